@@ -1,0 +1,236 @@
+"""The cached form of a dataset: memory-mapped arrays that all workers share without copying.
+
+A dataset is a folder: `dataset.json`, and for each of train, validation and test `clips.npy`
+(uint8 `N T H W C`, T ticks at the source's full rate) and `labels.npy` (int32 `N`). It is written
+beside its final place and renamed when complete, so a folder that exists is a finished one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from search_space.architecture import check_integer
+from search_space.errors import InputError
+
+SCHEMA = "movinet-nas/dataset/1"
+SPLITS = ("train", "validation", "test")
+MEND = "(delete the dataset's folder to have it made again)"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """`clips` uint8 `N T H W C` and `labels` int32 `N`; memory-mapped when they come from `open_dataset`."""
+
+    clips: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: npt.ArrayLike, frame_stride: int = 1, offset: int = 0) -> npt.NDArray[np.uint8]:
+        """Every `frame_stride`-th tick from `offset` of the clips `indices`, time-major: contiguous uint8 `T B H W C`.
+
+        T is ceil(ticks / frame_stride) whatever the offset; ticks past the end repeat the last one.
+        Raises `IndexError` for an index outside the split, `InputError` for a stride or offset that leaves the clip.
+        """
+        clips = np.asarray(self.clips)
+        ticks = clips.shape[1]
+        check_integer("frame_stride", frame_stride, 1, ticks)
+        check_integer("offset", offset, 0, ticks - 1)
+        times = np.minimum(np.arange(-(-ticks // frame_stride)) * frame_stride + offset, ticks - 1)
+        return clips[np.asarray(indices, np.intp), times[:, None]]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A source file that could not be used, relative to its folder, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three splits, their classes by label, and the sha256 of their content. Pickles as its path, never as a copy."""
+
+    name: str
+    classes: tuple[str, ...]
+    ticks: int
+    resolution: int
+    train: Split
+    validation: Split
+    test: Split
+    content_hash: str
+    path: Path
+    skipped: tuple[Skipped, ...] = ()
+
+    def __reduce__(self) -> tuple[Callable[[Path], Dataset], tuple[Path]]:
+        return open_dataset, (self.path,)
+
+
+Source = Iterable[Split | Skipped]
+
+
+def cache_root() -> Path:
+    """Where datasets are cached: $MOVINET_NAS_CACHE, or ~/.cache/movinet-nas."""
+    return Path(os.environ.get("MOVINET_NAS_CACHE") or "~/.cache/movinet-nas").expanduser()
+
+
+def cache_path(name: str, settings: Mapping[str, Any]) -> Path:
+    """The folder of the dataset `name` made with `settings` (JSON data): another setting, another folder."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return cache_root() / f"{name}-{digest[:16]}"
+
+
+def write_dataset(
+    path: Path,
+    name: str,
+    classes: tuple[str, ...],
+    ticks: int,
+    resolution: int,
+    settings: Mapping[str, Any],
+    splits: Mapping[str, Source],
+) -> Dataset:
+    """Write the dataset at `path` and open it; if it is there already, only open it (and draw nothing from `splits`).
+
+    Each source yields pieces of its split in order, uint8 `n T H W C` with int32 `n`, or what it skipped. Writers of
+    one path take turns; a killed or failed one leaves only `<path>.partial`, which the next one removes.
+    Raises `InputError` if the folder cannot be written or a split has no clips.
+    """
+    shape = (ticks, resolution, resolution, 3)
+    header = {"schema": SCHEMA, "name": name, "classes": classes, "ticks": ticks, "resolution": resolution}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with _only_writer(path):
+            if not path.exists():
+                shutil.rmtree(partial, ignore_errors=True)
+                content = _write_splits(partial, splits, shape)
+                text = json.dumps({**header, **content, "settings": settings}, indent=1)
+                (partial / "dataset.json").write_text(text + "\n", encoding="utf-8")
+                partial.rename(path)
+    except OSError as error:
+        raise InputError(str(path), str(error), "stopped the dataset from being written") from error
+    return open_dataset(path)
+
+
+@contextlib.contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    """Hold the lock beside `path`; the system releases it even if the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(path.name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write_splits(folder: Path, splits: Mapping[str, Source], shape: tuple[int, ...]) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    counts: dict[str, int] = {}
+    skipped: list[Skipped] = []
+    for split in SPLITS:
+        (folder / split).mkdir(parents=True)
+        labels = _write_clips(folder / split / "clips.npy", splits[split], shape, digest, skipped)
+        if not len(labels):
+            raise InputError(split, 0, f"clips are too few: every split needs one; files skipped: {len(skipped)}")
+        np.save(folder / split / "labels.npy", labels)
+        digest.update(labels.astype("<i4").tobytes())
+        counts[split] = len(labels)
+    return {"counts": counts, "content_hash": digest.hexdigest(), "skipped": [asdict(item) for item in skipped]}
+
+
+def _write_clips(
+    file: Path, source: Source, shape: tuple[int, ...], digest: Any, skipped: list[Skipped]
+) -> npt.NDArray[np.int32]:
+    """Append the pieces of `source` to `file`, adding them to `digest` and `skipped`; returns the labels."""
+    labels = [np.empty(0, np.int32)]
+    with open(file, "wb") as out:
+        # The count is known only at the end. numpy pads the header so that the first axis can grow in place.
+        _write_npy_header(out, (0, *shape))
+        for piece in source:
+            if isinstance(piece, Skipped):
+                skipped.append(piece)
+                continue
+            data = np.ascontiguousarray(piece.clips, np.uint8)
+            if data.shape[1:] != shape or len(data) != len(piece.labels):
+                raise ValueError(f"clips {data.shape} and {len(piece.labels)} labels do not fit {shape}")
+            out.write(data.data)
+            digest.update(data.data)
+            labels.append(np.asarray(piece.labels, np.int32))
+        out.seek(0)
+        _write_npy_header(out, (sum(map(len, labels)), *shape))
+    return np.concatenate(labels)
+
+
+def _write_npy_header(out: Any, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def open_dataset(path: Path | str, verify: bool = False) -> Dataset:
+    """The dataset in folder `path`, memory-mapped; sizes are checked, and with `verify` the content hash too.
+
+    Raises `InputError` naming the file that is missing, of another schema, of the wrong size or changed.
+    """
+    path = Path(path)
+    file = path / "dataset.json"
+    header = _read_header(file)
+    try:
+        name, classes, resolution = str(header["name"]), tuple(map(str, header["classes"])), int(header["resolution"])
+        ticks, content_hash = int(header["ticks"]), str(header["content_hash"])
+        skipped = tuple(Skipped(**item) for item in header["skipped"])
+        counts = {split: int(header["counts"][split]) for split in SPLITS}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(str(file), str(error), f"is wrong in this dataset {MEND}") from error
+    splits = {}
+    for split in SPLITS:
+        clips = _map_array(path / split / "clips.npy", np.uint8, (counts[split], ticks, resolution, resolution, 3))
+        labels = _map_array(path / split / "labels.npy", np.int32, (counts[split],))
+        if not 0 <= labels.min() <= labels.max() < len(classes):
+            raise InputError(str(path / split / "labels.npy"), int(labels.max()), f"is not a label {MEND}")
+        splits[split] = Split(clips, labels)
+    if verify and content_sha256(splits.values()) != content_hash:
+        raise InputError(str(path), content_hash, f"is the recorded sha256, but the content differs {MEND}")
+    return Dataset(name, classes, ticks, resolution, content_hash=content_hash, path=path, skipped=skipped, **splits)
+
+
+def _read_header(file: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(str(file), str(error), f"stopped the dataset from being read {MEND}") from error
+    schema = header.get("schema") if isinstance(header, dict) else None
+    if schema != SCHEMA:
+        raise InputError(str(file), schema, f"must be the schema {SCHEMA!r} {MEND}")
+    return header
+
+
+def _map_array(file: Path, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    try:
+        array = np.load(file, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise InputError(str(file), str(error), f"stopped the dataset from being read {MEND}") from error
+    if not isinstance(array, np.memmap) or array.dtype != dtype or array.shape != shape:
+        raise InputError(str(file), array.shape, f"must be {shape} of {np.dtype(dtype)} {MEND}")
+    size = file.stat().st_size
+    if size != array.offset + array.nbytes:
+        raise InputError(str(file), size, f"bytes must be {array.offset + array.nbytes} {MEND}")
+    return array
+
+
+def content_sha256(splits: Iterable[Split]) -> str:
+    """sha256 over the clips and labels of each split in order; where they lie does not enter."""
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(np.ascontiguousarray(split.clips).data)
+        digest.update(split.labels.astype("<i4").tobytes())
+    return digest.hexdigest()
