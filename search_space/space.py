@@ -181,7 +181,7 @@ class SearchSpace(Generic[A]):
         """
         steps = np.maximum(self.options - 1, 1)
         # The weights are geometric, so their distribution function inverts in closed form.
-        rate = np.broadcast_to(np.clip(tilt, -_MAX_TILT, _MAX_TILT), (n,))[:, None] / steps
+        rate = np.reshape(np.clip(tilt, -_MAX_TILT, _MAX_TILT), (-1, 1)) / steps
         rate = np.where(np.abs(rate) < 1e-9, 1e-9, rate)
         position = np.log1p(rng.random((n, len(self.choices))) * np.expm1(rate * self.options)) / rate
         return self.canonical_batch(np.minimum(position.astype(np.int64), self.options - 1))
