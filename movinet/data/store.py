@@ -85,7 +85,7 @@ Source = Iterable[Split | Skipped]
 
 def cache_root() -> Path:
     """Where datasets are cached: $MOVINET_NAS_CACHE, or ~/.cache/movinet-nas."""
-    return Path(os.environ.get("MOVINET_NAS_CACHE") or "~/.cache/movinet-nas").expanduser()
+    return Path(os.environ.get("MOVINET_NAS_CACHE") or "~/.cache/movinet-nas").expanduser().absolute()
 
 
 def cache_path(name: str, settings: Mapping[str, Any]) -> Path:
@@ -106,22 +106,17 @@ def write_dataset(
     """Write the dataset at `path` and open it; if it is there already, only open it (and draw nothing from `splits`).
 
     Each source yields pieces of its split in order, uint8 `n T H W C` with int32 `n`, or what it skipped. Writers of
-    one path take turns; a killed or failed one leaves only `<path>.partial`, which the next one removes.
+    one path take turns; a killed one leaves only `<path>.partial`, which the next one removes.
     Raises `InputError` if the folder cannot be written or a split has no clips.
     """
-    shape = (ticks, resolution, resolution, 3)
     header = {"schema": SCHEMA, "name": name, "classes": classes, "ticks": ticks, "resolution": resolution}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with _only_writer(path):
-            if not path.exists():
-                shutil.rmtree(partial, ignore_errors=True)
-                content = _write_splits(partial, splits, shape)
-                text = json.dumps({**header, **content, "settings": settings}, indent=1)
-                (partial / "dataset.json").write_text(text + "\n", encoding="utf-8")
-                partial.rename(path)
-    except OSError as error:
-        raise InputError(str(path), str(error), "stopped the dataset from being written") from error
+    if not path.exists():
+        try:
+            with _only_writer(path):
+                if not path.exists():
+                    _write_folder(path, {**header, "settings": settings}, splits)
+        except OSError as error:
+            raise InputError(str(path), str(error), "stopped the dataset from being written") from error
     return open_dataset(path)
 
 
@@ -132,6 +127,18 @@ def _only_writer(path: Path) -> Iterator[None]:
     with open(path.with_name(path.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _write_folder(path: Path, header: Mapping[str, Any], splits: Mapping[str, Source]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        shape = (header["ticks"], header["resolution"], header["resolution"], 3)
+        content = _write_splits(partial, splits, shape)
+        (partial / "dataset.json").write_text(json.dumps({**header, **content}, indent=1) + "\n", encoding="utf-8")
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_splits(folder: Path, splits: Mapping[str, Source], shape: tuple[int, ...]) -> dict[str, Any]:
@@ -181,7 +188,7 @@ def open_dataset(path: Path | str, verify: bool = False) -> Dataset:
 
     Raises `InputError` naming the file that is missing, of another schema, of the wrong size or changed.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     file = path / "dataset.json"
     header = _read_header(file)
     try:
@@ -217,7 +224,7 @@ def _read_header(file: Path) -> dict[str, Any]:
 def _map_array(file: Path, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     try:
         array = np.load(file, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(str(file), str(error), f"stopped the dataset from being read {MEND}") from error
     if not isinstance(array, np.memmap) or array.dtype != dtype or array.shape != shape:
         raise InputError(str(file), array.shape, f"must be {shape} of {np.dtype(dtype)} {MEND}")
