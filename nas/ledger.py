@@ -315,7 +315,7 @@ def _write(path: Path, descriptor: int, data: Mapping[str, Any]) -> None:
         written = os.write(descriptor, line)
         reason = "no space left"
     except OSError as error:
-        written, reason = 0, error.strerror
+        written, reason = 0, str(error.strerror)
     if written < len(line):
         os.ftruncate(descriptor, size)
         raise InputError(str(path), reason, "is why a line could not be written")

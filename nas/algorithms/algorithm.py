@@ -1,0 +1,131 @@
+"""What all search algorithms share: asking and telling as in Vizier's designers (Song et al., arXiv 2408.11527)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nas.objective import ACCURACY, Objective
+from nas.trials import Completed, Event, Proposal
+from search_space.architecture import check_integer, check_keys
+from search_space.errors import InputError
+from search_space.sampling import Limit, feasible, sample_feasible
+from search_space.space import Genotype, SearchSpace
+
+# Draws of one go when looking for an unseen member, then how many seen ones have their neighbours looked at.
+_DRAWS = (1, 32, 1024)
+_NEIGHBOURHOODS = 1000
+
+
+class Exhausted(Exception):
+    """No feasible member of the space is left that was not proposed, or none was found by a bounded search."""
+
+
+class Algorithm(ABC):
+    """Proposes feasible, never repeated members of a space, knowing only their exact cost and what it was told.
+
+    Args:
+      space: what to search.
+      limits: caps on exact costs; every proposal keeps them.
+      objective: the metric of `Completed` events that is optimised, and its direction.
+      cost_name: the cost that is traded against it.
+      planned: how many proposals the run is going to make.
+
+    The state changes only in `tell`, and only by events, so a ledger's events told again restore it.
+    `ask` depends on nothing but this state and the generator passed in.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace[Any],
+        limits: Sequence[Limit] = (),
+        objective: Objective = ACCURACY,
+        cost_name: str = "macs",
+        planned: int = 100,
+    ) -> None:
+        self.space = space
+        self.limits = tuple(limits)
+        self.objective = objective
+        self.cost_name = cost_name
+        self.planned = check_integer("planned", planned, 1, 10**9)
+        self.seen: dict[Genotype, None] = {}  # a set that keeps its order
+        self.proposed: dict[int, tuple[Genotype, int]] = {}  # search trials: genotype and cost, by index
+        self.results: dict[int, float] = {}  # minimised objective of completed search trials, by index
+
+    @abstractmethod
+    def ask(self, rng: np.random.Generator) -> Genotype:
+        """The next candidate, canonical, feasible and not seen before; leaves the state as it is.
+
+        Raises:
+          Exhausted: there is none, or none was found in bounded tries.
+          InputError: no member keeps the limits.
+        """
+
+    def tell(self, event: Event) -> None:
+        """Takes note of a proposal or of a result at full budget; other events carry neither.
+
+        Raises:
+          InputError: a proposal that is not of this space or lacks the cost, a result that lacks the metric.
+        """
+        if isinstance(event, Proposal) and event.genotype is not None and event.kind != "finalist":
+            genotype = self.space.canonical(event.genotype)
+            self.seen[genotype] = None
+            if event.kind == "search":
+                cost = _named(f"trial {event.index}", event.cost, self.cost_name)
+                self.proposed[event.index] = (genotype, cost)
+        elif isinstance(event, Completed) and event.index in self.proposed:
+            value = _named(f"trial {event.index}", event.metrics, self.objective.name)
+            self.results[event.index] = float(self.objective.minimised(value))
+
+    def state(self) -> dict[str, Any]:
+        """Everything told, as plain data for JSON."""
+        return {
+            "seen": [list(genotype) for genotype in self.seen],
+            "proposed": [[index, list(genotype), cost] for index, (genotype, cost) in self.proposed.items()],
+            "results": [list(result) for result in self.results.items()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave.
+
+        Raises:
+          InputError: not such a state, or one of another space.
+        """
+        check_keys("algorithm state", state, *(("seen", "proposed", "results"),) * 2)
+        self.seen = {self.space.canonical(tuple(genotype)): None for genotype in state["seen"]}
+        self.proposed = {index: (tuple(genotype), cost) for index, genotype, cost in state["proposed"]}
+        self.results = dict(state["results"])
+
+    def is_new(self, genotypes: np.ndarray) -> np.ndarray:
+        """Which of canonical genotypes int [n, G] keep the limits and were not seen: bool [n]."""
+        allowed = feasible(self.space.count(genotypes), self.limits)
+        return allowed & np.array([tuple(row) not in self.seen for row in genotypes.tolist()], dtype=bool)
+
+    def random_unseen(self, rng: np.random.Generator) -> Genotype:
+        """A feasible unseen member: uniform over options, or else a neighbour of seen ones; raises `Exhausted`."""
+        for genotypes in self._candidates(rng):
+            new = genotypes[self.is_new(genotypes)]
+            if len(new):
+                return as_genotype(new[0])
+        raise Exhausted(f"no feasible member of the space {self.space.name} is left; proposed: {len(self.proposed)}")
+
+    def _candidates(self, rng: np.random.Generator) -> Iterable[np.ndarray]:
+        for draws in _DRAWS:
+            yield sample_feasible(self.space, rng, draws, self.limits)
+        members = list(self.seen)
+        for i in rng.permutation(len(members))[:_NEIGHBOURHOODS]:
+            yield rng.permutation(self.space.neighbours(members[i]))
+
+
+def as_genotype(row: np.ndarray) -> Genotype:
+    """One row of genotypes int [n, G] as a tuple of plain integers."""
+    return tuple(row.tolist())
+
+
+def _named(place: str, values: Mapping[str, Any], name: str) -> Any:
+    if name not in values:
+        raise InputError(place, sorted(values), f"lacks {name!r}")
+    return values[name]

@@ -1,0 +1,19 @@
+"""Random search: Bergstra and Bengio 2012, "Random Search for Hyper-Parameter Optimization"."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from nas.algorithms.algorithm import Algorithm
+from search_space.space import Genotype
+
+
+@final
+class RandomSearch(Algorithm):
+    """Members drawn uniformly over the options of every choice."""
+
+    def ask(self, rng: np.random.Generator) -> Genotype:
+        """A feasible unseen member at random."""
+        return self.random_unseen(rng)

@@ -1,0 +1,63 @@
+"""FLOPs-stratified random search; even sampling over cost as in AttentiveNAS (Wang et al., arXiv 2011.09011)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+
+from nas.algorithms.algorithm import Algorithm
+from nas.bands import Bands
+from nas.objective import ACCURACY, Objective
+from search_space.sampling import Limit, cost_range, sample_stratum
+from search_space.space import Genotype, SearchSpace
+
+
+def cost_strata(space: SearchSpace[Any], limits: Sequence[Limit], cost_name: str, count: int) -> Bands:
+    """`count` strata of equal width in log cost over what feasible members can cost.
+
+    Raises:
+      InputError: no member keeps the limits.
+    """
+    # The range is a fact of space and limits, found by a search that starts from fixed draws.
+    low, high = cost_range(space, np.random.default_rng(0), limits, cost_name)
+    return Bands(low, high, count)
+
+
+def ask_least_filled(algorithm: Algorithm, strata: Bands, rng: np.random.Generator) -> Genotype:
+    """An unseen feasible member of the stratum with the fewest proposals in which one is found; ties at random."""
+    filled = np.zeros(strata.count)
+    for _, cost in algorithm.proposed.values():
+        filled[strata.of(cost)] += 1
+    for stratum in np.lexsort((rng.random(strata.count), filled)):
+        low, high = strata.edges[stratum : stratum + 2]
+        if stratum == strata.count - 1:
+            high = float(np.nextafter(high, np.inf))  # the last stratum holds its upper edge
+        found = sample_stratum(
+            algorithm.space, rng, low, high, algorithm.limits, algorithm.seen.keys(), algorithm.cost_name
+        )
+        if found is not None:
+            return found
+    return algorithm.random_unseen(rng)
+
+
+@final
+class StratifiedRandom(Algorithm):
+    """Random members, as many from each of `strata` equal parts of the reachable range of log cost."""
+
+    def __init__(
+        self,
+        space: SearchSpace[Any],
+        limits: Sequence[Limit] = (),
+        objective: Objective = ACCURACY,
+        cost_name: str = "macs",
+        planned: int = 100,
+        strata: int = 12,
+    ) -> None:
+        super().__init__(space, limits, objective, cost_name, planned)
+        self.strata = cost_strata(space, limits, cost_name, strata)
+
+    def ask(self, rng: np.random.Generator) -> Genotype:
+        """A member of the least filled stratum."""
+        return ask_least_filled(self, self.strata, rng)
