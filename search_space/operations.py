@@ -62,8 +62,7 @@ BlockCounts = tuple[Count, int, Iterable[LayerCounts]]  # width, stride, layers
 def squeeze_excite_channels(expand: Count) -> Count:
     """make_divisible(expand / 4, 8) in integers."""
     eights = (expand + 16) // 32
-    eights = eights + (eights < 1)
-    return 8 * (eights + (320 * eights < 9 * expand))  # one step up where rounding lost more than 10 %
+    return 8 * (eights + (320 * eights < 9 * expand))  # one step up where rounding lost more than 10 %, or all
 
 
 def larger(a: Count, b: Count) -> Count:
@@ -125,7 +124,7 @@ def live_in_layer(slot: Slot, frames: Count, gates: Count) -> Count:
     depthwise, output = slot.expand * slot.area_out, slot.width * slot.area_out
     main = (inputs + depthwise) * frames + larger(larger(expanded, output) * frames, gates)
     if not slot.first:
-        return main * slot.present
+        return main  # of an absent layer twice its input, never more than in the layer before
     if slot.stride == 1:
         skip = inputs + output + output * (slot.channels != slot.width)
     else:
