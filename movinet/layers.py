@@ -1,0 +1,270 @@
+"""Stem, inverted bottleneck and head: the mathematics of the network, written once.
+
+Every function takes an interpreter `run` that carries primitives out (`Forward` here, for Keras and for
+inference; `tape.Tape`, which also records them for the gradient) and weights by name.
+Activations are `[T*B, H, W, C]`, time-major; see `ops`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from movinet import ops
+from movinet.ops import Primitive, Reach, Tensor
+from search_space.architecture import Architecture, Kernel
+from search_space.rounding import make_divisible
+
+SQUEEZE_RATIO = 0.25  # of the expanded channels, in the release
+
+# HeNormal draws from a normal cut at two standard deviations, which has this standard deviation.
+_TRUNCATED_STD = 0.87962566103423978
+
+
+class Interpreter(Protocol):
+    """Carries out primitives and normalises with whichever statistics it stands for."""
+
+    def __call__(self, primitive: Primitive, *inputs: Any, **attributes: Any) -> Tensor: ...
+
+    def batch_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, name: str) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One trainable array. `start`: "he" for HeNormal with the fan-in of its shape, else the constant."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: str | float
+    decayed: bool
+
+
+def _kernel(name: str, *shape: int) -> Weight:
+    return Weight(name, shape, "he", True)
+
+
+def _norm(name: str, channels: int) -> tuple[Weight, Weight]:
+    return Weight(f"{name}_gamma", (channels,), 1.0, False), Weight(f"{name}_beta", (channels,), 0.0, False)
+
+
+def _bias(name: str, channels: int) -> Weight:
+    return Weight(name, (channels,), 0.0, False)
+
+
+@dataclass(frozen=True)
+class StemSpec:
+    """1x3x3 convolution of stride (1, 2, 2)."""
+
+    width: int
+
+    def weights(self) -> tuple[Weight, ...]:
+        """The trainable arrays, in a fixed order."""
+        return (_kernel("conv", 3, 3, 3, self.width), *_norm("conv", self.width))
+
+    @property
+    def norms(self) -> tuple[tuple[str, int], ...]:
+        """Name and channels of each batch norm."""
+        return (("conv", self.width),)
+
+
+@dataclass(frozen=True)
+class BottleneckSpec:
+    """One inverted bottleneck with what its place in the network decides."""
+
+    width_in: int
+    expand: int
+    width: int
+    kernel: Kernel
+    stride: int
+    squeeze_excite: bool
+
+    @property
+    def projected_skip(self) -> bool:
+        """Whether shapes differ, so that the skip is a projection (after a pool where it downsamples)."""
+        return self.stride != 1 or self.width_in != self.width
+
+    @property
+    def hidden(self) -> int:
+        """Channels between the two layers of squeeze-excite."""
+        return make_divisible(SQUEEZE_RATIO * self.expand)
+
+    def weights(self) -> tuple[Weight, ...]:
+        """The trainable arrays, in a fixed order."""
+        found = [_kernel("expand", self.width_in, self.expand), *_norm("expand", self.expand)]
+        found += [_kernel("depthwise", *self.kernel, self.expand), *_norm("depthwise", self.expand)]
+        if self.squeeze_excite:
+            found += [_kernel("squeeze", self.expand, self.hidden), _bias("squeeze_bias", self.hidden)]
+            found += [_kernel("excite", self.hidden, self.expand), _bias("excite_bias", self.expand)]
+        found += [_kernel("project", self.expand, self.width), *_norm("project", self.width)]
+        found += [Weight("rezero", (1,), 0.0, False)]
+        if self.projected_skip:
+            found += [_kernel("skip", self.width_in, self.width), *_norm("skip", self.width)]
+        return tuple(found)
+
+    @property
+    def norms(self) -> tuple[tuple[str, int], ...]:
+        """Name and channels of each batch norm."""
+        found = (("expand", self.expand), ("depthwise", self.expand), ("project", self.width))
+        return (*found, ("skip", self.width)) if self.projected_skip else found
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """Projection, pool over the clip, dense layer, classifier."""
+
+    width_in: int
+    project: int
+    dense: int
+    classes: int
+
+    def weights(self) -> tuple[Weight, ...]:
+        """The trainable arrays, in a fixed order."""
+        return (
+            _kernel("project", self.width_in, self.project),
+            *_norm("project", self.project),
+            _kernel("dense", self.project, self.dense),
+            _bias("dense_bias", self.dense),
+            _kernel("classifier", self.dense, self.classes),
+            _bias("classifier_bias", self.classes),
+        )
+
+    @property
+    def norms(self) -> tuple[tuple[str, int], ...]:
+        """Name and channels of each batch norm."""
+        return (("project", self.project),)
+
+
+Spec = StemSpec | BottleneckSpec | HeadSpec
+
+
+def initial(spec: Spec, seed: int) -> dict[str, np.ndarray]:
+    """The first weights of a layer by name: HeNormal kernels, unit scales, zero biases and ReZero; float32."""
+    rng = np.random.default_rng(seed)
+    return {w.name: _he_normal(w.shape, rng) if w.start == "he" else _constant(w) for w in spec.weights()}
+
+
+def _constant(weight: Weight) -> np.ndarray:
+    return np.full(weight.shape, weight.start, np.float32)
+
+
+def _he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    values = rng.standard_normal(math.prod(shape), dtype=np.float32)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = rng.standard_normal(int(outside.sum()), dtype=np.float32)
+    return (values * np.float32(math.sqrt(2 / math.prod(shape[:-1])) / _TRUNCATED_STD)).reshape(shape)
+
+
+def layer_seeds(seed: int, layers: int) -> list[int]:
+    """A seed for each layer of a network, stem and head included."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(layers)]
+
+
+def bottlenecks(architecture: Architecture) -> Iterator[tuple[str, BottleneckSpec]]:
+    """Name (`block2_layer1`, counted from 1) and spec of every inverted bottleneck, in order."""
+    width = architecture.stem.width
+    for i, block in enumerate(architecture.blocks, 1):
+        for j, layer in enumerate(block.layers, 1):
+            stride = block.stride if j == 1 else 1
+            spec = BottleneckSpec(width, layer.expand, block.width, layer.kernel, stride, layer.squeeze_excite)
+            yield f"block{i}_layer{j}", spec
+            width = block.width
+
+
+def head_spec(architecture: Architecture, classes: int) -> HeadSpec:
+    """The head of an architecture for a number of classes."""
+    return HeadSpec(architecture.blocks[-1].width, architecture.head.project, architecture.head.dense, classes)
+
+
+@dataclass(frozen=True)
+class BottleneckForm:
+    """What is compiled into a bottleneck: everything but its widths and sizes."""
+
+    reach: Reach
+    squeeze_excite: bool
+    projected_skip: bool
+
+    @classmethod
+    def at(cls, spec: BottleneckSpec, frames: int | None, size: int | None) -> BottleneckForm:
+        """The form of `spec` on clips of `frames` frames that come in at `size` x `size` pixels."""
+        reach = Reach.of(spec.kernel, spec.stride, frames, size)
+        return cls(reach, spec.squeeze_excite, spec.projected_skip)
+
+
+def stem(run: Interpreter, x: Tensor, w: Mapping[str, Tensor]) -> Tensor:
+    """x[T*B, H, W, 3] -> [T*B, H/2, W/2, C]."""
+    y = run(ops.stem_convolution, x, w["conv"])
+    return run(ops.swish, run.batch_norm(y, w["conv_gamma"], w["conv_beta"], "conv"))
+
+
+def bottleneck(
+    run: Interpreter, x: Tensor, w: Mapping[str, Tensor], batch: Any, form: BottleneckForm, keep: Tensor | None = None
+) -> Tensor:
+    """Expand, depthwise, squeeze-excite, project, ReZero, stochastic depth, skip.
+
+    x[T*B, H, W, C] -> [T*B, H/stride, W/stride, D]; keep[B] weighs each clip's branch, or None for all of it.
+    """
+    y = run(ops.pointwise, x, w["expand"])
+    y = run(ops.swish, run.batch_norm(y, w["expand_gamma"], w["expand_beta"], "expand"))
+    y = run(ops.depthwise, y, w["depthwise"], batch, reach=form.reach)
+    y = run(ops.swish, run.batch_norm(y, w["depthwise_gamma"], w["depthwise_beta"], "depthwise"))
+    if form.squeeze_excite:
+        y = run(ops.squeeze_excite, y, w["squeeze"], w["squeeze_bias"], w["excite"], w["excite_bias"], batch)
+    y = run(ops.pointwise, y, w["project"])
+    # ReZero multiplies the branch by one scalar: on the scale and offset of its last norm that is the same
+    # product, for C numbers instead of a whole activation.
+    gamma = run(ops.times_scalar, w["project_gamma"], w["rezero"])
+    beta = run(ops.times_scalar, w["project_beta"], w["rezero"])
+    y = run.batch_norm(y, gamma, beta, "project")
+    if keep is not None:
+        y = run(ops.stochastic_depth, y, keep, batch)
+    return run(ops.add, y, _skip(run, x, w, form))
+
+
+def _skip(run: Interpreter, x: Tensor, w: Mapping[str, Tensor], form: BottleneckForm) -> Tensor:
+    if not form.projected_skip:
+        return x
+    if form.reach.stride != 1:
+        x = run(ops.skip_pool, x)
+    return run.batch_norm(run(ops.pointwise, x, w["skip"]), w["skip_gamma"], w["skip_beta"], "skip")
+
+
+def head_features(run: Interpreter, x: Tensor, w: Mapping[str, Tensor], batch: Any) -> Tensor:
+    """x[T*B, H, W, C] -> [B, dense]: what dropout and the classifier follow."""
+    y = run(ops.pointwise, x, w["project"])
+    y = run(ops.swish, run.batch_norm(y, w["project_gamma"], w["project_beta"], "project"))
+    y = run(ops.clip_pool, y, batch)
+    return run(ops.swish, run(ops.dense, y, w["dense"], w["dense_bias"]))
+
+
+def classifier(run: Interpreter, features: Tensor, w: Mapping[str, Tensor]) -> Tensor:
+    """features[B, dense] -> logits [B, classes]."""
+    return run(ops.dense, features, w["classifier"], w["classifier_bias"])
+
+
+class Forward:
+    """Runs primitives without recording; batch norm with given moving statistics (name -> mean, variance)."""
+
+    def __init__(self, moving: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        self.moving = moving
+
+    def __call__(self, primitive: Primitive, *inputs: Any, **attributes: Any) -> Tensor:
+        return primitive.forward(*inputs, **attributes)[0]
+
+    def batch_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, name: str) -> Tensor:
+        return ops.batch_norm_inference(x, gamma, beta, *self.moving[name])
+
+
+class ForwardTraining(Forward):
+    """Runs primitives without recording; batch norm with the batch's own statistics, which it keeps by name."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.statistics: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def batch_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, name: str) -> Tensor:
+        y, _, self.statistics[name] = ops.normalise(x, gamma, beta)
+        return y

@@ -1,0 +1,249 @@
+"""Fast training of many small candidates, one after another, in one process.
+
+A `Compiler` holds the functions traced so far; a `Candidate` is the arrays of one network and calls them.
+Trains in float32 on the CPU or the one GPU that TensorFlow sees; published recipes for whole networks are
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from movinet import layers, tape
+from movinet.layers import BottleneckForm, HeadSpec, Spec, StemSpec
+from movinet.ops import Tensor
+from movinet.tape import BETA1, BETA2, Compiled
+from search_space.architecture import Architecture
+from search_space.errors import InputError
+
+raw = tf.raw_ops
+
+# TensorFlow's graph optimiser finds nothing to improve in functions written out by hand, and costs as much as tracing.
+_NO_GRAPPLER = tf.compat.v1.ConfigProto()
+_NO_GRAPPLER.graph_options.rewrite_options.disable_meta_optimizer = True
+_CONFIG = _NO_GRAPPLER.SerializeToString()
+
+
+def use_threads(threads: int) -> None:
+    """Limits TensorFlow to `threads` cores; before its first operation in a process."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a proxy is trained.
+
+    Attributes:
+      steps: optimiser steps of the full budget.
+      batch_size: clips a step.
+      learning_rate: peak, after the warm-up; AdamW (arXiv 1711.05101).
+      warmup: share of the steps with linearly growing rate; a cosine to zero follows.
+      weight_decay: decoupled, on kernels only.
+      label_smoothing: as in the release's recipe, 0.1 there.
+      stochastic_depth: drop rate of the last layer's branch; grows linearly with depth. 0.2 in the release.
+      norm_momentum: of the moving statistics. 0.99 in the release; a proxy has too few steps for that.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 0.008
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    stochastic_depth: float = 0.0
+    norm_momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name, low in (("steps", 1), ("batch_size", 2)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise InputError(name, value, f"must be an integer of at least {low}")
+        for name, high in (
+            ("warmup", 1.0),
+            ("weight_decay", 10.0),
+            ("label_smoothing", 0.99),
+            ("stochastic_depth", 0.99),
+            ("norm_momentum", 1.0),
+            ("learning_rate", 10.0),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+                raise InputError(name, value, f"must be a number from 0 to {high:g}")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of `step` (from 0): linear warm-up, then a cosine that ends at 0."""
+        warm = self.warmup * self.steps
+        if step < warm:
+            return self.learning_rate * (step + 1) / (warm + 1)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, self.steps - warm)))
+
+
+class Compiler:
+    """The compiled functions of a process, by form of layer; at most one for each kernel, stride and kind of skip."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[object, Compiled] = {}
+        self._evaluators: dict[object, object] = {}
+
+    def __len__(self) -> int:
+        return len(self._compiled)
+
+    def layer(self, spec: Spec, form: object, drop: bool) -> tuple[object, Compiled]:
+        """Key and functions of a layer; traced on first use."""
+        key = (type(spec), form, drop)
+        if key not in self._compiled:
+            self._compiled[key] = _compile(spec, form, drop)
+        return key, self._compiled[key]
+
+    def evaluator(self, key: object) -> object:
+        """The inference function of a layer; traced on first use, since many candidates never need it."""
+        if key not in self._evaluators:
+            self._evaluators[key] = self._compiled[key].evaluate()
+        return self._evaluators[key]
+
+
+def _compile(spec: Spec, form: object, drop: bool) -> Compiled:
+    if isinstance(spec, StemSpec):
+        return tape.compile_stem(spec)
+    if isinstance(spec, HeadSpec):
+        return tape.compile_head(spec)
+    assert isinstance(form, BottleneckForm)
+    return tape.compile_bottleneck(spec, form, drop)
+
+
+class _Arrays:
+    """The arrays of one layer of one candidate, and the functions that use them."""
+
+    def __init__(self, compiler: Compiler, spec: Spec, form: object, drop: bool, seed: int) -> None:
+        self.key, self.compiled = compiler.layer(spec, form, drop)
+        weights = spec.weights()
+        lengths = [math.prod(w.shape) for w in weights]
+        self.splits = tf.constant(lengths, tf.int64)
+        self.shapes = tf.constant([d for w in weights if len(w.shape) > 1 for d in w.shape], tf.int32)
+        self.decayed = tf.constant(np.repeat([float(w.decayed) for w in weights], lengths), tf.float32)
+        moving = [np.concatenate([np.zeros(c), np.ones(c)]) for _, c in spec.norms]
+        self.moving_splits = tf.constant([c for _, c in spec.norms for _ in range(2)], tf.int64)
+        self.weights = tf.Variable(np.concatenate([value.ravel() for value in layers.initial(spec, seed).values()]))
+        self.moments = tf.Variable(tf.zeros_like(self.weights)), tf.Variable(tf.zeros_like(self.weights))
+        self.moving = tf.Variable(np.concatenate(moving), dtype=tf.float32)
+        self.sized = [self.splits, self.shapes, self.weights.handle]
+        self.slots = [moment.handle for moment in self.moments]
+
+
+class Candidate:
+    """One network in training.
+
+    Args:
+      compiler: the process's functions.
+      architecture: the network; its clip's frames and resolution are those of the batches it will be given.
+      classes: number of classes.
+      recipe: how to train.
+      seed: of the initial weights and of stochastic depth.
+    """
+
+    def __init__(
+        self, compiler: Compiler, architecture: Architecture, classes: int, recipe: Recipe, seed: int
+    ) -> None:
+        self._compiler, self._recipe = compiler, recipe
+        self._rng = np.random.default_rng([seed, 1])
+        self.steps_done = 0
+        plan = list(_plan(architecture, classes, recipe))
+        seeds = layers.layer_seeds(seed, len(plan))
+        self._layers = [
+            _Arrays(compiler, spec, form, rate > 0, layer_seed)
+            for (spec, form, rate), layer_seed in zip(plan, seeds, strict=True)
+        ]
+        self._rates = [rate for _, _, rate in plan]
+        self._nothing = tf.constant([], tf.float32)  # in place of the weights of stochastic depth where it is off
+        self._momentum = tf.constant(recipe.norm_momentum, tf.float32)
+        self._smoothing = tf.constant(recipe.label_smoothing, tf.float32)
+
+    def step(self, frames: Tensor, labels: Tensor) -> Tensor:
+        """One optimiser step.
+
+        Args:
+          frames: float32 [T*B, H, W, 3] in 0..1, time-major.
+          labels: int32 [B].
+
+        Returns:
+          The loss before the step, a float32 scalar.
+        """
+        batch = tf.constant(labels.shape[0], tf.int32)
+        *body, head = self._layers
+        x, saved = frames, []
+        keeps = [self._keep(rate, labels.shape[0]) for rate in self._rates]
+        for arrays, keep in zip(body, keeps, strict=False):
+            outputs = _call(
+                arrays.compiled.forward,
+                [x, batch, *arrays.sized, arrays.moving.handle, self._momentum, keep],
+                arrays.compiled.outputs,
+            )
+            saved.append((x, outputs[1:]))
+            x = outputs[0]
+        hyper = self._hyper()
+        loss, g = _call(
+            head.compiled.forward,
+            [x, labels, self._smoothing, batch, *head.sized, *head.slots, head.moving.handle, self._momentum,
+             head.decayed, hyper],
+            head.compiled.outputs,
+        )  # fmt: skip
+        for arrays, keep in zip(reversed(body), reversed(keeps[:-1]), strict=True):
+            x, residuals = saved.pop()
+            (g,) = _call(
+                arrays.compiled.backward,
+                [g, x, batch, *arrays.sized, *arrays.slots, arrays.decayed, hyper, keep, *residuals],
+                [tf.float32],
+            )
+        self.steps_done += 1
+        return loss
+
+    def logits(self, frames: Tensor, clips: int) -> Tensor:
+        """float32 [T*B, H, W, 3] -> logits [B, classes], with moving statistics."""
+        batch = tf.constant(clips, tf.int32)
+        x = frames
+        for arrays in self._layers:
+            evaluate = self._compiler.evaluator(arrays.key)
+            arguments = [x, batch, *arrays.sized, arrays.moving.handle, arrays.moving_splits]
+            (x,) = _call(evaluate, arguments, [tf.float32])
+        return x
+
+    def weights(self) -> list[np.ndarray]:
+        """The flat weights of each layer, as initialised and trained; for tests and checkpoints."""
+        return [arrays.weights.numpy() for arrays in self._layers]
+
+    def moving_statistics(self) -> list[np.ndarray]:
+        """The moving mean and variance of each layer's norms, concatenated in order."""
+        return [arrays.moving.numpy() for arrays in self._layers]
+
+    def _hyper(self) -> Tensor:
+        t = self.steps_done + 1
+        rate = self._recipe.rate(self.steps_done)
+        return tf.constant([rate, BETA1**t, BETA2**t, self._recipe.weight_decay], tf.float32)
+
+    def _keep(self, rate: float, clips: int) -> Tensor:
+        if rate == 0:
+            return self._nothing
+        return tf.constant((self._rng.random(clips) >= rate) / (1 - rate), tf.float32)
+
+
+def _call(function: object, arguments: list[Tensor], outputs: list[object]) -> list[Tensor]:
+    # A fifth of the Python time of calling the ConcreteFunction, which matters at 10 ms a step.
+    return raw.StatefulPartitionedCall(args=arguments, Tout=outputs, f=function, config_proto=_CONFIG)
+
+
+def _plan(architecture: Architecture, classes: int, recipe: Recipe) -> Iterator[tuple[Spec, object, float]]:
+    """Spec, form and drop rate of every layer from stem to head."""
+    yield StemSpec(architecture.stem.width), None, 0.0
+    size = -(-architecture.clip.resolution // 2)
+    named = list(layers.bottlenecks(architecture))
+    for i, (_, spec) in enumerate(named, 1):
+        form = BottleneckForm.at(spec, architecture.clip.frames, size)
+        yield spec, form, recipe.stochastic_depth * i / len(named)
+        size = -(-size // spec.stride)
+    yield layers.head_spec(architecture, classes), None, 0.0

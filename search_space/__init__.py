@@ -1,0 +1,12 @@
+"""What a network is, what it costs, how it varies and how it scales. Pure Python and numpy.
+
+errors        one exception for everything a user can get wrong
+rounding      make_divisible, the release's channel rounding
+architecture  Architecture and its parts: the one language of the project; YAML and JSON
+published     A0-A5 and T0 as literals
+cost          exact multiply-adds, parameters, stream state and activation bytes
+space         Choice, SearchSpace: an ordered list of choices and what is derived from it
+movinet_space the MoViNet space, declared once; the same from a user's YAML
+sampling      uniform, cost-capped and FLOPs-stratified draws
+scaling       compound scaling of an architecture and of a space
+"""
