@@ -4,9 +4,11 @@ errors        one exception for everything a user can get wrong
 rounding      make_divisible, the release's channel rounding
 architecture  Architecture and its parts: the one language of the project; YAML and JSON
 published     A0-A5 and T0 as literals
+operations    the operations of a network and their sizes
 cost          exact multiply-adds, parameters, stream state and activation bytes
 space         Choice, SearchSpace: an ordered list of choices and what is derived from it
 movinet_space the MoViNet space, declared once; the same from a user's YAML
 sampling      uniform, cost-capped and FLOPs-stratified draws
 scaling       compound scaling of an architecture and of a space
+network       one architecture or an ensemble with its cost and origin, as a file to take home
 """

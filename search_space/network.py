@@ -1,0 +1,165 @@
+"""A network as a user takes it home: one architecture or an ensemble, its classes, its exact cost and its origin.
+
+The file form is YAML, schema `movinet-nas/network/1`, one layer a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_space import architecture as single
+from search_space.architecture import MAX_CHANNELS, Architecture, check_integer, check_keys, check_list
+from search_space.cost import COST_NAMES, count
+from search_space.errors import InputError
+
+SCHEMA = "movinet-nas/network/1"
+MAX_MEMBERS = 64
+LINE = 120  # characters
+_KEYS = ("schema", "name", "classes", "target_macs", "cost", "origin", "members")
+
+
+def network_cost(members: Sequence[Architecture], classes: int) -> dict[str, int]:
+    """Exact cost by name (`search_space.cost.Cost`) of one network, or of an ensemble by mean of logits.
+
+    An ensemble's members run one after another, each with weights and stream state of its own: all costs add up but
+    the peak of activations, which is the largest.
+    """
+    costs = [vars(count(member, classes)) for member in members]
+    total = {name: sum(cost[name] for cost in costs) for name in COST_NAMES}
+    return total | {"activation_bytes": max(cost["activation_bytes"] for cost in costs)}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One member is that network; several are their ensemble by mean of logits.
+
+    `cost` is checked against the count. `target_macs` is the cost it was scaled to, if any. `origin` is plain data:
+    where the network comes from.
+    """
+
+    name: str
+    members: tuple[Architecture, ...]
+    classes: int
+    cost: Mapping[str, int]
+    target_macs: int | None
+    origin: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError("name", self.name, "must be a text that is not empty")
+        if not isinstance(self.members, tuple) or not 1 <= len(self.members) <= MAX_MEMBERS:
+            raise InputError("members", self.members, f"must be a list of 1 to {MAX_MEMBERS} architectures")
+        check_integer("classes", self.classes, 1, MAX_CHANNELS)
+        if self.target_macs is not None:
+            check_integer("target_macs", self.target_macs, 1, 2**63 - 1)
+        if not isinstance(self.origin, Mapping):
+            raise InputError("origin", self.origin, "must be a mapping")
+        check_keys("cost", self.cost, COST_NAMES, COST_NAMES)
+        for name, counted in network_cost(self.members, self.classes).items():
+            if type(self.cost[name]) is not int or self.cost[name] != counted:
+                raise InputError(f"cost.{name}", self.cost[name], f"is not the cost counted from the layers, {counted}")
+
+
+def counted(
+    name: str,
+    members: tuple[Architecture, ...],
+    classes: int,
+    target_macs: int | None = None,
+    origin: Mapping[str, Any] | None = None,
+) -> Network:
+    """The network of these members, with its cost."""
+    if not isinstance(members, tuple) or not members:
+        raise InputError("members", members, "must be at least one architecture")
+    check_integer("classes", classes, 1, MAX_CHANNELS)
+    return Network(name, members, classes, network_cost(members, classes), target_macs, origin or {})
+
+
+def to_dict(network: Network) -> dict[str, Any]:
+    """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
+    return {
+        "schema": SCHEMA,
+        "name": network.name,
+        "classes": network.classes,
+        "target_macs": network.target_macs,
+        "cost": dict(network.cost),
+        "origin": dict(network.origin),
+        "members": [single.to_dict(member) for member in network.members],
+    }
+
+
+def from_dict(data: object, place: str = "network") -> Network:
+    """The network written as plain data.
+
+    Raises:
+      InputError: an unknown or missing key, a wrong type, a value out of range, another schema, or a recorded cost
+        that differs from the counted one.
+    """
+    top = check_keys(place, data, _KEYS, _KEYS)
+    if top["schema"] != SCHEMA:
+        raise InputError(f"{place}.schema", top["schema"], f"must be {SCHEMA!r}")
+    members = tuple(
+        single.from_dict(member, f"{place}.members[{i}]")
+        for i, member in enumerate(check_list(f"{place}.members", top["members"]))
+    )
+    try:
+        return Network(top["name"], members, top["classes"], top["cost"], top["target_macs"], top["origin"])
+    except InputError as error:
+        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
+
+
+def load(path: Path | str, classes: int = 600) -> Network:
+    """The network in a YAML file: one that `dump` wrote, or a bare architecture, which is given `classes`.
+
+    Raises:
+      InputError: the file cannot be read, is not YAML, or is not a network; as `from_dict`.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("network", str(path), f"cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or no such date
+        raise InputError("network", str(path), f"is not YAML: {' '.join(str(error).split())}") from None
+    if isinstance(data, Mapping) and data.get("schema") == single.SCHEMA:
+        return counted(path.stem, (single.from_dict(data, f"{path}: architecture"),), classes)
+    return from_dict(data, f"{path}: network")
+
+
+def dump(network: Network) -> str:
+    """The network as YAML; `load` reads it."""
+    return yaml_text(to_dict(network))
+
+
+def yaml_text(data: Mapping[str, Any]) -> str:
+    """Plain data as YAML for people: a list's items take one line each, a list of plain values takes one line."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=LINE)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Block style, but for lists without mappings, and for list items that hold no mapping."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Equal parts are written out, not referred to."""
+        return True
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        node: yaml.SequenceNode = super().represent_sequence(tag, sequence, flow_style=False)
+        node.flow_style = all(_is_flat(item) for item in node.value)
+        for item in node.value:
+            if isinstance(item, yaml.MappingNode):
+                item.flow_style = all(_is_flat(value) for _, value in item.value)
+        return node
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().represent_mapping(tag, mapping, flow_style=False)
+        return node
+
+
+def _is_flat(node: yaml.Node) -> bool:
+    """Whether a node holds no mapping and no list in block style."""
+    return isinstance(node, yaml.ScalarNode) or (isinstance(node, yaml.SequenceNode) and bool(node.flow_style))
