@@ -42,7 +42,9 @@ class _SpecLayer(keras.layers.Layer):
             self._weights_by_name[weight.name] = self.add_weight(
                 name=weight.name,
                 shape=weight.shape,
-                initializer=lambda shape, dtype=None, value=start[weight.name]: keras.ops.convert_to_tensor(value, dtype),
+                initializer=lambda shape, dtype=None, value=start[weight.name]: keras.ops.convert_to_tensor(
+                    value, dtype
+                ),
                 autocast=not norm,
             )
         for name, channels in self.spec.norms:
@@ -107,6 +109,8 @@ def _halved(size: int | None, stride: int) -> int | None:
 class Stem(_SpecLayer):
     """B T H W 3 -> T B H/2 W/2 C."""
 
+    spec: StemSpec
+
     def __init__(self, width: int, seed: int, norm_momentum: float, **kwargs: Any) -> None:
         super().__init__(StemSpec(width), seed, norm_momentum, **kwargs)
 
@@ -127,6 +131,8 @@ class Stem(_SpecLayer):
 @keras.saving.register_keras_serializable(PACKAGE)
 class Bottleneck(_SpecLayer):
     """T B H W C -> T B H/stride W/stride D: expand, depthwise, squeeze-excite, project, ReZero, skip."""
+
+    spec: BottleneckSpec
 
     def __init__(
         self,
@@ -176,6 +182,8 @@ class Bottleneck(_SpecLayer):
 @keras.saving.register_keras_serializable(PACKAGE)
 class Head(_SpecLayer):
     """T B H W C -> B classes: project, pool over the clip, dense, dropout, classifier. Logits are float32."""
+
+    spec: HeadSpec
 
     def __init__(
         self, width_in: int, project: int, dense: int, classes: int, seed: int, norm_momentum: float,
@@ -245,8 +253,8 @@ def build(
         x = Bottleneck(
             **asdict(spec), seed=seeds[i], norm_momentum=norm_momentum, drop_rate=drop_rate, name=layer_name
         )(x)
-    spec = layers.head_spec(architecture, classes)
-    logits = Head(**asdict(spec), seed=seeds[-1], norm_momentum=norm_momentum, dropout=dropout, name="head")(x)
+    head = layers.head_spec(architecture, classes)
+    logits = Head(**asdict(head), seed=seeds[-1], norm_momentum=norm_momentum, dropout=dropout, name="head")(x)
     return keras.Model(clips, logits, name=name)
 
 

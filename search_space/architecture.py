@@ -81,7 +81,7 @@ class Stem:
 
 @dataclass(frozen=True)
 class Layer:
-    """Inverted bottleneck: `expand` channels between, a depthwise kernel (time, height, width), squeeze-excite or not."""
+    """Inverted bottleneck: `expand` channels between, a depthwise kernel (time, height, width), optional squeeze-excite."""
 
     expand: int
     kernel: Kernel
@@ -181,7 +181,9 @@ def from_dict(data: object, place: str = "architecture") -> Architecture:
     Raises:
       InputError: an unknown or missing key, a wrong type, a value out of range or another schema.
     """
-    top = check_keys(place, data, ("schema", "clip", "stem", "blocks", "head"), ("schema", "clip", "stem", "blocks", "head"))
+    top = check_keys(
+        place, data, ("schema", "clip", "stem", "blocks", "head"), ("schema", "clip", "stem", "blocks", "head")
+    )
     if top["schema"] != SCHEMA:
         raise InputError(f"{place}.schema", top["schema"], f"must be {SCHEMA!r}")
     clip = check_keys(f"{place}.clip", top["clip"], *(("frames", "resolution", "frame_stride"),) * 2)
@@ -206,7 +208,9 @@ def _block(place: str, data: object) -> Block:
     layers = check_list(f"{place}.layers", block["layers"])
     try:
         return Block(
-            block["width"], block["stride"], tuple(_layer(f"{place}.layers[{i}]", layer) for i, layer in enumerate(layers))
+            block["width"],
+            block["stride"],
+            tuple(_layer(f"{place}.layers[{i}]", layer) for i, layer in enumerate(layers)),
         )
     except InputError as error:
         if error.place.startswith(place):

@@ -1,0 +1,55 @@
+# Everything runs in .venv, made on first use from requirements.lock and renewed when that changes.
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/ready
+PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+
+.DEFAULT_GOAL := help
+.PHONY: help setup search test check format lock clean
+
+help:
+	@echo 'make search [ARGS="--out DIR"]  the whole job on the embedded data: search, front, family A0-A6'
+	@echo 'make test   [ARGS="-k NAME"]    the tests'
+	@echo 'make check                      lint, format and types'
+	@echo 'make format                     apply formatting and safe lint fixes'
+	@echo 'make lock   [ARGS="--upgrade"]  renew requirements.lock from pyproject.toml'
+	@echo 'make setup | clean              make | remove the virtual environment'
+	@echo 'PYTHON=/path/to/python3 names another interpreter (3.11 to 3.13).'
+
+setup: $(READY)
+
+search: $(READY)
+	@$(BIN)/python run_search.py $(ARGS)
+
+test: $(READY)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --no-header --no-emit-index-url --quiet --output-file requirements.lock $(ARGS)
+
+clean:
+	rm -rf .venv
+
+# The package itself is built with the locked setuptools, so nothing is installed that the lock does not name.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
+		{ echo 'error: $(PYTHON) is not a Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.11' >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'error: $(PYTHON) cannot make virtual environments; install its venv package (Debian: python3-venv)' >&2; exit 2; }
+	@echo 'Setting up .venv: about 700 MB to download, 3 GB on disk.'
+	@$(PYTHON) -m venv .venv
+	@$(PIP_INSTALL) --require-hashes -r requirements.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@

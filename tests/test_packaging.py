@@ -1,0 +1,62 @@
+"""pyproject.toml and requirements.lock fit the tree and each other."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK = (ROOT / "requirements.lock").read_text()
+PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
+DATA = PROJECT["tool"]["setuptools"]["package-data"]
+LOCKED = dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", LOCK, re.MULTILINE))
+
+
+def tracked_files() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [Path(name) for name in listing.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_every_package_and_no_other_is_installed() -> None:
+    tops = {name.partition(".")[0] for name in PACKAGES}
+    inits = [path.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob("__init__.py")]
+    assert sorted(".".join(path.parts[:-1]) for path in inits) == sorted(PACKAGES)
+
+
+def test_every_data_file_of_a_package_is_installed() -> None:
+    installed = {(name.replace(".", "/"), pattern) for name, patterns in DATA.items() for pattern in patterns}
+    tops = {name.partition(".")[0] for name in PACKAGES}
+    for path in tracked_files():
+        if path.parts[0] in tops and path.suffix != ".py" and path.parts[:2] != ("results", "published"):
+            assert any(fnmatch(str(path), f"{folder}/{pattern}") for folder, pattern in installed), path
+
+
+@pytest.mark.parametrize(
+    "requirement", [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["dev"]]
+)
+def test_the_lock_satisfies_the_project(requirement: str) -> None:
+    wanted = Requirement(requirement)
+    assert wanted.specifier.contains(LOCKED[wanted.name])
+
+
+def test_the_lock_has_a_hash_for_each_package_and_no_address() -> None:
+    entries = re.split(r"\n(?=\S)", LOCK.strip())
+    assert len(entries) == len(LOCKED)
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in LOCK and "index-url" not in LOCK
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    hosts = re.compile("|".join((r"py" + r"pi\.(?:org|io)", "python" + "hosted", "registry" + r"\.npm", "npm" + "js")))
+    for path in tracked_files():
+        text = (ROOT / path).read_bytes().decode("utf-8", errors="ignore")
+        assert not hosts.search(text), path
