@@ -27,6 +27,8 @@ PACKAGE = "movinet_nas"
 class _SpecLayer(keras.layers.Layer):
     """Weights and moving statistics as a spec declares them, under the spec's names."""
 
+    spec: Spec
+
     def __init__(self, spec: Spec, seed: int, norm_momentum: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.spec, self.seed, self.norm_momentum = spec, seed, norm_momentum
@@ -207,6 +209,10 @@ class Head(_SpecLayer):
         """B classes."""
         return (input_shape[1], self.spec.classes)
 
+    def compute_output_spec(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """float32 under mixed precision too, as `call` returns."""
+        return keras.KerasTensor(self.compute_output_shape(x.shape), "float32")
+
     def get_config(self) -> dict[str, Any]:
         """Everything needed to make the layer again."""
         return super().get_config() | {"dropout": self.dropout}
@@ -239,10 +245,14 @@ def build(
       A model from clips `B T H W 3` in 0..1 to logits `B classes`, float32.
 
     Raises:
-      InputError: `classes` is not a positive integer.
+      InputError: `classes` is not a positive integer, or a rate is not a number from 0 to less than 1.
     """
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise InputError("classes", classes, "must be an integer of at least 1")
+    rates = {"dropout": dropout, "stochastic_depth": stochastic_depth, "norm_momentum": norm_momentum}
+    for place, rate in rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise InputError(place, rate, "must be a number from 0 to less than 1")
     clip = architecture.clip
     named = list(layers.bottlenecks(architecture))
     seeds = layers.layer_seeds(seed, len(named) + 2)
@@ -269,4 +279,6 @@ def build_ensemble(architectures: Sequence[Architecture], classes: int, *, name:
     members = [build(a, classes, seed=i, name=f"member{i}") for i, a in enumerate(architectures, 1)]
     inputs = [keras.Input(m.input_shape[1:], name=f"clips{i}") for i, m in enumerate(members, 1)]
     outputs = [member(clips) for member, clips in zip(members, inputs, strict=True)]
-    return keras.Model(inputs, outputs[0] if len(outputs) == 1 else keras.layers.Average()(outputs), name=name)
+    # Logits are float32, whatever the precision of the members.
+    mean = keras.layers.Average(dtype="float32", name="mean")(outputs) if len(outputs) > 1 else outputs[0]
+    return keras.Model(inputs, mean, name=name)

@@ -289,6 +289,9 @@ class Reach:
       padding: rows (and columns) of zeros before and after, written out for the gradient of the kernel; None where
         that gradient is fast without. TensorFlow's CPU kernel for it is 5 to 20 times slower where a
         frame has fewer rows than the kernel, and for kernels wider than 3: see `docs/benchmarks.md`.
+      shift_outputs: convolve all frames for a tap and drop some of the results, instead of some of the frames. Where
+        the number of frames is not known, a tap may read none, and of no frames TensorFlow's strided convolution
+        returns the wrong shape.
     """
 
     kernel: tuple[int, int, int]
@@ -296,6 +299,7 @@ class Reach:
     offsets: tuple[int, ...]
     window: int
     padding: tuple[int, int] | None
+    shift_outputs: bool
 
     @classmethod
     def of(cls, kernel: tuple[int, int, int], stride: int, frames: int | None, size: int | None) -> Reach:
@@ -303,7 +307,7 @@ class Reach:
         wide = window(kernel[1], size, stride)
         slow = size is not None and (wide > _FAST_COLUMNS or size < wide + stride - 1)
         padding = same_padding(wide, stride, size) if size is not None and slow else None
-        return cls(kernel, stride, reachable_offsets(kernel[0], frames), wide, padding)
+        return cls(kernel, stride, reachable_offsets(kernel[0], frames), wide, padding, frames is None and stride != 1)
 
 
 _FAST_COLUMNS = 3
@@ -318,15 +322,11 @@ def same_padding(kernel: int, stride: int, size: int) -> tuple[int, int]:
 def _depthwise(x: Tensor, w: Tensor, batch: Any, *, reach: Reach) -> tuple[Tensor, tuple[Tensor, ...]]:
     n = sizes(x)[0]
     strides = [1, reach.stride, reach.stride, 1]
-    outputs = [
-        _placed(
-            raw.DepthwiseConv2dNative(input=_shifted(x, d, batch), filter=tap, strides=strides, padding="SAME"),
-            d,
-            n,
-            batch,
-        )
-        for d, tap in zip(reach.offsets, _taps(w, reach), strict=True)
-    ]
+    outputs = []
+    for d, tap in zip(reach.offsets, _taps(w, reach), strict=True):
+        read = x if reach.shift_outputs else _shifted(x, d, batch)
+        y = raw.DepthwiseConv2dNative(input=read, filter=tap, strides=strides, padding="SAME")
+        outputs.append(_placed(_shifted(y, d, batch) if reach.shift_outputs else y, d, n, batch))
     return _add(outputs), (x, w, batch)
 
 
