@@ -1,0 +1,10 @@
+"""Reads runs and writes what a user takes from them; knows neither TensorFlow nor Ray.
+
+files       files that appear whole or not at all
+frame       a ledger as tables: trials, networks, fronts
+volume      hypervolume in log-cost: over time, with intervals, against the published networks
+plots       the frontier and hypervolume pictures
+family      from a front to A0-A6, with the record of every decision
+experiment  a network as an experiment of the release's trainer
+emit        the family as files
+"""

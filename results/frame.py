@@ -1,0 +1,179 @@
+"""A run's ledger as tables: every trial, every network, and the front of them.
+
+A network is a fingerprint; it can be trained several times, with other seeds. Only trainings of the full budget count
+as results. Accuracy is a share from 0 to 1, costs are those of `search_space.cost`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nas.ledger import Ledger
+from nas.objective import ACCURACY, MACS, Objective
+from nas.pareto import frontier
+from nas.trials import KINDS, Completed, Failed, Proposal, Stopped
+from results.files import replaced
+
+# Student's t at 97.5 % for 1 to 10 degrees of freedom, and the normal quantile for the expansion beyond.
+STUDENT_T = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.30600, 2.26216, 2.22814)
+NORMAL = 1.959964
+
+
+def trials(ledger: Ledger) -> pd.DataFrame:
+    """One row per proposal, in the order proposed.
+
+    index, kind, label, fingerprint, repeat; state: completed, stopped, failed or pending; steps trained and seconds of
+    training; the exact costs and the metrics, by name; started (proposed) and finished in seconds since 1970; reason
+    of a failure. Metrics of a stopped trial are those of its partial budget; a failed or pending one has none.
+    """
+    started, finished = _times(ledger)
+    rows = [_trial(ledger, proposal, started, finished) for proposal in ledger.proposals.values()]
+    costs = _names(proposal.cost for proposal in ledger.proposals.values())
+    results: list[Completed | Stopped] = [*ledger.completed.values(), *ledger.stopped.values()]
+    metrics = _names(result.metrics for result in results)
+    first = ("index", "kind", "label", "fingerprint", "repeat", "state", "steps", "seconds")
+    columns = dict.fromkeys((*first, *costs, *metrics, "started", "finished", "reason"))
+    return pd.DataFrame(rows, columns=list(columns)).astype({"steps": "Int64"})
+
+
+def _times(ledger: Ledger) -> tuple[dict[int, float], dict[int, float]]:
+    started, finished = {}, {}
+    for entry in ledger.entries:
+        if isinstance(entry.record, Proposal):
+            started[entry.record.index] = entry.time
+        elif isinstance(entry.record, Completed | Stopped | Failed):
+            finished[entry.record.index] = entry.time
+    return started, finished
+
+
+def _names(mappings: Iterable[Mapping[str, Any]]) -> dict[str, None]:
+    return dict.fromkeys(name for mapping in mappings for name in mapping)
+
+
+def _trial(
+    ledger: Ledger, proposal: Proposal, started: Mapping[int, float], finished: Mapping[int, float]
+) -> dict[str, Any]:
+    index = proposal.index
+    result = ledger.completed.get(index) or ledger.stopped.get(index)
+    failure = ledger.failed.get(index)
+    row: dict[str, Any] = {**result.metrics, "steps": result.steps, "seconds": result.seconds} if result else {}
+    row |= {name: getattr(proposal, name) for name in ("index", "kind", "label", "fingerprint", "repeat")}
+    row |= {**proposal.cost, "started": started[index], "reason": failure.reason if failure else ""}
+    row["state"] = type(result or failure).__name__.lower() if result or failure else "pending"
+    row["finished"] = finished[index] if result or failure else math.nan
+    return row
+
+
+def trainings(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACCURACY.name) -> pd.DataFrame:
+    """The rows of `trials` that are results: trained for the full budget, of these kinds, with the metric."""
+    table = trials(ledger)
+    table = table.reindex(columns=list(dict.fromkeys((*table.columns, MACS.name, objective))))
+    return table[(table["state"] == "completed") & table["kind"].isin(kinds) & table[objective].notna()]
+
+
+def networks(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACCURACY.name) -> pd.DataFrame:
+    """One row per network trained to the full budget, in the order first proposed.
+
+    fingerprint; index of its first search trial (missing if it was not searched); its labels; kinds of its trainings,
+    joined by "+"; the metric's mean over its trainings of these `kinds`, their number n, the mean's standard_error and
+    95 % interval low to high by Student's t (missing for n = 1); exact costs; architecture as plain data.
+    """
+    results = trainings(ledger, kinds, objective)
+    proposals = ledger.proposals
+    searched: dict[str, int] = {}
+    for proposal in proposals.values():
+        if proposal.kind == "search":
+            searched.setdefault(proposal.fingerprint, proposal.index)
+    rows = []
+    for fingerprint, group in results.groupby("fingerprint", sort=False):
+        first = proposals[int(group["index"].iloc[0])]
+        rows.append(
+            {
+                "fingerprint": fingerprint,
+                "index": searched.get(str(fingerprint)),
+                "label": ", ".join(filter(None, group["label"].unique())),
+                "kinds": "+".join(group["kind"].unique()),
+                **summary(group[objective].to_numpy(float), objective),
+                **first.cost,
+                "architecture": first.architecture,
+            }
+        )
+    leading = ("fingerprint", "index", "label", "kinds", *summary(np.ones(1), objective), MACS.name)
+    columns = dict.fromkeys((*leading, *(name for row in rows for name in row)))
+    return pd.DataFrame(rows, columns=list(columns)).astype({"index": "Int64"})
+
+
+def summary(values: np.ndarray, name: str = ACCURACY.name) -> dict[str, Any]:
+    """Of values [n]: their mean under `name`, n, standard_error, and the 95 % interval low, high; NaN for n = 1."""
+    mean, n = float(values.mean()), len(values)
+    error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    reach = error * student_t(n - 1) if n > 1 else math.nan
+    return {name: mean, "n": n, "standard_error": error, "low": mean - reach, "high": mean + reach}
+
+
+def student_t(freedom: int) -> float:
+    """97.5 % quantile of Student's t with so many degrees of freedom, within 2e-4."""
+    if freedom <= len(STUDENT_T):
+        return STUDENT_T[freedom - 1]
+    z = NORMAL  # Abramowitz and Stegun 26.7.5
+    first = (z**3 + z) / (4 * freedom)
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    return z + first + second + third
+
+
+def front(
+    ledger: Ledger,
+    kinds: Sequence[str] = ("search", "finalist"),
+    objective: str = ACCURACY.name,
+    cost: str = MACS.name,
+) -> pd.DataFrame:
+    """The rows of `networks` on the Pareto front of mean metric (more is better) and cost, cheapest first.
+
+    With search trials among the `kinds`, means of one training compete with each other, and the luckiest win: see
+    `selected_front` for what to report.
+    """
+    return non_dominated(networks(ledger, kinds, objective), objective, cost)
+
+
+def non_dominated(table: pd.DataFrame, objective: str = ACCURACY.name, cost: str = MACS.name) -> pd.DataFrame:
+    """The rows of a table on its Pareto front, cheapest first; of equal ones the first."""
+    columns = (Objective(cost, "min"), Objective(objective, "max"))
+    points = np.stack([each.minimised(table[each.name]) for each in columns], axis=1)
+    return table.iloc[frontier(points)].reset_index(drop=True)
+
+
+def selected_kinds(ledger: Ledger) -> tuple[str, ...]:
+    """The kinds whose trainings judge what the search found: finalists alone if any was trained, else search.
+
+    A network is on the front of a search also because its one trial was lucky, so that trial flatters it. Its
+    trainings as a finalist did not choose it.
+    """
+    retrained = any(ledger.proposals[index].kind == "finalist" for index in ledger.completed)
+    return ("finalist",) if retrained else ("search",)
+
+
+def selected_front(ledger: Ledger, objective: str = ACCURACY.name, cost: str = MACS.name) -> pd.DataFrame:
+    """The front to report and to build on: `front` of `selected_kinds`."""
+    return front(ledger, selected_kinds(ledger), objective, cost)
+
+
+def write_trials(ledger: Ledger, path: str | Path) -> None:
+    """`trials` as CSV. Raises `InputError` if it cannot be written."""
+    _write(trials(ledger), path)
+
+
+def write_front(ledger: Ledger, path: str | Path) -> None:
+    """`selected_front` as CSV, without the architectures. Raises `InputError` if it cannot be written."""
+    _write(selected_front(ledger).drop(columns="architecture", errors="ignore"), path)
+
+
+def _write(table: pd.DataFrame, path: str | Path) -> None:
+    with replaced(path) as new:
+        table.to_csv(new, index=False)
