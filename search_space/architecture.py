@@ -81,7 +81,7 @@ class Stem:
 
 @dataclass(frozen=True)
 class Layer:
-    """Inverted bottleneck: `expand` channels inside, depthwise kernel (time, height, width), optional squeeze-excite."""
+    """Inverted bottleneck: `expand` channels inside, depthwise kernel (time, height, width), squeeze-excite or not."""
 
     expand: int
     kernel: Kernel
