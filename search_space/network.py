@@ -141,7 +141,7 @@ def yaml_text(data: Mapping[str, Any]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Block style, but for lists without mappings, and for list items that hold no mapping."""
+    """Block style, but for lists without mappings, and for list items of plain values and lists of them."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Equal parts are written out, not referred to."""
@@ -152,7 +152,7 @@ class _Dumper(yaml.SafeDumper):
         node.flow_style = all(_is_flat(item) for item in node.value)
         for item in node.value:
             if isinstance(item, yaml.MappingNode):
-                item.flow_style = all(_is_flat(value) for _, value in item.value)
+                item.flow_style = all(_is_short(value) for _, value in item.value)
         return node
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
@@ -163,3 +163,9 @@ class _Dumper(yaml.SafeDumper):
 def _is_flat(node: yaml.Node) -> bool:
     """Whether a node holds no mapping and no list in block style."""
     return isinstance(node, yaml.ScalarNode) or (isinstance(node, yaml.SequenceNode) and bool(node.flow_style))
+
+
+def _is_short(node: yaml.Node) -> bool:
+    """Whether a node is a plain value or a list of plain values."""
+    values = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    return all(isinstance(value, yaml.ScalarNode) for value in values)

@@ -1,0 +1,297 @@
+"""From a front to a family: parents scaled to FLOPs targets, A0 to A5, and their ensemble A6.
+
+MoViNets, arXiv 2103.11511: section 3 (compound scaling of searched networks) and appendix (A6 = A4 and A5 together).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import pandas as pd
+
+from search_space import architecture
+from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, Architecture, check_integer, check_keys
+from search_space.errors import InputError
+from search_space.network import Network, counted, network_cost
+from search_space.scaling import DEFAULT_COEFFICIENTS, UNSCALED, Coefficients, Factors, Scaled, scale_to_macs
+
+SCHEMA = "movinet-nas/family/1"
+
+# Multiply-adds per clip of A0 to A5: arXiv 2103.11511, tables of Kinetics-600.
+PUBLISHED_MACS: Mapping[str, float] = {
+    "a0": 2.7e9,
+    "a1": 6.0e9,
+    "a2": 10.3e9,
+    "a3": 57e9,
+    "a4": 105e9,
+    "a5": 281e9,
+}
+PUBLISHED_ENSEMBLE: Mapping[str, Sequence[str]] = {"a6": ("a4", "a5")}
+_FACTORS = tuple(each.name for each in fields(Factors))
+
+
+@dataclass(frozen=True)
+class FamilyConfig:
+    """What family to make.
+
+    Attributes:
+      classes: outputs of each network.
+      clip_ticks: frames of a source clip at frame stride 1; a network of n frames gets the stride nearest to ticks / n.
+      lift: from the search's proxy scale to full scale, before phi: what to multiply the proxy's dimensions with.
+      coefficients: growth of each dimension per unit of phi.
+      targets: multiply-adds per clip by model, not falling; as many models as wanted.
+      ensemble: further models by mean of logits: the names of their members.
+      tolerance: how far from its target a model may be, as a share.
+    """
+
+    classes: int = 600
+    clip_ticks: int = 250
+    lift: Factors = UNSCALED
+    coefficients: Coefficients = DEFAULT_COEFFICIENTS
+    targets: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_MACS))
+    ensemble: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(PUBLISHED_ENSEMBLE))
+    tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_integer("classes", self.classes, 1, MAX_CHANNELS)
+        check_integer("clip_ticks", self.clip_ticks, 1, MAX_FRAMES)
+        _check_number("tolerance", self.tolerance, 0, 1)
+        _check_targets(self.targets)
+        _check_ensemble(self.ensemble, self.targets)
+
+
+def _check_number(place: str, value: object, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InputError(place, value, f"must be a number from {low:g} to {high:g}, as in 2.7e+9")
+    return value
+
+
+def _check_names(place: str, models: object) -> Mapping[str, Any]:
+    if not isinstance(models, Mapping):
+        raise InputError(place, models, "must be a mapping with the names of models as keys")
+    for name in models:  # names become file names
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+            raise InputError(place, name, "must be a name of lower-case letters, digits, '-' and '_'")
+    return models
+
+
+def _check_targets(targets: object) -> None:
+    if not _check_names("targets", targets):
+        raise InputError("targets", targets, "must hold at least one model")
+    last = 1.0
+    for name, target in dict(targets).items():  # type: ignore[call-overload]
+        if _check_number(f"targets.{name}", target, 1, 1e18) < last:
+            raise InputError(f"targets.{name}", target, f"must not be below the target before it, {last:g}")
+        last = target
+
+
+def _check_ensemble(ensemble: object, targets: Mapping[str, float]) -> None:
+    for name, members in _check_names("ensemble", ensemble).items():
+        place = f"ensemble.{name}"
+        if name in targets:
+            raise InputError(place, name, "is the name of a target already")
+        if not isinstance(members, list | tuple) or len(members) < 2:
+            raise InputError(place, members, "must be a list of at least two models")
+        for member in members:
+            if member not in targets:
+                raise InputError(place, member, f"is not one of the targets {', '.join(targets)}")
+
+
+def to_dict(config: FamilyConfig) -> dict[str, Any]:
+    """Plain data for YAML or JSON; the inverse of `from_dict`."""
+    ensemble = {name: list(members) for name, members in config.ensemble.items()}
+    return {**asdict(config), "targets": dict(config.targets), "ensemble": ensemble}
+
+
+def from_dict(data: object, place: str = "family") -> FamilyConfig:
+    """The family written as plain data; what is left out has its default, and so has every factor left out of `lift`.
+
+    Without `ensemble`, A6 is made where the targets hold its members.
+
+    Raises:
+      InputError: an unknown key, a wrong type, a value out of range.
+    """
+    values = dict(check_keys(place, data, [each.name for each in fields(FamilyConfig)]))
+    try:
+        for name, kind, required in (("lift", Factors, ()), ("coefficients", Coefficients, _FACTORS)):
+            if name in values:
+                values[name] = _factors(kind, check_keys(name, values[name], _FACTORS, required), name)
+        if isinstance(values.get("targets"), Mapping) and "ensemble" not in values:
+            known = values["targets"].keys()
+            values["ensemble"] = {name: each for name, each in PUBLISHED_ENSEMBLE.items() if known >= set(each)}
+        return FamilyConfig(**values)
+    except InputError as error:
+        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
+
+
+def _factors(kind: type[Factors] | type[Coefficients], values: Mapping[str, Any], name: str) -> Factors | Coefficients:
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{name}.{error.place.rpartition('.')[2]}", error.value, error.rule) from None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model of the family, and how it came about, as plain data."""
+
+    name: str
+    network: Network
+    decision: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models in order of cost, and the front they were chosen from, as plain data, cheapest first."""
+
+    models: tuple[Member, ...]
+    config: FamilyConfig
+    front: tuple[Mapping[str, Any], ...]
+
+    def record(self) -> dict[str, Any]:
+        """The whole decision, for JSON: the configuration, the front considered, and each model's steps."""
+        return {
+            "schema": SCHEMA,
+            "config": to_dict(self.config),
+            "front": [dict(point) for point in self.front],
+            "models": [dict(member.decision) for member in self.models],
+        }
+
+    def parents(self) -> dict[str, list[str]]:
+        """Fingerprint of each chosen parent -> names of the models it became."""
+        chosen: dict[str, list[str]] = {}
+        for member in self.models:
+            if "parent" in member.decision:
+                chosen.setdefault(member.decision["parent"]["fingerprint"], []).append(member.name)
+        return chosen
+
+
+def scale_family(front: pd.DataFrame, config: FamilyConfig) -> Family:
+    """The family that grows from a front.
+
+    `front` has columns architecture (plain data), accuracy, low, high, macs, index and fingerprint, as
+    `results.frame.selected_front` gives.
+
+    Choice of parents: the targets' log is mapped linearly onto the front's log-cost, the least target onto the
+    cheapest network and the greatest onto the dearest (one target onto the middle), and the nearest network is the
+    parent. It is lifted and scaled to its target with integer-exact cost. Where that leaves the tolerance or the order
+    of cost, the next nearest is taken, and the record says so.
+
+    Raises:
+      InputError: an empty front; a target that no parent reaches; an ensemble cheaper than the model before it.
+    """
+    if front.empty:
+        raise InputError("front", 0, "networks are too few for a family: no trial was trained to the full budget")
+    front = front.sort_values(["macs", "fingerprint"])
+    points = [_point(row) for row in front.to_dict("records")]
+    parents = [architecture.from_dict(data) for data in front["architecture"]]
+    models: list[Member] = []
+    for name in config.targets:
+        least = models[-1].network.cost["macs"] if models else 0
+        models.append(_model(name, points, parents, config, least))
+    for name in config.ensemble:
+        models.append(_ensemble(name, models, config))
+    return Family(tuple(models), config, tuple(points))
+
+
+def _point(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A network of the front as plain JSON data, which has no NaN."""
+    interval = [float(row["low"]), float(row["high"])]
+    return {
+        "index": None if pd.isna(row["index"]) else int(row["index"]),
+        "fingerprint": row["fingerprint"],
+        "accuracy": float(row["accuracy"]),
+        "interval": None if any(map(math.isnan, interval)) else interval,
+        "macs": int(row["macs"]),
+    }
+
+
+def _wanted(name: str, config: FamilyConfig, low: float, high: float) -> float:
+    """The proxy cost, within low..high of the front, that corresponds to a target."""
+    logs = [math.log(target) for target in config.targets.values()]
+    span = logs[-1] - logs[0]
+    share = (math.log(config.targets[name]) - logs[0]) / span if span else 0.5
+    return low * (high / low) ** share
+
+
+def _model(
+    name: str, points: Sequence[Mapping[str, Any]], parents: Sequence[Architecture], config: FamilyConfig, least: int
+) -> Member:
+    wanted = _wanted(name, config, points[0]["macs"], points[-1]["macs"])
+    passed_over: list[dict[str, str]] = []
+    for i in sorted(range(len(points)), key=lambda i: abs(math.log(points[i]["macs"] / wanted))):
+        try:
+            scaled = _scaled(name, parents[i], config, least)
+        except InputError as error:
+            passed_over.append({"fingerprint": points[i]["fingerprint"], "reason": error.rule})
+            continue
+        why = f"nearest in log-cost to {wanted:.0f} multiply-adds, where the target lies on a front of {len(points)}"
+        if passed_over:
+            why = f"{why}; {len(passed_over)} nearer passed over"
+        return _member(name, points[i], scaled, config, {"why": why, "passed_over": passed_over})
+    raise InputError(f"family.targets.{name}", config.targets[name], passed_over[0]["reason"])
+
+
+def _scaled(name: str, parent: Architecture, config: FamilyConfig, least: int) -> Scaled:
+    target = config.targets[name]
+    scaled = scale_to_macs(parent, target, config.classes, config.coefficients, config.lift, config.tolerance)
+    if scaled.macs < least:
+        raise InputError(
+            name, scaled.macs, f"{scaled.macs} multiply-adds are fewer than the {least} of the model before"
+        )
+    return scaled
+
+
+def _with_stride(network: Architecture, ticks: int) -> Architecture:
+    """The frame stride that spreads the clip over `ticks` frames of the source; costs nothing."""
+    clip = network.clip
+    return replace(network, clip=replace(clip, frame_stride=max(1, math.floor(ticks / clip.frames + 0.5))))
+
+
+def _member(
+    name: str, parent: Mapping[str, Any], scaled: Scaled, config: FamilyConfig, choice: Mapping[str, Any]
+) -> Member:
+    network = _with_stride(scaled.architecture, config.clip_ticks)
+    decision = {
+        "model": name,
+        "target_macs": scaled.target,
+        "parent": dict(parent),
+        **choice,
+        "lift": asdict(config.lift),
+        "coefficients": asdict(config.coefficients),
+        "phi": scaled.phi,
+        "factors": asdict(scaled.factors),
+        "clip": asdict(network.clip),
+        "fingerprint": network.fingerprint,
+        "macs": scaled.macs,
+        "deviation": scaled.deviation,
+    }
+    return Member(name, counted(f"movinet_{name}", (network,), config.classes, scaled.target, decision), decision)
+
+
+def _ensemble(name: str, models: Sequence[Member], config: FamilyConfig) -> Member:
+    members = [_named(models, member) for member in config.ensemble[name]]
+    networks = tuple(network for member in members for network in member.network.members)
+    target = sum(round(config.targets[member.name]) for member in members)
+    macs, before = network_cost(networks, config.classes)["macs"], models[-1].network.cost["macs"]
+    if macs < before:
+        raise InputError(
+            f"family.ensemble.{name}", macs, f"multiply-adds are fewer than the {before} of the model before"
+        )
+    decision = {
+        "model": name,
+        "target_macs": target,
+        "members": [member.name for member in members],
+        "why": "mean of the members' logits; its target is the sum of theirs",
+        "macs": macs,
+        "deviation": macs / target - 1,
+    }
+    return Member(name, counted(f"movinet_{name}", networks, config.classes, target, decision), decision)
+
+
+def _named(models: Sequence[Member], name: str) -> Member:
+    return next(member for member in models if member.name == name)
