@@ -48,7 +48,7 @@ $(READY): requirements.lock pyproject.toml
 		{ echo 'error: $(PYTHON) is not a Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.11' >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo 'error: $(PYTHON) cannot make virtual environments; install its venv package (Debian: python3-venv)' >&2; exit 2; }
-	@echo 'Setting up .venv: about 700 MB to download, 3 GB on disk.'
+	@echo 'Setting up .venv (the first time 0.9 GB to download, 3 GB on disk)'
 	@$(PYTHON) -m venv .venv
 	@$(PIP_INSTALL) --require-hashes -r requirements.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
