@@ -1,0 +1,16 @@
+"""Decides what to try, has it tried, keeps the record.
+
+config        a search as plain data: YAML, presets
+trials        proposals and what becomes of them
+objective     names and directions; inside, everything is minimised
+pareto        Pareto front, ranks, hypervolume
+bands         early stopping among candidates of like cost
+algorithms    ask/tell search algorithms, one file each
+ledger        the append-only record; everything else is a function of it
+run_lock      one process at a time in a run's folder
+references    the published networks at the scale of a proxy
+search        the loop: from ledger and algorithm to the next proposal
+trial         trains one proposal on the proxy task; the only module here that reaches TensorFlow
+serial        executes a search in this process
+ray_executor  executes a search with Ray Tune
+"""

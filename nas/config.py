@@ -1,0 +1,288 @@
+"""A search as plain data: what to search, on which clips, how long, with what. Schema `movinet-nas/search/1`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from nas.algorithms.catalogue import ALGORITHMS
+from search_space import movinet_space
+from search_space.architecture import check_integer, check_keys, check_list
+from search_space.cost import COST_NAMES
+from search_space.errors import InputError
+from search_space.movinet_space import SpaceConfig
+from search_space.published import PUBLISHED
+from search_space.sampling import Limit
+
+SCHEMA = "movinet-nas/search/1"
+PRESETS = Path(__file__).parent / "presets"
+MAX_TRIALS = 10_000_000
+
+T = TypeVar("T")
+
+
+def _check_choice(place: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        close = difflib.get_close_matches(str(value), known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise InputError(place, value, f"must be one of {', '.join(known)}{hint}")
+
+
+def _check_number(place: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InputError(place, value, f"must be a number from {low:g} to {high:g}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where clips come from.
+
+    Attributes:
+      source: "moving_digits", or "video_folder".
+      level: of the moving digits: tiny, default or hard.
+      train, validation, test: clips of each split of the moving digits.
+      path: folder of the videos, with a sub-folder for each class.
+      frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
+      clips_per_video: evenly spaced ones.
+    """
+
+    source: str = "moving_digits"
+    level: str = "default"
+    train: int = 6000
+    validation: int = 2000
+    test: int = 2000
+    path: str = ""
+    frame_stride: int = 1
+    clips_per_video: int = 1
+
+    def __post_init__(self) -> None:
+        _check_choice("source", self.source, ("moving_digits", "video_folder"))
+        _check_choice("level", self.level, ("tiny", "default", "hard"))
+        for name in ("train", "validation", "test", "frame_stride", "clips_per_video"):
+            check_integer(name, getattr(self, name), 1, 10_000_000)
+        if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path):
+            raise InputError("path", self.path, "must name a folder for the source video_folder, and only for it")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The proxy's budget and recipe; see `movinet.proxy.Recipe` for the recipe's fields."""
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 0.008
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    stochastic_depth: float = 0.0
+    norm_momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_integer("steps", self.steps, 1, 100_000_000)
+        check_integer("batch_size", self.batch_size, 2, 65536)
+        for name, low, high in (
+            ("learning_rate", 1e-8, 10.0),
+            ("warmup", 0.0, 1.0),
+            ("weight_decay", 0.0, 10.0),
+            ("label_smoothing", 0.0, 0.99),
+            ("stochastic_depth", 0.0, 0.99),
+            ("norm_momentum", 0.0, 1.0),
+        ):
+            _check_number(name, getattr(self, name), low, high)
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Banded successive halving; see `nas.bands`. `rungs` are shares of the steps; none turns it off."""
+
+    rungs: tuple[float, ...] = (0.25, 0.5)
+    reduction: float = 2.0
+    bands: int = 4
+    minimum: int = 4
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rungs, tuple):
+            raise InputError("rungs", self.rungs, "must be a list of shares of the steps")
+        for i, share in enumerate(self.rungs):
+            _check_number(f"rungs[{i}]", share, 1e-6, 1 - 1e-6)
+            if i and share <= self.rungs[i - 1]:
+                raise InputError("rungs", list(self.rungs), "must rise")
+        _check_number("reduction", self.reduction, 1.001, 1000)
+        check_integer("bands", self.bands, 1, 1000)
+        check_integer("minimum", self.minimum, 1, 1_000_000)
+
+    def steps(self, total: int) -> tuple[int, ...]:
+        """The rungs in training steps, rising, each from 1 to total - 1."""
+        return tuple(sorted({max(1, round(share * total)) for share in self.rungs} - {total}))
+
+
+@dataclass(frozen=True)
+class Finals:
+    """What is trained again at the end, with other seeds, so that no lucky trial is reported.
+
+    Attributes:
+      repeats: trainings of each finalist and of each reference; 0 skips the finals.
+      most: finalists at the most, spread over the front.
+      references: published networks brought to the proxy's scale.
+    """
+
+    repeats: int = 3
+    most: int = 8
+    references: tuple[str, ...] = ("a0", "a1", "a2", "a3", "a4", "a5")
+
+    def __post_init__(self) -> None:
+        check_integer("repeats", self.repeats, 0, 1000)
+        check_integer("most", self.most, 1, 100_000)
+        if not isinstance(self.references, tuple):
+            raise InputError("references", self.references, "must be a list of published networks")
+        for i, name in enumerate(self.references):
+            _check_choice(f"references[{i}]", name, tuple(PUBLISHED))
+
+
+@dataclass(frozen=True)
+class AlgorithmConfig:
+    """The search algorithm by name, and options of its own."""
+
+    name: str = "ageing_evolution"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_choice("name", self.name, tuple(ALGORITHMS))
+        if not isinstance(self.options, Mapping):
+            raise InputError("options", self.options, "must be a mapping")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Everything a run depends on.
+
+    Attributes:
+      space: what is searched.
+      training: budget and recipe of the proxy.
+      data: clips.
+      trials: candidates asked of the algorithm.
+      limits: caps on exact costs, such as macs: 8000000.
+      algorithm, early_stopping, finals: see their classes.
+      family: of `results.family.FamilyConfig`, kept as plain data here: this layer only records it.
+      seed: of everything random in the run.
+      workers: trials trained at a time.
+      worker_memory_mb: a worker above this much resident memory is replaced by a new process.
+    """
+
+    space: SpaceConfig
+    training: TrainingConfig
+    data: DataConfig = DataConfig()
+    trials: int = 48
+    limits: tuple[Limit, ...] = ()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    early_stopping: EarlyStopping = EarlyStopping()
+    finals: Finals = Finals()
+    family: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    workers: int = 2
+    worker_memory_mb: int = 3000
+
+    def __post_init__(self) -> None:
+        check_integer("trials", self.trials, 1, MAX_TRIALS)
+        check_integer("seed", self.seed, 0, 2**31 - 1)
+        check_integer("workers", self.workers, 1, 100_000)
+        check_integer("worker_memory_mb", self.worker_memory_mb, 500, 10_000_000)
+        if not isinstance(self.family, Mapping):
+            raise InputError("family", self.family, "must be a mapping")
+
+
+def _section(kind: Callable[..., T], data: object, place: str) -> T:
+    """A frozen dataclass from a mapping with its fields as keys; lists become tuples."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    required = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+    values = check_keys(place, data, [f.name for f in fields], required)
+    return _made(place, kind, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _made(place: str, kind: Callable[..., T], **values: Any) -> T:
+    """`kind(**values)`, with `place` in front of the place an `InputError` names."""
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
+
+
+_SECTIONS: Mapping[str, Callable[..., Any]] = {
+    "training": TrainingConfig,
+    "data": DataConfig,
+    "algorithm": AlgorithmConfig,
+    "early_stopping": EarlyStopping,
+    "finals": Finals,
+}
+
+
+def from_dict(data: object, place: str = "search") -> SearchConfig:
+    """The search written as plain data.
+
+    Raises:
+      InputError: an unknown or missing key, a wrong type or a value out of range.
+    """
+    names = [f.name for f in dataclasses.fields(SearchConfig)]
+    top = dict(check_keys(place, data, ["schema", *names], ["schema", "space", "training"]))
+    if top.pop("schema") != SCHEMA:
+        raise InputError(f"{place}.schema", data["schema"], f"must be {SCHEMA!r}")  # type: ignore[index]
+    for name, kind in _SECTIONS.items():
+        if name in top:
+            top[name] = _section(kind, top[name], f"{place}.{name}")
+    top["space"] = movinet_space.from_dict(top["space"], f"{place}.space")
+    limits = check_keys(f"{place}.limits", top.get("limits", {}), COST_NAMES)
+    top["limits"] = tuple(_made(f"{place}.limits", Limit, name=n, at_most=v) for n, v in limits.items())
+    return _made(place, SearchConfig, **top)
+
+
+def to_dict(config: SearchConfig) -> dict[str, Any]:
+    """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
+    data = {name: _plain(vars(getattr(config, name))) for name in _SECTIONS}
+    data |= {name: getattr(config, name) for name in ("trials", "seed", "workers", "worker_memory_mb")}
+    limits = {limit.name: limit.at_most for limit in config.limits}
+    family = _plain(config.family)
+    return {"schema": SCHEMA, "space": movinet_space.to_dict(config.space), **data, "limits": limits, "family": family}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def presets() -> list[str]:
+    """The names of the presets that come with the project."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load(name: str) -> SearchConfig:
+    """A preset by name, or a YAML file by path.
+
+    Raises:
+      InputError: neither, unreadable, not YAML, or not a search.
+    """
+    path = Path(name)
+    if name in presets():
+        path = PRESETS / f"{name}.yaml"
+    elif path.suffix not in (".yaml", ".yml"):
+        _check_choice("preset", name, tuple(presets()))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(name, str(path), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(name, str(path), "is not a text file") from None
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(name, " ".join(str(error).split()), "is why this is not YAML") from None
+    check_list(name, [data])
+    return from_dict(data, name)

@@ -1,0 +1,14 @@
+"""Executes a search in this process, one trial after another: for debugging, and exactly repeatable."""
+
+from __future__ import annotations
+
+from nas.search import Search
+from nas.trial import Trainer
+
+
+def run(search: Search, trainer: Trainer) -> None:
+    """Trains everything the search proposes."""
+    while (proposal := search.propose()) is not None:
+        for event in trainer.train(proposal):
+            if not search.observe(event):
+                break

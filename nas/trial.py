@@ -1,0 +1,160 @@
+"""Trains one proposal on the proxy task, step by step: the candidate's side of a search.
+
+Every candidate of a run sees the same clips in the same order, so that two are compared on equal terms;
+what differs is the seed of its weights. Repeats see another order.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.config import DataConfig, SearchConfig
+from nas.trials import Completed, Failed, Proposal, Rung
+from search_space.architecture import Architecture, from_dict
+from search_space.errors import InputError
+from search_space.movinet_space import SpaceConfig
+
+EVALUATION_BATCH = 128
+RUNG_CLIPS = 512  # validation clips of an early measurement: a sixth of what a rung's training costs
+ORDER = 0x0DE2  # sets the stream of clip orders apart from the other uses of a run's seed
+
+
+def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
+    """The dataset of a run, made first if it is not in the cache: a `movinet.data.store.Dataset`.
+
+    Raises:
+      InputError: it cannot be made, or does not fit the space (classes, frames, resolution).
+    """
+    from movinet.data.moving_digits import Counts, level, moving_digits
+    from movinet.data.video import VideoFolder, video_folder
+
+    resolution = max(space.resolutions)
+    if config.source == "moving_digits":
+        counts = Counts(config.train, config.validation, config.test)
+        data = moving_digits(level(config.level), counts)
+    else:
+        folder = VideoFolder(
+            Path(config.path), space.frames, resolution, config.frame_stride, clips_per_video=config.clips_per_video
+        )
+        data = video_folder(folder)
+    for name, wanted, found in (
+        ("classes", space.classes, len(data.classes)),
+        ("frames", space.frames, data.ticks),
+    ):
+        if wanted != found:
+            raise InputError(f"space.{name}", wanted, f"must be {found}, as in the data set {data.name}")
+    if resolution > data.resolution:
+        raise InputError("space.resolutions", resolution, f"must be at most {data.resolution}, that of the data set")
+    return data
+
+
+class Trainer:
+    """Trains proposals one after another; holds the data and the compiled functions of its process.
+
+    Args:
+      config: the run's.
+      data: from `open_data`.
+      threads: cores that TensorFlow may use; None leaves its own choice.
+    """
+
+    def __init__(self, config: SearchConfig, data: Any, threads: int | None = 1) -> None:
+        from movinet import proxy
+
+        if threads is not None:
+            proxy.use_threads(threads)
+        self.config, self.data = config, data
+        self.recipe = proxy.Recipe(**vars(config.training))
+        self.rungs = config.early_stopping.steps(self.recipe.steps)
+        self.compiler = proxy.Compiler()
+
+    def train(self, proposal: Proposal) -> Iterator[Rung | Completed | Failed]:
+        """Rungs as they are reached, then `Completed`; `Failed` if the loss stops being finite.
+
+        A consumer that has seen enough simply stops iterating.
+        """
+        from movinet import proxy
+
+        architecture = from_dict(proposal.architecture)
+        candidate = proxy.Candidate(
+            self.compiler, architecture, len(self.data.classes), self.recipe, proposal.seed
+        )
+        start = time.monotonic()
+        order = _order(len(self.data.train), self.recipe, self.config.seed, proposal.repeat)
+        for step, indices in enumerate(order, 1):
+            frames = self.frames(self.data.train, indices, architecture)
+            loss = candidate.step(frames, self.labels(self.data.train, indices))
+            if step in self.rungs:
+                if not math.isfinite(float(loss)):
+                    break
+                metrics = self.evaluate(candidate, architecture, self.data.validation, RUNG_CLIPS)
+                yield Rung(proposal.index, step, metrics, time.monotonic() - start)
+        if not math.isfinite(float(loss)):
+            yield Failed(proposal.index, f"loss {float(loss)} after {step} steps; try a lower learning rate", 1)
+            return
+        metrics = self.evaluate(candidate, architecture, self.data.validation)
+        if proposal.kind != "search":
+            # The test split is read only for trainings that nothing is chosen by.
+            test = self.evaluate(candidate, architecture, self.data.test)
+            metrics |= {f"test_{name}": value for name, value in test.items()}
+        yield Completed(proposal.index, self.recipe.steps, metrics, time.monotonic() - start)
+
+    def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
+        """Clips `indices` as the network sees them: float32 [T*B, H, W, 3] in 0..1, time-major."""
+        from movinet import proxy
+
+        return proxy.prepare(split.batch(indices, architecture.clip.frame_stride), architecture.clip.resolution)
+
+    @staticmethod
+    def labels(split: Any, indices: np.ndarray) -> Any:
+        """int32 [B] labels."""
+        from movinet import proxy
+
+        return proxy.as_labels(split.labels[indices])
+
+    def evaluate(
+        self, candidate: Any, architecture: Architecture, split: Any, clips: int | None = None
+    ) -> dict[str, float]:
+        """Accuracy and loss on the first `clips` clips of a split (all if None), and the data's own breakdown."""
+        count = min(clips or len(split), len(split))
+        logits = [
+            candidate.logits(self.frames(split, indices, architecture), len(indices)).numpy()
+            for indices in np.array_split(np.arange(count), -(-count // EVALUATION_BATCH))
+        ]
+        return metrics_of(np.concatenate(logits), np.asarray(split.labels[:count]), self.data.name)
+
+
+def metrics_of(logits: np.ndarray, labels: np.ndarray, data_name: str) -> dict[str, float]:
+    """Accuracy and cross-entropy of logits [N, classes]; for the moving digits also what of a label was right."""
+    predicted = logits.argmax(1)
+    shifted = logits - logits.max(1, keepdims=True)
+    log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(1))
+    metrics = {"accuracy": float((predicted == labels).mean()), "loss": float(-log_likelihood.mean())}
+    return metrics | (_motion_metrics(predicted, labels) if data_name.startswith("moving") else {})
+
+
+def _motion_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    from movinet.data.moving_digits import appearance_of, motion_of, pair_of
+    from movinet.data.motions import PAIRS
+
+    motion = motion_of(predicted) == motion_of(labels)
+    found = {"motion": motion, "appearance": appearance_of(predicted) == appearance_of(labels)}
+    pairs = pair_of(labels)
+    found |= {f"pair_{PAIRS[i]}": motion[pairs == i] for i in np.unique(pairs)}
+    return {name: float(right.mean()) for name, right in found.items()}
+
+
+def _order(clips: int, recipe: Any, seed: int, repeat: int) -> Iterator[np.ndarray]:
+    """Indices of the clips of each step; every clip once an epoch."""
+    rng = np.random.default_rng([seed, ORDER, repeat])
+    left = np.empty(0, np.int64)
+    for _ in range(recipe.steps):
+        while len(left) < recipe.batch_size:
+            left = np.concatenate([left, rng.permutation(clips)])
+        yield left[: recipe.batch_size]
+        left = left[recipe.batch_size :]
