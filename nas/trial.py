@@ -81,9 +81,7 @@ class Trainer:
         from movinet import proxy
 
         architecture = from_dict(proposal.architecture)
-        candidate = proxy.Candidate(
-            self.compiler, architecture, len(self.data.classes), self.recipe, proposal.seed
-        )
+        candidate = proxy.Candidate(self.compiler, architecture, len(self.data.classes), self.recipe, proposal.seed)
         start = time.monotonic()
         order = _order(len(self.data.train), self.recipe, self.config.seed, proposal.repeat)
         for step, indices in enumerate(order, 1):
@@ -139,8 +137,8 @@ def metrics_of(logits: np.ndarray, labels: np.ndarray, data_name: str) -> dict[s
 
 
 def _motion_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    from movinet.data.moving_digits import appearance_of, motion_of, pair_of
     from movinet.data.motions import PAIRS
+    from movinet.data.moving_digits import appearance_of, motion_of, pair_of
 
     motion = motion_of(predicted) == motion_of(labels)
     found = {"motion": motion, "appearance": appearance_of(predicted) == appearance_of(labels)}
