@@ -25,7 +25,7 @@ HALF_CLIP_MACS = 77e9
 
 
 def experiment(network: Network) -> dict[str, Any]:
-    """The experiment that trains a network of one member on Kinetics-600, as plain data; paths are the user's to add."""
+    """The experiment that trains a network of one member on Kinetics-600; the user adds the paths of the data."""
     (member,) = network.members
     return {
         "runtime": {"distribution_strategy": "mirrored", "mixed_precision_dtype": "bfloat16"},
@@ -97,7 +97,7 @@ def _shape(clip: Clip) -> list[int]:
 
 def short_side(resolution: int) -> int:
     """Pixels of a frame's short side before cropping: nine eighths of the crop, to 16; so in all released networks."""
-    return 16 * ((resolution * 9 + 64) // 128)
+    return max(16 * ((resolution * 9 + 64) // 128), 16 * -(-resolution // 16))
 
 
 def train_frames(clip: Clip, macs: int) -> int:

@@ -97,7 +97,7 @@ def _check_ensemble(ensemble: object, targets: Mapping[str, float]) -> None:
         if not isinstance(members, list | tuple) or len(members) < 2:
             raise InputError(place, members, "must be a list of at least two models")
         for member in members:
-            if member not in targets:
+            if member not in list(targets):  # also where it is unhashable
                 raise InputError(place, member, f"is not one of the targets {', '.join(targets)}")
 
 
@@ -123,6 +123,9 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
         if isinstance(values.get("targets"), Mapping) and "ensemble" not in values:
             known = values["targets"].keys()
             values["ensemble"] = {name: each for name, each in PUBLISHED_ENSEMBLE.items() if known >= set(each)}
+        if isinstance(values.get("ensemble"), Mapping):
+            lists = values["ensemble"].items()
+            values["ensemble"] = {name: tuple(each) if isinstance(each, list) else each for name, each in lists}
         return FamilyConfig(**values)
     except InputError as error:
         raise InputError(f"{place}.{error.place}", error.value, error.rule) from None

@@ -1,0 +1,234 @@
+"""Parents chosen and scaled to FLOPs targets: exact, in order, recorded, and refused in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_run import run, sampled
+
+from results.family import Family, FamilyConfig, from_dict, scale_family, to_dict
+from results.frame import selected_front
+from search_space.architecture import from_dict as from_plain
+from search_space.architecture import to_dict as plain
+from search_space.cost import count
+from search_space.errors import InputError
+from search_space.published import A0, A2, A4, A5
+from search_space.scaling import Coefficients, Factors, scale
+
+LIFT = Factors(depth=1.5, width=2, resolution=7, frames=1.6)
+CONFIG = FamilyConfig(lift=LIFT)
+
+
+def front_of(*networks) -> pd.DataFrame:
+    rows = [
+        {
+            "index": pd.NA if i else 7,
+            "fingerprint": network.fingerprint,
+            "accuracy": 0.3 + i / 10,
+            "low": math.nan if i else 0.25,
+            "high": math.nan if i else 0.35,
+            "macs": count(network, 36).macs,
+            "architecture": plain(network),
+        }
+        for i, network in enumerate(networks)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory) -> pd.DataFrame:
+    return selected_front(run(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def family(front) -> Family:
+    return scale_family(front, CONFIG)
+
+
+def test_a_family_of_seven(family):
+    assert [member.name for member in family.models] == ["a0", "a1", "a2", "a3", "a4", "a5", "a6"]
+    macs = [member.network.cost["macs"] for member in family.models]
+    assert macs == sorted(macs)
+    for member in family.models:
+        network = member.network
+        assert network.name == f"movinet_{member.name}" and network.classes == 600
+        assert network.cost["macs"] == sum(count(each, 600).macs for each in network.members)
+        assert abs(network.cost["macs"] / network.target_macs - 1) <= 0.02
+    assert [member.network.target_macs for member in family.models] == [
+        2_700_000_000,
+        6_000_000_000,
+        10_300_000_000,
+        57_000_000_000,
+        105_000_000_000,
+        281_000_000_000,
+        386_000_000_000,
+    ]
+    a4, a5, a6 = (member.network.members for member in family.models[4:])
+    assert a6 == (*a4, *a5)
+
+
+def test_parents_span_the_front_and_are_the_nearest(front, family):
+    costs = dict(zip(front["fingerprint"], front["macs"], strict=True))
+    chosen = [member.decision["parent"]["fingerprint"] for member in family.models[:6]]
+    assert chosen[0] == front["fingerprint"].iloc[0] and chosen[5] == front["fingerprint"].iloc[-1]
+    low, high = min(costs.values()), max(costs.values())
+    for member, parent in zip(family.models, chosen, strict=False):
+        share = math.log(member.network.target_macs / 2.7e9) / math.log(281 / 2.7)
+        wanted = low * (high / low) ** share
+        assert parent == min(costs, key=lambda each: abs(math.log(costs[each] / wanted)))
+    assert {name for names in family.parents().values() for name in names} == {"a0", "a1", "a2", "a3", "a4", "a5"}
+
+
+def test_the_decision_tells_how_to_make_the_network(front, family):
+    parents = dict(zip(front["fingerprint"], front["architecture"], strict=True))
+    for member in family.models[:6]:
+        decision, (network,) = member.decision, member.network.members
+        parent = from_plain(parents[decision["parent"]["fingerprint"]])
+        again = scale(parent, **decision["factors"])
+        assert replace(again, clip=replace(again.clip, frame_stride=network.clip.frame_stride)) == network
+        assert network.clip.frame_stride == max(1, round(250 / network.clip.frames))
+        assert decision["clip"] == vars(network.clip) and decision["fingerprint"] == network.fingerprint
+        assert decision["macs"] == member.network.cost["macs"] == decision["target_macs"] * (1 + decision["deviation"])
+        assert decision["lift"] == vars(LIFT) and member.network.origin == decision
+        row = front[front["fingerprint"] == decision["parent"]["fingerprint"]].iloc[0]
+        assert decision["parent"]["accuracy"] == row["accuracy"] and decision["parent"]["index"] == row["index"]
+        assert decision["parent"]["interval"] == [row["low"], row["high"]]
+        assert f"a front of {len(front)}" in decision["why"]
+    assert family.models[6].decision["members"] == ["a4", "a5"]
+
+
+def test_the_record_is_json(front, family):
+    record = json.loads(json.dumps(family.record(), allow_nan=False))
+    assert record == family.record()
+    assert [point["macs"] for point in record["front"]] == front["macs"].to_list()
+    assert from_dict(record["config"]) == CONFIG
+    assert [model["model"] for model in record["models"]] == [member.name for member in family.models]
+
+
+def test_a_front_of_one_network_is_enough():
+    family = scale_family(front_of(A2), FamilyConfig())
+    assert len(family.models) == 7 and list(family.parents()) == [A2.fingerprint]
+    assert family.front[0]["index"] == 7 and family.front[0]["interval"] == [0.25, 0.35]
+
+
+def test_what_was_trained_once_has_no_interval():
+    family = scale_family(front_of(A0, A5), FamilyConfig(targets={"a0": 3e9, "a1": 2e11}, ensemble={}))
+    assert family.front[1]["interval"] is None and family.front[1]["index"] is None
+    assert [member.decision["parent"]["fingerprint"] for member in family.models] == [A0.fingerprint, A5.fingerprint]
+    json.dumps(family.record(), allow_nan=False)
+
+
+@pytest.mark.parametrize("targets", [{"only": 2e10}, {f"m{i}": 1e9 * 1.7**i for i in range(10)}])
+def test_any_number_of_models(targets):
+    family = scale_family(front_of(A0, A2, A4), FamilyConfig(targets=targets, ensemble={}))
+    assert [member.name for member in family.models] == list(targets)
+    if len(targets) == 1:  # the middle of the front
+        assert list(family.parents()) == [A2.fingerprint]
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 1000), st.lists(st.floats(9.5, 11.5), min_size=1, max_size=4), st.integers(1, 3))
+def test_cost_never_falls_and_is_never_far_off(seed, logs, networks):
+    """Also for targets a hair apart with different parents, each of which may miss it on its own side."""
+    targets = {f"m{i}{side}": 10**log * (1 + side / 1000) for i, log in enumerate(sorted(logs)) for side in (0, 1)}
+    last = 1.0
+    for name in targets:
+        last = targets[name] = max(last, targets[name])
+    front = front_of(*sampled(np.random.default_rng(seed), networks))
+    family = scale_family(front, FamilyConfig(lift=LIFT, targets=targets, ensemble={}, tolerance=0.05))
+    macs = [member.network.cost["macs"] for member in family.models]
+    assert macs == sorted(macs)
+    for member in family.models:
+        assert abs(member.network.cost["macs"] / targets[member.name] - 1) <= 0.05
+
+
+def test_a_parent_that_leaves_the_order_of_cost_is_passed_over():
+    """Within 2 % of nearly equal targets, the cheaper parent may come out dearer."""
+    wide = FamilyConfig(targets={"a0": 1e10, "a1": 1.001e10}, ensemble={})
+    found = []
+    for first, second in [(A0, A2), (A0, A4), (A0, A5), (A2, A4), (A2, A5), (A4, A5)]:
+        family = scale_family(front_of(first, second), wide)
+        low, high = (member.network.cost["macs"] for member in family.models)
+        assert low <= high
+        found += [member.decision for member in family.models if member.decision["passed_over"]]
+    assert found, "no pair of parents tests anything"
+    assert "are fewer than the" in found[0]["passed_over"][0]["reason"] and "1 nearer passed over" in found[0]["why"]
+
+
+def test_an_unreachable_target_is_refused():
+    tiny = FamilyConfig(targets={"a0": 1e3}, ensemble={})
+    with pytest.raises(
+        InputError, match=r"family\.targets\.a0: 1000\.0 multiply-adds are not within 2\.0% of"
+    ) as caught:
+        scale_family(front_of(A0, A2), tiny)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="front: 0 networks are too few"):
+        scale_family(front_of(A0).iloc[:0], FamilyConfig())
+
+
+def test_a_cheap_ensemble_breaks_the_order():
+    config = FamilyConfig(ensemble={"a6": ("a0", "a1")})
+    with pytest.raises(InputError, match=r"family\.ensemble\.a6: \d+ multiply-adds are fewer than"):
+        scale_family(front_of(A0, A5), config)
+
+
+def test_the_stride_spreads_the_clip_over_the_source():
+    config = FamilyConfig(targets={"a0": 2.63e9}, ensemble={}, clip_ticks=300)
+    (member,) = scale_family(front_of(A0), config).models
+    clip = member.network.members[0].clip
+    assert clip.frame_stride == math.floor(300 / clip.frames + 0.5) == 6
+    (member,) = scale_family(front_of(A0), replace(config, clip_ticks=10)).models
+    assert member.network.members[0].clip.frame_stride == 1
+
+
+def test_configuration_round_trips_through_yaml():
+    assert from_dict({}) == FamilyConfig()
+    assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(CONFIG)))) == CONFIG
+    config = from_dict({"lift": {"resolution": 7}, "targets": {"a0": 1e9, "a1": 2e9}})
+    assert config.lift == Factors(resolution=7) and config.ensemble == {}  # nothing to make A6 of
+    assert from_dict({"targets": {"a4": 1e9, "a5": 2e9}}).ensemble == {"a6": ("a4", "a5")}
+    assert to_dict(FamilyConfig())["targets"]["a5"] == 281e9
+    assert FamilyConfig(coefficients=Coefficients(1, 1, 1.4, 1)).coefficients.resolution == 1.4
+
+
+REFUSED = [
+    ({"colour": 1}, "family: 'colour' is an unknown key"),
+    ([], "family: [] must be a mapping"),
+    ({"classes": 0}, "family.classes: 0 must be"),
+    ({"clip_ticks": 1.5}, "family.clip_ticks: 1.5 must be"),
+    ({"tolerance": 2}, "family.tolerance: 2 must be"),
+    ({"tolerance": "2%"}, "family.tolerance: '2%' must be"),
+    ({"lift": {"height": 2}}, "family.lift: 'height' is an unknown key"),
+    ({"lift": {"width": 0}}, "family.lift.width: 0 must be"),
+    ({"lift": 2}, "family.lift: 2 must be a mapping"),
+    ({"coefficients": {"width": 1.1}}, "family.coefficients: ['width'] lacks the key"),
+    ({"targets": {}}, "family.targets: {} must hold at least one"),
+    ({"targets": [1]}, "family.targets: [1] must be a mapping"),
+    ({"targets": {"a0": "2.7e9"}}, "family.targets.a0: '2.7e9' must be a number from 1 to 1e+18, as in 2.7e+9"),
+    ({"targets": {"a0": True}}, "family.targets.a0: True must be"),
+    ({"targets": {"a0": math.nan}}, "family.targets.a0: nan must be"),
+    ({"targets": {"a0": 2e9, "a1": 1e9}}, "family.targets.a1: 1000000000.0 must not be below"),
+    ({"targets": {"../a0": 2e9}}, "family.targets: '../a0' must be a name"),
+    ({"targets": {0: 2e9}}, "family.targets: 0 must be a name"),
+    ({"ensemble": {"a6": ["a4"]}}, "family.ensemble.a6: ('a4',) must be a list of at least two"),
+    ({"ensemble": {"a6": "a4"}}, "family.ensemble.a6: 'a4' must be a list of"),
+    ({"ensemble": {"a6": ["a4", "a9"]}}, "family.ensemble.a6: 'a9' is not one of the targets a0, a1"),
+    ({"ensemble": {"a6": ["a4", ["a5"]]}}, "family.ensemble.a6: ['a5'] is not one of the"),
+    ({"ensemble": {"a5": ["a3", "a4"]}}, "family.ensemble.a5: 'a5' is the name of a target already"),
+    ({"ensemble": None}, "family.ensemble: None must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), REFUSED)
+def test_a_wrong_configuration_is_refused_in_one_line(data, message):
+    with pytest.raises(InputError) as caught:
+        from_dict(data)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
