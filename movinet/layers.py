@@ -141,10 +141,11 @@ class HeadSpec:
 Spec = StemSpec | BottleneckSpec | HeadSpec
 
 
-def initial(spec: Spec, seed: int) -> dict[str, np.ndarray]:
-    """The first weights of a layer by name: HeNormal kernels, unit scales, zero biases and ReZero; float32."""
+def initial(spec: Spec, seed: int, rezero: float = 0.0) -> dict[str, np.ndarray]:
+    """The first weights of a layer by name: HeNormal kernels, unit scales, zero biases, ReZero as given; float32."""
     rng = np.random.default_rng(seed)
-    return {w.name: _he_normal(w.shape, rng) if w.start == "he" else _constant(w) for w in spec.weights()}
+    found = {w.name: _he_normal(w.shape, rng) if w.start == "he" else _constant(w) for w in spec.weights()}
+    return found | {"rezero": np.full((1,), rezero, np.float32)} if "rezero" in found else found
 
 
 def _constant(weight: Weight) -> np.ndarray:

@@ -35,6 +35,19 @@ def use_threads(threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
+def prepare(clips: np.ndarray, resolution: int) -> Tensor:
+    """uint8 `T B H W C` clips as a candidate takes them: float32 [T*B, resolution, resolution, C] in 0..1."""
+    frames = tf.constant(clips.reshape(-1, *clips.shape[2:]))
+    if clips.shape[2:4] != (resolution, resolution):
+        frames = raw.ResizeArea(images=frames, size=[resolution, resolution])
+    return raw.Mul(x=raw.Cast(x=frames, DstT=tf.float32), y=tf.constant(1 / 255, tf.float32))
+
+
+def as_labels(labels: np.ndarray) -> Tensor:
+    """int32 [B]."""
+    return tf.constant(labels, tf.int32)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a proxy is trained.
@@ -48,6 +61,8 @@ class Recipe:
       label_smoothing: as in the release's recipe, 0.1 there.
       stochastic_depth: drop rate of the last layer's branch; grows linearly with depth. 0.2 in the release.
       norm_momentum: of the moving statistics. 0.99 in the release; a proxy has too few steps for that.
+      rezero: what the ReZero scalars start from. 0 in the release; in a few hundred steps a network that starts as
+        its skips alone barely begins to use its layers.
     """
 
     steps: int
@@ -58,6 +73,7 @@ class Recipe:
     label_smoothing: float = 0.0
     stochastic_depth: float = 0.0
     norm_momentum: float = 0.9
+    rezero: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low in (("steps", 1), ("batch_size", 2)):
@@ -70,6 +86,7 @@ class Recipe:
             ("label_smoothing", 0.99),
             ("stochastic_depth", 0.99),
             ("norm_momentum", 1.0),
+            ("rezero", 10.0),
             ("learning_rate", 10.0),
         ):
             value = getattr(self, name)
@@ -120,7 +137,9 @@ def _compile(spec: Spec, form: object, drop: bool) -> Compiled:
 class _Arrays:
     """The arrays of one layer of one candidate, and the functions that use them."""
 
-    def __init__(self, compiler: Compiler, spec: Spec, form: object, drop: bool, seed: int) -> None:
+    def __init__(
+        self, compiler: Compiler, spec: Spec, form: object, drop: bool, seed: int, rezero: float
+    ) -> None:
         self.key, self.compiled = compiler.layer(spec, form, drop)
         weights = spec.weights()
         lengths = [math.prod(w.shape) for w in weights]
@@ -129,7 +148,8 @@ class _Arrays:
         self.decayed = tf.constant(np.repeat([float(w.decayed) for w in weights], lengths), tf.float32)
         moving = [np.concatenate([np.zeros(c), np.ones(c)]) for _, c in spec.norms]
         self.moving_splits = tf.constant([c for _, c in spec.norms for _ in range(2)], tf.int64)
-        self.weights = tf.Variable(np.concatenate([value.ravel() for value in layers.initial(spec, seed).values()]))
+        start = layers.initial(spec, seed, rezero)
+        self.weights = tf.Variable(np.concatenate([value.ravel() for value in start.values()]))
         self.moments = tf.Variable(tf.zeros_like(self.weights)), tf.Variable(tf.zeros_like(self.weights))
         self.moving = tf.Variable(np.concatenate(moving), dtype=tf.float32)
         self.sized = [self.splits, self.shapes, self.weights.handle]
@@ -156,7 +176,7 @@ class Candidate:
         plan = list(_plan(architecture, classes, recipe))
         seeds = layers.layer_seeds(seed, len(plan))
         self._layers = [
-            _Arrays(compiler, spec, form, rate > 0, layer_seed)
+            _Arrays(compiler, spec, form, rate > 0, layer_seed, recipe.rezero)
             for (spec, form, rate), layer_seed in zip(plan, seeds, strict=True)
         ]
         self._rates = [rate for _, _, rate in plan]

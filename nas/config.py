@@ -82,6 +82,7 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     stochastic_depth: float = 0.0
     norm_momentum: float = 0.9
+    rezero: float = 1.0
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps, 1, 100_000_000)
@@ -93,6 +94,7 @@ class TrainingConfig:
             ("label_smoothing", 0.0, 0.99),
             ("stochastic_depth", 0.0, 0.99),
             ("norm_momentum", 0.0, 1.0),
+            ("rezero", 0.0, 10.0),
         ):
             _check_number(name, getattr(self, name), low, high)
 

@@ -8,7 +8,7 @@ configuration and the ledger's events, so a run that was killed goes on as if it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,7 @@ class Search:
         self.completed: dict[int, Completed] = {}
         self.stopped: dict[int, Stopped] = {}
         self.failed: dict[int, Failed] = {}
+        self.watchers: list[Callable[[Event], None]] = []
         self._ledger = ledger
         self._exhausted = False
         self._finals: list[tuple[str, str, Genotype | None, Architecture, int]] | None = None
@@ -102,8 +103,7 @@ class Search:
         if proposal is None:
             return None
         if proposal.index not in self.proposals:
-            self._ledger.append(proposal)
-            self._take(proposal)
+            self._record(proposal)
         self.running[proposal.index] = proposal
         return proposal
 
@@ -115,16 +115,21 @@ class Search:
         if isinstance(event, Rung):
             before = [rung for rung in self.rungs.get(event.index, []) if rung.steps == event.steps]
             if not before:
-                self._ledger.append(event)
-                self._take(event)
+                self._record(event)
             if self._decide(before[0] if before else event):
                 return True
             event_after: Event = Stopped(event.index, event.steps, event.metrics, event.seconds)
         else:
             event_after = event
-        self._ledger.append(event_after)
-        self._take(event_after)
+        self._record(event_after)
         return False
+
+    def _record(self, event: Event) -> None:
+        """Writes an event down before anything acts on it."""
+        self._ledger.append(event)
+        self._take(event)
+        for watcher in self.watchers:
+            watcher(event)
 
     def _take(self, event: Event) -> None:
         """Brings the state up to date with an event that is in the ledger."""

@@ -54,6 +54,13 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
     return data
 
 
+def open_made(folder: str) -> Any:
+    """The dataset in a folder that `open_data` made: memory-mapped, without a copy."""
+    from movinet.data.store import open_dataset
+
+    return open_dataset(folder)
+
+
 class Trainer:
     """Trains proposals one after another; holds the data and the compiled functions of its process.
 
