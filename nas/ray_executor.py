@@ -93,7 +93,16 @@ class TrainProposal(tune.Trainable):
         """Nothing; see `save_checkpoint`."""
 
 
-class _Proposals(Searcher):
+class _Driver:
+    """Holds the search of this process. Ray pickles searcher and scheduler for its snapshots, which are not used."""
+
+    search: Search
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "search"}
+
+
+class _Proposals(_Driver, Searcher):
     """Hands the search's proposals to Ray and its finished trials back."""
 
     def __init__(self, search: Search, shared: dict[str, Any]) -> None:
@@ -124,7 +133,7 @@ class _Proposals(Searcher):
         """Nothing: the ledger is the state."""
 
 
-class _Rungs(FIFOScheduler):
+class _Rungs(_Driver, FIFOScheduler):
     """Stops what the search stops."""
 
     def __init__(self, search: Search) -> None:

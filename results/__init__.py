@@ -7,4 +7,6 @@ plots       the frontier and hypervolume pictures
 family      from a front to A0-A6, with the record of every decision
 experiment  a network as an experiment of the release's trainer
 emit        the family as files
+outcome     all of it at the end of a run
+describe    one network: layers and costs
 """

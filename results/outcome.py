@@ -1,0 +1,172 @@
+"""Everything that is made of a finished run, in one go: tables, pictures, family, comparison, and the closing words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from nas.ledger import Ledger
+from nas.objective import ACCURACY, MACS
+from results import family as families
+from results import frame, plots, volume
+from results.emit import emit
+from results.family import Family, FamilyConfig, scale_family
+from results.files import replaced
+from results.volume import Comparison, Estimate
+from search_space.errors import InputError
+
+TEST_ACCURACY = f"test_{ACCURACY.name}"
+
+
+def family_config(ledger: Ledger) -> FamilyConfig:
+    """The family that the run's configuration asks for."""
+    return families.from_dict(ledger.header.config.get("family", {}), f"{ledger.path}:1: config.family")
+
+
+def with_targets(ledger: Ledger, targets: Sequence[str] | None) -> FamilyConfig:
+    """`family_config`, with the targets `name=macs` in place of its own.
+
+    An ensemble stays where all its members are among the targets. Raises `InputError` for a target of another form.
+    """
+    config = family_config(ledger)
+    if not targets:
+        return config
+    wanted = dict(_target(text) for text in targets)
+    kept = {name: members for name, members in config.ensemble.items() if set(members) <= wanted.keys()}
+    return replace(config, targets=wanted, ensemble=kept)
+
+
+def _target(text: str) -> tuple[str, float]:
+    name, equals, number = text.partition("=")
+    try:
+        macs = float(number)
+    except ValueError:
+        macs = math.nan
+    if not (name and equals and math.isfinite(macs)):
+        raise InputError("--target", text, "must be NAME=MACS, as in a0=2.7e9")
+    return name, macs
+
+
+def family_of(ledger: Ledger, config: FamilyConfig) -> Family:
+    """The family grown from the run's front."""
+    return scale_family(frame.selected_front(ledger), config)
+
+
+def comparison(ledger: Ledger) -> Comparison | None:
+    """The front against the published networks at proxy scale, on test clips; None if either was not trained."""
+    tested = {ledger.proposals[i].kind for i, done in ledger.completed.items() if TEST_ACCURACY in done.metrics}
+    if not {"finalist", "reference"} <= tested:
+        return None
+    return volume.compare_frontiers(ledger, np.random.default_rng(ledger.header.seed), objective=TEST_ACCURACY)
+
+
+def write_tables(ledger: Ledger, folder: Path) -> list[Path]:
+    """trials.csv, front.csv and, where there is one, comparison.json; returns their paths."""
+    paths = [folder / "trials.csv", folder / "front.csv"]
+    frame.write_trials(ledger, paths[0])
+    frame.write_front(ledger, paths[1])
+    compared = comparison(ledger)
+    if compared:
+        paths.append(folder / "comparison.json")
+        text = json.dumps(_without_nan(asdict(compared)), indent=2)
+        with replaced(paths[-1]) as new:
+            new.write_text(text + "\n", encoding="utf-8")
+    return paths
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_pictures(ledger: Ledger, folder: Path) -> list[Path]:
+    """front.png, with the parents of the family where a front is there, and hypervolume.png; returns their paths."""
+    paths = [folder / "front.png", folder / "hypervolume.png"]
+    found = frame.selected_front(ledger)
+    plots.save_frontier(ledger, None if found.empty else family_of(ledger, family_config(ledger)), paths[0])
+    plots.save_hypervolume(ledger, paths[1])
+    return paths
+
+
+def write_outcome(ledger: Ledger, folder: Path) -> str:
+    """Tables, pictures and family of a finished run into its folder; returns what to tell the user.
+
+    Raises:
+      InputError: no trial was trained to the full budget, or the folder cannot be written.
+    """
+    write_tables(ledger, folder)
+    family = family_of(ledger, family_config(ledger))
+    emit(family, folder / "configs")
+    write_pictures(ledger, folder)
+    parts = [_counts(ledger), _front_table(ledger), family_table(family)]
+    compared = comparison(ledger)
+    if compared:
+        parts.append(_comparison_text(compared))
+    parts.append(f"front      {folder / 'front.png'}\nconfigs    {folder / 'configs'}\nrecord     {ledger.path}")
+    return "\n\n".join(parts)
+
+
+def _counts(ledger: Ledger) -> str:
+    kinds = [ledger.proposals[index].kind for index in ledger.completed]
+    text = f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early"
+    text += f", {len(ledger.failed)} failed" if ledger.failed else ""
+    again = len(kinds) - kinds.count("search")
+    return f"{text}; {again} trainings of finalists and published networks" if again else text
+
+
+def _front_table(ledger: Ledger) -> str:
+    """The front as text; accuracy is on validation clips, with the half-width of its 95 % interval."""
+    rows = [("front: network", "multiply-adds", "accuracy", "trainings")]
+    for row in frame.selected_front(ledger).to_dict("records"):
+        name = f"trial {int(row['index'])}" if row["index"] == row["index"] else str(row["fingerprint"])
+        reach = (row["high"] - row["low"]) / 2
+        spread = f" ± {reach:.3f}" if math.isfinite(reach) else ""
+        rows.append((name, f"{row[MACS.name] / 1e6:.2f} M", f"{row[ACCURACY.name]:.3f}{spread}", str(row["n"])))
+    return _aligned(rows)
+
+
+def family_table(family: Family) -> str:
+    """The family as text."""
+    rows = [("model", "multiply-adds", "target", "parameters", "clip", "layers", "from")]
+    for model in family.models:
+        network = model.network
+        target = "-" if network.target_macs is None else f"{network.target_macs / 1e9:.2f} G"
+        clips = [f"{m.clip.frames}x{m.clip.resolution}²/{m.clip.frame_stride}" for m in network.members]
+        depth = "+".join(str(member.depth) for member in network.members)
+        parent = model.decision.get("parent")
+        origin = f"trial {parent['index']}" if parent else "+".join(model.decision["members"])
+        rows.append((
+            model.name,
+            f"{network.cost['macs'] / 1e9:.2f} G",
+            target,
+            f"{network.cost['trainable_parameters'] / 1e6:.2f} M",
+            "+".join(clips),
+            depth,
+            origin,
+        ))  # fmt: skip
+    return _aligned(rows)
+
+
+def _comparison_text(compared: Comparison) -> str:
+    def interval(estimate: Estimate) -> str:
+        return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+    return "\n".join(
+        [
+            "hypervolume on test clips, 95 % interval over seeds:",
+            f"  searched front        {interval(compared.searched)}",
+            f"  published A0-A5       {interval(compared.references)}",
+            f"  difference            {interval(compared.difference)}",
+        ]
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,0 +1,251 @@
+"""Pictures of a run: its frontier and its hypervolume over time.
+
+Drawn on an Axes that is handed in, without pyplot and its global state. Colours are those of Okabe & Ito 2008, "Color
+Universal Design", told apart also with defective colour vision; marks differ in shape as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.transforms import Bbox
+
+from nas.ledger import Ledger
+from nas.objective import ACCURACY, MACS
+from results import frame, volume
+from results.family import Family
+from results.files import replaced
+
+BLUE, VERMILION, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
+SIZE = (7.2, 4.8)  # inches
+DPI = 200
+TEXT = 9  # points
+MARGIN = 0.06  # of the data's range, on each side
+
+# Where a label may stand, in points from its mark: right, left, above, below, and farther out.
+_PLACES = [
+    (x * far, y * far)
+    for far in (1, 1.8, 3)
+    for x, y in ((6, -8), (-6, 8), (6, 8), (-6, -8), (0, 10), (0, -10), (9, 0))
+]
+
+
+@dataclass(frozen=True)
+class _Label:
+    x: float
+    y: float
+    text: str
+    colour: str
+
+
+def frontier(
+    axes: Axes,
+    trials: pd.DataFrame,
+    front: pd.DataFrame,
+    references: pd.DataFrame,
+    parents: Mapping[str, Sequence[str]],
+) -> None:
+    """Accuracy over multiply-adds per clip, on a log axis.
+
+    Args:
+      axes: where to draw.
+      trials: `results.frame.trials`; the search's are drawn, stopped ones hollow, at the accuracy they had.
+      front: `results.frame.selected_front`, as a step line with 95 % intervals.
+      references: `results.frame.networks` of kind reference, joined by a thin line and labelled.
+      parents: fingerprint of a network of the front -> names of the models it became.
+    """
+    search = trials[(trials["kind"] == "search") & trials.get(ACCURACY.name, pd.Series(dtype=float)).notna()]
+    references = references.sort_values(MACS.name)
+    axes.set_xscale("log")
+    _candidates(axes, search)
+    _line(axes, references, VERMILION, "D", "published A0-A5, at this scale", linewidth=0.8)
+    _line(axes, front, BLUE, "o", _front_name(front), linewidth=1.8, drawstyle="steps-post")
+    chosen = front[front["fingerprint"].isin(parents.keys())]
+    if len(chosen):
+        style: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 11,
+            "markerfacecolor": "none",
+            "markeredgewidth": 1.6,
+            "linestyle": "",
+        }
+        axes.plot(chosen[MACS.name], chosen[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
+    _limits(axes, [search, front, references])
+    _dress(axes)
+    labels = [_Label(row[MACS.name], row[ACCURACY.name], row["label"].upper(), VERMILION) for row in _rows(references)]
+    labels += [
+        _Label(row[MACS.name], row[ACCURACY.name], ", ".join(parents[row["fingerprint"]]), GREEN)
+        for row in _rows(chosen)
+    ]
+    _place(axes, labels, pd.concat([search, front, references]))
+
+
+def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict("records")
+
+
+def _front_name(front: pd.DataFrame) -> str:
+    return "front, trained again, 95 % intervals" if len(front) and (front["kinds"] == "finalist").all() else "front"
+
+
+def _candidates(axes: Axes, search: pd.DataFrame) -> None:
+    for state, face, edge, name in (
+        ("stopped", "none", "#BBBBBB", "stopped early"),
+        ("completed", GREY, "none", "tried"),
+    ):
+        some = search[search["state"] == state]
+        if len(some):
+            style: dict[str, Any] = {"s": 20, "facecolors": face, "edgecolors": edge, "linewidths": 0.9}
+            axes.scatter(some[MACS.name], some[ACCURACY.name], label=f"{name} ({len(some)})", zorder=2, **style)
+
+
+def _line(axes: Axes, table: pd.DataFrame, colour: str, marker: str, name: str, **line: Any) -> None:
+    if table.empty:
+        return
+    x, y = table[MACS.name].to_numpy(float), table[ACCURACY.name].to_numpy(float)
+    axes.plot(x, y, color=colour, zorder=3, **line)
+    reach = np.nan_to_num(np.stack([y - table["low"], table["high"] - y]))
+    style: dict[str, Any] = {
+        "elinewidth": 0.9,
+        "capsize": 2,
+        "markersize": 5,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.5,
+    }
+    axes.errorbar(x, y, yerr=reach, fmt=marker, color=colour, label=name, zorder=4, **style)
+
+
+def _limits(axes: Axes, tables: Sequence[pd.DataFrame]) -> None:
+    """Those of the means: a wide interval may leave the picture, but doesn't flatten it."""
+    points = np.concatenate([table.reindex(columns=[MACS.name, ACCURACY.name]).to_numpy(float) for table in tables])
+    if len(points) == 0:
+        axes.text(0.5, 0.5, "no trial finished yet", transform=axes.transAxes, ha="center", color=GREY)
+        return
+    low, high = points.min(axis=0), points.max(axis=0)
+    decades = max(np.log10(high[0] / low[0]), 0.1) * MARGIN
+    axes.set_xlim(low[0] / 10**decades, high[0] * 10**decades)
+    room = max(high[1] - low[1], 0.02) * MARGIN
+    axes.set_ylim(low[1] - room, high[1] + 3 * room)
+
+
+def _dress(axes: Axes) -> None:
+    """One style for all pictures of this kind."""
+    axes.set_xlabel("multiply-adds per clip", fontsize=TEXT + 1)
+    axes.set_ylabel("accuracy on validation clips", fontsize=TEXT + 1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep="\u2009"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _frame(axes)
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0, "ncols": 3}
+        axes.legend(handles[::-1], names[::-1], fontsize=TEXT, frameon=False, columnspacing=1.5, **place)
+
+
+def _frame(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(labelsize=TEXT, color=GREY)
+    axes.grid(True, color="#E6E6E6", linewidth=0.7, zorder=0)
+    axes.set_axisbelow(True)
+
+
+def _place(axes: Axes, labels: Sequence[_Label], points: pd.DataFrame) -> None:
+    """Each label beside its mark where it covers least of the marks and of the labels before it."""
+    figure = axes.get_figure(root=True)
+    if figure is None or not labels:
+        return
+    figure.draw_without_rendering()  # settles the layout, so that pixels are final
+    at = axes.transData.transform(points[[MACS.name, ACCURACY.name]].to_numpy(float))
+    pixels = figure.dpi / 72
+    taken = [Bbox([mark - 4 * pixels, mark + 4 * pixels]) for mark in at]
+    for label in labels:
+        text = axes.annotate(
+            label.text,
+            (label.x, label.y),
+            (0, 0),
+            textcoords="offset points",
+            fontsize=TEXT,
+            color=label.colour,
+            fontweight="bold",
+            ha="center",
+            va="center",
+            zorder=7,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
+        text.set_in_layout(False)
+        width = text.get_window_extent().width / pixels / 2
+        places = [(x + np.sign(x) * width, y) for x, y in _PLACES]
+        boxes = []
+        for place in places:
+            text.set_position(place)
+            boxes.append(text.get_window_extent())
+        costs = [_covered(box, taken, axes.bbox) for box in boxes]
+        best = int(np.argmin(costs))
+        text.set_position(places[best])
+        taken.append(boxes[best])
+
+
+def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
+    """Area of a label that lies on something else, or outside the picture."""
+    overlaps = [Bbox.intersection(box, other) for other in (*taken, inside)]
+    areas = [0.0 if overlap is None else overlap.width * overlap.height for overlap in overlaps]
+    return sum(areas[:-1]) + box.width * box.height - areas[-1]
+
+
+def hypervolume_over_time(axes: Axes, table: pd.DataFrame) -> None:
+    """`results.volume.hypervolume_over_time` as a step line over minutes, up to the last finished trial."""
+    minutes, values = table["seconds"].to_numpy(float) / 60, table["hypervolume"].to_numpy(float)
+    x, y = np.concatenate([[0.0], minutes]), np.concatenate([[0.0], values])
+    axes.step(x, y, where="post", color=BLUE, linewidth=1.8)
+    axes.fill_between(x, y, step="post", color=BLUE, alpha=0.12, linewidth=0)
+    axes.set_xlim(0, max(x[-1], 1 / 60))
+    axes.set_ylim(0, max(1.1 * y.max(), 0.01))
+    axes.set_xlabel("running time (minutes)", fontsize=TEXT + 1)
+    axes.set_ylabel("hypervolume (mean attained accuracy)", fontsize=TEXT + 1)
+    axes.set_title(f"{len(table)} trials finished", fontsize=TEXT, color=GREY, loc="right")
+    _frame(axes)
+
+
+def _new() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with replaced(path) as new:
+        figure.savefig(new, format="png")
+
+
+def save_frontier(ledger: Ledger, family: Family | None, path: str | Path) -> None:
+    """The frontier of a run as PNG, with the parents of its family if there is one.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    figure, axes = _new()
+    references = frame.networks(ledger, ("reference",))
+    parents = family.parents() if family else {}
+    frontier(axes, frame.trials(ledger), frame.selected_front(ledger), references, parents)
+    _save(figure, path)
+
+
+def save_hypervolume(ledger: Ledger, path: str | Path) -> None:
+    """The hypervolume of a run over time as PNG.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    figure, axes = _new()
+    hypervolume_over_time(axes, volume.hypervolume_over_time(ledger))
+    _save(figure, path)
