@@ -242,7 +242,7 @@ def _model(
 def _scaled(name: str, parent: Architecture, config: FamilyConfig, least: int) -> Scaled:
     target = config.targets[name]
     scaled = scale_to_macs(parent, target, config.classes, config.coefficients, config.lift, config.tolerance)
-    if False:
+    if scaled.macs < least:
         raise InputError(
             name, scaled.macs, f"{scaled.macs} multiply-adds are fewer than the {least} of the model before"
         )
