@@ -94,11 +94,12 @@ class Recipe:
                 raise InputError(name, value, f"must be a number from 0 to {high:g}")
 
     def rate(self, step: int) -> float:
-        """Learning rate of `step` (from 0): linear warm-up, then a cosine that ends at 0."""
+        """Learning rate of `step` (from 0): linear warm-up, then a cosine that ends at 0 and stays there."""
         warm = self.warmup * self.steps
         if step < warm:
             return self.learning_rate * (step + 1) / (warm + 1)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, self.steps - warm)))
+        progress = min(1.0, (step - warm) / max(1.0, self.steps - warm))
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class Compiler:
@@ -137,9 +138,7 @@ def _compile(spec: Spec, form: object, drop: bool) -> Compiled:
 class _Arrays:
     """The arrays of one layer of one candidate, and the functions that use them."""
 
-    def __init__(
-        self, compiler: Compiler, spec: Spec, form: object, drop: bool, seed: int, rezero: float
-    ) -> None:
+    def __init__(self, compiler: Compiler, spec: Spec, form: object, drop: bool, seed: int, rezero: float) -> None:
         self.key, self.compiled = compiler.layer(spec, form, drop)
         weights = spec.weights()
         lengths = [math.prod(w.shape) for w in weights]
@@ -167,9 +166,7 @@ class Candidate:
       seed: of the initial weights and of stochastic depth.
     """
 
-    def __init__(
-        self, compiler: Compiler, architecture: Architecture, classes: int, recipe: Recipe, seed: int
-    ) -> None:
+    def __init__(self, compiler: Compiler, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> None:
         self._compiler, self._recipe = compiler, recipe
         self._rng = np.random.default_rng([seed, 1])
         self.steps_done = 0
