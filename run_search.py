@@ -6,33 +6,48 @@ The command line; it wires the packages and holds no logic. `python run_search.p
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import difflib
 import json
+import os
+import re
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from search_space.errors import InputError
 
 if TYPE_CHECKING:
-    from nas.ledger import Ledger
+    from nas.config import SearchConfig
+    from nas.search import Search
 
 EXAMPLES = """examples:
   run_search.py                                  the default search, end to end, into results/runs/
   run_search.py search tiny --out /tmp/first     a search of seconds, to see what comes out
-  run_search.py search my_space.yaml --workers 8
+  run_search.py search my_search.yaml --workers 8
   run_search.py search --resume results/runs/x   carry on after an interruption
   run_search.py plot results/runs/x              the pictures again
   run_search.py scale results/runs/x --target a0=1e9 --target a1=5e9
   run_search.py describe a0 --json               a published network, or a file
 """
 RUNS = Path("results/runs")
+CHANGES = ("workers", "seed", "trials")  # options that change a field of the configuration
+
+
+class Interrupted(KeyboardInterrupt):
+    """The message says how to carry on."""
 
 
 class Parser(argparse.ArgumentParser):
-    """One clear line for a bad flag, as for all bad input."""
+    """One clear line for a bad flag, as for all bad input; no abbreviations, which would be flags of their own."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
@@ -43,10 +58,11 @@ def parser() -> Parser:
     top = Parser(
         prog="run_search.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    top.add_argument("--version", action="version", version=f"movinet-nas {_version()}")
     commands = top.add_subparsers(dest="command", metavar="command", parser_class=Parser)
 
     search = commands.add_parser("search", help="search, then front, pictures and family")
-    search.add_argument("config", nargs="?", default="default", help="a preset or a YAML file (default: default)")
+    search.add_argument("config", nargs="?", help="a preset or a YAML file (default: the preset default)")
     search.add_argument("--out", type=Path, help="folder of the run (default: a new one in results/runs)")
     search.add_argument("--resume", type=Path, metavar="RUN", help="carry on the run in this folder")
     search.add_argument("--workers", type=int, help="trials trained at a time, a core each")
@@ -67,95 +83,157 @@ def parser() -> Parser:
     describe.add_argument("network", help="a0 to a5, t0, or a YAML file")
     describe.add_argument("--classes", type=int, help="outputs (default: the file's, or 600)")
     describe.add_argument("--json", action="store_true", help="print one JSON object")
+    for command in (search, plot, scale, describe):
+        command.set_defaults(usage=command.format_usage())
     return top
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; 0 if it did its work, 2 for input that must be mended, 130 if interrupted."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # `run_search.py` alone is the default search, and so are its flags without a command.
-    options = parser().parse_args(given if given and given[0] in (*COMMANDS, "-h", "--help") else ["search", *given])
+def _version() -> str:
     try:
-        COMMANDS[options.command](options)
+        return metadata.version("movinet-nas")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted, 141 if nobody reads what
+    it prints.
+    """
+    try:
+        options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
+        text = COMMANDS[options.command](options)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        return 1
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
+        return 130
+    return _printed(text)
+
+
+def _parsed(given: list[str]) -> argparse.Namespace:
+    """The options; of the command search where none is named, so that `run_search.py` alone is the default search."""
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
+        given = ["search", *given]
+    if not given[0].startswith("-") and given[0] not in COMMANDS:
+        raise InputError("command", given[0], f"must be one of {', '.join(COMMANDS)}{_meant(given[0])}")
+    options, unknown = parser().parse_known_args(given)
+    if unknown:
+        word = next((word for word in unknown if word.startswith("-")), unknown[0])
+        rule = f"is not one of its options{_hint(word, re.findall(r'--[a-z]+', options.usage))}"
+        raise InputError(options.command, word, rule if word.startswith("-") else "is one argument too many")
+    return options
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _meant(word: str) -> str:
+    """What to type in place of an unknown command."""
+    from nas.config import presets
+
+    names = presets()
+    if word in names or word.endswith((".yaml", ".yml")):
+        return f"; did you mean search {word}?"
+    return _hint(word, [*COMMANDS, *(f"search {name}" for name in names)])
+
+
+def _printed(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 141  # as if SIGPIPE had ended the process
+        print(f"error: standard output: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 
-def search(options: argparse.Namespace) -> None:
+def search(options: argparse.Namespace) -> str:
     """Trains what is proposed, then makes everything that is made of a ledger."""
-    import dataclasses
-
     from nas import config, run
     from nas.display import Display
+    from results import family
     from results.outcome import write_outcome
+
+    def watch(running: Search) -> Display:
+        return Display(running, sys.stdout, options.quiet)
 
     executor = "serial" if options.serial else "ray"
     signal.signal(signal.SIGTERM, _interrupt)
-
-    def watch(running: object) -> Display:
-        return Display(running, sys.stdout, options.quiet)  # type: ignore[arg-type]
-
-    changes = {name: getattr(options, name) for name in ("workers", "seed", "trials")}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if options.resume:
-        if changes or options.out or options.config != "default":
-            raise InputError("--resume", str(options.resume), "takes everything from the run; leave other options out")
-        folder = options.resume
-        begin = lambda: run.resume(folder, executor, watch)  # noqa: E731
-    else:
-        settings = dataclasses.replace(config.load(options.config), **changes)
-        folder = options.out or RUNS / f"{Path(options.config).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-        begin = lambda: run.start(settings, folder, executor, watch)  # noqa: E731
+    folder = options.resume or options.out or _new_folder(options.config or "default")
     try:
-        begin()
+        if options.resume:
+            _check_alone(options)
+            run.resume(folder, executor, watch)
+        else:
+            settings = _changed(config.load(options.config or "default"), options)
+            family.from_dict(settings.family, "search.family")  # before hours of search, not after
+            run.start(settings, folder, executor, watch)
+        return write_outcome(run.read(folder), folder)
     except KeyboardInterrupt:
-        print(f"interrupted; carry on with: run_search.py search --resume {folder}", file=sys.stderr)
-        raise SystemExit(130) from None
-    print(write_outcome(run.read(folder), folder))
+        if not (folder / run.LEDGER).exists():
+            raise Interrupted("interrupted before the first trial; nothing was kept") from None
+        carry_on = f"run_search.py search --resume {shlex.quote(str(folder))}"
+        raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
 
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _ledger(folder: Path) -> Ledger:
-    from nas import ledger
-
-    if not folder.is_dir():
-        raise InputError("RUN", str(folder), "is not the folder of a run")
-    return ledger.read(folder / "ledger.jsonl")
+def _new_folder(name: str) -> Path:
+    return RUNS / f"{Path(name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def plot(options: argparse.Namespace) -> None:
+def _check_alone(options: argparse.Namespace) -> None:
+    for name in ("config", "out", *CHANGES):
+        if getattr(options, name) is not None:
+            place = name if name == "config" else f"--{name}"
+            rule = "cannot be given with --resume, which takes everything from the run"
+            raise InputError(place, str(getattr(options, name)), rule)
+
+
+def _changed(settings: SearchConfig, options: argparse.Namespace) -> SearchConfig:
+    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
+    try:
+        return dataclasses.replace(settings, **changes)
+    except InputError as error:
+        raise InputError(f"--{error.place}", error.value, error.rule) from None
+
+
+def plot(options: argparse.Namespace) -> str:
     """Tables and pictures of a run, finished or not."""
-    from results.outcome import write_pictures, write_tables
+    from nas import run
+    from results.outcome import write_plots
 
-    ledger = _ledger(options.run)
-    for path in (*write_tables(ledger, options.run), *write_pictures(ledger, options.run)):
-        print(path)
+    return "\n".join(map(str, write_plots(run.read(options.run), options.run)))
 
 
-def scale(options: argparse.Namespace) -> None:
+def scale(options: argparse.Namespace) -> str:
     """The family of a run."""
-    from results.outcome import family_of, family_table, with_targets
+    from nas import run
     from results.emit import emit
+    from results.outcome import family_of, family_table, with_targets
 
-    ledger = _ledger(options.run)
+    ledger = run.read(options.run)
     family = family_of(ledger, with_targets(ledger, options.target))
     emit(family, options.out or options.run / "configs")
-    print(family_table(family))
+    return family_table(family)
 
 
-def describe(options: argparse.Namespace) -> None:
+def describe(options: argparse.Namespace) -> str:
     """Layers and costs of a published network or a file."""
     from results.describe import describe_json, describe_text, network_named
 
     network = network_named(options.network, options.classes)
-    print(json.dumps(describe_json(network)) if options.json else describe_text(network))
+    return json.dumps(describe_json(network)) if options.json else describe_text(network)
 
 
 COMMANDS = {"search": search, "plot": plot, "scale": scale, "describe": describe}

@@ -13,4 +13,6 @@ search        the loop: from ledger and algorithm to the next proposal
 trial         trains one proposal on the proxy task; the only module here that reaches TensorFlow
 serial        executes a search in this process
 ray_executor  executes a search with Ray Tune
+run           a run's folder: started, carried on
+display       what a search looks like while it runs
 """

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
+from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
 from search_space import movinet_space
-from search_space.architecture import check_integer, check_keys, check_list
+from search_space.architecture import check_integer, check_keys
 from search_space.cost import COST_NAMES
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig
 from search_space.published import PUBLISHED
 from search_space.sampling import Limit
+from search_space.yaml_file import read_yaml
 
 SCHEMA = "movinet-nas/search/1"
 PRESETS = Path(__file__).parent / "presets"
@@ -27,11 +29,14 @@ MAX_TRIALS = 10_000_000
 T = TypeVar("T")
 
 
-def _check_choice(place: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        close = difflib.get_close_matches(str(value), known, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise InputError(place, value, f"must be one of {', '.join(known)}{hint}")
+def _hint(value: object, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(value), known, 1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _check_choice(place: str, value: object, known: Iterable[str]) -> None:
+    if not isinstance(value, str) or value not in known:
+        raise InputError(place, value, f"must be one of {', '.join(known)}{_hint(value, known)}")
 
 
 def _check_number(place: str, value: object, low: float, high: float) -> None:
@@ -47,7 +52,7 @@ class DataConfig:
       source: "moving_digits", or "video_folder".
       level: of the moving digits: tiny, default or hard.
       train, validation, test: clips of each split of the moving digits.
-      path: folder of the videos, with a sub-folder for each class.
+      path: folder of the videos, with a sub-folder for each class; '' for the moving digits.
       frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
       clips_per_video: evenly spaced ones.
     """
@@ -66,7 +71,7 @@ class DataConfig:
         _check_choice("level", self.level, ("tiny", "default", "hard"))
         for name in ("train", "validation", "test", "frame_stride", "clips_per_video"):
             check_integer(name, getattr(self, name), 1, 10_000_000)
-        if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path):
+        if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path) or "\0" in self.path:
             raise InputError("path", self.path, "must name a folder for the source video_folder, and only for it")
 
 
@@ -144,7 +149,7 @@ class Finals:
         if not isinstance(self.references, tuple):
             raise InputError("references", self.references, "must be a list of published networks")
         for i, name in enumerate(self.references):
-            _check_choice(f"references[{i}]", name, tuple(PUBLISHED))
+            _check_choice(f"references[{i}]", name, PUBLISHED)
 
 
 @dataclass(frozen=True)
@@ -155,9 +160,10 @@ class AlgorithmConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_choice("name", self.name, tuple(ALGORITHMS))
-        if not isinstance(self.options, Mapping):
-            raise InputError("options", self.options, "must be a mapping")
+        _check_choice("name", self.name, ALGORITHMS)
+        # What every algorithm is given comes from elsewhere; its options are what its own arguments add.
+        known = inspect.signature(ALGORITHMS[self.name]).parameters.keys() - inspect.signature(Algorithm).parameters
+        check_keys("options", self.options, sorted(known))
 
 
 @dataclass(frozen=True)
@@ -231,16 +237,29 @@ def from_dict(data: object, place: str = "search") -> SearchConfig:
       InputError: an unknown or missing key, a wrong type or a value out of range.
     """
     names = [f.name for f in dataclasses.fields(SearchConfig)]
+    if isinstance(data, Mapping) and data.get("schema", SCHEMA) != SCHEMA:  # first, as its keys will not fit either
+        raise InputError(f"{place}.schema", data["schema"], f"must be {SCHEMA!r}{_what(data['schema'])}")
     top = dict(check_keys(place, data, ["schema", *names], ["schema", "space", "training"]))
-    if top.pop("schema") != SCHEMA:
-        raise InputError(f"{place}.schema", data["schema"], f"must be {SCHEMA!r}")  # type: ignore[index]
+    del top["schema"]
     for name, kind in _SECTIONS.items():
         if name in top:
             top[name] = _section(kind, top[name], f"{place}.{name}")
     top["space"] = movinet_space.from_dict(top["space"], f"{place}.space")
     limits = check_keys(f"{place}.limits", top.get("limits", {}), COST_NAMES)
-    top["limits"] = tuple(_made(f"{place}.limits", Limit, name=n, at_most=v) for n, v in limits.items())
+    top["limits"] = tuple(_limit(f"{place}.limits", name, at_most) for name, at_most in limits.items())
     return _made(place, SearchConfig, **top)
+
+
+def _what(schema: object) -> str:
+    """A word of help with a file that is something else of ours."""
+    return "; put this under the key space of a search" if schema == movinet_space.SCHEMA else ""
+
+
+def _limit(place: str, name: str, at_most: Any) -> Limit:
+    try:
+        return Limit(name, at_most)
+    except InputError as error:
+        raise InputError(f"{place}.{name}", error.value, error.rule) from None
 
 
 def to_dict(config: SearchConfig) -> dict[str, Any]:
@@ -249,7 +268,8 @@ def to_dict(config: SearchConfig) -> dict[str, Any]:
     data |= {name: getattr(config, name) for name in ("trials", "seed", "workers", "worker_memory_mb")}
     limits = {limit.name: limit.at_most for limit in config.limits}
     family = _plain(config.family)
-    return {"schema": SCHEMA, "space": movinet_space.to_dict(config.space), **data, "limits": limits, "family": family}
+    space = movinet_space.to_dict(config.space)
+    return {"schema": SCHEMA, **data, "limits": limits, "space": space, "family": family}
 
 
 def _plain(value: Any) -> Any:
@@ -266,25 +286,20 @@ def presets() -> list[str]:
 
 
 def load(name: str) -> SearchConfig:
-    """A preset by name, or a YAML file by path.
+    """A preset by name, or a YAML file by path; a folder of videos in it is taken from the working directory.
 
     Raises:
       InputError: neither, unreadable, not YAML, or not a search.
     """
-    path = Path(name)
+    path: Path | str = name
     if name in presets():
         path = PRESETS / f"{name}.yaml"
-    elif path.suffix not in (".yaml", ".yml"):
-        _check_choice("preset", name, tuple(presets()))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(name, str(path), f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(name, str(path), "is not a text file") from None
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(name, " ".join(str(error).split()), "is why this is not YAML") from None
-    check_list(name, [data])
-    return from_dict(data, name)
+    elif not name.endswith((".yaml", ".yml")) and not os.path.isfile(name):
+        rule = f"is neither a preset ({', '.join(presets())}) nor a YAML file{_hint(name, presets())}"
+        raise InputError("search", name, rule)
+    config = from_dict(read_yaml(path, "search"), f"{name}: search")
+    if not config.data.path:
+        return config
+    # A run is also resumed from elsewhere.
+    folder = os.path.abspath(os.path.expanduser(config.data.path))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, path=folder))

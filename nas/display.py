@@ -1,8 +1,15 @@
-"""What a search looks like while it runs: a live panel on a terminal, plain lines anywhere else."""
+"""What a search looks like while it runs: a live panel on a terminal, plain lines anywhere else.
+
+A terminal's panel is drawn by a thread of its own. It reads only a `Snapshot`, which is frozen and taken where the
+search runs, so that neither can trip over the other and no lock is needed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
 
@@ -18,6 +25,44 @@ from nas.pareto import hypervolume
 from nas.search import Search
 from nas.trials import Completed, Event, Failed, Proposal, Stopped
 
+WIDEST = 80  # characters of the progress bar
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of cost, in multiply-adds: trials trained to the end, stopped early, and the best one's accuracy."""
+
+    low: float
+    high: float
+    trained: int
+    stopped: int
+    best: int | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A search at one moment: numbers of trials, the share of the plane that its front dominates, and its bands."""
+
+    planned: int
+    done: int
+    stopped: int
+    failed: int
+    hypervolume: float
+    bands: tuple[Band, ...]
+
+
+def snapshot(search: Search) -> Snapshot:
+    """The search as it is now; to be called by the thread that changes it."""
+    return Snapshot(
+        planned=search.planned,
+        done=len(search.completed) + len(search.stopped) + len(search.failed),
+        stopped=len(search.stopped),
+        failed=len(search.failed),
+        hypervolume=progress_hypervolume(search),
+        bands=_bands(search),
+    )
+
 
 def progress_hypervolume(search: Search) -> float:
     """Share of the space's (log multiply-adds, accuracy) rectangle that the search's front dominates, 0 to 1."""
@@ -26,6 +71,26 @@ def progress_hypervolume(search: Search) -> float:
     points = np.array([search.minimised(i) for i in found]).reshape(-1, 2)
     reference = np.array([high, ACCURACY.minimised(0.0)])
     return float(hypervolume(points, reference) / max(high - low, 1e-9))
+
+
+def _bands(search: Search) -> tuple[Band, ...]:
+    trained, stopped = _by_band(search, search.completed), _by_band(search, search.stopped)
+    return tuple(map(_band, search.bands.edges, search.bands.edges[1:], trained, stopped))
+
+
+def _by_band(search: Search, finished: Mapping[int, Completed | Stopped]) -> list[dict[int, float]]:
+    """Of each band, the accuracy of the search's trials in it, by index."""
+    found: list[dict[int, float]] = [{} for _ in range(search.bands.count)]
+    for index, event in finished.items():
+        proposal = search.proposals[index]
+        if proposal.kind == "search":
+            found[search.bands.of(proposal.cost["macs"])][index] = event.metrics[ACCURACY.name]
+    return found
+
+
+def _band(low: float, high: float, trained: Mapping[int, float], stopped: Mapping[int, float]) -> Band:
+    best = max(trained, key=lambda index: trained[index], default=None)
+    return Band(low, high, len(trained), len(stopped), best, None if best is None else trained[best])
 
 
 def duration(seconds: float) -> str:
@@ -37,7 +102,7 @@ def duration(seconds: float) -> str:
 
 
 class Display:
-    """Watches a search: `with Display(search, stream, quiet): ...`.
+    """Watches a search: `with Display(search, stream, quiet): ...`. A stream that fails ends the display, not the run.
 
     Args:
       search: to be watched.
@@ -46,21 +111,25 @@ class Display:
     """
 
     def __init__(self, search: Search, stream: TextIO, quiet: bool = False) -> None:
-        self.search, self.quiet = search, quiet
+        self.search, self.stream = search, stream
         self.console = Console(file=stream, highlight=False)
-        self.started = time.monotonic()
-        self.before = self._finished()
+        self.started = self.last = time.monotonic()
+        self.now = snapshot(search)
+        self.before = self.now.done
+        self.silent = quiet
         self.live: Live | None = None
 
     def __enter__(self) -> Display:
         self.search.watchers.append(self._event)
-        if self.quiet:
+        if self.silent:
             return self
-        if self.console.is_terminal:
-            self.live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=2)
-            self.live.start()
+        # Not the console's word for it: FORCE_COLOR makes that true of files as well.
+        if self.stream.isatty() and not self.console.is_dumb_terminal:
+            self.live = Live(get_renderable=self.panel, console=self.console, refresh_per_second=2)
+            with self._stream_may_fail():
+                self.live.start()
         elif self.before:
-            self.console.print(f"carrying on after {self.before} finished trials")
+            self._write(f"carrying on after {self.before} finished trials")
         return self
 
     def __exit__(
@@ -68,71 +137,75 @@ class Display:
     ) -> None:
         self.search.watchers.remove(self._event)
         if self.live:
-            self.live.stop()
+            with self._stream_may_fail():
+                self.live.stop()
 
-    def _finished(self) -> int:
-        return len(self.search.completed) + len(self.search.stopped) + len(self.search.failed)
-
-    def time_left(self) -> float | None:
-        """Seconds, from the pace of this process; None before the first trial has finished."""
-        done = self._finished() - self.before
-        if not done:
-            return None
-        left = self.search.planned - self._finished()
-        return (time.monotonic() - self.started) / done * left
+    @contextlib.contextmanager
+    def _stream_may_fail(self) -> Iterator[None]:
+        """A pipe without a reader, a full disk, a closed terminal: nothing more is shown."""
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: a closed file, or text that the stream's encoding lacks
+            self.silent = True
 
     def _event(self, event: Event) -> None:
-        if self.live or self.quiet or not isinstance(event, Completed | Stopped | Failed):
+        if self.silent or not isinstance(event, Completed | Stopped | Failed):
             return
+        self.now, self.last = snapshot(self.search), time.monotonic()
+        if not self.live:
+            self._write(self._line(event))
+
+    def _write(self, line: str) -> None:
+        with self._stream_may_fail():
+            print(line, file=self.stream, flush=True)
+
+    def time_left(self) -> float | None:
+        """Seconds, from the pace of this process; None before its first trial has finished and after its last."""
+        done, left = self.now.done - self.before, self.now.planned - self.now.done
+        if done < 1 or left < 1:
+            return None
+        return max(0.0, (self.last - self.started) / done * left - (time.monotonic() - self.last))
+
+    def _left(self) -> str:
         left = self.time_left()
-        status = f"[{self._finished():>3}/{self.search.planned}]"
-        tail = f"  hypervolume {progress_hypervolume(self.search):.3f}"
-        tail += f"  {duration(left)} left" if left is not None and self.search.planned > self._finished() else ""
-        self.console.print(f"{status} {self._line(event)}{tail}", soft_wrap=True, markup=False)
+        return "" if left is None else f"{duration(left)} left"
 
     def _line(self, event: Completed | Stopped | Failed) -> str:
-        proposal = self.search.proposals[event.index]
-        name = f"{_name(proposal):<17} {proposal.cost['macs'] / 1e6:8.2f} M"
-        if isinstance(event, Failed):
-            return f"{name}  failed: {event.reason}"
-        accuracy = f"{event.metrics[ACCURACY.name]:.3f}"
-        if isinstance(event, Stopped):
-            return f"{name}  stopped at step {event.steps}, accuracy {accuracy}"
-        return f"{name}  accuracy {accuracy}"
+        proposal, now = self.search.proposals[event.index], self.now
+        done = f"[{now.done:>{len(str(now.planned))}}/{now.planned}]"
+        trial = f"{_name(proposal):<17} {proposal.cost['macs'] / 1e6:8.2f} M  {_result(event)}"
+        return f"{done} {trial}  hypervolume {now.hypervolume:.3f}  {self._left()}".rstrip()
 
-    def _panel(self) -> Group:
-        search, done = self.search, self._finished()
-        left = self.time_left()
-        head = Text.assemble(
-            (f"{done}/{search.planned} trials", "bold"),
-            f"  {len(search.running)} running  {len(search.stopped)} stopped early  ",
-            (f"{len(search.failed)} failed", "red" if search.failed else ""),
-            f"  hypervolume {progress_hypervolume(search):.3f}",
-            f"  {duration(time.monotonic() - self.started)}",
-            f", {duration(left)} left" if left is not None else "",
+    def panel(self) -> Group:
+        """What a terminal shows: three lines, then a row for each band."""
+        now, running = self.now, len(self.search.running)
+        trials = Text.assemble(
+            (f"{now.done}/{now.planned} trials", "bold"),
+            f"  {running} running  {now.stopped} stopped early  ",
+            (f"{now.failed} failed", "red" if now.failed else ""),
         )
-        width = min(80, self.console.width - 1)
-        return Group(head, ProgressBar(search.planned, done, width=width), self._bands())
+        elapsed, left = duration(time.monotonic() - self.started), self._left()
+        times = Text(f"hypervolume {now.hypervolume:.3f}  {elapsed}" + (f", {left}" if left else ""))
+        width = min(WIDEST, self.console.width - 1)
+        return Group(trials, times, ProgressBar(now.planned, now.done, width=width), _table(now.bands))
 
-    def _bands(self) -> Table:
-        table = Table("band, M multiply-adds", "trained", "stopped", "best accuracy", "trial", box=None, pad_edge=False)
-        edges = self.search.bands.edges
-        for band in range(self.search.bands.count):
-            trained = self._of_band(self.search.completed, band)
-            stopped = self._of_band(self.search.stopped, band)
-            best = max(trained, key=lambda i: self.search.completed[i].metrics[ACCURACY.name], default=None)
-            accuracy = "-" if best is None else f"{self.search.completed[best].metrics[ACCURACY.name]:.3f}"
-            row = f"{edges[band] / 1e6:.2f} to {edges[band + 1] / 1e6:.2f}", str(len(trained)), str(len(stopped))
-            table.add_row(*row, accuracy, "-" if best is None else str(best))
-        return table
 
-    def _of_band(self, finished: dict[int, Completed] | dict[int, Stopped], band: int) -> list[int]:
-        proposals = self.search.proposals
-        searched = (i for i in list(finished) if proposals[i].kind == "search")
-        return [i for i in searched if self.search.bands.of(proposals[i].cost["macs"]) == band]
+def _table(bands: tuple[Band, ...]) -> Table:
+    table = Table("M multiply-adds", "trained", "stopped", "best accuracy", "trial", box=None, pad_edge=False)
+    for band in bands:
+        best = ("-", "-") if band.accuracy is None else (f"{band.accuracy:.3f}", str(band.best))
+        table.add_row(f"{band.low / 1e6:.2f} to {band.high / 1e6:.2f}", str(band.trained), str(band.stopped), *best)
+    return table
 
 
 def _name(proposal: Proposal) -> str:
     if proposal.kind == "search":
         return f"trial {proposal.index}"
     return f"{proposal.label} again {proposal.repeat}" if proposal.kind == "finalist" else f"published {proposal.label}"
+
+
+def _result(event: Completed | Stopped | Failed) -> str:
+    if isinstance(event, Failed):
+        return f"failed: {' '.join(event.reason.split())}"
+    accuracy = f"accuracy {event.metrics[ACCURACY.name]:.3f}"
+    return f"stopped at step {event.steps}, {accuracy}" if isinstance(event, Stopped) else accuracy

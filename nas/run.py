@@ -1,7 +1,7 @@
 """A run's folder: started, carried on, and kept from a second process.
 
-    config.yaml  ledger.jsonl  run.lock        written here
-    everything else                            made from the ledger, by `results`
+config.yaml  ledger.jsonl  run.lock        written here
+everything else                            made from the ledger, by `results`
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
-import yaml
-
 from nas import config as configs
 from nas import ledger as ledgers
 from nas.config import SearchConfig
@@ -24,9 +22,11 @@ from nas.search import Search
 from nas.trial import Trainer, open_data
 from nas.trials import Resumed
 from search_space.errors import InputError
+from search_space.network import yaml_text
 
 LEDGER = "ledger.jsonl"
 CONFIG = "config.yaml"
+LOCK = "run.lock"
 EXECUTORS = ("ray", "serial")
 Watch = Callable[[Search], contextlib.AbstractContextManager[object]]
 
@@ -43,8 +43,10 @@ def versions() -> dict[str, str]:
 
 def read(folder: Path) -> Ledger:
     """The ledger of the run in `folder`; `InputError` if there is none."""
-    if not folder.is_dir():
-        raise InputError(str(folder), folder.name, "is not the folder of a run")
+    if not os.path.isdir(folder):
+        raise InputError("run", str(folder), "is not a folder")
+    if not os.path.exists(folder / LEDGER):
+        raise InputError("run", str(folder), f"is not the folder of a run: it holds no {LEDGER}")
     return ledgers.read(folder / LEDGER)
 
 
@@ -65,13 +67,17 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch) -> No
     Raises:
       InputError: the folder holds a run or anything else, or cannot be written; or the data is at fault.
     """
-    _check_empty(folder)
+    _check_new(folder)
     data = open_data(config.data, config.space)
-    with _made(folder), RunLock(folder):
+    with _made(folder), RunLock(folder) as lock, contextlib.ExitStack() as undo:
+        _check_new(folder)  # nobody else can begin a run in it from here on
+        undo.callback(_remove, lock.path, folder / LEDGER, folder / CONFIG)
         header = Header(configs.to_dict(config), versions(), config.seed, data.content_hash)
         with LedgerWriter.create(folder / LEDGER, header) as writer:
             _write_config(folder / CONFIG, configs.to_dict(config))
-            _execute(Search(config, writer), data, executor, watch)
+            search = Search(config, writer)
+            undo.pop_all()
+            _execute(search, data, executor, watch)
 
 
 def resume(folder: Path, executor: str, watch: Watch) -> None:
@@ -80,18 +86,18 @@ def resume(folder: Path, executor: str, watch: Watch) -> None:
     Raises:
       InputError: no run in the folder, another process uses it, or its data is no longer the same.
     """
-    read(folder)
-    with RunLock(folder):
-        ledger = read(folder)
-        config = config_of(ledger)
-        data = open_data(config.data, config.space)
-        if data.content_hash != ledger.header.data_hash:
-            raise InputError(str(folder), data.content_hash, f"must be the run's data, {ledger.header.data_hash}")
-        with LedgerWriter.open_for_append(folder / LEDGER) as writer:
-            search = Search(config, writer, ledger.events)
-            if not search.finished:
-                writer.append(Resumed(versions()))
-            _execute(search, data, executor, watch)
+    ledger = read(folder)
+    config = config_of(ledger)
+    data = open_data(config.data, config.space)
+    if data.content_hash != ledger.header.data_hash:
+        rule = f"is not the content the run began with, {ledger.header.data_hash}: its clips have changed"
+        raise InputError(f"data of {folder}", data.content_hash, rule)
+    # Nothing is written before all of this is known to fit.
+    with RunLock(folder), LedgerWriter.open_for_append(folder / LEDGER) as writer:
+        search = Search(config, writer, read(folder).events)
+        if not search.finished:
+            writer.append(Resumed(versions()))
+        _execute(search, data, executor, watch)
 
 
 def _execute(search: Search, data: object, executor: str, watch: Watch) -> None:
@@ -106,24 +112,46 @@ def _execute(search: Search, data: object, executor: str, watch: Watch) -> None:
             ray_executor.run(search, Path(data.path))  # type: ignore[attr-defined]
 
 
-def _check_empty(folder: Path) -> None:
-    if (folder / LEDGER).exists():
+def _check_new(folder: Path) -> None:
+    """That a run can be begun in a folder, as far as can be told without making it."""
+    if os.path.exists(folder / LEDGER):
         raise InputError("--out", str(folder), "holds a run already; carry it on with --resume, or name another folder")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        # A process killed early leaves its lock behind, which nobody holds.
+        held = os.path.exists(folder) and any(name != LOCK for name in os.listdir(folder))
+    except OSError as error:
+        raise InputError("--out", str(folder), f"cannot be used: {error.strerror}") from None
+    if held:
         raise InputError("--out", str(folder), "must be a new or an empty folder")
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError("--out", str(folder), f"cannot be written: {parent} is read-only")
 
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """The folder, made with its parents; `InputError` if it cannot be written."""
+    """The folder and its parents, made where they are missing, and taken away again if nothing is left in them."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError("--out", str(folder), f"cannot be made: {error.strerror}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError("--out", str(folder), "cannot be written")
-    yield
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError("--out", str(folder), f"cannot be made: {error.strerror}") from None
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for path in missing:
+                path.rmdir()
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _write_config(path: Path, config: Mapping[str, object]) -> None:
-    path.write_text(yaml.safe_dump(dict(config), sort_keys=False, width=120), encoding="utf-8")
+    """For people, and to start the same search again; the record of the run is its ledger."""
+    try:
+        path.write_text(yaml_text(config), encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(path), error.strerror, "is why it cannot be written") from None

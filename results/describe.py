@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
+import os
 from typing import Any
 
-from search_space.architecture import to_dict
+from search_space.architecture import MAX_CHANNELS, Architecture, check_integer, to_dict
 from search_space.cost import breakdown
-from search_space.errors import InputError
 from search_space.network import Network, counted, load
 from search_space.published import PUBLISHED, published
 
@@ -21,19 +19,18 @@ def network_named(name: str, classes: int | None = None) -> Network:
     Raises:
       InputError: neither such a name nor such a file, or `classes` is not a positive integer.
     """
-    if name.lower() in PUBLISHED or not (Path(name).suffix or Path(name).exists()):
-        network = counted(name.lower(), (published(name.lower()),), PUBLISHED_CLASSES)
+    if name.lower() in PUBLISHED or not (os.path.splitext(name)[1] or os.path.exists(name)):
+        network = counted(name.lower(), (published(name),), PUBLISHED_CLASSES)
     else:
         network = load(name)
     if classes is None:
         return network
-    if classes < 1:
-        raise InputError("--classes", classes, "must be an integer of at least 1")
+    check_integer("--classes", classes, 1, MAX_CHANNELS)
     return counted(network.name, network.members, classes, network.target_macs, network.origin)
 
 
 def describe_json(network: Network) -> dict[str, Any]:
-    """One object: name, classes, every cost by name, and the architectures of the members."""
+    """One object: name, classes, every cost of `search_space.cost.COST_NAMES`, and the members' architectures."""
     return {
         "name": network.name,
         "classes": network.classes,
@@ -55,12 +52,25 @@ def describe_text(network: Network) -> str:
         f"  peak activations            {cost['activation_bytes']:>18,}  bytes (float32, batch 1, whole clip)",
     ]
     for member in network.members:
-        clip = member.clip
-        lines += ["", f"clip {clip.frames} frames of {clip.resolution}x{clip.resolution}, every {clip.frame_stride}th"]
-        lines.append(f"  {'operation':<30}{'class':<11}{'output T H W C':<20}{'multiply-adds':>16}{'parameters':>13}")
-        for row in map(dataclasses.asdict, breakdown(member, network.classes)):
-            shape = " ".join(map(str, row["shape"]))
-            lines.append(
-                f"  {row['name']:<30}{row['op_class']:<11}{shape:<20}{row['macs']:>16,}{row['trainable_parameters']:>13,}"
-            )
+        lines += ["", *_operations(member, network.classes)]
     return "\n".join(lines)
+
+
+def _operations(member: Architecture, classes: int) -> list[str]:
+    clip, rows = member.clip, breakdown(member, classes)
+    wide = max(len(row.name) for row in rows)
+    head = f"{'operation':<{wide}}  {'class':<9}  {'output T H W C':<15}  {'multiply-adds':>14}  {'parameters':>10}"
+    lines = [f"clip: {clip.frames} frames of {clip.resolution} x {clip.resolution}, {_every(clip.frame_stride)}", head]
+    for row in rows:
+        shape = " ".join(map(str, row.shape))
+        sizes = f"{row.macs:>14,}  {row.trainable_parameters:>10,}"
+        lines.append(f"{row.name:<{wide}}  {row.op_class:<9}  {shape:<15}  {sizes}")
+    return lines
+
+
+def _every(stride: int) -> str:
+    """Of the source's frames."""
+    if stride == 1:
+        return "every one of the source"
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(stride % 10, "th") if stride % 100 not in (11, 12, 13) else "th"
+    return f"every {stride}{suffix} of the source"

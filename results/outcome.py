@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -36,9 +37,16 @@ def with_targets(ledger: Ledger, targets: Sequence[str] | None) -> FamilyConfig:
     config = family_config(ledger)
     if not targets:
         return config
-    wanted = dict(_target(text) for text in targets)
+    wanted: dict[str, float] = {}
+    for name, macs in map(_target, targets):
+        if name in wanted:
+            raise InputError("--target", f"{name}={macs:g}", f"is the second target of {name}")
+        wanted[name] = macs
     kept = {name: members for name, members in config.ensemble.items() if set(members) <= wanted.keys()}
-    return replace(config, targets=wanted, ensemble=kept)
+    try:
+        return replace(config, targets=wanted, ensemble=kept)
+    except InputError as error:
+        raise InputError(f"--target: {error.place.removeprefix('targets.')}", error.value, error.rule) from None
 
 
 def _target(text: str) -> tuple[str, float]:
@@ -85,25 +93,44 @@ def _without_nan(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write_pictures(ledger: Ledger, folder: Path) -> list[Path]:
-    """front.png, with the parents of the family where a front is there, and hypervolume.png; returns their paths."""
+def write_pictures(ledger: Ledger, folder: Path, family: Family | None = None) -> list[Path]:
+    """front.png, with the parents of the family marked if one is given, and hypervolume.png; returns their paths."""
     paths = [folder / "front.png", folder / "hypervolume.png"]
-    found = frame.selected_front(ledger)
-    plots.save_frontier(ledger, None if found.empty else family_of(ledger, family_config(ledger)), paths[0])
+    plots.save_frontier(ledger, family, paths[0])
     plots.save_hypervolume(ledger, paths[1])
     return paths
+
+
+def write_plots(ledger: Ledger, folder: Path) -> list[Path]:
+    """Tables and pictures of a run, finished or not, into its folder; returns their paths.
+
+    Parents are marked where the run has a family by now: what is in the way of one is told by `family_of`.
+
+    Raises:
+      InputError: the folder cannot be written, or the run has no trial.
+    """
+    tables = write_tables(ledger, folder)
+    family = None
+    with contextlib.suppress(InputError):
+        family = family_of(ledger, family_config(ledger))
+    return [*tables, *write_pictures(ledger, folder, family)]
 
 
 def write_outcome(ledger: Ledger, folder: Path) -> str:
     """Tables, pictures and family of a finished run into its folder; returns what to tell the user.
 
     Raises:
-      InputError: no trial was trained to the full budget, or the folder cannot be written.
+      InputError: no trial was trained to the full budget, no network can be scaled to a target of the family, or the
+        folder cannot be written. Tables and pictures are there also without a family.
     """
     write_tables(ledger, folder)
-    family = family_of(ledger, family_config(ledger))
+    try:
+        family = family_of(ledger, family_config(ledger))
+    except InputError:
+        write_pictures(ledger, folder)
+        raise
     emit(family, folder / "configs")
-    write_pictures(ledger, folder)
+    write_pictures(ledger, folder, family)
     parts = [_counts(ledger), _front_table(ledger), family_table(family)]
     compared = comparison(ledger)
     if compared:
@@ -155,6 +182,8 @@ def family_table(family: Family) -> str:
 
 def _comparison_text(compared: Comparison) -> str:
     def interval(estimate: Estimate) -> str:
+        if math.isnan(estimate.low):
+            return f"{estimate.value:.3f} (each trained once: no interval)"
         return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
     return "\n".join(
@@ -169,4 +198,6 @@ def _comparison_text(compared: Comparison) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

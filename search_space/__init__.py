@@ -11,4 +11,5 @@ movinet_space the MoViNet space, declared once; the same from a user's YAML
 sampling      uniform, cost-capped and FLOPs-stratified draws
 scaling       compound scaling of an architecture and of a space
 network       one architecture or an ensemble with its cost and origin, as a file to take home
+yaml_file     YAML as people write it, read as plain data
 """

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from search_space.architecture import (
     MAX_CHANNELS,
@@ -32,6 +31,7 @@ from search_space.cost import ArchitectureBatch, count_batch
 from search_space.errors import InputError
 from search_space.rounding import DIVISOR, make_divisible
 from search_space.space import Choice, Condition, Genotype, SearchSpace
+from search_space.yaml_file import read_yaml
 
 SCHEMA = "movinet-nas/space/1"
 
@@ -229,13 +229,7 @@ def _block(place: str, data: object) -> BlockConfig:
 
 def load(path: Path | str) -> SpaceConfig:
     """The space in a YAML file; `InputError` if it cannot be read or is not a space."""
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError("space", str(path), f"cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError("space", str(path), f"is not YAML: {' '.join(str(error).split())}") from None
-    return from_dict(data, f"{path}: space")
+    return from_dict(read_yaml(path, "space"), f"{path}: space")
 
 
 def _volume(kernel: Kernel) -> tuple[int, Kernel]:

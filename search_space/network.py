@@ -16,6 +16,7 @@ from search_space import architecture as single
 from search_space.architecture import MAX_CHANNELS, Architecture, check_integer, check_keys, check_list
 from search_space.cost import COST_NAMES, count
 from search_space.errors import InputError
+from search_space.yaml_file import read_yaml
 
 SCHEMA = "movinet-nas/network/1"
 MAX_MEMBERS = 64
@@ -119,12 +120,7 @@ def load(path: Path | str, classes: int = 600) -> Network:
       InputError: the file cannot be read, is not YAML, or is not a network; as `from_dict`.
     """
     path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError("network", str(path), f"cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or no such date
-        raise InputError("network", str(path), f"is not YAML: {' '.join(str(error).split())}") from None
+    data = read_yaml(path, "network")
     if isinstance(data, Mapping) and data.get("schema") == single.SCHEMA:
         return counted(path.stem, (single.from_dict(data, f"{path}: architecture"),), classes)
     return from_dict(data, f"{path}: network")

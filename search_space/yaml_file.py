@@ -1,0 +1,63 @@
+"""YAML as people write it, read as plain data."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_space.errors import InputError
+
+MAX_BYTES = 2**24  # far above any configuration: a video given by mistake is refused before it is read whole
+
+
+def read_yaml(path: Path | str, place: str) -> Any:
+    """The plain data in the YAML file `path`: what JSON can hold too.
+
+    Raises:
+      InputError: at `place`: the file cannot be read, is not YAML, has a key twice, contains itself, or holds a
+        date, a set, bytes or an object of Python.
+    """
+    content = _content(path, place)
+    try:
+        data = yaml.load(content.decode("utf-8"), _Loader)
+    # PyYAML itself raises the latter three, for a date that does not exist, `!!bool 3`, `!!int ''`, ...
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
+        raise InputError(place, str(path), f"is not YAML: {' '.join(str(error).split())}") from None
+    try:
+        json.dumps(data)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(place, str(path), f"holds what is not plain data: {error}") from None
+    return data
+
+
+def _content(path: Path | str, place: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(place, str(path), f"cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise InputError(place, str(path), f"is larger than {MAX_BYTES} bytes, which no configuration is")
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, and takes 8e6 for a number, as YAML 1.2 does and PyYAML does not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} again", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
