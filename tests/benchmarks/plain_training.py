@@ -1,0 +1,78 @@
+"""What a user would write to train one candidate: its Keras model, `compile` and `fit`.
+
+Shared by `keras_tuner_search.py` and `ray_tune_search.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from movinet import model
+from movinet.data.store import Dataset, Split
+from nas.config import SearchConfig
+from nas.trial import EVALUATION_BATCH
+from search_space.architecture import Architecture, Clip
+
+
+def compiled(architecture: Architecture, search: SearchConfig) -> keras.Model:
+    """The candidate's model with AdamW and a cosine schedule."""
+    training = search.training
+    network = model.build(architecture, search.space.classes, norm_momentum=training.norm_momentum)
+    schedule = keras.optimizers.schedules.CosineDecay(training.learning_rate, training.steps)
+    network.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return network
+
+
+def fit(
+    network: keras.Model,
+    clip: Clip,
+    search: SearchConfig,
+    data: Dataset,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> keras.callbacks.History:
+    """Trains for the search's steps, then validates on all clips for it."""
+    count = len(data.validation)
+    whole = np.array_split(np.arange(count), -(-count // EVALUATION_BATCH))
+    return network.fit(
+        batches(data.train, clip, lambda: shuffled(len(data.train), search)),
+        validation_data=batches(data.validation, clip, lambda: iter(whole)),
+        callbacks=list(callbacks),
+        verbose=0,
+    )
+
+
+def shuffled(clips: int, search: SearchConfig) -> Iterator[np.ndarray]:
+    """Indices of the clips of each step; every clip once an epoch."""
+    rng, size = np.random.default_rng(search.seed), search.training.batch_size
+    epochs = -(-size * search.training.steps // clips)
+    order = np.concatenate([rng.permutation(clips) for _ in range(epochs)])
+    return (order[step * size : (step + 1) * size] for step in range(search.training.steps))
+
+
+def batches(split: Split, clip: Clip, indices: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
+    """Clips float32 `B T H W 3` in 0..1 as the network sees them, and labels, from the memory-mapped arrays."""
+    height, width = split.clips.shape[2:4]
+
+    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for chosen in indices():
+            yield split.clips[chosen, :: clip.frame_stride], split.labels[chosen]
+
+    def resized(clips: tf.Tensor, labels: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        frames = tf.cast(tf.reshape(clips, [-1, height, width, 3]), tf.float32) / 255
+        frames = tf.image.resize(frames, [clip.resolution, clip.resolution], method="area")
+        return tf.reshape(frames, [-1, clip.frames, clip.resolution, clip.resolution, 3]), labels
+
+    signature = (
+        tf.TensorSpec([None, clip.frames, height, width, 3], tf.uint8),
+        tf.TensorSpec([None], tf.int32),
+    )
+    return tf.data.Dataset.from_generator(read, output_signature=signature).map(resized).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,240 @@
+"""Trained candidates per hour on two cores, beside what a user would write with Keras Tuner or with Ray Tune.
+
+    python tests/benchmarks/throughput.py [--write]
+
+Takes about an hour. Members of the search's space as Keras Tuner's random search draws them are trained by
+
+- Keras Tuner's `RandomSearch`: `model.fit` of our Keras model in one process, with TensorFlow's default threads;
+- a plain Ray Tune function with the same `model.fit`, two trials at a time, a core each;
+- this project's search with Ray and two workers, without early stopping or finals,
+
+for the same steps, on the same clips, and validated on the same ones; by turns, so that whatever else the machine does
+meets all three. Times are from the start of the first trial to the end of the last, so without start-up of Ray and
+imports, except that the Ray Tune function imports TensorFlow in every trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import section
+
+from nas import config
+from nas.trial import open_data
+from search_space import architecture as schema
+from search_space.cost import count
+
+HERE = Path(__file__).resolve().parent
+TICKS = os.sysconf("SC_CLK_TCK")
+SAMPLE_SECONDS = 0.1
+KERAS_TUNER, RAY_TUNE, OURS = "Keras Tuner `RandomSearch`", "Ray Tune function", "this project"
+SCRIPTS = {KERAS_TUNER: "keras_tuner_search.py", RAY_TUNE: "ray_tune_search.py", OURS: "own_search.py"}
+SEED_STEP = 1_000_003  # Keras Tuner seeds its n-th draw with seed + n, so near seeds share draws
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """What one process with all its children did: seconds, and CPU seconds, of its trials and with start-up."""
+
+    members: list[Any]
+    seconds: float
+    cpu: float
+    whole_seconds: float
+    whole_cpu: float
+
+    @property
+    def candidates(self) -> int:
+        """How many were trained."""
+        return len(self.members)
+
+
+class ProcessTree:
+    """CPU time of a process and its descendants over time, dead ones included; sampled in a thread (Linux)."""
+
+    def __init__(self, root: int) -> None:
+        self.times: list[float] = []
+        self.totals: list[float] = []
+        self.first_trial: float | None = None  # when a Ray worker was first seen training
+        self._cpu = {root: 0.0}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the sampling."""
+        self._ended.set()
+        self._thread.join()
+
+    def cpu(self, start: float, end: float) -> float:
+        """CPU seconds between two times of the monotonic clock."""
+        before, after = np.interp([start, end], self.times, self.totals)
+        return float(after - before)
+
+    def _run(self) -> None:
+        while not self._ended.wait(SAMPLE_SECONDS):
+            for pid, parent, seconds in _processes():
+                if pid in self._cpu or parent in self._cpu:
+                    self._cpu[pid] = seconds
+                    self._look_for_trial(pid)
+            self.times.append(time.monotonic())
+            self.totals.append(sum(self._cpu.values()))
+
+    def _look_for_trial(self, pid: int) -> None:
+        # Ray names a worker after the method that it runs; `train` is that of its trainables.
+        if self.first_trial is None and b".train\0" in _read(f"/proc/{pid}/cmdline") + b"\0":
+            self.first_trial = time.monotonic()
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+        return b""
+
+
+def _processes() -> list[tuple[int, int, float]]:
+    """Process, parent and CPU seconds of everything that runs."""
+    found = []
+    for folder in os.listdir("/proc"):
+        stat = _read(f"/proc/{folder}/stat").rpartition(b")")[2].split() if folder.isdigit() else []
+        if stat:
+            found.append((int(folder), int(stat[1]), (int(stat[11]) + int(stat[12])) / TICKS))
+    return sorted(found)  # parents mostly first; a child missed now is found in the next sample
+
+
+def ask(name: str, request: Mapping[str, Any]) -> Turn:
+    """Runs one of the three with a request."""
+    started = time.monotonic()
+    pipe = subprocess.PIPE
+    command = [sys.executable, str(HERE / SCRIPTS[name]), json.dumps(request)]
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    tree = ProcessTree(process.pid)
+    out, err = process.communicate()
+    tree.close()
+    if process.returncode:
+        sys.exit(f"{name} failed:\n{err[-3000:]}")
+    answer = {"members": request.get("members"), "started": tree.first_trial} | json.loads(out.splitlines()[-1])
+    begun, ended, now = answer["started"], answer["ended"], time.monotonic()
+    turn = Turn(answer["members"], ended - begun, tree.cpu(begun, ended), now - started, tree.cpu(started, now))
+    print(f"{name}: {turn.candidates} in {turn.seconds:.0f} s, {turn.cpu:.0f} s of CPU", file=sys.stderr, flush=True)
+    return turn
+
+
+def measured(asked: argparse.Namespace, search: config.SearchConfig) -> dict[str, list[Turn]]:
+    """The turns of all three."""
+    request = {"search": config.to_dict(search), "data": str(open_data(search.data, search.space).path)}
+    draws = [request | {"candidates": asked.candidates, "seed": i * SEED_STEP} for i in range(asked.rounds)]
+    more = request | {"candidates": asked.more, "seed": asked.rounds * SEED_STEP}
+    lists = [drawn(draw) for draw in draws]
+    ours = sum(lists, drawn(more) if asked.more else [])
+    whole = config.to_dict(dataclasses.replace(search, trials=len(ours)))
+    turns: dict[str, list[Turn]] = {name: [] for name in SCRIPTS}
+    for draw, members in zip(draws, lists, strict=True):
+        turns[KERAS_TUNER].append(ask(KERAS_TUNER, draw | {"train": True}))
+        turns[RAY_TUNE].append(ask(RAY_TUNE, request | {"members": members}))
+        turns[OURS].append(ask(OURS, request | {"search": whole, "members": ours}))
+        if turns[KERAS_TUNER][-1].members != members:
+            sys.exit("Keras Tuner trained other members than those drawn with its seed")
+    return turns
+
+
+def drawn(request: Mapping[str, Any]) -> list[Any]:
+    """The members that Keras Tuner's random search draws for a request."""
+    command = [sys.executable, str(HERE / SCRIPTS[KERAS_TUNER]), json.dumps({**request, "train": False})]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["members"]
+
+
+def rate(turns: Sequence[Turn]) -> float:
+    """Candidates an hour."""
+    return 3600 * sum(turn.candidates for turn in turns) / sum(turn.seconds for turn in turns)
+
+
+def cpu(turns: Sequence[Turn]) -> float:
+    """CPU seconds a candidate."""
+    return sum(turn.cpu for turn in turns) / sum(turn.candidates for turn in turns)
+
+
+def macs(turns: Sequence[Turn], classes: int) -> float:
+    """Mean multiply-adds of the distinct members."""
+    members = [member for turn in turns for member in turn.members]
+    return statistics.mean({m.fingerprint: count(m, classes).macs for m in map(schema.from_dict, members)}.values())
+
+
+def row(name: str, turns: Sequence[Turn], ours: Sequence[Turn], classes: int) -> tuple[str, ...]:
+    """One of the three in the table."""
+    candidates = sum(turn.candidates for turn in turns)
+    ratios = sorted(rate([a]) / rate([b]) for a, b in zip(ours, turns, strict=True))
+    return (
+        name,
+        str(candidates),
+        f"{macs(turns, classes) / 1e6:.1f} M",
+        f"{rate(turns):.0f}",
+        f"{rate(ours) / rate(turns):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})",
+        f"{cpu(turns):.1f} s",
+        f"{cpu(turns) / cpu(ours):.1f}",
+        f"{3600 * candidates / sum(turn.whole_seconds for turn in turns):.0f}",
+    )
+
+
+def report(asked: argparse.Namespace, search: config.SearchConfig, turns: Mapping[str, list[Turn]]) -> str:
+    """The table, and what was trained."""
+    header = (
+        "two cores", "trainings", "mean multiply-adds", "an hour", "ours to it (rounds)", "CPU each", "it to ours",
+        "an hour with start-up",
+    )  # fmt: skip
+    training, classes = search.training, search.space.classes
+    also = f" and {asked.more} more" if asked.more else ""
+    return "\n\n".join([
+        section.table(header, [row(name, found, turns[OURS], classes) for name, found in turns.items()]),
+        f"Members of the space of the preset `{asked.preset}`, drawn uniformly over its options within its limits. A "
+        f"training is {training.steps} steps of {training.batch_size} clips with AdamW, then {search.data.validation} "
+        f"validation clips. In each of {asked.rounds} rounds Keras Tuner and Ray Tune train the same "
+        f"{asked.candidates} members, in another round others; ours in each round all of these{also}.",
+    ])  # fmt: skip
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="default", help="search whose space, data and training are used")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--candidates", type=int, default=4, help="of Keras Tuner and of Ray Tune in a round")
+    parser.add_argument("--more", type=int, default=0, help="candidates that only this project trains")
+    parser.add_argument("--steps", type=int, help="of a training, for a quick try")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measures, prints the table, and with --write puts it into the documentation."""
+    asked = arguments()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # inherited by every process started below
+    search = config.load(asked.preset)
+    search = dataclasses.replace(
+        search,
+        training=dataclasses.replace(search.training, steps=asked.steps or search.training.steps),
+        early_stopping=dataclasses.replace(search.early_stopping, rungs=()),
+        finals=dataclasses.replace(search.finals, repeats=0),
+        algorithm=config.AlgorithmConfig("random"),
+        workers=2,
+    )
+    text = "\n\n".join([section.machine(), report(asked, search, measured(asked, search))])
+    print(text)
+    if asked.write:
+        section.write("throughput", text)
+
+
+if __name__ == "__main__":
+    main()
