@@ -11,6 +11,7 @@ run_lock      one process at a time in a run's folder
 references    the published networks at the scale of a proxy
 search        the loop: from ledger and algorithm to the next proposal
 trial         trains one proposal on the proxy task; the only module here that reaches TensorFlow
+attempts      hands proposals to workers that can die, and again if they do
 serial        executes a search in this process
 ray_executor  executes a search with Ray Tune
 run           a run's folder: started, carried on

@@ -51,6 +51,9 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
         raise InputError("algorithm.options", options, f"do not fit {config.algorithm.name}: {error}") from None
 
 
+Final = tuple[str, str, Genotype | None, Architecture, int]  # kind, label, genotype, architecture, repeat
+
+
 class Search:
     """Proposes, records and decides.
 
@@ -58,10 +61,14 @@ class Search:
       config: the run's.
       ledger: where every event goes before anything else acts on it.
       events: those already in the ledger, in order.
+
+    Whatever looks at it finds trials by index: `proposals`, those of them that are `running` in this process, their
+    `rungs`, and the `completed`, `stopped` and `failed` ones. `watchers` are called with every event once it is
+    recorded.
     """
 
     def __init__(self, config: SearchConfig, ledger: LedgerWriter, events: Sequence[Event] = ()) -> None:
-        self.config = config
+        self.config, self.ledger = config, ledger
         self.algorithm = make_algorithm(config)
         references = config.finals.references if config.finals.repeats else ()
         self.references = reference_architectures(config.space, references, config.limits)
@@ -72,15 +79,14 @@ class Search:
         self.stopped: dict[int, Stopped] = {}
         self.failed: dict[int, Failed] = {}
         self.watchers: list[Callable[[Event], None]] = []
-        self._ledger = ledger
-        self._exhausted = False
-        self._finals: list[tuple[str, str, Genotype | None, Architecture, int]] | None = None
         self.bands = self._bands()
         self._halving = self._make_halving()
+        self._goes_on: dict[tuple[int, int], bool] = {}  # what was decided at the rungs, by index and steps
+        self._asked_all = False  # for candidates; what remains is the finals
+        self._finals: list[Final] | None = None  # known once the last candidate has finished
+        self._again: list[Proposal] = []
         for event in events:
             self._take(event)
-            if isinstance(event, Rung):
-                self._decide(event)
         # What was running when the run ended is trained again first, in the order proposed.
         self._again = list(self.running.values())
         self.running.clear()
@@ -88,14 +94,16 @@ class Search:
     @property
     def planned(self) -> int:
         """Trials of the whole run as far as known: the finals are known once the search is over."""
-        finals = len(self._finals) if self._finals is not None else self._expected_finals()
-        searched = len(self._of_kind("search"))
-        return (searched if self._exhausted or self._finals is not None else self.config.trials) + finals
+        searched = len(self.algorithm.proposed) if self._asked_all else self.config.trials
+        if self._finals is not None:
+            return searched + len(self._finals)
+        finals = self.config.finals
+        return searched + finals.repeats * (min(finals.most, searched) + len(self.references))
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
-        return not self.running and not self._again and self._finals is not None and not self._open_finals()
+        return not self.running and not self._again and self._finals is not None and self._next_final() is None
 
     def propose(self) -> Proposal | None:
         """The next trial, recorded as running; None if there is none now: all done, or results are needed first."""
@@ -110,23 +118,21 @@ class Search:
     def observe(self, event: Rung | Completed | Failed) -> bool:
         """Records what a trial reported; False if it is to be stopped.
 
-        A rung that a trial reached before the run was killed is not recorded twice.
+        A rung that a trial reached before its worker or the run was killed is neither recorded nor decided twice.
         """
-        if isinstance(event, Rung):
-            before = [rung for rung in self.rungs.get(event.index, []) if rung.steps == event.steps]
-            if not before:
-                self._record(event)
-            if self._decide(before[0] if before else event):
-                return True
-            event_after: Event = Stopped(event.index, event.steps, event.metrics, event.seconds)
-        else:
-            event_after = event
-        self._record(event_after)
-        return False
+        if not isinstance(event, Rung):
+            self._record(event)
+            return False
+        rung = (event.index, event.steps)
+        if rung not in self._goes_on:
+            self._record(event)
+        if not self._goes_on[rung]:
+            self._record(Stopped(event.index, event.steps, event.metrics, event.seconds))
+        return self._goes_on[rung]
 
     def _record(self, event: Event) -> None:
         """Writes an event down before anything acts on it."""
-        self._ledger.append(event)
+        self.ledger.append(event)
         self._take(event)
         for watcher in self.watchers:
             watcher(event)
@@ -137,8 +143,11 @@ class Search:
         if isinstance(event, Proposal):
             self.proposals[event.index] = event
             self.running[event.index] = event
+            # A final tells that the search was over, also where it ended before all candidates that were planned.
+            self._asked_all |= event.kind != "search" or len(self.algorithm.proposed) >= self.config.trials
         elif isinstance(event, Rung):
             self.rungs.setdefault(event.index, []).append(event)
+            self._goes_on[event.index, event.steps] = self._decide(event)
         else:
             finished: Mapping[type, dict[int, Any]] = {
                 Completed: self.completed,
@@ -147,6 +156,7 @@ class Search:
             }
             finished[type(event)][event.index] = event
             self.running.pop(event.index, None)
+        self._plan_finals()
 
     def _decide(self, rung: Rung) -> bool:
         """Whether a trial goes on; only candidates of the search compete."""
@@ -165,24 +175,19 @@ class Search:
         return BandedHalving(rungs, stopping.reduction, self.bands, ACCURACY, stopping.minimum) if rungs else None
 
     def _next(self) -> Proposal | None:
-        asked = len(self._of_kind("search"))
-        if asked < self.config.trials and not self._exhausted and self._finals is None:
+        if not self._asked_all:
             # The n-th question has a generator of its own, so that no state of one need be kept.
-            rng = np.random.default_rng([self.config.seed, asked])
+            asked = len(self.algorithm.proposed)
             try:
-                genotype = self.algorithm.ask(rng)
+                genotype = self.algorithm.ask(np.random.default_rng([self.config.seed, asked]))
             except Exhausted as error:
-                self._exhausted = True
-                self._ledger.append(Note(f"the search ends after {asked} candidates: {error}"))
+                self.ledger.append(Note(f"the search ends after {asked} candidates: {error}"))
+                self._asked_all = True
+                self._plan_finals()
             else:
-                member = self.algorithm.space.decode(genotype)
-                return self._proposal("search", "", genotype, member, 0)
-        if self.running and self._finals is None:
-            return None
-        if self._finals is None:
-            self._finals = list(self._plan_finals())
-        left = self._open_finals()
-        return self._proposal(*left[0]) if left else None
+                return self._proposal("search", "", genotype, self.algorithm.space.decode(genotype), 0)
+        final = self._next_final()
+        return self._proposal(*final) if final else None
 
     def _proposal(
         self, kind: str, label: str, genotype: Genotype | None, architecture: Architecture, repeat: int
@@ -199,18 +204,13 @@ class Search:
             label=label,
         )
 
-    def _of_kind(self, kind: str) -> list[Proposal]:
-        return [proposal for proposal in self.proposals.values() if proposal.kind == kind]
+    def _plan_finals(self) -> None:
+        """Settles what the finals are, as soon as the last candidate has finished."""
+        unfinished = (*self.running.values(), *self._again)
+        if self._finals is None and self._asked_all and all(p.kind != "search" for p in unfinished):
+            self._finals = list(self._all_finals())
 
-    def _expected_finals(self) -> int:
-        finals = self.config.finals
-        return finals.repeats * (min(finals.most, self.config.trials) + len(self.references))
-
-    def _open_finals(self) -> list[tuple[str, str, Genotype | None, Architecture, int]]:
-        done = {(p.kind, p.fingerprint, p.repeat) for p in self.proposals.values()}
-        return [final for final in self._finals or [] if (final[0], final[3].fingerprint, final[4]) not in done]
-
-    def _plan_finals(self) -> Iterator[tuple[str, str, Genotype | None, Architecture, int]]:
+    def _all_finals(self) -> Iterator[Final]:
         """Repeats from 1: the seed of the trial that put a network on the front must not confirm it."""
         front = [self.proposals[index] for index in self.front()]
         for repeat in range(1, self.config.finals.repeats + 1):
@@ -219,6 +219,10 @@ class Search:
                 yield "finalist", f"trial {proposal.index}", proposal.genotype, architecture, repeat
             for name, architecture in self.references.items():
                 yield "reference", name, None, architecture, repeat
+
+    def _next_final(self) -> Final | None:
+        proposed = len(self.proposals) - len(self.algorithm.proposed)
+        return self._finals[proposed] if self._finals and proposed < len(self._finals) else None
 
     def front(self) -> list[int]:
         """Trials of the search on the front of accuracy against multiply-adds, cheapest first.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,8 @@ class Trainer:
         self.rungs = config.early_stopping.steps(self.recipe.steps)
         self.compiler = proxy.Compiler()
 
-    def train(self, proposal: Proposal) -> Iterator[Rung | Completed | Failed]:
-        """Rungs as they are reached, then `Completed`; `Failed` if the loss stops being finite.
+    def train(self, proposal: Proposal) -> Generator[Rung | Completed | Failed]:
+        """Rungs as they are reached, then `Completed`; `Failed` if a loss is not finite.
 
         A consumer that has seen enough simply stops iterating.
         """
@@ -95,19 +95,24 @@ class Trainer:
             frames = self.frames(self.data.train, indices, architecture)
             loss = candidate.step(frames, self.labels(self.data.train, indices))
             if step in self.rungs:
-                if not math.isfinite(float(loss)):
-                    break
                 metrics = self.evaluate(candidate, architecture, self.data.validation, RUNG_CLIPS)
+                if not _finite(float(loss), metrics):
+                    break
                 yield Rung(proposal.index, step, metrics, time.monotonic() - start)
-        if not math.isfinite(float(loss)):
-            yield Failed(proposal.index, f"loss {float(loss)} after {step} steps; try a lower learning rate", 1)
-            return
+        else:
+            metrics = self.final_metrics(candidate, architecture, proposal.kind)
+        if _finite(float(loss), metrics):
+            yield Completed(proposal.index, step, metrics, time.monotonic() - start)
+        else:
+            yield Failed(proposal.index, f"diverged within {step} steps; try a lower learning_rate", 1)
+
+    def final_metrics(self, candidate: Any, architecture: Architecture, kind: str) -> dict[str, float]:
+        """On the validation split; on the test split too where nothing is chosen by the result."""
         metrics = self.evaluate(candidate, architecture, self.data.validation)
-        if proposal.kind != "search":
-            # The test split is read only for trainings that nothing is chosen by.
-            test = self.evaluate(candidate, architecture, self.data.test)
-            metrics |= {f"test_{name}": value for name, value in test.items()}
-        yield Completed(proposal.index, self.recipe.steps, metrics, time.monotonic() - start)
+        if kind == "search":
+            return metrics
+        test = self.evaluate(candidate, architecture, self.data.test)
+        return metrics | {f"test_{name}": value for name, value in test.items()}
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
         """Clips `indices` as the network sees them: float32 [T*B, H, W, 3] in 0..1, time-major."""
@@ -134,11 +139,16 @@ class Trainer:
         return metrics_of(np.concatenate(logits), np.asarray(split.labels[:count]), self.data.name)
 
 
+def _finite(loss: float, metrics: Mapping[str, float]) -> bool:
+    return math.isfinite(loss) and all(map(math.isfinite, metrics.values()))
+
+
 def metrics_of(logits: np.ndarray, labels: np.ndarray, data_name: str) -> dict[str, float]:
     """Accuracy and cross-entropy of logits [N, classes]; for the moving digits also what of a label was right."""
     predicted = logits.argmax(1)
-    shifted = logits - logits.max(1, keepdims=True)
-    log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(1))
+    with np.errstate(invalid="ignore", over="ignore"):  # a diverged network's; its loss is not finite then
+        shifted = logits - logits.max(1, keepdims=True)
+        log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(1))
     metrics = {"accuracy": float((predicted == labels).mean()), "loss": float(-log_likelihood.mean())}
     return metrics | (_motion_metrics(predicted, labels) if data_name.startswith("moving") else {})
 
