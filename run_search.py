@@ -174,7 +174,7 @@ def search(options: argparse.Namespace) -> str:
             run.resume(folder, executor, watch)
         else:
             settings = _changed(config.load(options.config or "default"), options)
-            family.from_dict(settings.family, "search.family")  # before hours of search, not after
+            family.from_dict(settings.family, f"{options.config}: search.family")  # before hours of search, not after
             run.start(settings, folder, executor, watch)
         return write_outcome(run.read(folder), folder)
     except KeyboardInterrupt:

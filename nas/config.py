@@ -77,7 +77,19 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The proxy's budget and recipe; see `movinet.proxy.Recipe` for the recipe's fields."""
+    """The proxy's budget and recipe: the fields of `movinet.proxy.Recipe`, which says more.
+
+    Attributes:
+      steps: of the optimiser, for the full budget.
+      batch_size: clips a step.
+      learning_rate: AdamW's, at its peak.
+      warmup: share of the steps in which the rate grows; a cosine to zero follows.
+      weight_decay: of kernels.
+      label_smoothing: share of the label spread over all classes.
+      stochastic_depth: drop rate of the last layer's branch.
+      norm_momentum: of batch norm's moving statistics.
+      rezero: what the ReZero scalars start from.
+    """
 
     steps: int
     batch_size: int = 32
@@ -106,7 +118,14 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Banded successive halving; see `nas.bands`. `rungs` are shares of the steps; none turns it off."""
+    """Banded successive halving; see `nas.bands`.
+
+    Attributes:
+      rungs: shares of the steps after which trials are compared, rising; none turns it off.
+      reduction: the best 1/`reduction` of a band's trials go on.
+      bands: of log-cost; only trials in the same one are compared.
+      minimum: so many trials of a band are measured before one is stopped.
+    """
 
     rungs: tuple[float, ...] = (0.25, 0.5)
     reduction: float = 2.0
@@ -154,7 +173,12 @@ class Finals:
 
 @dataclass(frozen=True)
 class AlgorithmConfig:
-    """The search algorithm by name, and options of its own."""
+    """The search algorithm.
+
+    Attributes:
+      name: one of `nas.algorithms.catalogue.ALGORITHMS`.
+      options: arguments of its own, by name.
+    """
 
     name: str = "ageing_evolution"
     options: Mapping[str, Any] = field(default_factory=dict)

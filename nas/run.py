@@ -94,10 +94,17 @@ def resume(folder: Path, executor: str, watch: Watch) -> None:
         raise InputError(f"data of {folder}", data.content_hash, rule)
     # Nothing is written before all of this is known to fit.
     with RunLock(folder), LedgerWriter.open_for_append(folder / LEDGER) as writer:
-        search = Search(config, writer, read(folder).events)
+        search = _carried_on(config, writer, read(folder))
         if not search.finished:
             writer.append(Resumed(versions()))
         _execute(search, data, executor, watch)
+
+
+def _carried_on(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> Search:
+    try:
+        return Search(config, writer, ledger.events)
+    except InputError as error:  # what happened does not fit the configuration
+        raise InputError(f"{ledger.path}: {error.place}", error.value, error.rule) from None
 
 
 def _execute(search: Search, data: object, executor: str, watch: Watch) -> None:

@@ -107,8 +107,10 @@ def write_plots(ledger: Ledger, folder: Path) -> list[Path]:
     Parents are marked where the run has a family by now: what is in the way of one is told by `family_of`.
 
     Raises:
-      InputError: the folder cannot be written, or the run has no trial.
+      InputError: no trial has finished yet, or the folder cannot be written.
     """
+    if not (ledger.completed or ledger.stopped):
+        raise InputError(str(ledger.path), 0, "trials have finished; there is nothing to show yet")
     tables = write_tables(ledger, folder)
     family = None
     with contextlib.suppress(InputError):

@@ -26,12 +26,18 @@ def read_yaml(path: Path | str, place: str) -> Any:
         data = yaml.load(content.decode("utf-8"), _Loader)
     # PyYAML itself raises the latter three, for a date that does not exist, `!!bool 3`, `!!int ''`, ...
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
-        raise InputError(place, str(path), f"is not YAML: {' '.join(str(error).split())}") from None
+        raise InputError(place, str(path), f"is not YAML: {_reason(error)}") from None
     try:
         json.dumps(data)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(place, str(path), f"holds what is not plain data: {error}") from None
     return data
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())
 
 
 def _content(path: Path | str, place: str) -> bytes:

@@ -8,8 +8,9 @@ from typing import Any, final
 import numpy as np
 
 from nas.algorithms.algorithm import Algorithm
-from nas.bands import Bands
+from nas.bands import MAX_BANDS, Bands
 from nas.objective import ACCURACY, Objective
+from search_space.architecture import check_integer
 from search_space.sampling import Limit, cost_range, sample_stratum
 from search_space.space import Genotype, SearchSpace
 
@@ -18,8 +19,9 @@ def cost_strata(space: SearchSpace[Any], limits: Sequence[Limit], cost_name: str
     """`count` strata of equal width in log cost over what feasible members can cost.
 
     Raises:
-      InputError: no member keeps the limits.
+      InputError: no member keeps the limits, or a count out of range.
     """
+    check_integer("strata", count, 1, MAX_BANDS)
     # The range is a fact of space and limits, found by a search that starts from fixed draws.
     low, high = cost_range(space, np.random.default_rng(0), limits, cost_name)
     return Bands(low, high, count)

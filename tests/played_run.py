@@ -1,0 +1,67 @@
+"""A run in which nothing is trained: the real search on real data, its measurements made up by a formula."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from nas import config, run
+from nas.config import DataConfig, Finals, SearchConfig
+from nas.ledger import Header, LedgerWriter
+from nas.search import Search
+from nas.trial import open_data
+from nas.trials import Completed, Failed, Proposal, Rung
+
+DATA = DataConfig(level="tiny", train=36, validation=36, test=36)
+
+
+def settings(**changes: object) -> SearchConfig:
+    """The preset tiny on very little data, with one published network for comparison."""
+    finals = Finals(repeats=2, most=2, references=("a0",))
+    return dataclasses.replace(config.load("tiny"), **{"data": DATA, "finals": finals, **changes})
+
+
+def accuracy(proposal: Proposal) -> float:
+    """Grows with cost, differs between networks and between trainings of one."""
+    size = proposal.cost["macs"] / 2e6
+    return 0.2 + 0.5 * min(size, 1) + int(proposal.fingerprint[:2], 16) / 2560 + 0.01 * proposal.repeat
+
+
+def report(search: Search, proposal: Proposal) -> None:
+    """What a trainer would say of a proposal, up to where it is stopped."""
+    metrics = {"accuracy": accuracy(proposal), "loss": 1.0}
+    for steps in search.config.early_stopping.steps(search.config.training.steps):
+        if not search.observe(Rung(proposal.index, steps, {"accuracy": metrics["accuracy"] / 2}, 1.0)):
+            return
+    if proposal.kind != "search":
+        metrics |= {f"test_{name}": value - 0.01 for name, value in metrics.items()}
+    search.observe(Completed(proposal.index, search.config.training.steps, metrics, 2.0))
+
+
+def play(search: Search, trials: int | None = None, failing: int | None = None) -> None:
+    """Proposes and reports as an executor does: all of the run, or `trials` of it; trial `failing` fails."""
+    while trials is None or trials > 0:
+        proposal = search.propose()
+        if proposal is None:
+            return
+        if proposal.index == failing:
+            search.observe(Failed(proposal.index, "loss nan after 3 steps; try a lower learning rate", 1))
+        else:
+            report(search, proposal)
+        trials = None if trials is None else trials - 1
+
+
+def begin(folder: Path, chosen: SearchConfig) -> LedgerWriter:
+    """A run's folder with the header of its ledger."""
+    folder.mkdir(parents=True)
+    data = open_data(chosen.data, chosen.space)
+    header = Header(config.to_dict(chosen), run.versions(), chosen.seed, data.content_hash)
+    return LedgerWriter.create(folder / run.LEDGER, header)
+
+
+def played(folder: Path, trials: int | None = None, failing: int | None = None) -> Path:
+    """The folder of a run that was played."""
+    chosen = settings()
+    with begin(folder, chosen) as writer:
+        play(Search(chosen, writer), trials, failing)
+    return folder

@@ -1,0 +1,239 @@
+"""Configurations: to plain data and back, presets, what is filled in, what is refused at construction."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from movinet.proxy import Recipe
+from nas import config
+from nas.algorithms.algorithm import Algorithm
+from nas.algorithms.catalogue import ALGORITHMS
+from nas.config import (
+    AlgorithmConfig,
+    DataConfig,
+    EarlyStopping,
+    Finals,
+    SearchConfig,
+    TrainingConfig,
+    from_dict,
+    load,
+    to_dict,
+)
+from results import family
+from search_space.cost import COST_NAMES
+from search_space.errors import InputError
+from search_space.movinet_space import KERNELS, BlockConfig, SpaceConfig
+from search_space.network import yaml_text
+from search_space.published import PUBLISHED
+from search_space.sampling import Limit
+
+CLASSES = (DataConfig, TrainingConfig, EarlyStopping, Finals, AlgorithmConfig, SearchConfig)
+
+
+def numbers(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high, allow_nan=False)
+
+
+def some(options: Any, most: int = 4) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(options, min_size=1, max_size=most, unique=True).map(tuple)
+
+
+PRINTABLE = st.characters(codec="utf-8", exclude_categories=["Cc"])  # PyYAML itself loses U+0085
+BLOCKS = st.builds(
+    BlockConfig,
+    base_width=st.integers(1, 1024),
+    widths=some(st.integers(1, 2048)),
+    stride=st.integers(1, 2),
+    depths=some(st.integers(1, 256)),
+    kernels=some(st.sampled_from(KERNELS)),
+    expansions=some(numbers(0.1, 64)),
+    squeeze_excite=some(st.booleans(), 2),
+)
+SPACES = st.builds(
+    SpaceConfig,
+    name=st.text(PRINTABLE, min_size=1, max_size=20),
+    classes=st.integers(1, 65536),
+    frames=st.just(64),
+    frame_strides=some(st.integers(1, 64)),
+    resolutions=some(st.integers(1, 4096)),
+    stem_widths=some(st.integers(1, 64)),
+    blocks=st.lists(BLOCKS, min_size=1, max_size=3).map(tuple),
+    project=some(st.integers(1, 4096)),
+    dense=st.integers(1, 65536),
+)
+TRAININGS = st.builds(
+    TrainingConfig,
+    steps=st.integers(1, 10**8),
+    batch_size=st.integers(2, 65536),
+    learning_rate=numbers(1e-8, 10),
+    warmup=numbers(0, 1),
+    label_smoothing=numbers(0, 0.99),
+    rezero=numbers(0, 10),
+)
+DATA = st.one_of(
+    st.builds(DataConfig, level=st.sampled_from(("tiny", "default", "hard")), train=st.integers(1, 10**7)),
+    st.builds(
+        DataConfig,
+        source=st.just("video_folder"),
+        path=st.text(PRINTABLE, min_size=1, max_size=30),
+        clips_per_video=st.integers(1, 9),
+    ),
+)
+ALGORITHM_CONFIGS = st.one_of(
+    st.builds(
+        AlgorithmConfig, st.just("stratified_random"), st.fixed_dictionaries({}, optional={"strata": st.integers()})
+    ),
+    st.builds(AlgorithmConfig, st.just("ageing_evolution"), st.fixed_dictionaries({"crossover": numbers(0, 1)})),
+    st.just(AlgorithmConfig("random")),
+)
+STOPPINGS = st.builds(
+    EarlyStopping,
+    rungs=st.lists(numbers(1e-6, 1 - 1e-6), max_size=4, unique=True).map(lambda shares: tuple(sorted(shares))),
+    reduction=numbers(1.001, 1000),
+    bands=st.integers(1, 1000),
+)
+LIMITS = st.lists(
+    st.builds(Limit, st.sampled_from(COST_NAMES), st.one_of(st.integers(1, 10**18), numbers(1e-3, 1e18))),
+    max_size=3,
+    unique_by=lambda limit: limit.name,
+).map(tuple)
+CONFIGS = st.builds(
+    SearchConfig,
+    space=SPACES,
+    training=TRAININGS,
+    data=DATA,
+    trials=st.integers(1, 10**7),
+    limits=LIMITS,
+    algorithm=ALGORITHM_CONFIGS,
+    early_stopping=STOPPINGS,
+    finals=st.builds(Finals, st.integers(0, 1000), st.integers(1, 10**5), some(st.sampled_from(sorted(PUBLISHED)))),
+    family=st.fixed_dictionaries({}, optional={"classes": st.integers(1, 999), "targets": st.just({"a0": 1e9})}),
+    seed=st.integers(0, 2**31 - 1),
+    workers=st.integers(1, 10**5),
+)
+
+
+@settings(max_examples=60)
+@given(CONFIGS)
+def test_plain_data_and_files_hold_a_configuration_whole(chosen: SearchConfig) -> None:
+    data = to_dict(chosen)
+    assert from_dict(data) == chosen
+    assert from_dict(json.loads(json.dumps(data, allow_nan=False))) == chosen
+    assert from_dict(yaml.safe_load(yaml_text(data))) == chosen
+
+
+@settings(max_examples=30)
+@given(CONFIGS, st.data())
+def test_any_key_too_many_is_refused_by_name(chosen: SearchConfig, data: st.DataObject) -> None:
+    plain = copy.deepcopy(to_dict(chosen))
+    places = [plain, *(plain[name] for name in ("data", "training", "early_stopping", "finals", "space", "limits"))]
+    data.draw(st.sampled_from(places))["frobnicate"] = 1
+    with pytest.raises(InputError, match="'frobnicate' is an unknown key; known: "):
+        from_dict(plain)
+
+
+@pytest.mark.parametrize("name", config.presets())
+def test_presets_are_whole_and_survive_yaml(name: str, tmp_path: Path) -> None:
+    chosen = load(name)
+    family.from_dict(chosen.family)
+    file = tmp_path / "again.yaml"
+    file.write_text(yaml_text(to_dict(chosen)), encoding="utf-8")
+    assert load(str(file)) == chosen
+
+
+def test_the_presets_are_the_promised_ones() -> None:
+    assert config.presets() == ["default", "tiny"]
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    whole = to_dict(load("tiny"))
+    short = {key: whole[key] for key in ("schema", "space")} | {"training": {"steps": 7}}
+    assert from_dict(short) == SearchConfig(load("tiny").space, TrainingConfig(7))
+
+
+def test_a_file_needs_no_suffix_and_exponents_need_no_point(tmp_path: Path) -> None:
+    file = tmp_path / "search"
+    text = yaml_text(to_dict(load("tiny"))).replace("macs: 2000000", "macs: 2e6")
+    file.write_text(
+        text.replace("batch_size: 16", "batch_size: 16\n  weight_decay: 1e-3").replace("  weight_decay: 0.01\n", "")
+    )
+    chosen = load(str(file))
+    assert chosen.limits == (Limit("macs", 2e6),)
+    assert chosen.training.weight_decay == 1e-3
+
+
+def test_a_folder_of_videos_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = to_dict(load("tiny"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    for path, meant in (("videos", tmp_path / "videos"), ("~/videos", "/home/me/videos"), ("/videos", "/videos")):
+        Path("my.yaml").write_text(yaml_text(data | {"data": {"source": "video_folder", "path": path}}))
+        assert load("my.yaml").data.path == str(meant)
+
+
+@pytest.mark.parametrize(
+    ("steps", "rungs", "expected"),
+    [
+        (100, (0.25, 0.5), (25, 50)),
+        (12, (0.5,), (6,)),
+        (12, (), ()),
+        (3, (0.1, 0.2, 0.9), (1,)),  # never 0, never the last step, never twice
+        (1, (0.5,), ()),
+    ],
+)
+def test_rungs_in_steps(steps: int, rungs: tuple[float, ...], expected: tuple[int, ...]) -> None:
+    assert EarlyStopping(rungs).steps(steps) == expected
+
+
+@given(st.lists(numbers(1e-6, 1 - 1e-6), max_size=5, unique=True), st.integers(1, 10**6))
+def test_rungs_rise_and_stay_inside_the_training(shares: list[float], steps: int) -> None:
+    rungs = EarlyStopping(tuple(sorted(shares))).steps(steps)
+    assert list(rungs) == sorted(set(rungs))
+    assert all(1 <= rung < steps for rung in rungs)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_options_of_an_algorithm_are_its_own_arguments(name: str) -> None:
+    own = inspect.signature(ALGORITHMS[name]).parameters.keys() - inspect.signature(Algorithm).parameters.keys()
+    AlgorithmConfig(name, dict.fromkeys(own, 1))
+    for shared in ("space", "limits", "planned"):
+        with pytest.raises(InputError, match=f"options: '{shared}' is an unknown key"):
+            AlgorithmConfig(name, {shared: 1})
+
+
+def test_the_recipe_is_that_of_the_proxy() -> None:
+    assert {each.name for each in dataclasses.fields(TrainingConfig)} == {
+        each.name for each in dataclasses.fields(Recipe)
+    }
+    assert vars(Recipe(**vars(TrainingConfig(5)))) == vars(TrainingConfig(5))
+
+
+@pytest.mark.parametrize("kind", [*CLASSES, Recipe], ids=lambda kind: kind.__name__)
+def test_every_field_is_explained(kind: type) -> None:
+    explained = inspect.getdoc(kind) or ""
+    assert len(explained.splitlines()[0].split()) >= 3
+    for each in dataclasses.fields(kind):
+        assert re.search(rf"\b{each.name}\b.*:", explained), each.name
+
+
+def test_configurations_are_frozen() -> None:
+    for kind in CLASSES:
+        assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+def test_the_module_has_no_state() -> None:
+    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
+    assigned = [node.targets[0] for node in tree.body if isinstance(node, ast.Assign)]
+    assert all(isinstance(name, ast.Name) and (name.id.isupper() or name.id == "T") for name in assigned)
