@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import io
 import json
 import os
 import re
@@ -163,7 +164,7 @@ def search(options: argparse.Namespace) -> str:
     from results.outcome import write_outcome
 
     def watch(running: Search) -> Display:
-        return Display(running, sys.stdout, options.quiet)
+        return Display(running, sys.stdout or io.StringIO(), options.quiet)  # none where it was closed
 
     executor = "serial" if options.serial else "ray"
     signal.signal(signal.SIGTERM, _interrupt)

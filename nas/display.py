@@ -6,16 +6,17 @@ search runs, so that neither can trip over the other and no lock is needed.
 
 from __future__ import annotations
 
-import contextlib
+import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TextIO
+from typing import TextIO, cast
 
 import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -101,6 +102,35 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
+class Forgiving(io.TextIOBase):
+    """A stream that writes nothing more once it has failed: no reader, a full disk, a terminal that was closed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.failed = stream, False
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self.stream.encoding or "utf-8"
+
+    def write(self, text: str) -> int:
+        self._attempt(self.stream.write, text.encode(self.encoding, "replace").decode(self.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        self._attempt(self.stream.flush)
+
+    def isatty(self) -> bool:
+        return bool(self._attempt(self.stream.isatty))
+
+    def _attempt(self, action: Callable[..., object], *arguments: object) -> object:
+        if not self.failed:
+            try:
+                return action(*arguments)
+            except (OSError, ValueError):  # ValueError: a closed file
+                self.failed = True
+        return None
+
+
 class Display:
     """Watches a search: `with Display(search, stream, quiet): ...`. A stream that fails ends the display, not the run.
 
@@ -111,23 +141,22 @@ class Display:
     """
 
     def __init__(self, search: Search, stream: TextIO, quiet: bool = False) -> None:
-        self.search, self.stream = search, stream
-        self.console = Console(file=stream, highlight=False)
+        self.search, self.stream = search, Forgiving(stream)
+        self.console = Console(file=cast(TextIO, self.stream), highlight=False)
         self.started = self.last = time.monotonic()
         self.now = snapshot(search)
         self.before = self.now.done
-        self.silent = quiet
+        self.quiet = quiet
         self.live: Live | None = None
 
     def __enter__(self) -> Display:
         self.search.watchers.append(self._event)
-        if self.silent:
+        if self.quiet:
             return self
         # Not the console's word for it: FORCE_COLOR makes that true of files as well.
         if self.stream.isatty() and not self.console.is_dumb_terminal:
             self.live = Live(get_renderable=self.panel, console=self.console, refresh_per_second=2)
-            with self._stream_may_fail():
-                self.live.start()
+            self.live.start()
         elif self.before:
             self._write(f"carrying on after {self.before} finished trials")
         return self
@@ -137,27 +166,17 @@ class Display:
     ) -> None:
         self.search.watchers.remove(self._event)
         if self.live:
-            with self._stream_may_fail():
-                self.live.stop()
-
-    @contextlib.contextmanager
-    def _stream_may_fail(self) -> Iterator[None]:
-        """A pipe without a reader, a full disk, a closed terminal: nothing more is shown."""
-        try:
-            yield
-        except (OSError, ValueError):  # ValueError: a closed file, or text that the stream's encoding lacks
-            self.silent = True
+            self.live.stop()
 
     def _event(self, event: Event) -> None:
-        if self.silent or not isinstance(event, Completed | Stopped | Failed):
+        if self.quiet or not isinstance(event, Completed | Stopped | Failed):
             return
         self.now, self.last = snapshot(self.search), time.monotonic()
         if not self.live:
             self._write(self._line(event))
 
     def _write(self, line: str) -> None:
-        with self._stream_may_fail():
-            print(line, file=self.stream, flush=True)
+        print(line, file=self.stream, flush=True)
 
     def time_left(self) -> float | None:
         """Seconds, from the pace of this process; None before its first trial has finished and after its last."""
@@ -186,8 +205,8 @@ class Display:
         )
         elapsed, left = duration(time.monotonic() - self.started), self._left()
         times = Text(f"hypervolume {now.hypervolume:.3f}  {elapsed}" + (f", {left}" if left else ""))
-        width = min(WIDEST, self.console.width - 1)
-        return Group(trials, times, ProgressBar(now.planned, now.done, width=width), _table(now.bands))
+        bar = ProgressBar(now.planned, now.done, width=min(WIDEST, self.console.width - 1))
+        return Group(trials, times, Padding(bar), _table(now.bands))  # a bar alone does not end its line
 
 
 def _table(bands: tuple[Band, ...]) -> Table:

@@ -1,0 +1,350 @@
+"""What a search shows while it runs: lines in a file, a panel on a real pseudo-terminal, and never an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import io
+import os
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from played_run import begin, play, report, settings
+from rich.console import Console
+
+from nas.config import AlgorithmConfig, EarlyStopping
+from nas.display import Display, Snapshot, duration, progress_hypervolume, snapshot
+from nas.ledger import LedgerWriter
+from nas.search import Search
+from nas.trials import Completed, Failed, Proposal, Rung, Stopped
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = (60, 80, 200)
+CHOSEN: dict[str, Any] = {
+    "trials": 12,
+    "algorithm": AlgorithmConfig("random"),
+    "early_stopping": EarlyStopping(rungs=(0.5,), bands=3, minimum=2),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[LedgerWriter]:
+    with begin(tmp_path / "run", settings(**CHOSEN)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def search(writer: LedgerWriter) -> Search:
+    return Search(settings(**CHOSEN), writer)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def lines_of(search: Search, **options: int) -> list[str]:
+    stream = io.StringIO()
+    with Display(search, stream):
+        play(search, **options)
+    return stream.getvalue().splitlines()
+
+
+def drawn(display: Display, columns: int) -> list[str]:
+    """The panel as lines of text on a terminal so wide."""
+    console = Console(file=io.StringIO(), width=columns, force_terminal=True, color_system="standard")
+    console.print(display.panel())
+    assert isinstance(console.file, io.StringIO)
+    return plain(console.file.getvalue().rstrip("\n"))
+
+
+def test_a_file_gets_one_plain_line_for_each_finished_trial(search: Search) -> None:
+    lines = lines_of(search, failing=2)
+    finished = len(search.completed) + len(search.stopped) + len(search.failed)
+    assert len(lines) == finished and search.stopped and len(search.failed) == 1
+    assert all(re.match(rf"\[ *{n}/\d+\] ", line) for n, line in enumerate(lines, 1))
+    assert not any("\x1b" in line or line != line.rstrip() for line in lines)
+    text = "\n".join(lines)
+    for index, completed in search.completed.items():
+        assert f"accuracy {completed.metrics['accuracy']:.3f}" in text, index
+    for stopped in search.stopped.values():
+        assert f"trial {stopped.index} " in text and f"stopped at step {stopped.steps}" in text
+    assert "failed: loss nan after 3 steps; try a lower learning rate" in text
+    assert "again 1" in text and "published a0" in text
+    assert " left" in lines[0] and " left" not in lines[-1]
+    assert lines[-1].startswith(f"[{finished}/{finished}]")
+    assert f"hypervolume {progress_hypervolume(search):.3f}" in lines[-1]
+
+
+def test_hypervolume_never_falls_and_is_that_of_the_search(search: Search) -> None:
+    values = [float(re.search(r"hypervolume ([\d.]+)", line)[1]) for line in lines_of(search)]  # type: ignore[index]
+    assert values == sorted(values) and 0 < values[-1] < 1
+    points = [search.minimised(i) for i in search.completed if search.proposals[i].kind == "search"]
+    low, high = np.log(search.bands.low), np.log(search.bands.high)
+    grid = np.linspace(low, high, 20_000)
+    best = [max((-accuracy for macs, accuracy in points if macs <= at), default=0) for at in grid]
+    assert values[-1] == pytest.approx(np.mean(best), abs=2e-3)
+
+
+def test_quiet_writes_nothing_and_leaves_nothing_behind(search: Search) -> None:
+    for stream in (io.StringIO(), Terminal()):
+        with Display(search, stream, quiet=True):
+            play(search, trials=2)
+        assert stream.getvalue() == "" and search.watchers == []
+
+
+def test_a_run_that_is_carried_on_says_so(search: Search) -> None:
+    play(search, trials=3)
+    stream = io.StringIO()
+    with Display(search, stream) as display:
+        assert stream.getvalue() == "carrying on after 3 finished trials\n"
+        assert display.time_left() is None  # there is no pace yet
+        play(search, trials=1)
+        assert display.time_left() is not None
+    assert "[ 4/" in stream.getvalue()
+
+
+def test_the_panel_says_everything_and_never_wraps(search: Search) -> None:
+    display = Display(search, io.StringIO())
+    with display:
+        empty = {columns: drawn(display, columns) for columns in COLUMNS}
+        play(search, failing=1)
+        search.running[99] = dataclasses.replace(search.proposals[0], index=99)
+        full = {columns: drawn(display, columns) for columns in COLUMNS}
+    for columns in COLUMNS:
+        assert max(map(len, [*empty[columns], *full[columns]])) <= columns
+        assert len(empty[columns]) == len(full[columns]) == 3 + 1 + 3  # totals, times and bar; heading; bands
+        assert empty[columns][0].startswith("0/") and " 0 running " in empty[columns][0]
+        check_panel(full[columns], snapshot(search))
+
+
+def check_panel(lines: list[str], now: Snapshot) -> None:
+    for said in (f"{now.done}/{now.planned} trials", "1 running", f"{now.stopped} stopped early", "1 failed"):
+        assert said in lines[0]
+    assert f"hypervolume {now.hypervolume:.3f}" in lines[1]
+    for line, band in zip(lines[4:], now.bands, strict=True):
+        cells = line.split()
+        assert cells[:3] == [f"{band.low / 1e6:.2f}", "to", f"{band.high / 1e6:.2f}"]
+        assert cells[3:5] == [str(band.trained), str(band.stopped)]
+        assert cells[5:] == (["-", "-"] if band.best is None else [f"{band.accuracy:.3f}", str(band.best)])
+
+
+def test_the_bands_hold_every_candidate_once_and_the_best_is_best(search: Search) -> None:
+    play(search)
+    bands = snapshot(search).bands
+    trained = {i: each for i, each in search.completed.items() if search.proposals[i].kind == "search"}
+    assert sum(band.trained for band in bands) == len(trained)
+    assert sum(band.stopped for band in bands) == len(search.stopped) > 0
+    for band in bands:
+        accuracies = [
+            each.metrics["accuracy"]
+            for i, each in trained.items()
+            if band.low <= search.proposals[i].cost["macs"] < band.high * (1 + 1e-9)
+        ]
+        assert band.accuracy == max(accuracies, default=None)
+
+
+def test_time_left_comes_from_the_pace_and_counts_down(search: Search) -> None:
+    display = Display(search, io.StringIO())
+    with display:
+        assert display.time_left() is None
+        play(search, trials=2)
+        display.started = display.last - 60
+        left = display.time_left()
+        assert left == pytest.approx(30 * (search.planned - 2), abs=0.5)
+        display.last -= 20
+        display.started -= 20
+        assert display.time_left() == pytest.approx(left - 20, abs=0.5)
+        display.last -= 10_000
+        display.started -= 10_000
+        assert display.time_left() == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (89.4, "89 s"), (90, "2 min"), (3600, "60 min"), (12_000, "3 h 20 min"), (1e6, "277 h 47 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+class Broken(io.StringIO):
+    """A stream whose reader has gone."""
+
+    def __init__(self, error: Exception, terminal: bool = False) -> None:
+        super().__init__()
+        self.error, self.terminal = error, terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+def test_a_stream_that_fails_ends_the_display_and_not_the_search(search: Search) -> None:
+    for error in (BrokenPipeError(32, "pipe"), OSError(28, "full"), OSError(5, "gone"), ValueError("closed file")):
+        for terminal in (False, True):
+            with Display(search, Broken(error, terminal)) as display:
+                play(search, trials=1)
+            assert display.stream.failed and search.watchers == []
+    assert len(search.completed) + len(search.stopped) == 8
+
+
+def test_a_closed_file_and_an_encoding_without_the_letters(search: Search, tmp_path: Path) -> None:
+    closed = (tmp_path / "closed").open("w")
+    closed.close()
+    with Display(search, closed):
+        play(search, trials=1)
+    with (tmp_path / "ascii").open("w", encoding="ascii") as ascii_only, Display(search, ascii_only):
+        index = search.propose().index  # type: ignore[union-attr]
+        search.observe(Failed(index, "größer", 1))
+    assert "failed: gr??er" in (tmp_path / "ascii").read_text(encoding="ascii")
+
+
+def test_a_reason_of_several_lines_stays_on_one(search: Search) -> None:
+    stream = io.StringIO()
+    with Display(search, stream):
+        index = search.propose().index  # type: ignore[union-attr]
+        search.observe(Failed(index, "out of\nmemory", 1))
+    assert stream.getvalue().count("\n") == 1 and "failed: out of memory" in stream.getvalue()
+
+
+def test_drawing_all_the_time_disturbs_nobody(search: Search) -> None:
+    """A thread draws as fast as it can while the search changes; a dictionary read there would change under it."""
+    display, errors, frames, over = Display(search, io.StringIO()), [], [0], threading.Event()
+
+    def draw() -> None:
+        while not over.is_set():
+            try:
+                drawn(display, 80)
+                frames[0] += 1
+            except Exception as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=draw)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with display:
+            thread.start()
+            play(search)
+            while frames[0] < 20:
+                time.sleep(0.01)
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    assert errors == [] and search.finished
+
+
+def test_a_panel_reads_nothing_that_the_search_changes(search: Search) -> None:
+    """Between two finished trials everything shown but the number running and the clock stands still."""
+    display = Display(search, io.StringIO())
+    with display:
+        play(search, trials=2)
+        before = display.now
+        proposal = search.propose()
+        assert proposal is not None and display.now is before
+        report(search, proposal)
+        assert display.now is not before and before.done == 2
+
+
+def test_events_of_every_kind_are_taken(search: Search) -> None:
+    seen: list[type] = []
+    search.watchers.append(lambda event: seen.append(type(event)))
+    with Display(search, io.StringIO()):
+        play(search, failing=0)
+    assert set(seen) == {Proposal, Rung, Completed, Stopped, Failed}
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from played_run import begin, play, report, settings
+from nas.display import Display
+from nas.search import Search
+with begin(Path(sys.argv[1]), settings()) as writer:
+    search = Search(settings(), writer)
+    with Display(search, sys.stdout) as display:
+        play(search, trials=2)
+        proposal = search.propose()
+        time.sleep(1.2)
+        report(search, proposal)
+        play(search, failing=4)
+    print("the end")
+"""
+
+
+def in_terminal(columns: int, folder: Path, **environment: str) -> str:
+    """What the program writes to a pseudo-terminal so wide."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environ = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TERM": "xterm-256color"} | environment
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder)], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+    )
+    os.close(theirs)
+    written = b"".join(until_closed(ours))
+    os.close(ours)
+    assert process.wait(60) == 0, written.decode()
+    return written.decode()
+
+
+def until_closed(descriptor: int) -> Iterator[bytes]:
+    while select.select([descriptor], [], [], 60)[0]:
+        try:
+            piece = os.read(descriptor, 65536)
+        except OSError:  # EIO: the other end was closed
+            return
+        if not piece:
+            return
+        yield piece
+
+
+def plain(text: str) -> list[str]:
+    """Lines as they were written, without what moves the cursor or colours."""
+    return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", text)]
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_a_live_panel_on_a_terminal(columns: int, tmp_path: Path) -> None:
+    text = in_terminal(columns, tmp_path / "run")
+    lines = plain(text)
+    assert "Traceback" not in text
+    assert max(map(len, lines)) <= columns
+    assert any(re.match(r"2/\d+ trials  1 running", line) for line in lines), "drawn while nothing happened"
+    last = "\n".join(lines[-10:])
+    assert re.search(r"(\d+)/\1 trials  0 running  \d+ stopped early  1 failed", last)
+    assert "best accuracy" in last and last.rstrip().endswith("the end")
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path) -> None:
+    text = in_terminal(80, tmp_path / "run", TERM="dumb")
+    assert "\x1b" not in text and "[1/" in text.replace(" ", "")
+
+
+def test_forced_colours_do_not_make_a_file_a_terminal(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert not any("\x1b" in line for line in lines_of(search, trials=2))
