@@ -103,7 +103,11 @@ class Recipe:
 
 
 class Compiler:
-    """The compiled functions of a process, by form of layer; at most one for each kernel, stride and kind of skip."""
+    """The compiled functions of a process, by form of layer.
+
+    A form is the kernel, what of it meets the clip, the stride, squeeze-excite or not, the kind of skip, and stochastic
+    depth or not; so their number is bounded by the space, not by the candidates.
+    """
 
     def __init__(self) -> None:
         self._compiled: dict[object, Compiled] = {}
