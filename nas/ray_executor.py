@@ -42,7 +42,6 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

@@ -11,14 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from search_space.architecture import Architecture, Clip
 from search_space.cost import count
 from search_space.errors import InputError
-from search_space.movinet_space import SpaceConfig, movinet_space
+from search_space.movinet_space import SpaceConfig
 from search_space.published import PUBLISHED
-from search_space.sampling import Limit, cost_range
 from search_space.scaling import Coefficients, Factors, scale_to_macs
 
 # Depth and width only, in the proportions of the default coefficients; the clip is chosen from the space.
@@ -28,28 +25,22 @@ _TOLERANCE = 0.3  # small networks of channels divisible by 8 come in steps that
 
 
 def reference_architectures(
-    config: SpaceConfig, names: Sequence[str], limits: Sequence[Limit] = ()
+    config: SpaceConfig, names: Sequence[str], low: float, high: float
 ) -> dict[str, Architecture]:
-    """The published networks `names` at the scale of a space.
+    """The published networks `names` at the scale of a space whose members cost `low` to `high` multiply-adds.
 
     Raises:
       InputError: a published network cannot be brought to that scale.
     """
-    low, high = _target_range(config, limits)
+    margin = (high / low) ** _MARGIN
     published = {name: count(PUBLISHED[name], 600).macs for name in ("a0", "a5")}
     span = math.log(published["a5"] / published["a0"])
     found = {}
     for name in names:
         macs = count(PUBLISHED[name], 600).macs
         place = min(1.0, max(0.0, math.log(macs / published["a0"]) / span))
-        found[name] = _scaled(name, config, low * (high / low) ** place)
+        found[name] = _scaled(name, config, low * margin * (high / low / margin**2) ** place)
     return found
-
-
-def _target_range(config: SpaceConfig, limits: Sequence[Limit]) -> tuple[float, float]:
-    low, high = cost_range(movinet_space(config), np.random.default_rng(0), limits)
-    span = high / low
-    return low * span**_MARGIN, high / span**_MARGIN
 
 
 def _clip(architecture: Architecture, config: SpaceConfig) -> Clip:

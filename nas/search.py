@@ -16,17 +16,16 @@ import numpy as np
 from nas.algorithms.algorithm import Algorithm, Exhausted
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
-from nas.bands import BandedHalving, Bands
+from nas.bands import BandedHalving
 from nas.config import SearchConfig
 from nas.ledger import LedgerWriter
 from nas.objective import ACCURACY
-from nas.pareto import crowded_order, non_dominated
+from nas.pareto import crowding, non_dominated
 from nas.references import reference_architectures
 from nas.trials import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from search_space import architecture as architectures
 from search_space.architecture import Architecture
 from search_space.cost import count
-from search_space.errors import InputError
 from search_space.movinet_space import movinet_space
 from search_space.space import Genotype
 
@@ -41,14 +40,11 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
     """The configured algorithm over the configured space.
 
     Raises:
-      InputError: an unknown option, or no member of the space keeps the limits.
+      InputError: an option out of its range, or no member of the space keeps the limits.
     """
     kind, options = ALGORITHMS[config.algorithm.name], dict(config.algorithm.options)
     space = movinet_space(config.space)
-    try:
-        return kind(space, config.limits, ACCURACY, "macs", config.trials, **options)
-    except TypeError as error:
-        raise InputError("algorithm.options", options, f"do not fit {config.algorithm.name}: {error}") from None
+    return kind(space, config.limits, ACCURACY, "macs", config.trials, **options)
 
 
 Final = tuple[str, str, Genotype | None, Architecture, int]  # kind, label, genotype, architecture, repeat
@@ -70,8 +66,9 @@ class Search:
     def __init__(self, config: SearchConfig, ledger: LedgerWriter, events: Sequence[Event] = ()) -> None:
         self.config, self.ledger = config, ledger
         self.algorithm = make_algorithm(config)
+        self.bands = cost_strata(self.algorithm.space, config.limits, "macs", config.early_stopping.bands)
         references = config.finals.references if config.finals.repeats else ()
-        self.references = reference_architectures(config.space, references, config.limits)
+        self.references = reference_architectures(config.space, references, self.bands.low, self.bands.high)
         self.proposals: dict[int, Proposal] = {}
         self.running: dict[int, Proposal] = {}
         self.rungs: dict[int, list[Rung]] = {}
@@ -79,7 +76,6 @@ class Search:
         self.stopped: dict[int, Stopped] = {}
         self.failed: dict[int, Failed] = {}
         self.watchers: list[Callable[[Event], None]] = []
-        self.bands = self._bands()
         self._halving = self._make_halving()
         self._goes_on: dict[tuple[int, int], bool] = {}  # what was decided at the rungs, by index and steps
         self._asked_all = False  # for candidates; what remains is the finals
@@ -166,9 +162,6 @@ class Search:
         value = rung.metrics[ACCURACY.name]
         return self._halving.decide(rung.index, proposal.cost["macs"], rung.steps, value) == "continue"
 
-    def _bands(self) -> Bands:
-        return cost_strata(self.algorithm.space, self.config.limits, "macs", self.config.early_stopping.bands)
-
     def _make_halving(self) -> BandedHalving | None:
         stopping = self.config.early_stopping
         rungs = stopping.steps(self.config.training.steps)
@@ -227,15 +220,16 @@ class Search:
     def front(self) -> list[int]:
         """Trials of the search on the front of accuracy against multiply-adds, cheapest first.
 
-        At most `finals.most` of them: those with the widest gaps around them.
+        At most `finals.most` of them: where there are more, the most crowded one is left out until they fit.
         """
         found = [index for index in self.completed if self.proposals[index].kind == "search"]
         if not found:
             return []
         points = np.array([self.minimised(index) for index in found])
         front = np.flatnonzero(non_dominated(points))
-        kept = front[crowded_order(points[front])[: self.config.finals.most]]
-        return [found[i] for i in sorted(kept, key=lambda i: points[i, 0])]
+        while len(front) > self.config.finals.most:
+            front = np.delete(front, crowding(points[front]).argmin())
+        return [found[i] for i in sorted(front, key=lambda i: points[i, 0])]
 
     def minimised(self, index: int) -> tuple[float, float]:
         """(log multiply-adds, minimised accuracy) of a completed trial."""

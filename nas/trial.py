@@ -6,7 +6,10 @@ what differs is the seed of its weights. Repeats see another order.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -61,6 +64,21 @@ def open_made(folder: str) -> Any:
     return open_dataset(folder)
 
 
+@contextlib.contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Keeps standard error clear of what TensorFlow's C++ side has to say when it is loaded; no setting does."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(errors, 2)
+        os.close(errors)
+        os.close(nowhere)
+
+
 class Trainer:
     """Trains proposals one after another; holds the data and the compiled functions of its process.
 
@@ -71,7 +89,8 @@ class Trainer:
     """
 
     def __init__(self, config: SearchConfig, data: Any, threads: int | None = 1) -> None:
-        from movinet import proxy
+        with _quiet_import():
+            from movinet import proxy
 
         if threads is not None:
             proxy.use_threads(threads)

@@ -1,0 +1,352 @@
+"""The loop of a search without any training: made-up results in every order, and ledgers cut at every line."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import resource
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_search import small
+
+from nas import config as configs
+from nas.attempts import ATTEMPTS, Attempts
+from nas.config import SearchConfig
+from nas.ledger import Header, Ledger, LedgerWriter, read
+from nas.search import Search, trial_seed
+from nas.trials import Completed, Event, Failed, Note, Proposal, Rung, Stopped
+from search_space.architecture import from_dict
+from search_space.cost import count
+from search_space.errors import InputError
+from search_space.sampling import Limit
+
+SEED = 22  # of a run that holds every kind of event
+BEGUN = small(
+    trials=6,
+    early_stopping=configs.EarlyStopping((0.25, 0.5), 2.0, 2, 2),
+    finals=configs.Finals(1, 3, ("a0", "a3")),
+    seed=SEED,
+)
+
+
+def four_members(**changes: Any) -> SearchConfig:
+    """A search of a space that has no more."""
+    space = BEGUN.space
+    blocks = tuple(replace(block, widths=block.widths[:1], depths=(1,), expansions=(1.5,)) for block in space.blocks)
+    last = replace(space.blocks[-1], widths=(8, 16), depths=(1, 2), expansions=(1.5,))
+    only = replace(space, blocks=(*blocks[:-1], last))
+    random = configs.AlgorithmConfig("random")
+    return replace(BEGUN, space=only, algorithm=random, finals=configs.Finals(2, 3, ()), **changes)
+
+
+def opened(folder: Path, config: SearchConfig) -> LedgerWriter:
+    header = Header(configs.to_dict(config), {}, config.seed, "abc", "2030-01-01T00:00:00+00:00")
+    return LedgerWriter.create(folder / "ledger.jsonl", header)
+
+
+def outcome(proposal: Proposal, failing: float = 0.15) -> list[Rung | Completed | Failed]:
+    """What training gives: a function of the proposal alone, as in a real run."""
+    rng = np.random.default_rng(proposal.seed)
+    accuracies = np.round(np.sort(rng.random(3)), 2)  # rounded, so that some are equal
+    events: list[Rung | Completed | Failed] = [
+        Rung(proposal.index, steps, {"accuracy": float(accuracies[i])}, 1.0) for i, steps in enumerate((1, 2))
+    ]
+    if rng.random() < failing:
+        return [*events[: rng.integers(3)], Failed(proposal.index, "made up", 1)]
+    return [*events, Completed(proposal.index, 4, {"accuracy": float(accuracies[2])}, 2.0)]
+
+
+class Drive:
+    """Executes a search with up to `workers` trials at a time, whose events come in an order drawn from `rng`."""
+
+    def __init__(self, search: Search, workers: int = 1, seed: int = 0, failing: float = 0.15) -> None:
+        self.search, self.workers, self.failing = search, workers, failing
+        self.rng = np.random.default_rng(seed)
+        self.left: dict[int, list[Rung | Completed | Failed]] = {}
+
+    def step(self) -> bool:
+        """One proposal or one event; False once all is done."""
+        search = self.search
+        if len(self.left) < self.workers and (not self.left or self.rng.random() < 0.7):
+            proposal = search.propose()
+            if proposal is not None:
+                self.left[proposal.index] = outcome(proposal, self.failing)
+            elif not self.left:
+                return False
+        else:
+            index = int(self.rng.choice(list(self.left)))
+            goes_on = search.observe(self.left[index].pop(0))
+            if not goes_on or not self.left[index]:
+                del self.left[index]
+        self.check()
+        return True
+
+    def check(self) -> None:
+        search = self.search
+        done = len(search.completed) + len(search.stopped) + len(search.failed)
+        assert search.running.keys() == self.left.keys()
+        assert done + len(search.running) <= search.planned
+        assert search.finished == (done == search.planned)
+
+    def run(self) -> Search:
+        while self.step():
+            pass
+        assert self.search.finished
+        return self.search
+
+
+def begun(folder: Path, config: SearchConfig, **options: Any) -> Ledger:
+    """A whole search, as its ledger."""
+    with opened(folder, config) as writer:
+        Drive(Search(config, writer), **options).run()
+    return read(writer.path)
+
+
+def cut(ledger: Ledger, lines: int, folder: Path, torn: int = 0) -> Path:
+    """The first lines of a ledger, and the first bytes of the next."""
+    content = ledger.path.read_bytes().splitlines(keepends=True)
+    path = folder / f"cut{lines}.jsonl"
+    path.write_bytes(b"".join(content[:lines]) + b"".join(content[lines : lines + 1])[:torn])
+    return path
+
+
+def carried_on(path: Path, config: SearchConfig, **options: Any) -> list[Event]:
+    with LedgerWriter.open_for_append(path) as writer:
+        Drive(Search(config, writer, read(path).events), **options).run()
+    return read(path).events
+
+
+def check_whole(events: Sequence[Event], config: SearchConfig) -> None:
+    """What has to hold for every finished run."""
+    proposals = {event.index: event for event in events if isinstance(event, Proposal)}
+    ended = Counter(event.index for event in events if isinstance(event, Completed | Stopped | Failed))
+    assert list(proposals) == list(range(len(proposals)))
+    assert ended == dict.fromkeys(proposals, 1)
+    searched = [proposal for proposal in proposals.values() if proposal.kind == "search"]
+    assert len({proposal.genotype for proposal in searched}) == len(searched)
+    for proposal in proposals.values():
+        assert proposal.cost == vars(count(from_dict(proposal.architecture), config.space.classes))
+        assert proposal.seed == trial_seed(config.seed, proposal.fingerprint, proposal.repeat)
+    check_finals(events, proposals, config)
+
+
+def check_finals(events: Sequence[Event], proposals: dict[int, Proposal], config: SearchConfig) -> None:
+    """Each member of the front (all of them, if they are few) and each reference, `repeats` times, after the search."""
+    kinds = [proposal.kind for proposal in proposals.values()]
+    assert kinds == sorted(kinds, key=lambda kind: kind != "search")
+    completed = {e.index: e.metrics["accuracy"] for e in events if isinstance(e, Completed)}
+    points = {i: (p.cost["macs"], -completed[i]) for i, p in proposals.items() if p.kind == "search" and i in completed}
+    front = {i for i, p in points.items() if not any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points.values())}
+    repeats = config.finals.repeats
+    labels = Counter((p.label, p.repeat) for p in proposals.values() if p.kind != "search")
+    finalists = {label for label, _ in labels if label.startswith("trial")}
+    assert finalists <= {f"trial {index}" for index in front}
+    assert len(finalists) == (min(len(front), config.finals.most) if repeats else 0)
+    expected = finalists | set(config.finals.references if repeats else ())
+    assert labels == dict.fromkeys(itertools.product(expected, range(1, repeats + 1)), 1)
+
+
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 10**6),
+    workers=st.integers(1, 3),
+    failing=st.sampled_from([0.0, 0.3, 1.0]),
+    name=st.sampled_from(["random", "stratified_random", "ageing_evolution"]),
+    repeats=st.integers(0, 2),
+)
+def test_a_search_trains_everything_once_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, workers: int, failing: float, name: str, repeats: int
+) -> None:
+    finals = configs.Finals(repeats, 3, ("a0", "a3"))
+    config = replace(BEGUN, seed=seed, algorithm=configs.AlgorithmConfig(name), finals=finals)
+    ledger = begun(tmp_path_factory.mktemp("run"), config, workers=workers, seed=seed, failing=failing)
+    check_whole(ledger.events, config)
+    assert len(ledger.completed | ledger.stopped | ledger.failed) == len(ledger.proposals)
+
+
+@pytest.mark.parametrize("config", [BEGUN, four_members()], ids=["begun", "exhausted"])
+def test_a_ledger_cut_anywhere_goes_on_to_the_same_search(tmp_path: Path, config: SearchConfig) -> None:
+    """With one worker: the same events in the same order, whatever was lost with the end of the file."""
+    whole = begun(tmp_path, config)
+    assert (whole.stopped and whole.failed) or config is not BEGUN
+    for lines in range(1, len(whole.entries) + 2):
+        path = cut(whole, lines, tmp_path, torn=lines % 50)
+        assert carried_on(path, config) == whole.events, lines
+
+
+@settings(max_examples=6)
+@given(seed=st.integers(0, 10**6), workers=st.integers(2, 3), data=st.data())
+def test_nothing_is_lost_or_repeated_when_several_workers_are_cut_short(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, workers: int, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    whole = begun(folder, BEGUN, workers=workers, seed=seed)
+    lines = data.draw(st.integers(1, len(whole.entries)))
+    path = cut(whole, lines, folder)
+    before = read(path)
+    events = carried_on(path, BEGUN, workers=workers, seed=seed + 1)
+    check_whole(events, BEGUN)
+    assert events[: len(before.events)] == before.events
+    again = [proposal.index for proposal in before.pending]
+    first = [event.index for event in events[len(before.events) :] if not isinstance(event, Proposal)]
+    assert set(again) <= set(first)  # what was running is trained again
+
+
+def test_what_was_running_is_proposed_again_first(tmp_path: Path) -> None:
+    with opened(tmp_path, BEGUN) as writer:
+        search = Search(BEGUN, writer)
+        running = [search.propose() for _ in range(3)]
+        search.observe(Failed(1, "made up", 1))
+        again = Search(BEGUN, writer, read(writer.path).events)
+        assert (again.running, again.finished) == ({}, False)
+        assert [again.propose(), again.propose()] == [running[0], running[2]]
+        fresh = again.propose()
+        assert fresh is not None
+        assert fresh.index == 3
+
+
+def test_a_rung_that_is_reached_again_keeps_its_decision(tmp_path: Path) -> None:
+    """Even if so many better trials reached it since that it would be stopped now."""
+    config = replace(BEGUN, early_stopping=configs.EarlyStopping((0.25, 0.5), 2.0, 1, 2))
+    with opened(tmp_path, config) as writer:
+        search = Search(config, writer)
+        for _ in range(3):
+            search.propose()
+        assert search.observe(Rung(0, 1, {"accuracy": 0.1}, 1.0))
+        assert search.observe(Rung(1, 1, {"accuracy": 0.8}, 1.0))
+        assert search.observe(Rung(2, 1, {"accuracy": 0.9}, 1.0))
+        before = len(read(writer.path).entries)
+        for same in (search, Search(config, writer, read(writer.path).events)):
+            same.running or [same.propose() for _ in range(3)]
+            assert same.observe(Rung(0, 1, {"accuracy": 0.1}, 1.0))
+        assert len(read(writer.path).entries) == before
+
+
+def test_a_run_that_is_over_knows_it_when_it_is_read(tmp_path: Path) -> None:
+    for number, config in enumerate((BEGUN, replace(BEGUN, finals=configs.Finals(0)), four_members())):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        whole = begun(folder, config)
+        with LedgerWriter.open_for_append(whole.path) as writer:
+            search = Search(config, writer, whole.events)
+            assert search.finished
+            assert search.planned == len(whole.proposals)
+            assert search.propose() is None
+        assert read(whole.path).entries == whole.entries
+
+
+def test_finals_wait_for_the_last_candidate_and_are_then_counted(tmp_path: Path) -> None:
+    finals = configs.Finals(2, 3, ("a0", "a3"))
+    config = replace(BEGUN, trials=2, early_stopping=configs.EarlyStopping(()), finals=finals)
+    with opened(tmp_path, config) as writer:
+        search = Search(config, writer)
+        search.propose(), search.propose()
+        assert search.propose() is None
+        assert search.planned == 2 + 2 * (2 + 2)  # as if both came to be finalists
+        search.observe(Failed(0, "made up", 1))
+        assert search.propose() is None
+        search.observe(Completed(1, 4, {"accuracy": 0.5}, 1.0))
+        assert search.planned == 2 + 2 * (1 + 2)
+        finals = [search.propose() for _ in range(7)]
+        assert [final and final.label for final in finals] == ["trial 1", "a0", "a3"] * 2 + [None]
+        assert not search.finished
+
+
+def test_a_space_that_is_exhausted_ends_the_search(tmp_path: Path) -> None:
+    config = four_members()
+    ledger = begun(tmp_path, config)
+    assert len([p for p in ledger.proposals.values() if p.kind == "search"]) == 4 < config.trials
+    notes = [entry.record for entry in ledger.entries if isinstance(entry.record, Note)]
+    assert len(notes) == 1
+    assert notes[0].text.startswith("the search ends after 4 candidates: no feasible member of the space small is left")
+    check_whole(ledger.events, config)
+
+
+def test_references_that_come_to_the_same_network_are_each_trained(tmp_path: Path) -> None:
+    config = replace(four_members(), finals=configs.Finals(1, 1, ("a0", "a1", "a2")))
+    check_whole(begun(tmp_path, config).events, config)
+
+
+def test_finalists_are_spread_over_a_front_of_more_than_that(tmp_path: Path) -> None:
+    config = replace(BEGUN, trials=12, early_stopping=configs.EarlyStopping(()), finals=configs.Finals(1, 3, ()))
+    with opened(tmp_path, config) as writer:
+        search = Search(config, writer)
+        costs = [search.propose().cost["macs"] for _ in range(12)]  # type: ignore[union-attr]
+        for index, macs in enumerate(costs):  # the dearer, the better: all are on the front
+            search.observe(Completed(index, 4, {"accuracy": macs / max(costs)}, 1.0))
+        kept = search.front()
+    assert len(kept) == 3
+    cheapest, middle, dearest = (costs[i] for i in kept)
+    assert (cheapest, dearest) == (min(costs), max(costs))
+    assert middle in sorted(costs)[3:9]
+
+
+def test_seeds_depend_on_the_run_the_network_and_the_repeat_only() -> None:
+    seeds = {trial_seed(run, print_, repeat) for run in range(3) for print_ in ("a", "b") for repeat in range(3)}
+    assert len(seeds) == 18
+    assert trial_seed(0, "a", 0) == trial_seed(0, "a", 0) < 2**31
+
+
+def test_a_candidate_keeps_the_limits(tmp_path: Path) -> None:
+    config = replace(BEGUN, limits=(Limit("macs", 250_000),))
+    proposals = begun(tmp_path, config).proposals.values()
+    assert all(p.cost["macs"] <= 250_000 for p in proposals if p.kind != "reference")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"limits": (Limit("macs", 10),)}, "small"),
+        ({"algorithm": configs.AlgorithmConfig("ageing_evolution", {"start": 1})}, "start"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with opened(tmp_path, BEGUN) as writer, pytest.raises(InputError, match=message):
+        Search(replace(BEGUN, **change), writer)
+
+
+def test_a_trial_is_handed_out_again_until_its_last_attempt(tmp_path: Path) -> None:
+    with opened(tmp_path, BEGUN) as writer:
+        attempts = Attempts(Search(BEGUN, writer))
+        first = attempts.propose("x0")
+        attempts.hand_back("x0")  # costs no attempt
+        for attempt in range(ATTEMPTS):
+            name = f"x{attempt + 1}"
+            assert attempts.propose(name) == first
+            assert attempts.search.failed == {}
+            attempts.fail(name, "its worker\ndied")
+        assert attempts.search.failed == {0: Failed(0, "its worker died, 3 times", 3)}
+        second = attempts.propose("y")
+        assert second is not None
+        assert second.index == 1
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_run_instead_of_a_trial(tmp_path: Path) -> None:
+    with opened(tmp_path, BEGUN) as writer:
+        attempts = Attempts(Search(BEGUN, writer))
+        assert attempts.propose("x")
+        with files_at_most(writer.path.stat().st_size + 10):
+            assert not attempts.observe(Completed(0, 4, {"accuracy": 0.5}, 1.0))
+        assert attempts.over
+        assert "File too large" in str(attempts.fault)
+        assert attempts.search.completed == {}  # what is not recorded did not happen
+        assert len(read(writer.path).completed) == 0
+
+
+@contextlib.contextmanager
+def files_at_most(size: int) -> Iterator[None]:
+    """A disk that is full, as far as this process is concerned."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
