@@ -1,78 +1,95 @@
-"""Times the released implementation; runs in its own environment (`pip install tf-models-official`), prints JSON.
+"""Times the released implementation; prints JSON. Used by `speed.py`, in its own environment, one network a process.
 
-Used by `speed.py`; one network a process, because the figures include what a process pays once.
+That environment is `pip install tf-models-official` and nothing of this project, so nothing of it is imported.
+
+Reads a request from the first argument: {network, form, batch, classes, slots}. `network` is in this project's schema,
+and goes into the release's own table under a new name; `form` is the release's `conv_type`. Prints the seconds
+from there to the first training step done; then, for every number read from standard input, that many more
+steps and their seconds.
+
+With `slots` the optimiser's arrays are made before the step is traced. Without, as in Keras' `fit` and in the release's
+trainer, they are made within, and TensorFlow traces the step twice.
 """
 
 import json
 import os
-import statistics
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-
-def main() -> None:
-    """Reads a request from the first argument: {network, conv_type, batch, frames, resolution, classes, steps}."""
-    request = json.loads(sys.argv[1])
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    from official.projects.movinet.modeling import movinet, movinet_model
-
-    if isinstance(request["network"], dict):
-        movinet.BLOCK_SPECS["candidate"] = _block_specs(movinet, request["network"])
-        name = "candidate"
-    else:
-        name = request["network"]
-    shape = [request["batch"], request["frames"], request["resolution"], request["resolution"], 3]
-    images = tf.random.stateless_uniform(shape, [0, 1])
-    labels = tf.range(request["batch"]) % request["classes"]
-
-    start = time.process_time()
-    backbone = movinet.Movinet(model_id=name, conv_type=request["conv_type"], causal=False)
-    model = movinet_model.MovinetClassifier(backbone, num_classes=request["classes"])
-    model.build(shape)
-    optimizer = tf.keras.optimizers.legacy.RMSprop(1e-3)
-    loss_of = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-    @tf.function
-    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss = loss_of(y, model(x, training=True))
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
-        return loss
-
-    float(step(images, labels))
-    first = time.process_time() - start
-    times = []
-    for _ in range(request["steps"]):
-        start = time.process_time()
-        float(step(images, labels))
-        times.append(time.process_time() - start)
-    print(json.dumps({"first": first, "step": statistics.median(times) if times else None}))
+import tensorflow as tf
+from official.projects.movinet.modeling import movinet, movinet_model
 
 
-def _block_specs(movinet, network: dict) -> tuple:
-    """A searched network in the release's own table."""
-    blocks = [
-        movinet.MovinetBlockSpec(
-            base_filters=block["width"],
-            expand_filters=tuple(layer["expand"] for layer in block["layers"]),
-            kernel_sizes=tuple(tuple(layer["kernel"]) for layer in block["layers"]),
-            strides=tuple((1, block["stride"] if i == 0 else 1, block["stride"] if i == 0 else 1)
-                          for i in range(len(block["layers"]))),
-        )
-        for block in network["blocks"]
-    ]
+def block_specs(network: dict) -> tuple:
+    """The network as an entry of the release's table."""
     return (
         movinet.StemSpec(filters=network["stem"]["width"], kernel_size=(1, 3, 3), strides=(1, 2, 2)),
-        *blocks,
+        *(block_spec(block) for block in network["blocks"]),
         movinet.HeadSpec(project_filters=network["head"]["project"], head_filters=network["head"]["dense"]),
     )
+
+
+def block_spec(block: dict) -> movinet.MovinetBlockSpec:
+    """One block; the table has no place for a layer without squeeze-excite."""
+    if not all(layer["squeeze_excite"] for layer in block["layers"]):
+        sys.exit("release_speed.py: the release's table cannot express a layer without squeeze-excite")
+    strides = [(1, block["stride"], block["stride"])] + [(1, 1, 1)] * (len(block["layers"]) - 1)
+    return movinet.MovinetBlockSpec(
+        base_filters=block["width"],
+        expand_filters=tuple(layer["expand"] for layer in block["layers"]),
+        kernel_sizes=tuple(tuple(layer["kernel"]) for layer in block["layers"]),
+        strides=tuple(strides),
+    )
+
+
+def training_step(request: dict, shape: list[int]) -> Callable[[Any, Any], Any]:
+    """Model, optimiser and their compiled step, as a plain TensorFlow 2 loop has them."""
+    movinet.BLOCK_SPECS["candidate"] = block_specs(request["network"])
+    backbone = movinet.Movinet(model_id="candidate", conv_type=request["form"], causal=False)
+    model = movinet_model.MovinetClassifier(backbone, num_classes=request["classes"])
+    model.build(shape)
+    optimizer = tf.keras.optimizers.legacy.RMSprop(1e-3, momentum=0.9)
+    loss_of = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if request["slots"]:
+        optimizer._create_all_weights(model.trainable_variables)
+
+    @tf.function
+    def step(clips: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = loss_of(labels, model(clips, training=True))
+        variables = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    return step
+
+
+def main() -> None:
+    """Trains what the request says and prints the seconds."""
+    request = json.loads(sys.argv[1])
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    clip = request["network"]["clip"]
+    shape = [request["batch"], clip["frames"], clip["resolution"], clip["resolution"], 3]
+    clips = tf.random.stateless_uniform(shape, [0, 1])
+    labels = tf.range(request["batch"]) % request["classes"]
+
+    def measured(run: Callable[[], object]) -> float:
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+
+    start = time.process_time()
+    step = training_step(request, shape)
+    float(step(clips, labels))
+    print(json.dumps([time.process_time() - start]), flush=True)
+    for line in sys.stdin:
+        print(json.dumps([measured(lambda: float(step(clips, labels))) for _ in range(int(line))]), flush=True)
 
 
 if __name__ == "__main__":

@@ -135,8 +135,8 @@ def ask(name: str, request: Mapping[str, Any]) -> Turn:
 def measured(asked: argparse.Namespace, search: config.SearchConfig) -> dict[str, list[Turn]]:
     """The turns of all three."""
     request = {"search": config.to_dict(search), "data": str(open_data(search.data, search.space).path)}
-    draws = [request | {"candidates": asked.candidates, "seed": i * SEED_STEP} for i in range(asked.rounds)]
-    more = request | {"candidates": asked.more, "seed": asked.rounds * SEED_STEP}
+    draws = [request | {"candidates": asked.candidates, "seed": i * SEED_STEP} for i in range(1, asked.rounds + 1)]
+    more = request | {"candidates": asked.more, "seed": (asked.rounds + 1) * SEED_STEP}
     lists = [drawn(draw) for draw in draws]
     ours = sum(lists, drawn(more) if asked.more else [])
     whole = config.to_dict(dataclasses.replace(search, trials=len(ours)))
@@ -153,7 +153,8 @@ def measured(asked: argparse.Namespace, search: config.SearchConfig) -> dict[str
 def drawn(request: Mapping[str, Any]) -> list[Any]:
     """The members that Keras Tuner's random search draws for a request."""
     command = [sys.executable, str(HERE / SCRIPTS[KERAS_TUNER]), json.dumps({**request, "train": False})]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["members"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(out.splitlines()[-1])["members"]
 
 
 def rate(turns: Sequence[Turn]) -> float:

@@ -1,0 +1,40 @@
+"""Writes what a benchmark measured into its section of `docs/benchmarks.md`; the machine is named with every table."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+
+
+def machine() -> str:
+    """Processor, cores and library versions in one line."""
+    found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    name = found.group(1) if found else "unknown processor"
+    avx512 = " with AVX-512" if "avx512f" in Path("/proc/cpuinfo").read_text() else ""
+    versions = ", ".join(f"{package} {version(package)}" for package in ("tensorflow", "keras", "numpy"))
+    return f"{name}{avx512}, {os.cpu_count()} cores; {versions}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the first column to the left, the others to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write(name: str, text: str) -> None:
+    """Replaces the section between `<!-- name -->` and `<!-- /name -->`.
+
+    Raises:
+      SystemExit: the document has no such section.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, opened, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (opened and closed):
+        raise SystemExit(f"{DOCUMENT}: has no section {name!r}")
+    DOCUMENT.write_text(f"{before}{begin}{text.strip()}\n{end}{after}", encoding="utf-8")

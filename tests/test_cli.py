@@ -1,0 +1,309 @@
+"""The command line as a contract: its words, what they load, what they print, how they end."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from played_run import played, settings
+
+import run_search
+from nas import config, run
+from nas.config import EarlyStopping, Finals
+from results.describe import describe_text, network_named
+from search_space.cost import COST_NAMES, breakdown
+from search_space.network import counted, dump, load, yaml_text
+from search_space.published import A0, PUBLISHED
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"tensorflow", "keras", "ray"}
+
+# What users and their scripts type. Changing a line breaks them: add freely, remove only in a new major version.
+COMMANDS = {
+    "search": {"config?", "--out", "--resume", "--workers", "--seed", "--trials", "--serial", "--quiet"},
+    "plot": {"run"},
+    "scale": {"run", "--target", "--out"},
+    "describe": {"network", "--classes", "--json"},
+}
+TOP_FLAGS = {"-h", "--help", "--version"}
+
+# Multiply-adds of a published clip, trainable and total parameters at 600 classes: tests/test_published.py says whence.
+PUBLISHED_FIGURES = {
+    "a0": (2_630_733_808, 3_111_799, 3_126_071),
+    "a1": (5_865_612_704, 4_690_296, 4_717_912),
+    "a2": (11_558_071_168, 5_249_562, 5_280_922),
+    "a3": (55_593_197_440, 7_397_545, 7_443_289),
+    "a4": (103_338_794_368, 11_349_463, 11_422_727),
+    "a5": (276_334_081_024, 18_650_523, 18_763_355),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return played(tmp_path_factory.mktemp("runs") / "whole")
+
+
+def command_line(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, str(ROOT / "run_search.py"), *map(str, arguments)]
+    return subprocess.run(program, text=True, check=False, **{"capture_output": True, **options})  # type: ignore[call-overload]
+
+
+def words_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Flags, and positional arguments with what says how many."""
+    words = set()
+    for action in parser._actions:
+        if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
+            words |= set(action.option_strings) or {f"{action.dest}{action.nargs or ''}"}
+    return words
+
+
+def test_commands_and_flags_are_the_promised_ones() -> None:
+    top = run_search.parser()
+    (commands,) = (each for each in top._actions if isinstance(each, argparse._SubParsersAction))
+    assert {name: words_of(parser) for name, parser in commands.choices.items()} == COMMANDS
+    assert run_search.COMMANDS.keys() == COMMANDS.keys()
+    assert words_of(top) == TOP_FLAGS - {"-h", "--help"}
+
+
+def test_every_command_and_flag_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], *([command, "--help"] for command in COMMANDS)):
+        with pytest.raises(SystemExit) as ended:
+            run_search.main(arguments)
+        assert ended.value.code == 0
+        text = capsys.readouterr().out
+        listed = COMMANDS if len(arguments) == 1 else {word.rstrip("?") for word in COMMANDS[arguments[0]]}
+        for word in listed:
+            assert re.search(rf"^  +(-h, )?{word}\b.*\n?.*\w{{3}}", text, re.MULTILINE), (arguments, word)
+        assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_examples_of_the_help_are_commands_that_exist() -> None:
+    lines = re.findall(r"^  run_search\.py(.*?)(?:  +.*)?$", run_search.EXAMPLES, re.MULTILINE)
+    assert len(lines) >= 6
+    for line in lines:
+        options = run_search._parsed(line.split())
+        assert options.command in COMMANDS
+
+
+@pytest.mark.parametrize("arguments", [[], ["--serial"], ["--workers", "3", "--quiet"], ["--out", "x"]])
+def test_no_command_is_the_default_search(arguments: list[str]) -> None:
+    assert vars(run_search._parsed(arguments)) == vars(run_search._parsed(["search", *arguments]))
+    assert run_search._parsed(arguments).command == "search"
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_search.main(["--version"])
+    assert ended.value.code == 0
+    assert re.fullmatch(r"movinet-nas (\d+\.\d+\.\d+|\(not installed\))\n", capsys.readouterr().out)
+
+
+def test_the_console_script_is_this_program() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    module, _, function = project["project"]["scripts"]["movinet-nas"].partition(":")
+    assert getattr(importlib.import_module(module), function) is run_search.main
+    assert module in project["tool"]["setuptools"]["py-modules"]
+
+
+def loaded_by(arguments: Sequence[object]) -> set[str]:
+    """Top-level modules that a command loads, in a process of its own."""
+    program = (
+        "import sys, run_search\n"
+        "try:\n    code = run_search.main(sys.argv[1:])\n"
+        "except SystemExit as ended:\n    code = ended.code\n"
+        "assert code == 0, code\n"
+        "print('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.splitlines()[-1].split())
+
+
+def test_what_only_reads_loads_no_framework(whole: Path, tmp_path: Path) -> None:
+    shutil.copy(whole / "ledger.jsonl", tmp_path)
+    for arguments in (["--help"], ["search", "--help"], ["describe", "a0"], ["plot", tmp_path], ["scale", tmp_path]):
+        loaded = loaded_by(arguments)
+        assert not loaded & HEAVY, arguments
+        assert "run_search" in loaded
+    assert not loaded_by(["describe", "a0", "--json"]) & {"pandas", "matplotlib", "rich", "av"}
+
+
+def described(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert run_search.main(["describe", *map(str, arguments)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+@pytest.mark.parametrize("name", PUBLISHED_FIGURES)
+def test_described_as_json_it_has_the_published_figures(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = described(capsys, name, "--json")
+    assert text.count("\n") == 1
+    data = json.loads(text)
+    assert (data["macs"], data["trainable_parameters"], data["total_parameters"]) == PUBLISHED_FIGURES[name]
+    assert {"name", "classes", "members", *COST_NAMES} == data.keys()
+    assert all(type(data[cost]) is int and data[cost] > 0 for cost in COST_NAMES)
+    assert (data["name"], data["classes"], len(data["members"])) == (name, 600, 1)
+
+
+def test_described_for_people_rows_add_up_to_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
+    text = described(capsys, "A0")
+    macs, _, parameters = PUBLISHED_FIGURES["a0"][0], None, PUBLISHED_FIGURES["a0"][1]
+    table = text.partition("operation")[2].splitlines()[1:]
+    assert len(table) == len(breakdown(A0, 600))
+    cells = [line.replace(",", "").split() for line in table]
+    assert sum(int(row[-2]) for row in cells) == macs and f"{macs:,}" in text
+    assert sum(int(row[-1]) for row in cells) == parameters and f"{parameters:,}" in text
+    assert len({len(line) for line in table}) == 1  # columns stand under each other
+    assert "clip: 50 frames of 172 x 172, every 5th of the source" in text
+
+
+def test_described_with_other_classes_only_the_last_layer_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    few, many = (json.loads(described(capsys, "a0", "--json", "--classes", n)) for n in (10, 11))
+    assert many["total_parameters"] - few["total_parameters"] == 2048 + 1
+    assert many["macs"] - few["macs"] == 2048
+
+
+def test_a_file_is_described_as_itself(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "both.yaml"
+    network = counted("both", (A0, PUBLISHED["t0"]), 600)
+    file.write_text(dump(network))
+    data = json.loads(described(capsys, file, "--json"))
+    assert {name: data[name] for name in COST_NAMES} == dict(network.cost) and len(data["members"]) == 2
+    assert described(capsys, file).count("operation") == 2
+    assert load(file) == network
+
+
+@pytest.mark.parametrize(
+    ("stride", "words"),
+    [(1, "every one of"), (2, "every 2nd of"), (3, "every 3rd of"), (11, "every 11th of"), (21, "every 21st of")],
+)
+def test_frame_strides_in_words(stride: int, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text(dump(counted("one", (A0,), 600)).replace("frame_stride: 5", f"frame_stride: {stride}"))
+    assert f" {words} the source" in describe_text(network_named(str(file)))
+
+
+def test_plot_names_what_it_wrote(whole: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    shutil.copy(whole / "ledger.jsonl", tmp_path)
+    assert run_search.main(["plot", str(tmp_path)]) == 0
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert {path.name for path in paths} >= {"trials.csv", "front.csv", "front.png", "hypervolume.png"}
+    assert all(path.stat().st_size > 0 for path in paths)
+
+
+def test_scale_makes_the_family_that_was_asked_for(
+    whole: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "mine"
+    arguments = ["scale", whole, "--target", "small=2e7", "--target", "big=5e7", "--out", out]
+    assert run_search.main(list(map(str, arguments))) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["model", "small", "big"]
+    for name, target in (("small", 2e7), ("big", 5e7)):
+        assert load(out / f"movinet_{name}.yaml").cost["macs"] == pytest.approx(target, rel=0.02)
+    assert not (whole / "configs").exists()
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    program = [sys.executable, str(ROOT / "run_search.py"), "describe", "a5"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+def small(folder: Path, **changes: object) -> Path:
+    """A file with a search of a second or two, once TensorFlow is loaded."""
+    file = folder / "my.yaml"
+    chosen = settings(
+        finals=Finals(repeats=1, most=1, references=()), early_stopping=EarlyStopping(rungs=()), **changes
+    )
+    file.write_text(yaml_text(config.to_dict(chosen)))
+    return file
+
+
+def ledger_lines(folder: Path) -> list[bytes]:
+    file = folder / "ledger.jsonl"
+    return file.read_bytes().splitlines() if file.exists() else []
+
+
+def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupted_search_says_how_to_carry_on_and_does(number: signal.Signals, tmp_path: Path) -> None:
+    out = tmp_path / "my run"
+    arguments = ["search", small(tmp_path, trials=5), "--serial", "--out", out, "--trials", "4", "--seed", "3"]
+    program = [sys.executable, str(ROOT / "run_search.py"), *map(str, arguments)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: any(b'"completed"' in line for line in ledger_lines(out)), process)
+        process.send_signal(number)
+        printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == f"interrupted; carry on with: run_search.py search --resume '{out}'\n"
+    assert "accuracy" in printed and "Traceback" not in printed
+    before = run.read(out)
+    assert not before.torn and before.completed and before.pending
+
+    result = command_line("search", "--resume", out, "--serial", "--quiet")
+    assert result.returncode == 0, result.stderr
+    after = run.read(out)
+    assert after.entries[: len(before.entries)] == before.entries and not after.pending
+    searched = [index for index in after.completed if after.proposals[index].kind == "search"]
+    assert searched == [0, 1, 2, 3] and after.header.seed == 3
+    assert result.stdout.startswith("4 candidates trained to the full budget")
+    assert {path.name for path in out.iterdir()} >= {"config.yaml", "front.png", "trials.csv", "configs"}
+    check_config(out)
+
+
+def check_config(out: Path) -> None:
+    """The run's config.yaml is for people, and starts the same search again."""
+    text = (out / "config.yaml").read_text()
+    chosen = config.load(str(out / "config.yaml"))
+    assert chosen == run.config_of(run.read(out)) and (chosen.trials, chosen.seed) == (4, 3)
+    assert yaml.safe_load(text) == config.to_dict(chosen)
+    assert max(map(len, text.splitlines())) <= 120
+    assert "kernels: [[1, 5, 5], [3, 3, 3]]" in text and len(text.splitlines()) < 120
+
+
+def test_interrupted_before_the_run_began_nothing_is_left(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    program = (
+        "import sys, os, signal, threading, run_search\n"
+        "import nas.run, nas.trial\n"
+        "sys.setprofile(lambda frame, event, arg: event == 'call' and frame.f_code.co_name == 'open_data'"
+        " and os.kill(os.getpid(), signal.SIGINT))\n"
+        "sys.exit(run_search.main(sys.argv[1:]))"
+    )
+    arguments = [sys.executable, "-c", program, "search", str(small(tmp_path)), "--out", str(out)]
+    result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (130, "")
+    assert result.stderr == "interrupted before the first trial; nothing was kept\n"
+    assert os.listdir(tmp_path) == ["my.yaml"]

@@ -1,0 +1,256 @@
+"""What is made of a run: which files, what they and the closing words say, and that none is ever half written."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from played_run import begin, play, played, settings
+from synthetic_run import ledger_of, proposal, sampled
+
+from nas import run
+from nas.config import Finals
+from nas.ledger import Ledger
+from nas.search import Search
+from nas.trials import Failed, Rung
+from results.family import PUBLISHED_MACS
+from results.outcome import family_config, family_of, family_table, with_targets, write_outcome, write_plots
+from search_space import network
+from search_space.errors import InputError
+
+MODELS = [f"a{i}" for i in range(7)]
+FILES = {
+    *("ledger.jsonl", "trials.csv", "front.csv", "comparison.json", "front.png", "hypervolume.png"),
+    *(f"configs/movinet_{model}{suffix}" for model in MODELS for suffix in (".yaml", ".experiment.yaml")),
+    "configs/family.json",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is over, with one failed trial and its outcome; `words` holds the closing words."""
+    folder = played(tmp_path_factory.mktemp("runs") / "whole", failing=4)
+    words = write_outcome(run.read(folder), folder)
+    folder.with_name("words").write_text(words, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def words(whole: Path) -> str:
+    return whole.with_name("words").read_text(encoding="utf-8")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as text:
+        return list(csv.DictReader(text))
+
+
+def paragraph(words: str, start: str) -> list[str]:
+    """The lines of the one paragraph that starts so."""
+    (found,) = (part for part in words.split("\n\n") if part.startswith(start))
+    return found.splitlines()
+
+
+def test_a_finished_run_gives_exactly_these_files(whole: Path) -> None:
+    assert files(whole).keys() == FILES
+    for picture in ("front.png", "hypervolume.png"):
+        assert imread(whole / picture).std() > 0.01
+
+
+def test_the_ledger_is_only_read(whole: Path, tmp_path: Path) -> None:
+    shutil.copy(whole / "ledger.jsonl", tmp_path)
+    write_plots(run.read(tmp_path), tmp_path)
+    assert (tmp_path / "ledger.jsonl").read_bytes() == (whole / "ledger.jsonl").read_bytes()
+
+
+def test_the_closing_words_count_the_trials(whole: Path, words: str) -> None:
+    ledger = run.read(whole)
+    kinds = [ledger.proposals[index].kind for index in ledger.completed]
+    said = (
+        f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early, 1 failed"
+    )
+    again = len(kinds) - kinds.count("search")
+    assert words.startswith(f"{said}; {again} trainings of finalists and published networks\n")
+
+
+def test_the_closing_words_hold_the_front(whole: Path, words: str) -> None:
+    head, *lines = paragraph(words, "front: network")
+    assert re.split(r"  +", head) == ["front: network", "multiply-adds", "accuracy", "trainings"]
+    front = rows(whole / "front.csv")
+    assert len(lines) == len(front) > 0
+    for line, row in zip(lines, front, strict=True):
+        reach = (float(row["high"]) - float(row["low"])) / 2
+        assert re.split(r"  +", line) == [
+            f"trial {row['index']}",
+            f"{int(row['macs']) / 1e6:.2f} M",
+            f"{float(row['accuracy']):.3f} ± {reach:.3f}",
+            "2",
+        ]
+
+
+def test_the_closing_words_hold_the_family(whole: Path, words: str) -> None:
+    head, *lines = paragraph(words, "model  ")
+    assert re.split(r"  +", head) == ["model", "multiply-adds", "target", "parameters", "clip", "layers", "from"]
+    assert [line.split()[0] for line in lines] == MODELS
+    for line, model in zip(lines, MODELS, strict=True):
+        made = network.load(whole / f"configs/movinet_{model}.yaml")
+        assert f"  {made.cost['macs'] / 1e9:.2f} G" in line
+        assert f"  {made.cost['trainable_parameters'] / 1e6:.2f} M  " in line
+        assert f"  {'+'.join(str(member.depth) for member in made.members)} " in line
+    assert re.search(r"  trial \d+$", lines[0]) and lines[-1].endswith("  a4+a5")
+    assert all(f"{target / 1e9:.2f} G" in line for line, target in zip(lines, PUBLISHED_MACS.values(), strict=False))
+
+
+def test_the_closing_words_hold_the_comparison(whole: Path, words: str) -> None:
+    title, *lines = paragraph(words, "hypervolume on test clips")
+    compared = json.loads((whole / "comparison.json").read_text())
+    for line, name in zip(lines, ("searched", "references", "difference"), strict=True):
+        estimate = compared[name]
+        assert line.endswith(f"  {estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]")
+    difference = compared["searched"]["value"] - compared["references"]["value"]
+    assert compared["difference"]["value"] == pytest.approx(difference)
+
+
+def test_the_closing_words_say_where_everything_is(whole: Path, words: str) -> None:
+    paths = [Path(line.split()[1]) for line in paragraph(words, "front      ")]
+    assert paths == [whole / "front.png", whole / "configs", whole / "ledger.jsonl"]
+    assert all(path.exists() for path in paths)
+
+
+def test_lines_end_where_their_text_ends(words: str) -> None:
+    assert all(line == line.rstrip() and "nan" not in line for line in words.splitlines())
+
+
+def test_made_again_it_is_the_same_to_the_byte(whole: Path, words: str, tmp_path: Path) -> None:
+    before = files(whole)
+    assert write_outcome(run.read(whole), whole) == words
+    assert files(whole) == before
+
+
+def plain(folder: Path, finals: Finals) -> Ledger:
+    """A played run with other finals, read."""
+    chosen = settings(finals=finals)
+    with begin(folder, chosen) as writer:
+        play(Search(chosen, writer))
+    return run.read(folder)
+
+
+def test_networks_trained_once_have_no_interval(tmp_path: Path) -> None:
+    ledger = plain(tmp_path / "run", Finals(repeats=1, most=1, references=("a0",)))
+    text = write_outcome(ledger, tmp_path / "run")
+    assert text.count("(each trained once: no interval)") == 3 and "nan" not in text and "±" not in text
+    compared = json.loads((tmp_path / "run/comparison.json").read_text())
+    assert compared["searched"]["low"] is None and compared["probability"] is None
+
+
+def test_without_finals_there_is_no_comparison(tmp_path: Path) -> None:
+    ledger = plain(tmp_path / "run", Finals(repeats=0))
+    text = write_outcome(ledger, tmp_path / "run")
+    assert "hypervolume" not in text and "trainings of finalists" not in text
+    assert files(tmp_path / "run").keys() == FILES - {"comparison.json"}
+
+
+def test_a_run_under_way_has_tables_and_pictures(tmp_path: Path) -> None:
+    folder = played(tmp_path / "run", trials=3)
+    paths = write_plots(run.read(folder), folder)
+    assert [path.name for path in paths] == ["trials.csv", "front.csv", "front.png", "hypervolume.png"]
+    assert files(folder).keys() == {"ledger.jsonl", *(path.name for path in paths)}
+
+
+def made(folder: Path, *records: object) -> Ledger:
+    (architecture,) = sampled(np.random.default_rng(0), 1)
+    return ledger_of(folder, [proposal(0, architecture), *records])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("records", [[], [Rung(0, 10, {"accuracy": 0.5}, 1.0)], [Failed(0, "out of memory", 3)]])
+def test_nothing_finished_nothing_to_show(records: list[object], tmp_path: Path) -> None:
+    ledger = made(tmp_path / "run", *records)
+    with pytest.raises(InputError, match="0 trials have finished"):
+        write_plots(ledger, tmp_path / "run")
+    assert files(tmp_path / "run").keys() == {"ledger.jsonl"}
+
+
+def test_a_search_that_only_failed_still_has_its_tables(tmp_path: Path) -> None:
+    ledger = made(tmp_path / "run", Failed(0, "loss nan after 3 steps", 1))
+    with pytest.raises(InputError, match="no trial was trained to the full budget"):
+        write_outcome(ledger, tmp_path / "run")
+    (row,) = rows(tmp_path / "run/trials.csv")
+    assert (row["state"], row["reason"]) == ("failed", "loss nan after 3 steps")
+
+
+def with_family(ledger: Ledger, family: dict[str, object]) -> Ledger:
+    header = dataclasses.replace(ledger.header, config={**ledger.header.config, "family": family})
+    return dataclasses.replace(ledger, header=header)
+
+
+def test_a_target_out_of_reach_costs_no_table_and_no_picture(whole: Path, tmp_path: Path) -> None:
+    ledger = with_family(run.read(whole), {"targets": {"a0": 100}})
+    with pytest.raises(InputError, match="family.targets.a0: 100"):
+        write_outcome(ledger, tmp_path)
+    assert files(tmp_path).keys() == {"trials.csv", "front.csv", "comparison.json", "front.png", "hypervolume.png"}
+    for path in write_plots(ledger, tmp_path):
+        assert path.stat().st_size > 0
+
+
+def test_a_wrong_family_is_named_by_its_place_in_the_ledger(whole: Path) -> None:
+    ledger = with_family(run.read(whole), {"clases": 3})
+    with pytest.raises(InputError, match=r"ledger.jsonl:1: config.family: 'clases' is an unknown key"):
+        family_config(ledger)
+
+
+def test_targets_replace_the_configured_ones_and_keep_what_ensembles_they_can(whole: Path) -> None:
+    ledger = run.read(whole)
+    assert with_targets(ledger, None) == with_targets(ledger, []) == family_config(ledger)
+    alone = with_targets(ledger, ["small=2e7"])
+    assert alone.targets == {"small": 2e7} and alone.ensemble == {}
+    both = with_targets(ledger, ["a4=2e7", "a5=4e7"])
+    assert list(both.ensemble) == ["a6"] and tuple(both.ensemble["a6"]) == ("a4", "a5")
+    table = family_table(family_of(ledger, both))
+    assert [line.split()[0] for line in table.splitlines()] == ["model", "a4", "a5", "a6"]
+
+
+@contextmanager
+def files_at_most(size: int) -> Iterator[None]:
+    """Writing beyond so many bytes of a file fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("write", [write_outcome, write_plots], ids=lambda write: write.__name__)
+@pytest.mark.parametrize("size", [1000, 20_000])
+def test_a_full_disk_leaves_every_file_old_or_new(
+    write: Callable[[Ledger, Path], object], size: int, whole: Path, tmp_path: Path
+) -> None:
+    ledger, new = run.read(whole), files(whole)
+    for name in ("trials.csv", "front.csv", "comparison.json", "front.png", "hypervolume.png"):
+        (tmp_path / name).write_bytes(b"old")
+    with files_at_most(size), pytest.raises(InputError, match="File too large"):
+        write(ledger, tmp_path)
+    found = files(tmp_path)
+    assert all(content in (b"old", new[name]) for name, content in found.items())
+    assert b"old" in found.values() and found.keys() <= new.keys()
