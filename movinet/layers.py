@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
 
 from movinet import ops
 from movinet.ops import Primitive, Reach, Tensor
@@ -25,12 +26,17 @@ SQUEEZE_RATIO = 0.25  # of the expanded channels, in the release
 _TRUNCATED_STD = 0.87962566103423978
 
 
+Norm = tuple[Tensor, Tensor]  # gamma, beta
+
+
 class Interpreter(Protocol):
-    """Carries out primitives and normalises with whichever statistics it stands for."""
+    """Carries out primitives, and convolutions with the batch norm after them by the statistics it stands for."""
 
     def __call__(self, primitive: Primitive, *inputs: Any, **attributes: Any) -> Tensor: ...
 
-    def batch_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, name: str) -> Tensor: ...
+    def normalised(
+        self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -197,8 +203,11 @@ class BottleneckForm:
 
 def stem(run: Interpreter, x: Tensor, w: Mapping[str, Tensor]) -> Tensor:
     """x[T*B, H, W, 3] -> [T*B, H/2, W/2, C]."""
-    y = run(ops.stem_convolution, x, w["conv"])
-    return run(ops.swish, run.batch_norm(y, w["conv_gamma"], w["conv_beta"], "conv"))
+    return run(ops.swish, run.normalised(ops.stem_convolution, "conv", _norm_of(w, "conv"), x, w["conv"]))
+
+
+def _norm_of(w: Mapping[str, Tensor], name: str) -> Norm:
+    return w[f"{name}_gamma"], w[f"{name}_beta"]
 
 
 def bottleneck(
@@ -208,18 +217,16 @@ def bottleneck(
 
     x[T*B, H, W, C] -> [T*B, H/stride, W/stride, D]; keep[B] weighs each clip's branch, or None for all of it.
     """
-    y = run(ops.pointwise, x, w["expand"])
-    y = run(ops.swish, run.batch_norm(y, w["expand_gamma"], w["expand_beta"], "expand"))
-    y = run(ops.depthwise, y, w["depthwise"], batch, reach=form.reach)
-    y = run(ops.swish, run.batch_norm(y, w["depthwise_gamma"], w["depthwise_beta"], "depthwise"))
+    y = run(ops.swish, run.normalised(ops.expansion, "expand", _norm_of(w, "expand"), x, w["expand"]))
+    norm, kernel = _norm_of(w, "depthwise"), w["depthwise"]
+    y = run(ops.swish, run.normalised(ops.depthwise, "depthwise", norm, y, kernel, batch, reach=form.reach))
     if form.squeeze_excite:
         y = run(ops.squeeze_excite, y, w["squeeze"], w["squeeze_bias"], w["excite"], w["excite_bias"], batch)
-    y = run(ops.pointwise, y, w["project"])
     # ReZero multiplies the branch by one scalar: on the scale and offset of its last norm that is the same
     # product, for C numbers instead of a whole activation.
     gamma = run(ops.times_scalar, w["project_gamma"], w["rezero"])
     beta = run(ops.times_scalar, w["project_beta"], w["rezero"])
-    y = run.batch_norm(y, gamma, beta, "project")
+    y = run.normalised(ops.pointwise, "project", (gamma, beta), y, w["project"])
     if keep is not None:
         y = run(ops.stochastic_depth, y, keep, batch)
     return run(ops.add, y, _skip(run, x, w, form))
@@ -230,13 +237,12 @@ def _skip(run: Interpreter, x: Tensor, w: Mapping[str, Tensor], form: Bottleneck
         return x
     if form.reach.stride != 1:
         x = run(ops.skip_pool, x)
-    return run.batch_norm(run(ops.pointwise, x, w["skip"]), w["skip_gamma"], w["skip_beta"], "skip")
+    return run.normalised(ops.expansion, "skip", _norm_of(w, "skip"), x, w["skip"])
 
 
 def head_features(run: Interpreter, x: Tensor, w: Mapping[str, Tensor], batch: Any) -> Tensor:
     """x[T*B, H, W, C] -> [B, dense]: what dropout and the classifier follow."""
-    y = run(ops.pointwise, x, w["project"])
-    y = run(ops.swish, run.batch_norm(y, w["project_gamma"], w["project_beta"], "project"))
+    y = run(ops.swish, run.normalised(ops.expansion, "project", _norm_of(w, "project"), x, w["project"]))
     y = run(ops.clip_pool, y, batch)
     return run(ops.swish, run(ops.dense, y, w["dense"], w["dense_bias"]))
 
@@ -255,8 +261,14 @@ class Forward:
     def __call__(self, primitive: Primitive, *inputs: Any, **attributes: Any) -> Tensor:
         return primitive.forward(*inputs, **attributes)[0]
 
-    def batch_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, name: str) -> Tensor:
-        return ops.batch_norm_inference(x, gamma, beta, *self.moving[name])
+    def normalised(
+        self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
+    ) -> Tensor:
+        # With fixed statistics a norm is a factor and an offset for each channel, and the factor goes into the kernel.
+        (gamma, beta), (mean, variance) = norm, self.moving[name]
+        factor = gamma * tf.math.rsqrt(variance + ops.BN_EPSILON)
+        y = self(primitive, x, kernel * tf.cast(factor, kernel.dtype), *inputs, **attributes)
+        return tf.nn.bias_add(y, tf.cast(beta - mean * factor, y.dtype))
 
 
 class ForwardTraining(Forward):
@@ -266,6 +278,8 @@ class ForwardTraining(Forward):
         super().__init__({})
         self.statistics: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def batch_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, name: str) -> Tensor:
-        y, _, self.statistics[name] = ops.normalise(x, gamma, beta)
+    def normalised(
+        self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
+    ) -> Tensor:
+        y, self.statistics[name] = ops.normalise(self(primitive, x, kernel, *inputs, **attributes), *norm)
         return y

@@ -14,6 +14,9 @@ and traces that much faster.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +34,14 @@ class Primitive:
     """One differentiable operation; see the module's docstring for the contract of both functions."""
 
     forward: Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
+    gradient: Callable[..., tuple[Tensor | None, ...]]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """As a `Primitive`, but that `forward` returns the batch's (mean, variance) too, last."""
+
+    forward: Callable[..., tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, Tensor]]]
     gradient: Callable[..., tuple[Tensor | None, ...]]
 
 
@@ -88,6 +99,15 @@ def shape(*dimensions: Any) -> Tensor:
     return _once(("shape", *_key(*dimensions)), lambda: raw.Pack(values=[_scalar(d) for d in dimensions], axis=0))
 
 
+def _product(*factors: Any) -> Any:
+    """Of sizes: an int where all are, else a scalar tensor."""
+    if all(isinstance(factor, int) for factor in factors):
+        return math.prod(factors)
+    return _once(
+        ("product", *_key(*factors)), lambda: functools.reduce(lambda a, b: raw.Mul(x=a, y=b), map(_scalar, factors))
+    )
+
+
 def _reshape(x: Tensor, *dimensions: Any) -> Tensor:
     return raw.Reshape(tensor=x, shape=shape(*dimensions))
 
@@ -114,6 +134,7 @@ def _pointwise_gradient(g: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, ...]:
 
 
 pointwise = Primitive(_pointwise, _pointwise_gradient)  # x[N,H,W,C], w[C,D] -> [N,H,W,D]
+expansion = Primitive(_pointwise, _pointwise_gradient)  # the same, to about as many channels or more
 
 
 # -- dense ---------------------------------------------------------------------------------------
@@ -155,63 +176,140 @@ stem_convolution = Primitive(_conv, _conv_gradient)  # x[N,H,W,3], w[3,3,3,C] ->
 def _swish(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     # Not tf.nn.silu: its custom gradient stays in TensorFlow's registry with every graph it was traced in.
     gate = raw.Sigmoid(x=x)
-    return raw.Mul(x=x, y=gate), (x, gate)
+    # The slope, found while x is at hand, is all that the gradient needs: one product then.
+    return raw.Mul(x=x, y=gate), (raw.AddV2(x=gate, y=raw.SigmoidGrad(y=gate, dy=x)),)
 
 
-def _swish_gradient(g: Tensor, x: Tensor, gate: Tensor) -> tuple[Tensor, ...]:
-    return (raw.AddV2(x=raw.Mul(x=g, y=gate), y=raw.SigmoidGrad(y=gate, dy=raw.Mul(x=g, y=x))),)
+def _swish_gradient(g: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
+    return (raw.Mul(x=g, y=slope),)
 
 
 swish = Primitive(_swish, _swish_gradient)
 
 
 # -- batch norm ----------------------------------------------------------------------------------
+#
+# Keras' layers leave it to TensorFlow's kernel. The proxy loop, on CPUs, has its own: half as much time, and a
+# fifth where the norm follows an expansion, whose statistics and gradients need no look at the expanded frames.
 
 
-def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, Tensor]]:
-    """Batch norm with the statistics of the batch: output, residuals, and (mean, variance) for the moving ones."""
+def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Batch norm with the statistics of the batch: x[N,H,W,C] -> the same, and (mean, variance) for the moving ones."""
     none = tf.constant([], gamma.dtype)
-    y, mean, variance, *reserved = raw.FusedBatchNormV3(
+    y, mean, variance, *_ = raw.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=BN_EPSILON, is_training=True
     )
-    return y, (x, gamma, *reserved), (mean, variance)
+    return y, (mean, variance)
 
 
-def _batch_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    return normalise(x, gamma, beta)[:2]
+def _of_channels(operation: Callable[..., Tensor], x: Tensor, v: Tensor, batch: Any) -> Tensor:
+    """operation(x, v) of x[T*B,H,W,C] and v[C]; rows of B pixels at a time, as short ones take two to four times."""
+    wide = raw.Tile(input=v, multiples=shape(batch))
+    rows = _reshape(x, -1, _product(batch, sizes(v)[0]))
+    return raw.Reshape(tensor=operation(x=rows, y=wide), shape=shape(*sizes(x)))
+
+
+def _channel_sums(x: Tensor, batch: Any) -> Tensor:
+    """x[T*B,H,W,C] -> [C]; by way of [B*C], as above."""
+    channels = sizes(x)[3]
+    partial = raw.BiasAddGrad(out_backprop=_reshape(x, -1, _product(batch, channels)))
+    return raw.BiasAddGrad(out_backprop=_reshape(partial, batch, channels))
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """T*B*H*W of x[T*B,H,W,C], float32."""
+    return raw.Cast(x=_scalar(_product(*sizes(x)[:3])), DstT=tf.float32)
+
+
+def _unbiased(variance: Tensor, count: Tensor) -> Tensor:
+    """As TensorFlow's kernel gives it for the moving variance."""
+    return variance * (count / raw.Maximum(x=count - 1.0, y=tf.constant(1.0)))
+
+
+def _batch_norm(
+    x: Tensor, gamma: Tensor, beta: Tensor, batch: Any
+) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, Tensor]]:
+    count = _pixels(x)
+    mean = _channel_sums(x, batch) / count
+    centred = _of_channels(raw.Sub, x, mean, batch)
+    variance = _channel_sums(raw.Square(x=centred), batch) / count
+    inverse = raw.Rsqrt(x=variance + BN_EPSILON)
+    scale = gamma * inverse
+    y = _of_channels(raw.AddV2, _of_channels(raw.Mul, centred, scale, batch), beta, batch)
+    return y, (centred, inverse, scale, batch), (mean, _unbiased(variance, count))
 
 
 def _batch_norm_gradient(
-    g: Tensor, x: Tensor, gamma: Tensor, first: Tensor, second: Tensor, third: Tensor
-) -> tuple[Tensor, ...]:
-    dx, dgamma, dbeta, *_ = raw.FusedBatchNormGradV3(
-        y_backprop=g,
-        x=x,
-        scale=gamma,
-        reserve_space_1=first,
-        reserve_space_2=second,
-        reserve_space_3=third,
-        epsilon=BN_EPSILON,
-        is_training=True,
-    )
-    return dx, dgamma, dbeta
+    g: Tensor, centred: Tensor, inverse: Tensor, scale: Tensor, batch: Any
+) -> tuple[Tensor | None, ...]:
+    count = _pixels(g)
+    dbeta = _channel_sums(g, batch)
+    dgamma = _channel_sums(raw.Mul(x=g, y=centred), batch) * inverse
+    along = _of_channels(raw.Mul, centred, scale * inverse * dgamma / count, batch)
+    across = _of_channels(raw.Sub, _of_channels(raw.Mul, g, scale, batch), scale * dbeta / count, batch)
+    return raw.Sub(x=across, y=along), dgamma, dbeta, None
 
 
-batch_norm = Primitive(_batch_norm, _batch_norm_gradient)  # with the statistics of the batch
+# x[T*B,H,W,C], gamma[C], beta[C], batch -> [T*B,H,W,C]; the forward also gives mean and variance
+batch_norm = Norm(_batch_norm, _batch_norm_gradient)
 
 
-def batch_norm_inference(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Batch norm with moving statistics: x[N,H,W,C], the rest [C]."""
-    return raw.FusedBatchNormV3(
-        x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=BN_EPSILON, is_training=False
-    )[0]
+def _normalised_expansion(
+    x: Tensor, w: Tensor, gamma: Tensor, beta: Tensor, batch: Any
+) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, Tensor]]:
+    """The norm of x w. Its mean is that of x through w, its variance w' cov(x) w: so it folds into w."""
+    n, height, width, _ = sizes(x)
+    c_in, c_out = sizes(w)
+    count = _pixels(x)
+    mean_in = _channel_sums(x, batch) / count
+    centred = _reshape(_of_channels(raw.Sub, x, mean_in, batch), -1, c_in)
+    covariance_w = _matmul(_matmul(centred, centred, transpose_a=True) / count, w)
+    variance = raw.BiasAddGrad(out_backprop=raw.Mul(x=w, y=covariance_w))
+    inverse = raw.Rsqrt(x=variance + BN_EPSILON)
+    folded = w * (gamma * inverse)
+    y = _reshape(_matmul(centred, folded), n, height, width, c_out)
+    mean = _reshape(_matmul(_reshape(mean_in, 1, c_in), w), c_out)
+    residuals = (centred, w, folded, covariance_w, inverse, gamma, batch)
+    return _of_channels(raw.AddV2, y, beta, batch), residuals, (mean, _unbiased(variance, count))
+
+
+def _normalised_expansion_gradient(
+    g: Tensor,
+    centred: Tensor,
+    w: Tensor,
+    folded: Tensor,
+    covariance_w: Tensor,
+    inverse: Tensor,
+    gamma: Tensor,
+    batch: Any,
+) -> tuple[Tensor | None, ...]:
+    n, height, width, c_out = sizes(g)
+    c_in = sizes(w)[0]
+    count = _pixels(g)
+    rows = _reshape(g, -1, c_out)
+    product = _matmul(centred, rows, transpose_a=True)
+    dbeta = _channel_sums(g, batch)
+    dgamma = raw.BiasAddGrad(out_backprop=raw.Mul(x=w, y=product)) * inverse
+    # With u = x w and s = gamma * inverse: du = s (g - dbeta / count - (u - mean) inverse dgamma / count).
+    scale = gamma * inverse
+    along = scale * inverse * dgamma
+    dw = product * scale - covariance_w * along
+    dx = _matmul(rows, folded, transpose_b=True) - _matmul(centred, _matmul(w * (along / count), w, transpose_b=True))
+    dx = _reshape(dx, n, height, width, c_in)
+    across = _reshape(_matmul(_reshape(scale * dbeta / count, 1, c_out), w, transpose_b=True), c_in)
+    return _of_channels(raw.Sub, dx, across, batch), dw, dgamma, dbeta, None
+
+
+# batch_norm(pointwise(x, w), gamma, beta, batch), for at least about as many channels out as in
+normalised_expansion = Norm(_normalised_expansion, _normalised_expansion_gradient)
 
 
 # -- depthwise 3D convolution --------------------------------------------------------------------
 #
-# One two-dimensional depthwise convolution per temporal tap, on whole frames; the outputs are shifted in time
-# and added. Exact, and two orders of magnitude faster on a CPU than Conv3D(groups=C). Frames that a tap would
-# read from the zero padding are left out, as is the rim of a kernel that can only ever meet padding.
+# One two-dimensional depthwise convolution per temporal tap, on whole frames, of a clip with zeros before and
+# after it; the outputs are added. Exact, and two orders of magnitude faster on a CPU than Conv3D(groups=C). A
+# kernel that meets no neighbour in space is one convolution over an image of time by everything else. Taps and
+# rims of a kernel that can only ever meet padding are left out.
 
 
 def reachable_offsets(kernel_time: int, frames: int | None) -> tuple[int, ...]:
@@ -222,59 +320,8 @@ def reachable_offsets(kernel_time: int, frames: int | None) -> tuple[int, ...]:
 
 
 def window(kernel_space: int, size: int | None, stride: int) -> int:
-    """The central part of a spatial kernel that can meet a real pixel; exact for stride 1 only."""
-    return kernel_space if size is None or stride != 1 else min(kernel_space, 2 * size - 1)
-
-
-def _taps(w: Tensor, reach: Reach) -> list[Tensor]:
-    kernel_time, kernel_space, _ = reach.kernel
-    offsets, window = reach.offsets, reach.window
-    margin = (kernel_space - window) // 2
-    channels = sizes(w)[-1]
-    first = kernel_time // 2 + offsets[0]
-    if margin or len(offsets) < kernel_time:
-        w = raw.Slice(
-            input=w,
-            begin=shape(first, margin, margin, 0),
-            size=shape(len(offsets), window, window, channels),
-        )
-    return raw.Unpack(value=_reshape(w, len(offsets), window, window, channels, 1), num=len(offsets))
-
-
-def _shifted(x: Tensor, offset: int, batch: Any) -> Tensor:
-    """The frames that a tap reads: without the first (offset > 0) or the last (offset < 0) |offset| ones."""
-    if offset == 0:
-        return x
-    n, height, width, channels = sizes(x)
-    drop = _frames_times_batch(abs(offset), n, batch)
-    begin = shape(drop if offset > 0 else 0, 0, 0, 0)
-    left = (
-        n - drop
-        if isinstance(drop, int) and isinstance(n, int)
-        else _once(("left", *_key(n, drop)), lambda: raw.Sub(x=_scalar(n), y=_scalar(drop)))
-    )
-    return raw.Slice(input=x, begin=begin, size=shape(left, height, width, channels))
-
-
-def _frames_times_batch(frames: int, n: Any, batch: Any) -> Any:
-    """`frames` frames as rows of the folded axis, at most all of them (a clip may be shorter than the kernel)."""
-    if isinstance(batch, int) and isinstance(n, int):
-        return min(frames * batch, n)
-    key = ("frames", frames, *_key(batch, n))
-    return _once(key, lambda: raw.Minimum(x=raw.Mul(x=_scalar(frames), y=_scalar(batch)), y=_scalar(n)))
-
-
-def _placed(y: Tensor, offset: int, n: Any, batch: Any) -> Tensor:
-    """The inverse of `_shifted` on the output side: zeros for the frames that a tap does not reach."""
-    if offset == 0:
-        return y
-    pad = _frames_times_batch(abs(offset), n, batch)
-    ends = (pad, 0) if offset < 0 else (0, pad)
-    return raw.Pad(input=y, paddings=_reshape(shape(*ends, 0, 0, 0, 0, 0, 0), 4, 2))
-
-
-def _add(terms: list[Tensor]) -> Tensor:
-    return raw.AddN(inputs=terms) if len(terms) > 1 else terms[0]
+    """The central part of a spatial kernel that can meet a real pixel; exact for stride 1 and for one pixel only."""
+    return kernel_space if size is None or (stride != 1 and size > 1) else min(kernel_space, 2 * size - 1)
 
 
 @dataclass(frozen=True)
@@ -289,9 +336,6 @@ class Reach:
       padding: rows (and columns) of zeros before and after, written out for the gradient of the kernel; None where
         that gradient is fast without. TensorFlow's CPU kernel for it is 5 to 20 times slower where a
         frame has fewer rows than the kernel, and for kernels wider than 3: see `docs/benchmarks.md`.
-      shift_outputs: convolve all frames for a tap and drop some of the results, instead of some of the frames. Where
-        the number of frames is not known, a tap may read none, and of no frames TensorFlow's strided convolution
-        returns the wrong shape.
     """
 
     kernel: tuple[int, int, int]
@@ -299,15 +343,19 @@ class Reach:
     offsets: tuple[int, ...]
     window: int
     padding: tuple[int, int] | None
-    shift_outputs: bool
 
     @classmethod
     def of(cls, kernel: tuple[int, int, int], stride: int, frames: int | None, size: int | None) -> Reach:
         """For clips of `frames` frames of `size` x `size` pixels; None where not known."""
         wide = window(kernel[1], size, stride)
-        slow = size is not None and (wide > _FAST_COLUMNS or size < wide + stride - 1)
+        slow = size is not None and wide > 1 and (wide > _FAST_COLUMNS or size < wide + stride - 1)
         padding = same_padding(wide, stride, size) if size is not None and slow else None
-        return cls(kernel, stride, reachable_offsets(kernel[0], frames), wide, padding, frames is None and stride != 1)
+        return cls(kernel, stride, reachable_offsets(kernel[0], frames), wide, padding)
+
+    @property
+    def margin(self) -> int:
+        """Frames of zeros before and after a clip."""
+        return len(self.offsets) // 2
 
 
 _FAST_COLUMNS = 3
@@ -320,56 +368,132 @@ def same_padding(kernel: int, stride: int, size: int) -> tuple[int, int]:
 
 
 def _depthwise(x: Tensor, w: Tensor, batch: Any, *, reach: Reach) -> tuple[Tensor, tuple[Tensor, ...]]:
-    n = sizes(x)[0]
-    strides = [1, reach.stride, reach.stride, 1]
-    outputs = []
-    for d, tap in zip(reach.offsets, _taps(w, reach), strict=True):
-        read = x if reach.shift_outputs else _shifted(x, d, batch)
-        y = raw.DepthwiseConv2dNative(input=read, filter=tap, strides=strides, padding="SAME")
-        outputs.append(_placed(_shifted(y, d, batch) if reach.shift_outputs else y, d, n, batch))
-    return _add(outputs), (x, w, batch)
+    if reach.window == 1:
+        padded = _with_margins(_subsampled(x, reach.stride), batch, reach.margin)
+        y = _over_time(padded, _reached(w, reach), batch, reach)
+    else:
+        padded = _with_margins(x, batch, reach.margin, reach.padding or (0, 0))
+        y = _over_space_and_time(padded, _reached(w, reach), sizes(x)[0], batch, reach)
+    return y, (padded, w, batch, padded if reach.stride == 1 else x)
 
 
-def _depthwise_gradient(g: Tensor, x: Tensor, w: Tensor, batch: Any, *, reach: Reach) -> tuple[Tensor | None, ...]:
-    n, _, _, channels = sizes(x)
-    strides = [1, reach.stride, reach.stride, 1]
-    pieces = _column_pieces(x, sizes(g)[2], reach)
-    dx, dw = [], []
-    for d, tap in zip(reach.offsets, _taps(w, reach), strict=True):
-        # What output t was given came from input t+d: cut the gradient at the opposite end.
-        wrote = _shifted(g, -d, batch)
-        read_shape = shape_of(x) if d == 0 else shape(sizes(wrote)[0], *sizes(x)[1:])
-        back = raw.DepthwiseConv2dNativeBackpropInput(
-            input_sizes=read_shape, filter=tap, out_backprop=wrote, strides=strides, padding="SAME"
+def _depthwise_gradient(
+    g: Tensor, padded: Tensor, w: Tensor, batch: Any, x: Tensor, *, reach: Reach
+) -> tuple[Tensor | None, ...]:
+    with_margins = _with_margins(g, batch, reach.margin)
+    gradient = _over_time_gradient if reach.window == 1 else _over_space_and_time_gradient
+    dx, dw = gradient(g, with_margins, padded, w, batch, shape_of(x), reach)
+    return dx, _whole_kernel(dw, sizes(w)[-1], reach), None
+
+
+depthwise = Primitive(_depthwise, _depthwise_gradient)  # x[T*B,H,W,C], w[kT,k,k,C] -> [T*B,H/s,W/s,C]
+
+
+def _with_margins(x: Tensor, batch: Any, frames: int, space: tuple[int, int] = (0, 0)) -> Tensor:
+    """x with so many frames of zeros before and after each clip, and rows and columns of them around each frame."""
+    if not frames and space == (0, 0):
+        return x
+    rows, (before, after) = _product(frames, batch), space
+    return raw.Pad(input=x, paddings=_reshape(shape(rows, rows, before, after, before, after, 0, 0), 4, 2))
+
+
+def _reached(w: Tensor, reach: Reach) -> Tensor:
+    """The part of the kernel that meets a clip: [offsets, window, window, C]."""
+    kernel_time, kernel_space, _ = reach.kernel
+    time, space = (kernel_time - len(reach.offsets)) // 2, (kernel_space - reach.window) // 2
+    if not time and not space:
+        return w
+    size = constant(len(reach.offsets), reach.window, reach.window, -1)
+    return raw.Slice(input=w, begin=constant(time, space, space, 0), size=size)
+
+
+def _whole_kernel(dw: Tensor, channels: Any, reach: Reach) -> Tensor:
+    """The gradient of the reached part as one of the whole kernel; zero where it never meets a pixel."""
+    kernel_time, kernel_space, _ = reach.kernel
+    time, space = (kernel_time - len(reach.offsets)) // 2, (kernel_space - reach.window) // 2
+    dw = _reshape(dw, len(reach.offsets), reach.window, reach.window, channels)
+    if not time and not space:
+        return dw
+    return raw.Pad(input=dw, paddings=_reshape(constant(time, time, space, space, space, space, 0, 0), 4, 2))
+
+
+def _add(terms: list[Tensor]) -> Tensor:
+    return raw.AddN(inputs=terms) if len(terms) > 1 else terms[0]
+
+
+def _taps(w: Tensor, reach: Reach) -> list[Tensor]:
+    """Kernels [window, window, C, 1] of the offsets, earliest first."""
+    taps = len(reach.offsets)
+    return raw.Unpack(value=_reshape(w, taps, reach.window, reach.window, sizes(w)[-1], 1), num=taps)
+
+
+def _frames_of_tap(padded: Tensor, tap: int, n: Any, batch: Any, reach: Reach) -> Tensor:
+    """The n frames that a tap reads, or the gradients that the opposite one does. No copy, they lie together."""
+    if not reach.margin:
+        return padded
+    return raw.Slice(input=padded, begin=shape(_product(tap, batch), 0, 0, 0), size=shape(n, -1, -1, -1))
+
+
+def _over_space_and_time(padded: Tensor, w: Tensor, n: Any, batch: Any, reach: Reach) -> Tensor:
+    convolved = [
+        raw.DepthwiseConv2dNative(
+            input=_frames_of_tap(padded, i, n, batch, reach),
+            filter=tap,
+            strides=[1, reach.stride, reach.stride, 1],
+            padding="SAME" if reach.padding is None else "VALID",
         )
-        dx.append(_placed(back, -d, n, batch))
+        for i, tap in enumerate(_taps(w, reach))
+    ]
+    return _add(convolved)
+
+
+def _over_space_and_time_gradient(
+    g: Tensor, with_margins: Tensor, padded: Tensor, w: Tensor, batch: Any, x_shape: Tensor, reach: Reach
+) -> tuple[Tensor, Tensor]:
+    n, channels = sizes(g)[0], sizes(w)[-1]
+    strides = [1, reach.stride, reach.stride, 1]
+    if reach.stride == 1:
+        # The transpose of a 'same' convolution is the one with the kernel turned round, and faster as such.
+        turned = raw.ReverseV2(tensor=_reached(w, reach), axis=constant(0, 1, 2))
+        dx = _over_space_and_time(with_margins, turned, n, batch, dataclasses.replace(reach, padding=None))
+    else:
+        spread = [
+            raw.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=x_shape,
+                filter=tap,
+                out_backprop=_frames_of_tap(with_margins, 2 * reach.margin - i, n, batch, reach),
+                strides=strides,
+                padding="SAME",
+            )
+            for i, tap in enumerate(_taps(_reached(w, reach), reach))
+        ]
+        dx = _add(spread)
+    pieces = _column_pieces(padded, sizes(g)[2], reach)
+    dw = []
+    for i in range(len(reach.offsets)):
         columns = [
             raw.DepthwiseConv2dNativeBackpropFilter(
-                input=_shifted(piece, d, batch),
+                input=_frames_of_tap(piece, i, n, batch, reach),
                 filter_sizes=shape(reach.window, width, channels, 1),
-                out_backprop=wrote,
+                out_backprop=g,
                 strides=strides,
                 padding="SAME" if reach.padding is None else "VALID",
             )
             for width, piece in pieces
         ]
         dw.append(columns[0] if len(columns) == 1 else raw.ConcatV2(values=columns, axis=_scalar(1)))
-    return _add(dx), _kernel_gradient(dw, channels, reach), None
+    return dx, raw.Pack(values=dw, axis=0)
 
 
-def _column_pieces(x: Tensor, width_out: Any, reach: Reach) -> list[tuple[int, Tensor]]:
-    """x cut so that each piece meets at most three columns of the kernel: (columns, frames), left to right."""
-    if reach.padding is None:
-        return [(reach.window, x)]
-    before, after = reach.padding
-    x = raw.Pad(input=x, paddings=_reshape(constant(0, 0, before, after, before, after, 0, 0), 4, 2))
-    if reach.window <= _FAST_COLUMNS:
-        return [(reach.window, x)]
+def _column_pieces(padded: Tensor, width_out: Any, reach: Reach) -> list[tuple[int, Tensor]]:
+    """Frames cut so that each piece meets at most three columns of the kernel: (columns, frames), left to right."""
+    if reach.padding is None or reach.window <= _FAST_COLUMNS:
+        return [(reach.window, padded)]
     found = []
     for first in range(0, reach.window, _FAST_COLUMNS):
         width = min(_FAST_COLUMNS, reach.window - first)
         span = _span(width_out, width, reach.stride)
-        found.append((width, raw.Slice(input=x, begin=shape(0, 0, first, 0), size=shape(-1, -1, span, -1))))
+        found.append((width, raw.Slice(input=padded, begin=shape(0, 0, first, 0), size=shape(-1, -1, span, -1))))
     return found
 
 
@@ -381,18 +505,55 @@ def _span(outputs: Any, kernel: int, stride: int) -> Any:
     return _once(key, lambda: raw.AddV2(x=raw.Mul(x=outputs, y=_scalar(stride)), y=_scalar(kernel - stride)))
 
 
-def _kernel_gradient(taps: list[Tensor], channels: Any, reach: Reach) -> Tensor:
-    """The gradients of the taps as one of the whole kernel; zero where it never meets a pixel."""
-    kernel_time, kernel_space, _ = reach.kernel
-    dw = _reshape(raw.Pack(values=taps, axis=0), len(taps), reach.window, reach.window, channels)
-    margin, missing = (kernel_space - reach.window) // 2, (kernel_time - len(taps)) // 2
-    if margin or missing:
-        ends = constant(missing, missing, margin, margin, margin, margin, 0, 0)
-        dw = raw.Pad(input=dw, paddings=_reshape(ends, 4, 2))
-    return dw
+def _subsampled(x: Tensor, stride: int) -> Tensor:
+    """The pixels at which a kernel that meets no neighbour is centred; for odd kernels, from the first on."""
+    if stride == 1:
+        return x
+    return raw.StridedSlice(input=x, **_every(stride))
 
 
-depthwise = Primitive(_depthwise, _depthwise_gradient)  # x[T*B,H,W,C], w[kT,k,k,C] -> [T*B,H/s,W/s,C]
+def _every(stride: int) -> dict[str, Any]:
+    return {
+        "begin": constant(0, 0, 0, 0),
+        "end": constant(0, 0, 0, 0),
+        "strides": constant(1, stride, stride, 1),
+        "begin_mask": 15,
+        "end_mask": 15,
+    }
+
+
+def _as_lines(x: Tensor, batch: Any) -> Tensor:
+    """x[T*B,H,W,C] as one image of time by everything else: [1, T, B*H*W, C]."""
+    _, height, width, channels = sizes(x)
+    return _reshape(x, 1, -1, _product(batch, height, width), channels)
+
+
+def _over_time(padded: Tensor, w: Tensor, batch: Any, reach: Reach) -> Tensor:
+    _, height, width, channels = sizes(padded)
+    line = raw.DepthwiseConv2dNative(
+        input=_as_lines(padded, batch),
+        filter=_reshape(w, len(reach.offsets), 1, channels, 1),
+        strides=[1, 1, 1, 1],
+        padding="VALID",
+    )
+    return _reshape(line, -1, height, width, channels)
+
+
+def _over_time_gradient(
+    g: Tensor, with_margins: Tensor, padded: Tensor, w: Tensor, batch: Any, x_shape: Tensor, reach: Reach
+) -> tuple[Tensor, Tensor]:
+    turned = raw.ReverseV2(tensor=_reached(w, reach), axis=constant(0))
+    dx = _over_time(with_margins, turned, batch, reach)
+    if reach.stride != 1:
+        dx = raw.StridedSliceGrad(shape=x_shape, dy=dx, **_every(reach.stride))
+    dw = raw.DepthwiseConv2dNativeBackpropFilter(
+        input=_as_lines(padded, batch),
+        filter_sizes=shape(len(reach.offsets), 1, sizes(w)[-1], 1),
+        out_backprop=_as_lines(g, batch),
+        strides=[1, 1, 1, 1],
+        padding="VALID",
+    )
+    return dx, dw
 
 
 # -- squeeze-excite ------------------------------------------------------------------------------
@@ -435,11 +596,11 @@ def _squeeze_excite(
     channels = sizes(x)[3]
     mean = _clip_mean(clips)
     hidden, _ = _dense(mean, w1, b1)
-    active, (_, hidden_gate) = _swish(hidden)
+    active, (slope,) = _swish(hidden)
     gate = raw.Sigmoid(x=_dense(active, w2, b2)[0])
     y = raw.Mul(x=clips, y=_reshape(gate, 1, batch, 1, channels))
     y = raw.Reshape(tensor=y, shape=shape(*sizes(x)))
-    return y, (x, w1, w2, mean, hidden, hidden_gate, active, gate, batch)
+    return y, (x, w1, w2, mean, slope, active, gate, batch)
 
 
 def _squeeze_excite_gradient(
@@ -448,8 +609,7 @@ def _squeeze_excite_gradient(
     w1: Tensor,
     w2: Tensor,
     mean: Tensor,
-    hidden: Tensor,
-    hidden_gate: Tensor,
+    slope: Tensor,
     active: Tensor,
     gate: Tensor,
     batch: Any,
@@ -458,7 +618,7 @@ def _squeeze_excite_gradient(
     channels = sizes(x)[3]
     dgate = _over_clip(raw.Sum, raw.Mul(x=g_clips, y=clips))
     dactive, dw2, db2 = _dense_gradient(raw.SigmoidGrad(y=gate, dy=dgate), active, w2)
-    (dhidden,) = _swish_gradient(dactive, hidden, hidden_gate)
+    (dhidden,) = _swish_gradient(dactive, slope)
     dmean, dw1, db1 = _dense_gradient(dhidden, mean, w1)
     spread = _reshape(raw.Mul(x=dmean, y=_mean_weight(clips)), 1, batch, 1, channels)
     dx = raw.AddV2(x=raw.Mul(x=g_clips, y=_reshape(gate, 1, batch, 1, channels)), y=spread)

@@ -35,6 +35,11 @@ def use_threads(threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
+def find_devices() -> None:
+    """Has TensorFlow look for devices now instead of at its first operation."""
+    tf.config.list_logical_devices()
+
+
 def prepare(clips: np.ndarray, resolution: int) -> Tensor:
     """uint8 `T B H W C` clips as a candidate takes them: float32 [T*B, resolution, resolution, C] in 0..1."""
     frames = tf.constant(clips.reshape(-1, *clips.shape[2:]))

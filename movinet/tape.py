@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from movinet import layers, ops
 from movinet.layers import BottleneckForm, BottleneckSpec, HeadSpec, Spec, StemSpec
-from movinet.ops import Primitive, Tensor
+from movinet.ops import Norm, Primitive, Tensor
 
 raw = tf.raw_ops
 
@@ -36,10 +36,11 @@ _SHAPES = tf.TensorSpec([None], _INT)
 
 
 class Tape:
-    """Runs primitives on the batch's own statistics and records them for `backward`."""
+    """Runs primitives on the statistics of a batch of `batch` clips and records them for `backward`."""
 
-    def __init__(self) -> None:
-        self.steps: list[tuple[Primitive, tuple[Any, ...], dict[str, Any], tuple[Any, ...], Tensor]] = []
+    def __init__(self, batch: Tensor) -> None:
+        self.batch = batch
+        self.steps: list[tuple[Primitive | Norm, tuple[Any, ...], dict[str, Any], tuple[Any, ...], Tensor]] = []
         self.statistics: list[Tensor] = []
 
     def __call__(self, primitive: Primitive, *inputs: Any, **attributes: Any) -> Tensor:
@@ -47,9 +48,23 @@ class Tape:
         self.steps.append((primitive, inputs, attributes, residuals, output))
         return output
 
-    def batch_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, name: str) -> Tensor:
-        y, residuals, statistics = ops.normalise(x, gamma, beta)
-        self.steps.append((ops.batch_norm, (x, gamma, beta), {}, residuals, y))
+    def normalised(
+        self,
+        primitive: Primitive,
+        name: str,
+        norm: tuple[Tensor, Tensor],
+        x: Tensor,
+        kernel: Tensor,
+        *inputs: Any,
+        **attributes: Any,
+    ) -> Tensor:
+        if primitive is ops.expansion:
+            return self._norm(ops.normalised_expansion, x, kernel, *norm, self.batch)
+        return self._norm(ops.batch_norm, self(primitive, x, kernel, *inputs, **attributes), *norm, self.batch)
+
+    def _norm(self, norm: Norm, *inputs: Tensor) -> Tensor:
+        y, residuals, statistics = norm.forward(*inputs)
+        self.steps.append((norm, inputs, {}, residuals, y))
         self.statistics += statistics
         return y
 
@@ -164,7 +179,7 @@ def _compile(spec: Spec, apply: Layer) -> Compiled:
     recorded: dict[str, Any] = {}
 
     def forward(x, batch, splits, shapes, w, moving, momentum, keep):  # type: ignore[no-untyped-def]
-        tape = Tape()
+        tape = Tape(batch)
         weights = _unpack(_read(w), splits, shapes, spec)
         y = apply(tape, x, weights, batch, keep)
         _keep_statistics(moving, tape.statistics, momentum)
@@ -227,7 +242,7 @@ def compile_head(spec: HeadSpec) -> Compiled:
     """Head and loss in one function: forward, backward and update."""
 
     def step(x, labels, smoothing, batch, splits, shapes, w, m, v, moving, momentum, decayed, hyper):  # type: ignore[no-untyped-def]
-        tape = Tape()
+        tape = Tape(batch)
         weights = _unpack(_read(w), splits, shapes, spec)
         logits = layers.classifier(tape, layers.head_features(tape, x, weights, batch), weights)
         loss, g = _cross_entropy(logits, labels, smoothing)

@@ -65,8 +65,8 @@ def open_made(folder: str) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Keeps standard error clear of what TensorFlow's C++ side has to say when it is loaded; no setting does."""
+def _quiet_start() -> Iterator[None]:
+    """Keeps standard error clear of what TensorFlow's C++ side has to say on its way up; no setting does."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -89,11 +89,12 @@ class Trainer:
     """
 
     def __init__(self, config: SearchConfig, data: Any, threads: int | None = 1) -> None:
-        with _quiet_import():
+        with _quiet_start():
             from movinet import proxy
 
-        if threads is not None:
-            proxy.use_threads(threads)
+            if threads is not None:
+                proxy.use_threads(threads)
+            proxy.find_devices()
         self.config, self.data = config, data
         self.recipe = proxy.Recipe(**vars(config.training))
         self.rungs = config.early_stopping.steps(self.recipe.steps)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from movinet import ops
-from movinet.ops import Primitive, Reach
+from movinet.ops import Norm, Primitive, Reach
 from search_space.movinet_space import KERNELS
 
 CLIPS, CHANNELS = 2, 4
@@ -58,13 +58,13 @@ def _grouped_conv3d(x: Any, w: Any, stride: int) -> tuple[Any, Callable[[Any], l
 
 
 def _with_gradients(
-    primitive: Primitive, inputs: list[Any], g: Any, **attributes: Any
+    primitive: Primitive | Norm, inputs: list[Any], g: Any, **attributes: Any
 ) -> tuple[Any, list[Any], list[Any]]:
     """Output; for each input the gradient written by hand, and the one TensorFlow makes of the forward, or None."""
     sources = [x if tf.is_tensor(x) and x.dtype.is_floating else tf.zeros([]) for x in inputs]
     with tf.GradientTape() as tape:
         tape.watch(sources)
-        y, residuals = primitive.forward(*inputs, **attributes)
+        y, residuals = primitive.forward(*inputs, **attributes)[:2]
     return y, list(primitive.gradient(g, *residuals, **attributes)), tape.gradient(y, sources, g)
 
 
@@ -149,7 +149,8 @@ def test_reachable_offsets_are_the_taps_that_meet_a_frame() -> None:
 def test_window_holds_every_tap_that_meets_a_pixel(kernel: int, size: int) -> None:
     met = [d for d in range(-(kernel // 2), kernel // 2 + 1) if any(0 <= i + d < size for i in range(size))]
     assert ops.window(kernel, size, stride=1) == len(met)
-    assert ops.window(kernel, size, stride=2) == ops.window(kernel, None, stride=1) == kernel
+    assert ops.window(kernel, size, stride=2) == (1 if size == 1 else kernel)
+    assert ops.window(kernel, None, stride=1) == kernel
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -163,7 +164,7 @@ def test_same_padding_is_tensorflows(kernel: int, stride: int) -> None:
         np.testing.assert_array_equal(tf.nn.conv1d(padded, taps, stride, "VALID"), expected)
 
 
-def _primitive_cases() -> dict[str, tuple[Primitive, list[Any], set[int]]]:
+def _primitive_cases() -> dict[str, tuple[Primitive | Norm, list[Any], set[int]]]:
     """By name: primitive, inputs, and the positions of inputs that get no gradient by design."""
     rng = np.random.default_rng(7)
     normal = functools.partial(_normal, rng)
@@ -175,7 +176,13 @@ def _primitive_cases() -> dict[str, tuple[Primitive, list[Any], set[int]]]:
         "dense": (ops.dense, [normal(CLIPS, CHANNELS), normal(CHANNELS, 6), normal(6)], set()),
         "stem_convolution": (ops.stem_convolution, [normal(4, 7, 6, 3), normal(3, 3, 3, 8)], {0}),
         "swish": (ops.swish, [frames], set()),
-        "batch_norm": (ops.batch_norm, [frames, normal(CHANNELS), normal(CHANNELS)], set()),
+        "expansion": (ops.expansion, [frames, normal(CHANNELS, 6)], set()),
+        "batch_norm": (ops.batch_norm, [frames, normal(CHANNELS), normal(CHANNELS), CLIPS], {3}),
+        "normalised_expansion": (
+            ops.normalised_expansion,
+            [frames, normal(CHANNELS, 6), normal(6), normal(6), CLIPS],
+            {4},
+        ),
         "squeeze_excite": (ops.squeeze_excite, [frames, *squeeze, CLIPS], {5}),
         "skip_pool": (ops.skip_pool, [frames], set()),
         "skip_pool of one pixel": (ops.skip_pool, [normal(2, 1, 1, 3)], set()),
@@ -190,7 +197,7 @@ PRIMITIVES = _primitive_cases()
 
 
 def test_every_primitive_is_tested() -> None:
-    declared = {id(value) for value in vars(ops).values() if isinstance(value, Primitive)}
+    declared = {id(value) for value in vars(ops).values() if isinstance(value, Primitive | Norm)}
     assert declared == {id(primitive) for primitive, _, _ in PRIMITIVES.values()} | {id(ops.depthwise)}
 
 
@@ -241,8 +248,26 @@ def test_forwards_are_the_layers_of_keras() -> None:
     norm.build((None, None, None, None, CHANNELS))
     weights = [_normal(rng, CHANNELS), _normal(rng, CHANNELS), _normal(rng, CHANNELS), _normal(rng, CHANNELS) ** 2]
     norm.set_weights(weights)
-    near(_unfold(ops.batch_norm_inference(x, *weights)), norm(clips, training=False))
-    near(_unfold(forward(ops.batch_norm, x, *weights[:2])), norm(clips, training=True))
+    near(_unfold(forward(ops.batch_norm, x, *weights[:2], CLIPS)), norm(clips, training=True))
+    near(_unfold(ops.normalise(x, *weights[:2])[0]), norm(clips, training=True))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_norms_written_out_are_tensorflows(size: int, offset: float) -> None:
+    """Also far from zero, where a variance from raw moments would be lost."""
+    rng = np.random.default_rng(11)
+    x = _normal(rng, 3 * CLIPS, size, size, CHANNELS) + offset
+    w, gamma, beta = _normal(rng, CHANNELS, 6), _normal(rng, 6), _normal(rng, 6)
+    u = ops.pointwise.forward(x, w)[0]
+    wanted, statistics = ops.normalise(u, gamma, beta)
+    for y, _, found in (
+        ops.batch_norm.forward(u, gamma, beta, CLIPS),
+        ops.normalised_expansion.forward(x, w, gamma, beta, CLIPS),
+    ):
+        np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4 if offset else 1e-5)
+        for a, b in zip(found, statistics, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_squeeze_excite_by_hand() -> None:

@@ -150,7 +150,8 @@ def test_steps_equal_those_of_the_keras_model(architecture: Architecture) -> Non
     _check_weights(candidate, model, recipe.learning_rate)
     _check_statistics(candidate, model)
     clips = _batches(architecture, 1, seed=9)[0][0]
-    np.testing.assert_allclose(candidate.logits(_time_major(clips), CLIPS), model(clips), rtol=1e-3, atol=1e-4)
+    # The noise in those offsets cancels with the statistics of a batch, less so with moving ones.
+    np.testing.assert_allclose(candidate.logits(_time_major(clips), CLIPS), model(clips), rtol=1e-3, atol=1e-3)
 
 
 Weights = dict[str, dict[str, Any]]  # layer, name -> tensor
@@ -207,7 +208,7 @@ def test_tape_finds_the_gradients_of_the_keras_model(architecture: Architecture)
         expected = model(clips, training=True)
     g = _normal(rng, expected.shape)
     wanted = reference.gradient(expected, [v.value for v in model.trainable_variables], g)
-    tape, weights = Tape(), _weights(model)
+    tape, weights = Tape(CLIPS), _weights(model)
     logits = _network(tape, weights, architecture, clips, keeps)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
     found = tape.backward(logits, g, {})

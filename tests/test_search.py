@@ -336,7 +336,7 @@ def test_a_ledger_that_cannot_be_written_ends_the_run_instead_of_a_trial(tmp_pat
         with files_at_most(writer.path.stat().st_size + 10):
             assert not attempts.observe(Completed(0, 4, {"accuracy": 0.5}, 1.0))
         assert attempts.over
-        assert "File too large" in str(attempts.fault)
+        assert "is why a line could not be written" in str(attempts.fault)
         assert attempts.search.completed == {}  # what is not recorded did not happen
         assert len(read(writer.path).completed) == 0
 
