@@ -249,6 +249,11 @@ def ledger_lines(folder: Path) -> list[bytes]:
     return file.read_bytes().splitlines() if file.exists() else []
 
 
+def begun_after_one_completed(folder: Path) -> bool:
+    lines = ledger_lines(folder)
+    return any(b'"completed"' in line for line in lines) and b'"proposal"' in lines[-1]
+
+
 def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
@@ -263,7 +268,7 @@ def test_an_interrupted_search_says_how_to_carry_on_and_does(number: signal.Sign
     arguments = ["search", small(tmp_path, trials=5), "--serial", "--out", out, "--trials", "4", "--seed", "3"]
     program = [sys.executable, str(ROOT / "run_search.py"), *map(str, arguments)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: any(b'"completed"' in line for line in ledger_lines(out)), process)
+        wait_for(lambda: begun_after_one_completed(out), process)
         process.send_signal(number)
         printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130
