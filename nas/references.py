@@ -62,5 +62,6 @@ def _scaled(name: str, config: SpaceConfig, target: float) -> Architecture:
             architecture, target, config.classes, _DEPTH_AND_WIDTH, Factors(width=width), tolerance=_TOLERANCE
         )
     except InputError as error:
-        raise InputError(f"finals.references: {name}", error.value, error.rule) from None
+        rule = f"cannot be scaled to this space: {error.value:.0f} {error.rule}; leave it out of the references"
+        raise InputError("finals.references", name, rule) from None
     return replace(scaled.architecture, clip=architecture.clip)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nas import config
 from nas.config import SearchConfig
 from nas.ledger import Ledger, read
 
 ROOT = Path(__file__).parents[1]
+TRAINABLE = "ResourceTrainable."  # what Ray Tune makes of ours; it names a worker after the method that it runs
+
+T = TypeVar("T")
 
 # The clips of the tiny preset, so that both share what is cached. One kernel a block: every other one is a second of
 # tracing.
@@ -53,6 +58,32 @@ def small(**changes: Any) -> SearchConfig:
     return replace(config.from_dict(SMALL), **changes)
 
 
+def breeding() -> SearchConfig:
+    """A search to disturb. Its networks are smaller still, as every process that trains traces them anew, and its
+    trainings longer. Four are measured at the rung before any is stopped, so that the last candidates have parents.
+    """
+    stopping, finals = config.EarlyStopping((0.5,), 2.0, 1, 4), config.Finals(1, 2, ())
+    whole = small(early_stopping=stopping, finals=finals, training=config.TrainingConfig(steps=60, batch_size=8))
+    return replace(whole, space=replace(whole.space, blocks=whole.space.blocks[:3]))
+
+
+@dataclass(frozen=True)
+class Unbroken:
+    """A search that nothing disturbed: its configuration, its ledger, and where its clips are cached."""
+
+    settings: SearchConfig
+    ledger: Ledger
+    cache: Path
+
+
+def unbroken_run(folder: Path) -> Unbroken:
+    """`breeding`, by the serial executor."""
+    settings, cache = breeding(), folder / "cache"
+    output = finished(searching(folder / "out", "serial", written(folder, settings), MOVINET_NAS_CACHE=cache))
+    assert output == ("", "")
+    return Unbroken(settings, ledger_of(folder / "out"), cache)
+
+
 def written(folder: Path, settings: SearchConfig) -> Path:
     """The search as a YAML file."""
     path = folder / "search.yaml"
@@ -60,11 +91,44 @@ def written(folder: Path, settings: SearchConfig) -> Path:
     return path
 
 
-def started(*arguments: object) -> subprocess.Popen[str]:
-    """`run_search.py search ...` in a process group of its own."""
-    command = [sys.executable, "run_search.py", "search", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **pipes)  # type: ignore[call-overload]
+def started(*arguments: object, **environment: object) -> subprocess.Popen[str]:
+    """`run_search.py search ...` in a session of its own."""
+    return _begun("run_search.py", "search", *arguments, **environment)
+
+
+SEARCHING = """
+import contextlib, pathlib, sys
+from nas import config, run
+
+folder, executor, *file = sys.argv[1:]
+if file:
+    run.start(config.load(*file), pathlib.Path(folder), executor, contextlib.nullcontext)
+else:
+    run.resume(pathlib.Path(folder), executor, contextlib.nullcontext)
+"""
+
+
+def searching(folder: Path, executor: str, file: Path | None = None, **environment: object) -> subprocess.Popen[str]:
+    """The search alone, without a display and what is made of it at the end; carried on if there is no file."""
+    return _begun("-c", SEARCHING, folder, executor, *([file] if file else []), **environment)
+
+
+def _begun(*arguments: object, **environment: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {name: str(value) for name, value in environment.items()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """kill -9 of a process and of what it started in its group; collected, so that no zombie is left."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def finished(process: subprocess.Popen[str], seconds: float = 300) -> tuple[str, str]:
@@ -72,7 +136,7 @@ def finished(process: subprocess.Popen[str], seconds: float = 300) -> tuple[str,
     try:
         return process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        kill(process)
         raise
 
 
@@ -81,13 +145,26 @@ def of_session(leader: int) -> dict[int, str]:
     found = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
-            try:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(session) == leader and state != "Z":
-                found[int(folder.name)] = command
+                if int(session) == leader and state != "Z":
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(folder.name)] = command.decode(errors="replace").strip()
+    return found
+
+
+def workers_of(leader: int, doing: str = "") -> set[int]:
+    """Ray's workers in the session that `leader` began; those in the method `doing` only, if it is given."""
+    return {pid for pid, command in of_session(leader).items() if command.startswith(f"ray::{TRAINABLE}{doing}")}
+
+
+def wait_for(condition: Callable[[], T], process: subprocess.Popen[str], seconds: float = 240) -> T:
+    """The first result of `condition` that is true, while the process runs."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
     return found
 
 

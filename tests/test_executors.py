@@ -1,0 +1,154 @@
+"""Ray's side of a search on real workers: several at a time, full ones, dead ones; and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import matplotlib
+import pytest
+from small_search import Unbroken, finished, ledger_of, of_session, searching, wait_for, workers_of, written
+
+from nas.attempts import ATTEMPTS
+from nas.config import Finals
+from nas.ledger import Ledger
+from nas.trials import Completed, Failed
+
+CANDIDATES = 3
+LIBRARIES = {".keras"}  # of those that a worker imports, what they put into a home
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """A run with two workers and no memory to spare, whose last candidate was killed whenever it was tried.
+
+    `left`: its processes that still lived when it had ended. `files`, `home`: in its temporary folder and in its home.
+    """
+
+    ledger: Ledger
+    output: tuple[str, str]
+    left: dict[int, str]
+    files: list[Path]
+    home: set[str]
+    workers: set[int]
+    killed: set[int]
+
+
+class Killer:
+    """Looks at a run's workers, and kills those that come to train its last candidate."""
+
+    def __init__(self, process: subprocess.Popen[str], out: Path) -> None:
+        self.process, self.out = process, out
+        self.workers: set[int] = set()
+        self.killed: set[int] = set()
+
+    def run(self) -> None:
+        """Until the run has ended."""
+        wait_for(self.alone, self.process)
+        self.kill(wait_for(self.training, self.process))
+        while self.process.poll() is None:
+            for worker in self.look() - self.killed:  # which are loading their libraries still
+                if self.alone():
+                    self.kill(worker)
+            time.sleep(0.05)
+
+    def alone(self) -> bool:
+        """Whether the last candidate is all that is left."""
+        self.look()
+        found = (self.out / "ledger.jsonl").exists() and ledger_of(self.out).pending
+        return bool(found) and [proposal.index for proposal in found] == [CANDIDATES - 1]
+
+    def training(self) -> int | None:
+        """A worker in the middle of training; one that is full is in the same method, but only for an instant."""
+        before = workers_of(self.process.pid, "train")
+        time.sleep(0.3)
+        return next(iter(before & workers_of(self.process.pid, "train")), None)
+
+    def look(self) -> set[int]:
+        """The workers at work, each of which is noted down."""
+        now = workers_of(self.process.pid)
+        self.workers |= now
+        return now
+
+    def kill(self, worker: int) -> None:
+        os.kill(worker, signal.SIGKILL)
+        self.killed.add(worker)
+
+
+@pytest.fixture(scope="module")
+def disturbed(unbroken: Unbroken, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
+    """The search of `unbroken`, cut to its first candidates."""
+    folder = tmp_path_factory.mktemp("disturbed")
+    settings = replace(unbroken.settings, trials=CANDIDATES, workers=2, worker_memory_mb=500, finals=Finals(1, 1, ()))
+    temporary, home = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))  # short, as sockets will be in it
+    environment = {
+        "MOVINET_NAS_CACHE": unbroken.cache,
+        "HOME": home,
+        "TMPDIR": temporary,
+        "MPLCONFIGDIR": matplotlib.get_cachedir(),  # to look for fonts takes seconds
+    }
+    try:
+        process = searching(folder / "out", "ray", written(folder, settings), **environment)
+        killer = Killer(process, folder / "out")
+        killer.run()
+        output = finished(process)
+        left, files = of_session(process.pid), list(temporary.rglob("*"))
+        ledger, names = ledger_of(folder / "out"), {path.name for path in home.iterdir()}
+        yield Disturbed(ledger, output, left, files, names, killer.workers, killer.killed)
+    finally:
+        shutil.rmtree(temporary)
+        shutil.rmtree(home)
+
+
+def measured(ledger: Ledger) -> dict[tuple[str, int, int], dict[str, float]]:
+    """What was measured of each network, by its repeat and the steps trained."""
+    proposals = ledger.proposals
+    events = [*ledger.rungs, *ledger.completed.values()]
+    return {(proposals[e.index].fingerprint, proposals[e.index].repeat, e.steps): dict(e.metrics) for e in events}
+
+
+def test_two_workers_measure_what_one_process_does(disturbed: Disturbed, unbroken: Unbroken) -> None:
+    """To the last bit: neither the executor nor the worker nor what it trained before enters a result."""
+    first, same = (
+        [ledger.proposals[index] for index in range(CANDIDATES)] for ledger in (disturbed.ledger, unbroken.ledger)
+    )
+    assert first == same
+    mine, whole = measured(disturbed.ledger), measured(unbroken.ledger)
+    common = mine.keys() & whole.keys()
+    assert len(common) >= 2 * (CANDIDATES - 1)  # at the rung and at the end, of those that were not killed
+    assert {key: mine[key] for key in common} == {key: whole[key] for key in common}
+
+
+def test_a_trial_whose_worker_always_dies_fails_and_the_run_goes_on(disturbed: Disturbed) -> None:
+    last = CANDIDATES - 1
+    assert disturbed.ledger.failed == {last: Failed(last, f"its worker died, {ATTEMPTS} times", ATTEMPTS)}
+    assert len(disturbed.killed) >= ATTEMPTS
+    kinds = [disturbed.ledger.proposals[index].kind for index in sorted(disturbed.ledger.completed)]
+    assert kinds == [*["search"] * last, "finalist"]
+
+
+def test_nothing_is_lost_or_repeated(disturbed: Disturbed) -> None:
+    records = [entry.record for entry in disturbed.ledger.entries]
+    assert records == disturbed.ledger.events  # no rung twice, no note, no resume
+    ended = [record.index for record in records if isinstance(record, Completed | Failed)]
+    assert sorted(ended) == sorted(disturbed.ledger.proposals) and not disturbed.ledger.pending
+
+
+def test_a_full_worker_is_replaced_at_no_cost_to_the_trial(disturbed: Disturbed) -> None:
+    """Whatever loads TensorFlow is above the limit here, so every training is the first of its process."""
+    assert len(disturbed.workers - disturbed.killed) >= len(disturbed.ledger.completed)
+    assert len(disturbed.ledger.failed) == 1
+
+
+def test_ray_says_nothing_and_leaves_nothing_behind(disturbed: Disturbed) -> None:
+    assert disturbed.output == ("", "")
+    assert disturbed.left == {}
+    assert disturbed.files == []
+    assert disturbed.home <= LIBRARIES

@@ -1,0 +1,116 @@
+"""The published networks at the scale of a space: within its costs, in their order, and themselves still."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_search import small
+
+from nas import config
+from nas.algorithms.stratified_random import cost_strata
+from nas.references import reference_architectures
+from search_space.architecture import Architecture
+from search_space.cost import count
+from search_space.errors import InputError
+from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space, scaled_widths
+from search_space.published import PUBLISHED
+from search_space.sampling import Limit
+
+NAMES = ("a0", "a1", "a2", "a3", "a4", "a5")
+SHAPE = ((8, 2), (16, 2), (24, 2), (24, 1), (40, 2))  # width and stride of each block, before they are multiplied
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> SpaceConfig:
+    """Spaces of a proxy: one to three times as wide as the default one, on clips about as large."""
+    frames = draw(st.integers(8, 40))
+    times = draw(st.sampled_from([1, 2, 3]))
+    blocks = tuple(
+        BlockConfig(width * times, scaled_widths(width * times), stride, tuple(range(1, draw(st.integers(2, 5)))))
+        for width, stride in SHAPE
+    )
+    largest = draw(st.sampled_from([24, 32, 36]))
+    others = st.integers(largest // 3, largest // 2).map(lambda half: 2 * half)
+    return SpaceConfig(
+        "drawn",
+        draw(st.integers(2, 600)),
+        frames,
+        draw(st.sampled_from([(1,), (1, 2), (1, 2, 4)])),
+        tuple(sorted({largest, *draw(st.lists(others, max_size=2))})),
+        (8,),
+        blocks,
+        (64, 128),
+        draw(st.sampled_from([128, 512])),
+    )
+
+
+def references(space: SpaceConfig, limits: tuple[Limit, ...] = ()) -> tuple[dict[str, Architecture], float, float]:
+    bands = cost_strata(movinet_space(space), limits, "macs", 1)
+    return reference_architectures(space, NAMES, bands.low, bands.high), bands.low, bands.high
+
+
+def check(space: SpaceConfig, limits: tuple[Limit, ...] = ()) -> None:
+    found, low, high = references(space, limits)
+    assert tuple(found) == NAMES
+    costs = [count(network, space.classes).macs for network in found.values()]
+    assert low <= costs[0] and costs[-1] <= high
+    assert all(cheaper < dearer for cheaper, dearer in zip(costs, costs[1:], strict=False))
+    for name, network in found.items():
+        check_clip(network, space)
+        check_layers(network, PUBLISHED[name])
+
+
+def check_clip(network: Architecture, space: SpaceConfig) -> None:
+    clip = network.clip
+    assert clip.resolution in space.resolutions
+    assert clip.frame_stride in space.frame_strides
+    assert clip.frames == -(-space.frames // clip.frame_stride)
+
+
+def check_layers(network: Architecture, published: Architecture) -> None:
+    """Every layer has the kernel of the published one in its place; those beyond repeat them from the second."""
+    assert [block.stride for block in network.blocks] == [block.stride for block in published.blocks]
+    for block, original in zip(network.blocks, published.blocks, strict=True):
+        kernels = [layer.kernel for layer in original.layers]
+        repeated = kernels[1:] or kernels
+        for index, layer in enumerate(block.layers):
+            beyond = index - len(kernels)
+            assert layer.kernel == (kernels[index] if beyond < 0 else repeated[beyond % len(repeated)])
+            assert layer.squeeze_excite
+    widths = [block.width for block in network.blocks]
+    assert widths == sorted(widths)
+
+
+SEARCHES = {"default": config.load("default"), "tiny": config.load("tiny"), "small": small()}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_in_the_order_of_their_costs_within_those_of_the_space(name: str) -> None:
+    check(SEARCHES[name].space, SEARCHES[name].limits)
+
+
+@settings(max_examples=4)
+@given(space=spaces())
+def test_in_any_space_like_these(space: SpaceConfig) -> None:
+    check(space)
+
+
+def test_one_that_cannot_be_that_cheap_is_named_with_a_way_out() -> None:
+    """On the clips of 96 pixels that stand for its own, A2 costs more at its smallest than any member may."""
+    search = small()
+    space = replace(search.space, resolutions=(8, 96))
+    bands = cost_strata(movinet_space(space), (Limit("macs", 400_000),), "macs", 1)
+    with pytest.raises(InputError) as caught:
+        reference_architectures(space, NAMES, bands.low, bands.high)
+    assert (caught.value.place, caught.value.value) == ("finals.references", "a2")
+    assert re.fullmatch(
+        r"cannot be scaled to this space: \d+ multiply-adds are not within 30\.0% of any scaling; the nearest costs "
+        r"\d+; leave it out of the references",
+        caught.value.rule,
+    )
+    without = reference_architectures(space, NAMES[:2], bands.low, bands.high)
+    assert tuple(without) == NAMES[:2]

@@ -1,0 +1,184 @@
+"""The candidate's side of a search, on real clips: what it measures, when it ends, what its result depends on."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from small_search import breeding
+
+from movinet.data.store import Split
+from movinet.proxy import Candidate
+from nas.config import DataConfig, EarlyStopping, TrainingConfig
+from nas.references import reference_architectures
+from nas.search import trial_seed
+from nas.trial import RUNG_CLIPS, Trainer, metrics_of, open_data
+from nas.trials import Completed, Event, Failed, Proposal, Rung
+from search_space import architecture as architectures
+from search_space.architecture import Architecture
+from search_space.cost import count
+from search_space.movinet_space import movinet_space
+
+CLASSES, CLIPS, STEPS, BATCH = 12, 45, 8, 8
+SETTINGS = replace(
+    breeding(),
+    data=DataConfig(level="tiny", train=CLIPS, validation=RUNG_CLIPS + 28, test=36),
+    training=TrainingConfig(steps=STEPS, batch_size=BATCH),
+    early_stopping=EarlyStopping((0.25, 0.5)),
+)
+SPACE = movinet_space(SETTINGS.space)
+MEMBER, OTHER = (SPACE.decode(tuple(map(int, genes))) for genes in SPACE.sample(np.random.default_rng(4), 2))
+METRICS = {"accuracy", "loss", "motion", "appearance", "pair_drift", "pair_orbit"}
+
+
+@dataclass(frozen=True, eq=False)
+class Watched(Split):
+    """A split that writes down which clips it was asked for."""
+
+    asked: list[list[int]] = field(default_factory=list)
+
+    def batch(self, indices: Any, frame_stride: int = 1, offset: int = 0) -> np.ndarray:
+        self.asked.append(list(map(int, indices)))
+        return super().batch(indices, frame_stride, offset)
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        data = open_data(SETTINGS.data, SETTINGS.space)
+    return Trainer(SETTINGS, data, threads=None)  # this process has chosen already, if it ran other tests
+
+
+def changed(trainer: Trainer, **attributes: Any) -> Trainer:
+    """The same trainer, with the functions it has compiled, but for some of its attributes."""
+    other = copy.copy(trainer)
+    vars(other).update(attributes)
+    return other
+
+
+def proposal(network: Architecture, kind: str = "search", repeat: int = 0) -> Proposal:
+    genotype = SPACE.encode(network) if kind == "search" else None
+    plain, fingerprint = architectures.to_dict(network), network.fingerprint
+    seed = trial_seed(SETTINGS.seed, fingerprint, repeat)
+    return Proposal(0, kind, genotype, plain, fingerprint, repeat, seed, vars(count(network, CLASSES)))
+
+
+def timeless(events: Sequence[Event]) -> list[Event]:
+    return [replace(event, seconds=0.0) if isinstance(event, Rung | Completed) else event for event in events]
+
+
+def clips_seen(trainer: Trainer, asked: Proposal) -> list[list[int]]:
+    """The training clips of each step."""
+    split = Watched(trainer.data.train.clips, trainer.data.train.labels)
+    list(changed(trainer, data=replace(trainer.data, train=split)).train(asked))
+    return split.asked
+
+
+def test_rungs_come_first_and_then_the_end(trainer: Trainer) -> None:
+    events = list(trainer.train(proposal(MEMBER)))
+    assert [(type(event), event.steps) for event in events] == [(Rung, 2), (Rung, 4), (Completed, STEPS)]
+    assert all(event.metrics.keys() == METRICS for event in events)
+    seconds = [event.seconds for event in events]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
+
+
+def test_a_rung_is_measured_on_the_first_validation_clips_and_the_end_on_all(trainer: Trainer) -> None:
+    """As a loop of our own finds, which is told nothing but the numbers of the clips."""
+    validation, train = trainer.data.validation, trainer.data.train
+    candidate = Candidate(trainer.compiler, MEMBER, CLASSES, trainer.recipe, proposal(MEMBER).seed)
+
+    def accuracy(clips: int) -> float:
+        frames = [trainer.frames(validation, np.arange(i, i + 4), MEMBER) for i in range(0, clips, 4)]
+        logits = np.concatenate([candidate.logits(each, 4).numpy() for each in frames])
+        return float((logits.argmax(1) == validation.labels[:clips]).mean())
+
+    found = {}
+    for step, clips in enumerate(clips_seen(trainer, proposal(MEMBER)), 1):
+        indices = np.array(clips)
+        candidate.step(trainer.frames(train, indices, MEMBER), trainer.labels(train, indices))
+        found[step] = accuracy(len(validation) if step == STEPS else RUNG_CLIPS)
+    events = list(trainer.train(proposal(MEMBER)))
+    assert [event.metrics["accuracy"] for event in events] == [found[event.steps] for event in events]
+    assert len(validation) > RUNG_CLIPS and len(set(found.values())) > 2
+
+
+def test_only_what_chooses_nothing_is_measured_on_the_test_clips(trainer: Trainer) -> None:
+    published = reference_architectures(SETTINGS.space, ("a0",), 1.5e5, 2.7e5)["a0"]
+    watched = Watched(trainer.data.test.clips, trainer.data.test.labels)
+    watching = changed(trainer, data=replace(trainer.data, test=watched))
+    *_, searched = watching.train(proposal(MEMBER))
+    assert watched.asked == [] and searched.metrics.keys() == METRICS
+    for kind, network in (("finalist", MEMBER), ("reference", published)):
+        *rungs, final = watching.train(proposal(network, kind, repeat=1))
+        assert final.metrics.keys() == METRICS | {f"test_{name}" for name in METRICS}
+        assert all(rung.metrics.keys() == METRICS for rung in rungs)
+        assert sum(map(len, watched.asked)) == len(watched)
+        watched.asked.clear()
+
+
+def test_a_trial_that_is_left_at_a_rung_changes_nothing_for_the_next(trainer: Trainer) -> None:
+    whole = timeless(list(trainer.train(proposal(MEMBER))))
+    left = trainer.train(proposal(OTHER))
+    assert isinstance(next(left), Rung)
+    left.close()
+    assert next(left, None) is None
+    assert timeless(list(trainer.train(proposal(MEMBER)))) == whole
+
+
+def test_the_seed_is_the_result(trainer: Trainer) -> None:
+    """Also with functions that were compiled anew."""
+    fresh = Trainer(SETTINGS, trainer.data, threads=None)
+    whole = timeless(list(trainer.train(proposal(MEMBER))))
+    assert timeless(list(fresh.train(proposal(MEMBER)))) == whole
+    again = timeless(list(trainer.train(replace(proposal(MEMBER), seed=proposal(MEMBER).seed + 1))))
+    assert [event.metrics["loss"] for event in again] != [event.metrics["loss"] for event in whole]
+
+
+def test_every_candidate_sees_the_same_clips_in_the_same_order(trainer: Trainer) -> None:
+    """A repeat and another run see others; every clip is seen once before any is seen again."""
+    order = clips_seen(trainer, proposal(MEMBER))
+    assert clips_seen(trainer, proposal(OTHER)) == order
+    assert clips_seen(trainer, proposal(MEMBER, repeat=1)) != order
+    assert clips_seen(changed(trainer, config=replace(SETTINGS, seed=1)), proposal(MEMBER)) != order
+    assert list(map(len, order)) == [BATCH] * STEPS
+    seen = sum(order, [])
+    assert sorted(seen[:CLIPS]) == list(range(CLIPS))
+    assert len(set(seen[CLIPS:])) == len(seen) - CLIPS > 0
+
+
+@pytest.mark.parametrize("rungs", [(), (2,)])
+def test_a_diverged_trial_fails_without_a_measurement(trainer: Trainer, rungs: tuple[int, ...]) -> None:
+    """Weights that decay by a hundred times themselves are out of range after some twenty steps."""
+    recipe = replace(trainer.recipe, steps=40, learning_rate=10.0, weight_decay=10.0, warmup=0.0)
+    wild = changed(trainer, recipe=recipe, rungs=tuple(30 for _ in rungs))
+    steps = 30 if rungs else 40
+    assert list(wild.train(proposal(MEMBER))) == [
+        Failed(0, f"diverged within {steps} steps; try a lower learning_rate", 1)
+    ]
+
+
+def test_metrics_by_hand() -> None:
+    """Classes of the tiny digits: motion * 3 + appearance; motions 0 and 1 are a pair, 2 and 3 another."""
+    labels = np.array([0, 5, 7, 11], np.int32)
+    predicted = [0, 2, 7, 10]  # right; another motion of the pair; right; the motion only
+    logits = np.zeros((4, CLASSES), np.float32)
+    logits[range(4), predicted] = math.log(9)
+    metrics = metrics_of(logits, labels, "moving_digits")
+    right, wrong = math.log(20 / 9), math.log(20)  # of the softmax: 9 / 20 of the chosen class, 1 / 20 of any other
+    assert metrics.pop("loss") == pytest.approx((2 * right + 2 * wrong) / 4)
+    assert metrics == {"accuracy": 0.5, "motion": 0.75, "appearance": 0.75, "pair_drift": 0.5, "pair_orbit": 1.0}
+    assert metrics_of(logits, labels, "videos").keys() == {"accuracy", "loss"}
+
+
+def test_logits_out_of_range_have_a_loss_that_is_not_finite() -> None:
+    labels = np.array([0, 1], np.int32)
+    for worst in (np.nan, np.inf):
+        assert not math.isfinite(metrics_of(np.array([[worst, 0.0], [0.0, 1.0]], np.float32), labels, "videos")["loss"])
+    large = metrics_of(np.array([[3e38, -3e38], [1e4, -1e4]], np.float64), labels, "videos")
+    assert large["loss"] == pytest.approx(1e4)
