@@ -194,7 +194,7 @@ def stream_report(rounds: list[list[float]], beside: list[Measured]) -> str:
     last = statistics.median(statistics.mean(firsts[CANDIDATES // 2 :]) for firsts in rounds)
     rows = [
         (f"this project, 2nd to {CANDIDATES}th, mean", seconds(later), "1"),
-        (f"this project, the later half of them, mean", seconds(last), ratio(last, later)),
+        ("this project, the later half of them, mean", seconds(last), ratio(last, later)),
         ("this project, the three built beside the release, mean", seconds(chosen), ratio(chosen, later)),
     ]
     for form in FORMS:
