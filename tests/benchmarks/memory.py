@@ -85,8 +85,9 @@ def report(found: Sequence[Moment], settings: SearchConfig, preset: str) -> str:
     steps = list(itertools.pairwise(found))
     idle = [after.mb - before.mb for before, after in steps if after.forms == before.forms]
     grown, forms = found[-1].mb - found[SETTLED - 1].mb, found[-1].forms - found[SETTLED - 1].forms
+    header = (f"{len(found)} candidates in one worker", "resident", f"to the {SETTLED}th", "forms traced")
     return "\n\n".join([
-        section.table((f"{len(found)} candidates in one worker", "resident", f"to the {SETTLED}th", "forms traced"), rows),
+        section.table(header, rows),
         f"Within {FLAT - 1:.0%} from candidate {flat_after(found)} on. From the {SETTLED}th to the last it grows by "
         f"{grown:.0f} MB, in which {forms} forms of layer are new; a candidate that brings none adds "
         f"{statistics.median(idle):.1f} MB (median of {len(idle)}). A worker above `worker_memory_mb` "
