@@ -300,7 +300,8 @@ def in_terminal(columns: int, folder: Path, **environment: str) -> str:
     """What the program writes to a pseudo-terminal so wide."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environ = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TERM": "xterm-256color"} | environment
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # of another
+    environ = inherited | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TERM": "xterm-256color"} | environment
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(folder)], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
     )
