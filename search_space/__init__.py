@@ -3,6 +3,7 @@
 errors        one exception for everything a user can get wrong
 rounding      make_divisible, the release's channel rounding
 architecture  Architecture and its parts: the one language of the project; YAML and JSON
+variant       how a network is carried out: base, or causal as a stream
 published     A0-A5 and T0 as literals
 operations    the operations of a network and their sizes
 cost          exact multiply-adds, parameters, stream state and activation bytes

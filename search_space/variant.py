@@ -1,0 +1,93 @@
+"""How a network is carried out: as a whole clip or as a stream. Field names are those of the release's `Movinet` config.
+
+An `Architecture` says what the layers are; a variant says how each of them works. The same architecture has other
+weights in another variant (a temporal kernel of its own in `2plus1d`, a wider squeeze-excite in `2plus3d`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search_space.architecture import check_keys
+from search_space.errors import InputError
+
+# `3d_2plus1d` computes what `2plus1d` does, with the same weights: in the release it is the form for training.
+CONV_TYPES = ("3d", "2plus1d", "3d_2plus1d")
+SE_TYPES = ("3d", "2d", "2plus3d", "none")
+ACTIVATIONS = ("swish", "hard_swish", "relu", "relu6")
+GATES = ("sigmoid", "hard_sigmoid")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the layers of a network work.
+
+    Attributes:
+      causal: no frame sees a later one, so that the network can run on a stream.
+      conv_type: "3d": a depthwise kernel over time and space; "2plus1d": one over space, norm and activation, then one
+        over time with norm and activation of its own (none where the kernel has one frame).
+      se_type: what squeeze-excite looks at: "3d" the mean over the clip (of a causal network, over the frames so far),
+        "2d" that of each frame, "2plus3d" both side by side; "none": no squeeze-excite, whatever the layers say.
+      activation, gating_activation: of the layers and of squeeze-excite's gate.
+      use_positional_encoding: add a sinusoidal code of the frame's number to what squeeze-excite sees, times a learned
+        scalar; causal networks only.
+    """
+
+    causal: bool = False
+    conv_type: str = "3d"
+    se_type: str = "3d"
+    activation: str = "swish"
+    gating_activation: str = "sigmoid"
+    use_positional_encoding: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("causal", "use_positional_encoding"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(name, getattr(self, name), "must be true or false")
+        for name, known in (
+            ("conv_type", CONV_TYPES),
+            ("se_type", SE_TYPES),
+            ("activation", ACTIVATIONS),
+            ("gating_activation", GATES),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(name, getattr(self, name), f"must be one of {', '.join(known)}")
+
+    @property
+    def factorised(self) -> bool:
+        """Whether depthwise kernels are split into one over space and one over time."""
+        return self.conv_type != "3d"
+
+    @property
+    def encodes_position(self) -> bool:
+        """Whether there is a positional encoding; as in the release, only where the network is causal."""
+        return self.causal and self.use_positional_encoding and self.se_type != "none"
+
+    @property
+    def remembers_mean(self) -> bool:
+        """Whether squeeze-excite carries the mean over the frames so far."""
+        return "3d" in self.se_type
+
+
+BASE = Variant()
+STREAM = Variant(True, "2plus1d", "2plus3d", "hard_swish", "hard_sigmoid")
+POSITIONED = ("a3", "a4", "a5")  # whose released stream models have a positional encoding
+
+
+def released_stream(name: str) -> Variant:
+    """The variant of the released stream model called `name`: a0 ... a5 or t0."""
+    return Variant(**{**asdict(STREAM), "use_positional_encoding": name.lower() in POSITIONED})
+
+
+def from_dict(data: object, place: str = "variant") -> Variant:
+    """The variant written as plain data; absent fields are those of `BASE`.
+
+    Raises:
+      InputError: an unknown key or a value that is not one of the known.
+    """
+    fields: Any = check_keys(place, data, tuple(asdict(BASE)))
+    try:
+        return Variant(**fields)
+    except InputError as error:
+        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
