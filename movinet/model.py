@@ -55,6 +55,12 @@ class _SpecLayer(keras.layers.Layer):
                 self._statistic(f"{name}_moving_variance", channels, "ones"),
             )
 
+    def add_weight(self, **kwargs: Any) -> Any:
+        """As Keras does, and by its name for `tf.train.Checkpoint`, which without it finds no weight and says nothing."""
+        variable = super().add_weight(**kwargs)
+        self._track_trackable(variable, kwargs["name"])
+        return variable
+
     def _statistic(self, name: str, channels: int, start: str) -> Any:
         return self.add_weight(name=name, shape=(channels,), initializer=start, trainable=False, autocast=False)
 
@@ -154,6 +160,7 @@ class Bottleneck(_SpecLayer):
         super().__init__(spec, seed, norm_momentum, **kwargs)
         self.drop_rate = drop_rate
         self.drop_seed = keras.random.SeedGenerator(seed)
+        self._track_trackable(self.drop_seed.state, "drop_seed_state")
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         """One inverted bottleneck; in training with stochastic depth on whole clips."""
@@ -194,6 +201,7 @@ class Head(_SpecLayer):
         super().__init__(HeadSpec(width_in, project, dense, classes), seed, norm_momentum, **kwargs)
         self.dropout = dropout
         self.dropout_seed = keras.random.SeedGenerator(seed)
+        self._track_trackable(self.dropout_seed.state, "dropout_seed_state")
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         """Classifies each clip."""
