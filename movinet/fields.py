@@ -42,9 +42,6 @@ class Ignored:
     place: str
     why: str
 
-    def __str__(self) -> str:
-        return f"{self.place} is ignored: {self.why}"
-
 
 def hint(word: object, known: Iterable[str]) -> str:
     """A question for the nearest of `known`, if there is one."""
@@ -52,9 +49,13 @@ def hint(word: object, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-@cache
-def annotations(kind: Any) -> Mapping[str, Any]:
+def field_types(kind: Any) -> Mapping[str, Any]:
     """Field names of a configuration class and their types."""
+    return _field_types(kind)
+
+
+@cache
+def _field_types(kind: Any) -> Mapping[str, Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
@@ -70,7 +71,7 @@ def _section(annotation: Any) -> Any:
 
 def check_types(config: Any) -> None:
     """For `__post_init__`: every field as `convert` makes it of what was given."""
-    for name, annotation in annotations(type(config)).items():
+    for name, annotation in field_types(type(config)).items():
         object.__setattr__(config, name, convert(name, annotation, getattr(config, name)))
 
 
@@ -101,7 +102,7 @@ def convert(place: str, annotation: Any, value: Any) -> Any:
     if origin is tuple:
         return _convert_list(place, arguments[0], value)
     if _section(annotation):
-        return value if isinstance(value, annotation) else build(annotation, value, place)
+        return value if isinstance(value, annotation) else build(annotation, value, f"{place}.")
     return _convert_plain(place, annotation, value)
 
 
@@ -151,16 +152,16 @@ def select(kind: type, data: object, place: str) -> tuple[dict[str, Any], list[I
     """The fields of `kind` in plain data, nested ones too, each of the right type; and the keys that are ignored.
 
     Raises:
-      InputError: names `place` with the key: unknown, of another type, or refused.
+      InputError: names `place`, which goes before the key: the key is unknown, of another type, or refused.
     """
     if not isinstance(data, Mapping):
-        raise InputError(place, data, "must be a mapping of keys to values")
+        raise InputError(place.rstrip(":. "), data, "must be a mapping of keys to values")
     found: dict[str, Any] = {}
     ignored: list[Ignored] = []
     for key, value in data.items():
-        here = f"{place}.{key}"
-        if key in annotations(kind):
-            found[key], more = _select_field(annotations(kind)[key], value, here)
+        here = f"{place}{key}"
+        if key in field_types(kind):
+            found[key], more = _select_field(field_types(kind)[key], value, here)
             ignored += more
         else:
             ignored += _select_other(kind, key, value, here)
@@ -171,7 +172,7 @@ def _select_field(annotation: Any, value: Any, place: str) -> tuple[Any, list[Ig
     kind = _section(annotation)
     if kind and (value is not None or kind is annotation):
         spelled = getattr(kind, "spelled_out", lambda given: given)(value)
-        return select(kind, spelled, place)
+        return select(kind, spelled, f"{place}.")
     convert(place, annotation, value)
     return value, []
 
@@ -179,8 +180,12 @@ def _select_field(annotation: Any, value: Any, place: str) -> tuple[Any, list[Ig
 def _select_other(kind: type, key: object, value: object, place: str) -> list[Ignored]:
     other = other_keys(kind).get(str(key))
     if other is None:
-        known = [*annotations(kind), *other_keys(kind)]
-        raise InputError(place, key, f"is an unknown key{hint(key, known) or '; known: ' + ', '.join(known)}")
+        known = [*field_types(kind), *other_keys(kind)]
+        raise InputError(
+            place.rpartition(".")[0] or place,
+            key,
+            f"is an unknown key{hint(key, known) or '; known: ' + ', '.join(known)}",
+        )
     if not other.only:
         return [Ignored(place, other.why)]
     if value not in other.only and (not isinstance(value, list) or tuple(value) not in other.only):
@@ -202,20 +207,20 @@ def build(kind: type[T], data: object, place: str) -> T:
     """The configuration of plain data that has only fields of `kind`.
 
     Raises:
-      InputError: names `place` with the field: unknown, of another type, or out of range.
+      InputError: names `place`, which goes before the field: the field is unknown, of another type, or out of range.
     """
     if not isinstance(data, Mapping):
-        raise InputError(place, data, "must be a mapping of keys to values")
+        raise InputError(place.rstrip("."), data, "must be a mapping of keys to values")
     for key in data:
-        if key not in annotations(kind):
-            raise InputError(f"{place}.{key}", key, f"is an unknown key{hint(key, annotations(kind))}")
-    values = {key: _nested(annotations(kind)[key], value, f"{place}.{key}") for key, value in data.items()}
+        if key not in field_types(kind):
+            raise InputError(f"{place}{key}", key, f"is an unknown key{hint(key, field_types(kind))}")
+    values = {key: _nested(field_types(kind)[key], value, f"{place}{key}") for key, value in data.items()}
     try:
         return kind(**values)
     except InputError as error:
-        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
+        raise InputError(f"{place}{error.place}", error.value, error.rule) from None
 
 
 def _nested(annotation: Any, value: Any, place: str) -> Any:
     kind = _section(annotation)
-    return build(kind, value, place) if kind and isinstance(value, Mapping) else value
+    return build(kind, value, f"{place}.") if kind and isinstance(value, Mapping) else value

@@ -38,8 +38,6 @@ class RuntimeConfig:
     task_index: int = -1
 
     def __post_init__(self) -> None:
-        given = self.distribution_strategy
-        object.__setattr__(self, "distribution_strategy", "off" if given is False else given)  # YAML's bare word off
         check_types(self)
         object.__setattr__(self, "distribution_strategy", self.distribution_strategy.lower())
         check_choice("distribution_strategy", self.distribution_strategy, STRATEGIES)

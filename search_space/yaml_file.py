@@ -21,16 +21,20 @@ def read_yaml(path: Path | str, place: str) -> Any:
       InputError: at `place`: the file cannot be read, is not YAML, has a key twice, contains itself, or holds a
         date, a set, bytes or an object of Python.
     """
-    content = _content(path, place)
+    return parse_yaml(_content(path, place), place, str(path))
+
+
+def parse_yaml(content: bytes | str, place: str, shown: str) -> Any:
+    """The plain data in YAML text; what is wrong with it is said of `shown`, as `read_yaml` does."""
     try:
-        data = yaml.load(content.decode("utf-8"), _Loader)
+        data = yaml.load(content if isinstance(content, str) else content.decode("utf-8"), _Loader)
     # PyYAML itself raises the latter three, for a date that does not exist, `!!bool 3`, `!!int ''`, ...
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
-        raise InputError(place, str(path), f"is not YAML: {_reason(error)}") from None
+        raise InputError(place, shown, f"is not YAML: {_reason(error)}") from None
     try:
         json.dumps(data)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(place, str(path), f"holds what is not plain data: {error}") from None
+        raise InputError(place, shown, f"holds what is not plain data: {error}") from None
     return data
 
 
@@ -64,6 +68,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _tuple(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
+    return list(loader.construct_sequence(node, deep=True))
+
+
+# The release's files write the shape of a clip as a tuple of Python.
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
