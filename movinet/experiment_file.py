@@ -114,10 +114,11 @@ def dump(experiment: ExperimentConfig) -> str:
 
 def notes(ignored: Sequence[Ignored]) -> list[str]:
     """A line for each reason, with the keys."""
-    keys: dict[str, list[str]] = {}
-    for key in ignored:
-        keys.setdefault(key.why, []).append(key.place)
-    return [f"ignored: {', '.join(dict.fromkeys(places))} ({why})" for why, places in keys.items()]
+    keys: dict[tuple[str, str], list[str]] = {}
+    for each in ignored:
+        source, _, key = each.place.rpartition(": ")
+        keys.setdefault((source, each.why), []).append(key)
+    return [f"{source}: ignored {', '.join(names)} ({why})" for (source, why), names in keys.items()]
 
 
 def parse_override(text: str) -> Any:

@@ -181,11 +181,8 @@ def _select_other(kind: type, key: object, value: object, place: str) -> list[Ig
     other = other_keys(kind).get(str(key))
     if other is None:
         known = [*field_types(kind), *other_keys(kind)]
-        raise InputError(
-            place.rpartition(".")[0] or place,
-            key,
-            f"is an unknown key{hint(key, known) or '; known: ' + ', '.join(known)}",
-        )
+        meant = hint(key, known) or f"; known: {', '.join(known)}"
+        raise InputError(place.removesuffix(str(key)).rstrip(": ."), key, f"is an unknown key{meant}")
     if not other.only:
         return [Ignored(place, other.why)]
     if value not in other.only and (not isinstance(value, list) or tuple(value) not in other.only):
