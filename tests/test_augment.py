@@ -85,10 +85,8 @@ def test_a_change_is_the_same_for_all_frames_and_from_the_same_seed():
 
 
 def test_randaugment_draws_every_operation_but_the_excluded():
-    names = set(autoaugment.RANDAUGMENT)
-    change = tf.function(
-        lambda key: autoaugment.rand_augment(tf.constant(CLIP), key, 1, 9, exclude=("Invert", "Cutout"))
-    )
+    clip, names = tf.constant(CLIP), set(autoaugment.RANDAUGMENT)
+    change = tf.function(lambda key: autoaugment.rand_augment(clip, key, 1, 9, exclude=("Invert", "Cutout")))
     seen = {change(seed(n)).numpy().tobytes() for n in range(150)}
     assert CLIP.tobytes() in seen and (255 - CLIP).tobytes() not in seen
     assert len(names) == 16 and len(seen) >= 12
