@@ -18,6 +18,7 @@ PACKAGES = ("search_space", "nas", "movinet", "results")
 MAY_IMPORT = {
     "search_space": {"search_space", "numpy", "yaml"},
     "movinet": {"movinet", "search_space", "numpy", "yaml", "tensorflow", "keras"},
+    "movinet.checkpoint": {"movinet", "search_space", "numpy", "tensorflow", "keras", "h5py"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
     "nas": {"nas", "search_space", "numpy", "yaml", "rich"},
     "nas.trial": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
