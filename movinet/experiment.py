@@ -21,7 +21,7 @@ from search_space.errors import InputError
 FILE_TYPES = ("tfrecord", "tfds", "video_folder", "video_csv", "moving_digits", "cached")
 
 _SPEED = Other("it changes the speed, and only of the release's own input")
-_SERVICE = Other("clips are read in this process, in a fixed order, so that a run can be repeated and carried on")
+_SERVICE = Other("every worker of the service serves the whole of the data")
 _LABEL = Other("only a label")
 
 
@@ -90,6 +90,10 @@ class DataConfig:
         temporal_stride + this - 1.
       num_examples: how many clips there are; ours: how many to make of moving_digits.
       min_image_size: pixels of the short side before the centre crop of evaluation.
+      aug_random_rotation: training clips are turned by 0, 90, 180 or 270 degrees.
+      aug_flip: ours; every second training clip is mirrored, as the release always does: not for classes that tell
+        left from right.
+      tf_data_service_address: where records are read and augmented, if enable_tf_data_service; see movinet.input.
       seed: of order and augmentation; None: that of the trainer.
       video_root, target_fps, short_clip, cache_dir: ours. The folder that the file column of a video_csv is relative
         to; frames a second that `temporal_stride` counts, instead of the source's own; what fills up a clip that is
@@ -108,7 +112,6 @@ class DataConfig:
         "output_audio": Other("there is no sound", (False,)),
         "audio_feature": Other("there is no sound"),
         "audio_feature_shape": Other("there is no sound"),
-        "aug_random_rotation": Other("clips are not rotated", (False,)),
         "mixup_and_cutmix": Other("clips are not mixed", (None,)),
         "tfds_as_supervised": Other("clips are read by name", (False,)),
         "tfds_skip_decoding_feature": Other("only the frames of the clip are decoded"),
@@ -119,8 +122,6 @@ class DataConfig:
         "sharding": _SPEED,
         "prefetch_buffer_size": _SPEED,
         "autotune_algorithm": _SPEED,
-        "enable_tf_data_service": _SERVICE,
-        "tf_data_service_address": _SERVICE,
         "tf_data_service_job_name": _SERVICE,
         "enable_shared_tf_data_service_between_parallel_trainers": _SERVICE,
         "apply_tf_data_service_before_batching": _SERVICE,
@@ -151,7 +152,11 @@ class DataConfig:
     aug_max_aspect_ratio: float = 2.0
     aug_min_area_ratio: float = 0.49
     aug_max_area_ratio: float = 1.0
+    aug_random_rotation: bool = False
+    aug_flip: bool = True
     aug_type: Augmentation | None = None
+    enable_tf_data_service: bool = False
+    tf_data_service_address: str | None = None
     image_field_key: str = "image/encoded"
     label_field_key: str = "clip/label/index"
     input_image_format: str = "jpeg"
