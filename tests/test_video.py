@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,15 +14,10 @@ import pytest
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from movinet.data.decoding import (
-    UnusableVideo,
-    _frames_by_count,
-    _frames_by_time,
-    _timestamps,
-    frame_numbers,
-    read_clips,
-)
-from movinet.data.video import VideoFolder, list_videos, video_folder
+from movinet.data.decoder import Decoder
+from movinet.data.decoding import Frames, read_frames, scan, wanted
+from movinet.data.timeline import Timeline, UnusableVideo, centred, clip_numbers
+from movinet.data.video import VideoFolder, list_videos, read_clips, video_folder
 from search_space.errors import InputError
 
 STEP = 5  # grey levels between frames
@@ -31,6 +27,17 @@ CODECS = {"mp4": "libx264", "mkv": "libx264", "avi": "mpeg4", "mpg": "mpeg2video
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    decoder = Decoder(1)
+    yield decoder
+    decoder.close()
+
+
+def clips_of(decoder: Decoder, file: Path, ticks: int, resolution: int, stride: int = 1, clips: int = 1) -> Frames:
+    return read_clips(VideoFolder(file.parent, ticks, resolution, stride, clips), file, decoder)
 
 
 def add_video(container: OutputContainer, codec: str, size: tuple[int, int]) -> VideoStream:
@@ -78,9 +85,11 @@ def class_folders(root: Path, files: int = 4) -> Path:
 
 @pytest.mark.parametrize("suffix", CODECS)
 @pytest.mark.parametrize(("ticks", "stride"), [(8, 1), (8, 3), (4, 5)])
-def test_one_clip_is_the_centre_at_the_wanted_stride(tmp_path: Path, suffix: str, ticks: int, stride: int) -> None:
+def test_one_clip_is_the_centre_at_the_wanted_stride(
+    decoder: Decoder, tmp_path: Path, suffix: str, ticks: int, stride: int
+) -> None:
     file = encode(tmp_path / f"a.{suffix}")
-    (clip,) = read_clips(file, ticks, 32, stride)
+    (clip,) = clips_of(decoder, file, ticks, 32, stride)
     start = (40 - 1 - (ticks - 1) * stride) // 2
     assert clip.shape == (ticks, 32, 32, 3) and clip.dtype == np.uint8
     assert seen(clip) == [start + stride * tick for tick in range(ticks)]
@@ -90,30 +99,34 @@ def test_one_clip_is_the_centre_at_the_wanted_stride(tmp_path: Path, suffix: str
 @pytest.mark.parametrize("number", [0, 7, 8, 23, 39])
 def test_seeking_gives_the_frame_that_counting_gives(tmp_path: Path, suffix: str, number: int) -> None:
     file = encode(tmp_path / f"a.{suffix}")
-    sought = _frames_by_time(file, _timestamps(file), [number], 16)
-    counted, count = _frames_by_count(file, [number], 16)
-    assert sought is not None and count == 40
-    np.testing.assert_array_equal(sought[number], counted[number])
+    timeline = scan(file)
+    assert len(timeline) == 40 and not timeline.counted
+    (sought,) = read_frames(file, wanted(timeline, np.array([number]))[0], 16)
+    counted = Timeline(np.arange(40), np.zeros(1, np.int64), timeline.unit, 40, counted=True)
+    (same,) = read_frames(file, wanted(counted, np.array([number]))[0], 16)
+    np.testing.assert_array_equal(sought, same)
 
 
-def test_several_clips_are_evenly_spaced(tmp_path: Path) -> None:
-    clips = read_clips(encode(tmp_path / "a.mp4"), 4, 16, 2, clips=3)
+def test_several_clips_are_evenly_spaced(decoder: Decoder, tmp_path: Path) -> None:
+    clips = clips_of(decoder, encode(tmp_path / "a.mp4"), 4, 16, 2, clips=3)
     assert [seen(clip) for clip in clips] == [[5, 7, 9, 11], [16, 18, 20, 22], [27, 29, 31, 33]]
 
 
-def test_a_short_video_is_looped_and_gives_one_clip(tmp_path: Path) -> None:
-    clips = read_clips(encode(tmp_path / "a.mp4", frames=5), 8, 16, 2, clips=3)
+def test_a_short_video_is_looped_and_gives_one_clip(decoder: Decoder, tmp_path: Path) -> None:
+    clips = clips_of(decoder, encode(tmp_path / "a.mp4", frames=5), 8, 16, 2, clips=3)
     assert [seen(clip) for clip in clips] == [[0, 2, 4, 1, 3, 0, 2, 4]]
 
 
 @pytest.mark.parametrize("count", [1, 2, 17, 50, 1000])
 def test_frame_numbers_stay_in_the_file(count: int) -> None:
-    numbers = frame_numbers(count, 16, 3, 4)
-    assert numbers.min() >= 0 and numbers.max() < count
-    assert len(numbers) == (4 if count > 49 else 1)
+    starts = centred(count, 16, 3, 4)
+    assert len(starts) == (4 if count > 49 else 1)
+    for short_clip in ("loop", "pad"):
+        numbers = np.array([clip_numbers(count, start, 16, 3, short_clip) for start in starts])
+        assert numbers.min() >= 0 and numbers.max() < count
 
 
-def test_missing_timestamps_are_counted_from_the_start(tmp_path: Path) -> None:
+def test_missing_timestamps_are_counted_from_the_start(decoder: Decoder, tmp_path: Path) -> None:
     """A raw H.264 stream has none."""
     with av.open(str(encode(tmp_path / "a.mkv"))) as source, av.open(str(tmp_path / "raw.h264"), "w") as raw:
         copy = raw.add_stream_from_template(source.streams.video[0])
@@ -121,12 +134,12 @@ def test_missing_timestamps_are_counted_from_the_start(tmp_path: Path) -> None:
             if packet.size:
                 packet.stream = copy
                 raw.mux(packet)
-    (clip,) = read_clips(tmp_path / "raw.h264", 4, 16, 3)
+    (clip,) = clips_of(decoder, tmp_path / "raw.h264", 4, 16, 3)
     assert seen(clip) == [15, 18, 21, 24]
 
 
 @pytest.mark.parametrize("size", [(96, 48), (48, 96), (20, 16)])
-def test_short_side_is_resized_and_the_centre_kept(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_short_side_is_resized_and_the_centre_kept(decoder: Decoder, tmp_path: Path, size: tuple[int, int]) -> None:
     """The middle square is white, the rest black, whichever side is longer: after the crop nothing black is left."""
     file, short = tmp_path / "a.mp4", min(size)
     with av.open(str(file), "w") as container:
@@ -136,12 +149,12 @@ def test_short_side_is_resized_and_the_centre_kept(tmp_path: Path, size: tuple[i
         image[top : top + short, left : left + short] = 255
         container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    (clip,) = read_clips(file, 1, 24)
+    (clip,) = clips_of(decoder, file, 1, 24)
     assert clip.shape == (1, 24, 24, 3)
     assert clip[0, 2:-2, 2:-2].min() > 200
 
 
-def test_a_rotated_video_is_put_upright(tmp_path: Path) -> None:
+def test_a_rotated_video_is_put_upright(decoder: Decoder, tmp_path: Path) -> None:
     """Phones store the rotation in the track header's matrix; here 90 degrees clockwise is written there."""
     file = tmp_path / "a.mp4"
     with av.open(str(file), "w") as container:
@@ -155,7 +168,7 @@ def test_a_rotated_video_is_put_upright(tmp_path: Path) -> None:
     clockwise = (0, 1 << 16, 0, -1 << 16, 0, 0, 32 << 16, 0, 1 << 30)
     data[matrix : matrix + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in clockwise)
     file.write_bytes(data)
-    ((frame,),) = read_clips(file, 1, 32)
+    ((frame,),) = clips_of(decoder, file, 1, 32)
     assert frame[:, 20:].mean() > 200 and frame[:, :12].mean() < 50  # what was above is now at the right
 
 
@@ -242,12 +255,14 @@ def test_damaged_files_are_named_skipped_and_recorded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
-def test_a_truncated_file_gives_right_frames_or_is_refused(tmp_path: Path, share: float, suffix: str) -> None:
+def test_a_truncated_file_gives_right_frames_or_is_refused(
+    decoder: Decoder, tmp_path: Path, share: float, suffix: str
+) -> None:
     file = encode(tmp_path / f"a.{suffix}", size=(128, 96))
     whole = file.read_bytes()
     file.write_bytes(whole[: int(len(whole) * share)])
     try:
-        (clip,) = read_clips(file, 4, 16)
+        (clip,) = clips_of(decoder, file, 4, 16)
     except UnusableVideo as error:
         assert str(error)
     else:
@@ -301,22 +316,22 @@ def test_broken_links_loops_and_pipes_are_skipped(tmp_path: Path) -> None:
     assert [item.file for item in skipped] == ["dark/broken.mp4", "dark/loop.mp4", "dark/pipe.mp4"]
 
 
-def test_a_playlist_under_a_videos_name_opens_no_other_file(tmp_path: Path) -> None:
+def test_a_playlist_under_a_videos_name_opens_no_other_file(decoder: Decoder, tmp_path: Path) -> None:
     secret = encode(tmp_path / "secret.mp4")
     playlist = tmp_path / "list.mp4"
     playlist.write_text(f"ffconcat version 1.0\nfile {secret}\n")
     with pytest.raises(UnusableVideo):
-        read_clips(playlist, 4, 16)
+        clips_of(decoder, playlist, 4, 16)
 
 
-def test_files_are_closed(tmp_path: Path) -> None:
+def test_files_are_closed(decoder: Decoder, tmp_path: Path) -> None:
     good, bad = encode(tmp_path / "a.mp4"), tmp_path / "bad.mp4"
     bad.write_text("no video")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        read_clips(good, 4, 16)
+        clips_of(decoder, good, 4, 16)
         with pytest.raises(UnusableVideo):
-            read_clips(bad, 4, 16)
+            clips_of(decoder, bad, 4, 16)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -326,6 +341,7 @@ def bad_folders(root: Path) -> dict[str, Path]:
         (root / folder).mkdir(parents=True)
     (root / "flat" / "a.mp4").touch()
     (root / "few" / "a" / "a.mp4").touch()
+    (root / "partly" / "train" / "a" / "a.mp4").touch()
     for number in range(4):
         (root / "hole" / "a" / f"{number}.mp4").touch()
     for split, name in (("train", "a"), ("val", "b"), ("test", "a")):

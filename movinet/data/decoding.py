@@ -1,123 +1,200 @@
-"""Frames of a video file by number, decoded with PyAV (FFmpeg).
+"""Frames of a video file by number, decoded with PyAV (FFmpeg) in this process; see `decoder` for one of its own.
 
 Frames are found by timestamp, from the key frame before them, where every packet has a timestamp of its own; else by
-counting from the start. Both give the frames a full decode would.
+counting from the start. Both give the frames that a full decode would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-Frame = npt.NDArray[np.uint8]
+from movinet.data.timeline import Numbers, Timeline, UnusableVideo
+
+Frames = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 1 << 26  # of a frame: 8K UHD has 33 million
+MAX_BYTES = 1 << 31  # of what is read at a time: 300 frames of 1080p are 1.9e9
+MAX_PACKETS = 1 << 22  # 19 hours at 60 frames/s
 
 
-class UnusableVideo(Exception):
-    """A file that holds no frames that can be decoded; the message says why, without the file's name."""
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """Frames to decode: their `times` (strictly rising; numbers if `counted`) and the key frame before each."""
+
+    times: list[int]
+    keys: list[int]
+    counted: bool
 
 
-def read_clips(file: Path, ticks: int, resolution: int, frame_stride: int = 1, clips: int = 1) -> npt.NDArray[np.uint8]:
-    """Up to `clips` clips, evenly spaced in the file: uint8 `N T H W C`, RGB.
-
-    A clip is `ticks` frames, `frame_stride` source frames apart, each resized so that its short side is `resolution`
-    and cropped in the centre. A file shorter than a clip is looped and gives one. Raises `UnusableVideo`.
-    """
+def scan(file: Path) -> Timeline:
+    """When each frame of `file` is shown, from a pass over its packets. Raises `UnusableVideo`."""
     try:
-        return _read(file, ticks, resolution, frame_stride, clips)
+        with _open(file) as container:
+            return _scan(container, _video(container))
     except (av.FFmpegError, OSError) as error:
         raise UnusableVideo(f"cannot be decoded: {error.strerror or error}") from error
 
 
-def _read(file: Path, ticks: int, resolution: int, frame_stride: int, clips: int) -> npt.NDArray[np.uint8]:
-    times = _timestamps(file)
-    numbers = frame_numbers(len(times), ticks, frame_stride, clips)
-    frames = _frames_by_time(file, times, set(numbers.ravel().tolist()), resolution)
-    if frames is None:
-        frames, count = _frames_by_count(file, set(numbers.ravel().tolist()), resolution)
-        if count != len(times):  # a packet need not hold exactly one shown frame
-            numbers = frame_numbers(count, ticks, frame_stride, clips)
-            frames, _ = _frames_by_count(file, set(numbers.ravel().tolist()), resolution)
-    return np.stack([[frames[number] for number in clip] for clip in numbers.tolist()])
+def wanted(timeline: Timeline, numbers: Numbers) -> tuple[Wanted, Numbers]:
+    """What to decode to have the frames `numbers` of `timeline`, in any order, and which of it each number is."""
+    unique, places = np.unique(numbers, return_inverse=True)
+    times = timeline.times[unique]
+    before = np.maximum(np.searchsorted(timeline.keys, times, side="right") - 1, 0)
+    return Wanted(times.tolist(), timeline.keys[before].tolist(), timeline.counted), places
 
 
-def frame_numbers(count: int, ticks: int, frame_stride: int, clips: int) -> npt.NDArray[np.int64]:
-    """Which of `count` source frames make each clip: `N T`. One clip is the centre one; equal clips are taken once."""
-    if count < 1:
-        raise UnusableVideo("has no frames")
-    slack = max(0, count - 1 - (ticks - 1) * frame_stride)
-    starts = sorted({slack * (2 * clip + 1) // (2 * clips) for clip in range(clips)})
-    return (np.array(starts)[:, None] + np.arange(ticks) * frame_stride) % count
+def read_frames(file: Path, want: Wanted, short_side: int | None = None) -> Frames:
+    """The frames of `file` as uint8 `T H W C`, RGB, upright, the short side resized to `short_side` if it is given.
+
+    A frame that cannot be had is the one shown before it. Raises `UnusableVideo`, before memory is taken if the frames
+    would be too large.
+    """
+    try:
+        picture = _Picture(len(want.times), short_side)
+        if want.counted or not _decode(file, want, picture, seek=True):
+            _decode(file, want, picture, seek=False)
+        return picture.frames
+    except (av.FFmpegError, OSError) as error:
+        raise UnusableVideo(f"cannot be decoded: {error.strerror or error}") from error
 
 
 def _open(file: Path) -> InputContainer:
+    if not file.is_file():
+        raise UnusableVideo("is no file")
     # Nothing but this file: a playlist under a video's name must not make FFmpeg open other files or addresses.
-    return av.open(str(file.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"})
+    options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
+    return av.open(str(file.absolute()), metadata_errors="replace", options=options)
 
 
 def _video(container: InputContainer) -> VideoStream:
-    if not container.streams.video:
-        raise UnusableVideo("has no video stream")
-    stream = container.streams.video[0]
-    stream.thread_type = "NONE"  # files are decoded in parallel instead
-    return stream
+    """The first video stream that is no cover of an audio file."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise UnusableVideo("has a video stream that nothing here can decode")
+            stream.thread_type = "NONE"  # files are decoded in parallel instead
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            return stream
+    raise UnusableVideo("has no video stream")
 
 
-def _timestamps(file: Path) -> list[int | None]:
-    """The presentation time of every packet that is shown, in the order of the file."""
-    times = []
-    with _open(file) as container:
-        for packet in container.demux(_video(container)):
-            if packet.is_corrupt:
-                raise UnusableVideo("is damaged or cut off")
-            if packet.size and not packet.is_discard:
-                times.append(packet.pts)
-    return times
+def _scan(container: InputContainer, stream: VideoStream) -> Timeline:
+    shown: list[tuple[int | None, int, bool]] = []  # time, duration, key frame
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise UnusableVideo("is damaged or cut off")
+        if packet.size and not packet.is_discard:
+            shown.append((packet.pts, packet.duration or 0, packet.is_keyframe))
+        if len(shown) > MAX_PACKETS:
+            raise UnusableVideo(f"has more than {MAX_PACKETS} frames")
+    if not shown:
+        raise UnusableVideo("has no frames")
+    known = sorted((time, duration, key) for time, duration, key in shown if time is not None)
+    times = np.array([time for time, _, _ in known], np.int64)
+    rate = stream.average_rate or stream.guessed_rate
+    if len(known) < len(shown) or not np.diff(times).all() or stream.time_base is None:
+        count = len(shown)
+        return Timeline(np.arange(count), np.zeros(1, np.int64), 1 / rate if rate else Fraction(0), count, True)
+    keys = np.array([time for time, _, key in known if key] or times[:1], np.int64)
+    usual = int(np.median(np.diff(times))) if len(times) > 1 else round(1 / (rate * stream.time_base)) if rate else 1
+    return Timeline(times, keys, stream.time_base, int(times[-1]) + max(1, known[-1][1] or usual), False)
 
 
-def _frames_by_time(
-    file: Path, times: list[int | None], numbers: Collection[int], resolution: int
-) -> dict[int, Frame] | None:
-    """The frames of those `numbers`, or None if the timestamps do not lead to all of them."""
-    known = sorted({time for time in times if time is not None})
-    if len(known) != len(times):
-        return None
-    number_of = {known[number]: number for number in numbers}
-    last = max(number_of)
-    frames: dict[int, Frame] = {}
+def _decode(file: Path, want: Wanted, picture: _Picture, seek: bool) -> bool:
+    """Draw what is wanted. With `seek`, from key frame to key frame; False if that does not lead to all frames."""
     with _open(file) as container:
         stream = _video(container)
-        container.seek(min(number_of), stream=stream)
-        for frame in container.decode(stream):
-            if frame.pts in number_of:
-                frames[number_of[frame.pts]] = _square(frame, resolution)
-            if frame.pts is None or frame.pts >= last:
-                break
-    return frames if len(frames) == len(number_of) else None
+        done = 0
+        while done < len(want.times):
+            reached = _decode_on(container, stream, want, picture, done, seek)
+            if reached is None:
+                return False
+            done = reached
+    return True
 
 
-def _frames_by_count(file: Path, numbers: Collection[int], resolution: int) -> tuple[dict[int, Frame], int]:
-    """The frames of those `numbers` that exist, and how many frames there are."""
-    frames: dict[int, Frame] = {}
-    count = 0
-    with _open(file) as container:
-        for frame in container.decode(_video(container)):
-            if count in numbers:
-                frames[count] = _square(frame, resolution)
-            count += 1
-    return frames, count
+def _decode_on(
+    container: InputContainer, stream: VideoStream, want: Wanted, picture: _Picture, done: int, seek: bool
+) -> int | None:
+    """Draw wanted frames from number `done` up to the end, or to where another key frame leads there sooner."""
+    first, last, times = done, None, want.times
+    if seek and not _sought(container, stream, want.keys[done]):
+        return None
+    for position, frame in _positions(container, stream, want.counted):
+        while done < len(times) and times[done] <= position:
+            if times[done] < position and seek:
+                return None
+            picture.draw(done, frame if times[done] == position or last is None else last)
+            done += 1
+        if done == len(times) or (seek and first < done and position < want.keys[done]):
+            return done
+        last = frame
+    if seek:
+        return None
+    if last is None:
+        raise UnusableVideo("has no frame that can be decoded")
+    for number in range(done, len(times)):
+        picture.draw(number, last)
+    return len(times)
 
 
-def _square(frame: av.VideoFrame, resolution: int) -> Frame:
-    """uint8 `H W C`: upright, short side resized to `resolution`, cropped in the centre."""
-    short = min(frame.width, frame.height)
-    width, height = (max(resolution, round(side * resolution / short)) for side in (frame.width, frame.height))
-    image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")
-    image = np.rot90(image, round(frame.rotation / 90)).astype(np.uint8, copy=False)
-    top, left = ((side - resolution) // 2 for side in image.shape[:2])
-    return image[top : top + resolution, left : left + resolution]
+def _sought(container: InputContainer, stream: VideoStream, time: int) -> bool:
+    try:
+        container.seek(time, stream=stream)
+    except av.FFmpegError:  # some containers cannot
+        return False
+    return True
+
+
+def _positions(container: InputContainer, stream: VideoStream, counted: bool) -> Iterator[tuple[int, av.VideoFrame]]:
+    for number, frame in enumerate(container.decode(stream)):
+        if counted:
+            yield number, frame
+        elif frame.pts is not None:
+            yield frame.pts, frame
+
+
+class _Picture:
+    """`count` frames of the size of the one drawn first, which has the memory for all of them set aside."""
+
+    def __init__(self, count: int, short_side: int | None) -> None:
+        self.frames: Frames = np.empty((count, 0, 0, 3), np.uint8)
+        self._short_side = short_side
+        self._size = (0, 0)  # width, height before it is put upright
+        self._quarters = 0
+        self._reformatter = VideoReformatter()
+
+    def draw(self, number: int, frame: av.VideoFrame) -> None:
+        if not self.frames.size:
+            self._set_aside(frame)
+        width, height = self._size
+        scaled = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR")
+        self.frames[number] = np.rot90(scaled.to_ndarray(), self._quarters)
+
+    def _set_aside(self, frame: av.VideoFrame) -> None:
+        size = scaled_size(frame.width, frame.height, self._short_side)
+        bytes_ = 3 * len(self.frames) * size[0] * size[1]
+        if size[0] * size[1] > MAX_PIXELS or bytes_ > MAX_BYTES:
+            raise UnusableVideo(f"would take {bytes_} bytes for {len(self.frames)} frames of {size[0]}x{size[1]}")
+        self._size, self._quarters = size, round(frame.rotation / 90) % 4
+        self.frames = np.empty((len(self.frames), *(size if self._quarters % 2 else size[::-1]), 3), np.uint8)
+
+
+def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """Width and height with the short side resized to `short_side`, if it is given."""
+    short = min(width, height)
+    if short < 1:
+        raise UnusableVideo(f"has frames of {width}x{height}")
+    target = short_side or short
+    return max(target, round(width * target / short)), max(target, round(height * target / short))

@@ -26,7 +26,19 @@ from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/dataset/1"
 SPLITS = ("train", "validation", "test")
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "validate", "valid", "val"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 MEND = "(delete the dataset's folder to have it made again)"
+
+
+def split_called(name: str, place: str = "split") -> str:
+    """The split that is meant by `name`, as releases of datasets call theirs; "all" stays. Raises `InputError`."""
+    if name != "all" and name not in SPLIT_NAMES:
+        raise InputError(place, name, f"must be one of {', '.join(SPLITS)}, all")
+    return SPLIT_NAMES.get(name, name)
 
 
 @dataclass(frozen=True, eq=False)

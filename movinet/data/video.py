@@ -6,23 +6,19 @@ Decoding is PyAV's (FFmpeg). A file that cannot be decoded is named in the datas
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from movinet.data.decoding import UnusableVideo, read_clips
+from movinet.data.decoder import Decoder, in_order
+from movinet.data.decoding import Frames
+from movinet.data.folder import Listing, VideoFile, list_folder
 from movinet.data.store import SPLITS, Dataset, Skipped, Split, cache_path, write_dataset
+from movinet.data.timeline import UnusableVideo, centred, clip_numbers
 from search_space.architecture import MAX_FRAMES, MAX_RESOLUTION, check_integer
 from search_space.errors import InputError
-
-SUFFIXES = frozenset(
-    (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv")
-)
 
 
 @dataclass(frozen=True)
@@ -51,24 +47,6 @@ class VideoFolder:
                 raise InputError(f"video.{name}", share, "must be above 0, and validation + test below 1")
 
 
-@dataclass(frozen=True)
-class VideoFile:
-    """A file, its path relative to the root in POSIX form, and its class as a label."""
-
-    path: Path
-    name: str
-    label: int
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The class names, the videos of each split, and what was left out already."""
-
-    classes: tuple[str, ...]
-    splits: Mapping[str, Sequence[VideoFile]]
-    skipped: Sequence[Skipped]
-
-
 def video_folder(config: VideoFolder, workers: int = 2) -> Dataset:
     """The dataset of `config`, decoded into the cache by `workers` threads unless it is there already.
 
@@ -85,114 +63,15 @@ def video_folder(config: VideoFolder, workers: int = 2) -> Dataset:
 
 
 def list_videos(config: VideoFolder) -> Listing:
-    """The video files below the root, by split. Links are followed only to files within the root.
-
-    Raises `InputError` if the folder cannot be read, or if a class or split has no videos.
-    """
-    root = config.root
-    names, folders, skipped = _walk(root)
-    split_folders = _split_folders(root, folders)
-    above = [split_folders["train"]] if split_folders else []
-    classes = tuple(folder[-1] for folder in folders if list(folder[:-1]) == above)
-    if not classes:
-        raise InputError(str(root), "no folders", "must hold one sub-folder of videos per class")
-    if split_folders:
-        splits = {split: _labelled(root, names, classes, (folder,)) for split, folder in split_folders.items()}
-    else:
-        splits = _divide(_labelled(root, names, classes, ()), len(classes), config.validation, config.test)
-    for label, name in enumerate(classes):
-        if not any(file.label == label for file in splits["train"]):
-            raise InputError(str(root), name, "is a class folder without videos to train on")
+    """`list_folder` of the root. Raises `InputError` also if a split has no videos."""
+    listing = list_folder(config.root, config.validation, config.test)
     for split in SPLITS:
-        if not splits[split]:
-            raise InputError(str(root), split, "has no videos; a class needs three files to be split by shares")
-    return Listing(classes, splits, skipped)
-
-
-Parts = tuple[str, ...]
-
-
-def _walk(root: Path) -> tuple[list[Parts], list[Parts], list[Skipped]]:
-    """Below `root`, sorted: video files and folders, as the parts of their relative paths, and what was left out."""
-    files: list[Parts] = []
-    folders: list[Parts] = []
-    skipped: list[Skipped] = []
-    try:
-        for base, below, names in os.walk(root, onerror=_raise):
-            below[:] = [name for name in below if not name.startswith(".")]
-            for name in below + [name for name in names if _is_video_name(name)]:
-                path = Path(base, name)
-                parts = path.relative_to(root).parts
-                if reason := _unfit(path, root):
-                    skipped.append(Skipped("/".join(parts), reason))
-                else:
-                    (folders if path.is_dir() else files).append(parts)
-    except OSError as error:
-        raise InputError(str(root), str(error), "must be a readable folder of class folders") from error
-    return sorted(files), sorted(folders), sorted(skipped, key=lambda item: item.file)
-
-
-def _is_video_name(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-
-
-def _unfit(path: Path, root: Path) -> str:
-    """Why `path` is not to be opened or entered, if there is a reason."""
-    if path.is_symlink() and (path.is_dir() or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))):
-        return "is a link to a folder or out of the root"
-    return "" if path.is_dir() or path.is_file() else "is no regular file or a broken link"
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _split_folders(root: Path, folders: Iterable[Parts]) -> dict[str, str]:
-    """The folder of each split if the root is laid out by split, else nothing."""
-    top = {folder[0] for folder in folders if len(folder) == 1}
-    validation = "validation" if "validation" in top else "val"
-    found = {"train": "train", "validation": validation, "test": "test"}
-    if top.issuperset(found.values()):
-        return found
-    if top and top.issubset({"train", "validation", "val", "test"}):
-        raise InputError(str(root), sorted(top), "must be train, validation (or val) and test, or class folders")
-    return {}
-
-
-def _labelled(root: Path, names: Iterable[Parts], classes: Sequence[str], above: Parts) -> list[VideoFile]:
-    """The files that lie in a class folder below `above`, labelled."""
-    label_of = {name: label for label, name in enumerate(classes)}
-    depth = len(above)
-    files = []
-    for parts in names:
-        if parts[:depth] == above and len(parts) > depth + 1:
-            if parts[depth] not in label_of:
-                raise InputError(str(root.joinpath(*parts[: depth + 1])), parts[depth], "is not a class of train")
-            files.append(VideoFile(root.joinpath(*parts), "/".join(parts), label_of[parts[depth]]))
-    return files
-
-
-def _divide(files: Iterable[VideoFile], classes: int, validation: float, test: float) -> dict[str, list[VideoFile]]:
-    """Split every class by the hash of its files' names; a class of three or more is in every split."""
-    splits: dict[str, list[VideoFile]] = {split: [] for split in SPLITS}
-    by_class: list[list[VideoFile]] = [[] for _ in range(classes)]
-    for file in files:
-        by_class[file.label].append(file)
-    for own in by_class:
-        own.sort(key=lambda file: hashlib.sha256(file.name.encode()).digest())
-        tests, validations = _shares(len(own), test, validation)
-        splits["test"] += own[:tests]
-        splits["validation"] += own[tests : tests + validations]
-        splits["train"] += own[tests + validations :]
-    return {split: sorted(own, key=lambda file: file.name) for split, own in splits.items()}
-
-
-def _shares(count: int, first: float, second: float) -> tuple[int, int]:
-    """How many of `count` files to hold out for each share: at least one each, and at least one left to train on."""
-    if count < 3:
-        return 0, 0
-    ahead = min(max(1, round(count * first)), count - 2)
-    return ahead, min(max(1, round(count * second)), count - 1 - ahead)
+        if split not in listing.splits:
+            found = sorted(listing.splits)
+            raise InputError(str(config.root), found, "must be train, validation (or val) and test, or class folders")
+        if not listing.splits[split]:
+            raise InputError(str(config.root), split, "has no videos; a class needs three files to be split by shares")
+    return listing
 
 
 def _listing_sha256(listing: Listing) -> str:
@@ -223,21 +102,32 @@ def _usable(config: VideoFolder, split: str, listing: Listing, workers: int) -> 
         raise InputError(place, what, f"has no usable video; {len(skipped)} files were skipped{first}")
 
 
-def _read_or_skip(config: VideoFolder, file: VideoFile) -> Split | Skipped:
+def read_clips(config: VideoFolder, file: Path, decoder: Decoder) -> Frames:
+    """Up to `clips_per_video` clips, evenly spaced in the file: uint8 `N T H W C`, RGB.
+
+    Each frame is resized so that its short side is the resolution, and cropped in the centre. A file shorter than a
+    clip is looped and gives one. Raises `UnusableVideo`.
+    """
+    timeline = decoder.scan(file)
+    starts = centred(len(timeline), config.ticks, config.frame_stride, config.clips_per_video)
+    numbers = [clip_numbers(len(timeline), start, config.ticks, config.frame_stride) for start in starts]
+    frames = decoder.read(file, timeline, np.concatenate(numbers), config.resolution)
+    top, left = ((side - config.resolution) // 2 for side in frames.shape[1:3])
+    square = frames[:, top : top + config.resolution, left : left + config.resolution]
+    return square.reshape(len(starts), config.ticks, config.resolution, config.resolution, 3)
+
+
+def _read_or_skip(config: VideoFolder, file: VideoFile, decoder: Decoder) -> Split | Skipped:
     try:
-        clips = read_clips(file.path, config.ticks, config.resolution, config.frame_stride, config.clips_per_video)
+        clips = read_clips(config, file.path, decoder)
     except UnusableVideo as error:
         return Skipped(file.name, str(error))
     return Split(clips, np.full(len(clips), file.label, np.int32))
 
 
 def _read_all(config: VideoFolder, files: Iterable[VideoFile], workers: int) -> Iterator[Split | Skipped]:
-    """Every file in order, `workers` at a time and only a few ahead of what has been taken."""
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[Split | Skipped]] = deque()
-        for file in files:
-            pending.append(pool.submit(_read_or_skip, config, file))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    decoder = Decoder(workers)
+    try:
+        yield from in_order(lambda file: _read_or_skip(config, file, decoder), files, workers)
+    finally:
+        decoder.close()

@@ -1,0 +1,78 @@
+"""When each frame of a video is shown, and which frames a rate or a segment of time picks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.int64]
+
+
+class UnusableVideo(Exception):
+    """A file that holds no frames that can be decoded; the message says why, without the file's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The shown frames of a file, in the order in which they are shown.
+
+    Attributes:
+      times: int64 `N`, strictly rising, of each frame in units of `unit`; 0, 1, 2 … if `counted`.
+      keys: int64, rising, those times at which decoding can begin.
+      unit: seconds; 0 where nothing in the file says how long a frame is shown.
+      end: when the last frame is over.
+      counted: the file has no usable timestamps, so frame n is the n-th that is decoded.
+    """
+
+    times: Numbers
+    keys: Numbers
+    unit: Fraction
+    end: int
+    counted: bool
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def numbers(self, fps: Fraction | None = None, segment: tuple[float, float] | None = None) -> Numbers:
+        """The frames of `segment` (seconds from the first frame), at `fps` pictures a second or just as they come.
+
+        At a rate, tick k is the frame that is shown k / fps after the beginning. A time may be half a unit late:
+        containers round 1/30 s to whole milliseconds. There is one number at least.
+        Raises `UnusableVideo` if the segment lies behind the end, or if a time is asked of a file that has none.
+        """
+        if fps is None and segment is None:
+            return np.arange(len(self))
+        if not self.unit:
+            raise UnusableVideo("has neither timestamps nor a frame rate")
+        first, last = int(self.times[0]), float(self.end)
+        begin = float(first)
+        if segment is not None:
+            begin, last = (first + second / float(self.unit) for second in segment)
+            last = min(last, self.end)
+            if begin >= self.end:
+                raise UnusableVideo(f"ends before {segment[0]:g} s")
+        if fps is not None:
+            step = float(1 / (fps * self.unit))
+            return self._shown(begin + step * np.arange(max(1, round((last - begin) / step))))
+        start, stop = np.searchsorted(self.times, (begin - 0.5, last - 0.5)).tolist()
+        return np.arange(start, stop) if start < stop else self._shown(np.array([begin]))
+
+    def _shown(self, times: npt.NDArray[np.floating[Any]]) -> Numbers:
+        return np.maximum(np.searchsorted(self.times, times + 0.5, side="right") - 1, 0)
+
+
+def clip_numbers(count: int, start: int, ticks: int, stride: int, short_clip: str = "loop") -> Numbers:
+    """`ticks` of `count` frames, `stride` apart from `start`. Past the end they "loop", or "pad" with the last one."""
+    numbers = start + stride * np.arange(ticks)
+    return numbers % count if short_clip == "loop" else np.minimum(numbers, count - 1)
+
+
+def centred(count: int, ticks: int, stride: int, clips: int) -> Sequence[int]:
+    """Where up to `clips` evenly spaced clips of `ticks` frames begin. One is the centre; equal ones are one."""
+    slack = max(0, count - 1 - (ticks - 1) * stride)
+    return sorted({slack * (2 * clip + 1) // (2 * clips) for clip in range(clips)})
