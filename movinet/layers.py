@@ -7,6 +7,7 @@ Activations are `[T*B, H, W, C]`, time-major; see `ops`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from movinet import ops
+from movinet import ops, stream_ops
 from movinet.ops import Primitive, Reach, Tensor
+from movinet.stream_ops import Memory
 from search_space.architecture import Architecture, Kernel
 from search_space.rounding import make_divisible
+from search_space.variant import BASE, Variant
 
 SQUEEZE_RATIO = 0.25  # of the expanded channels, in the release
 
@@ -66,6 +69,7 @@ class StemSpec:
     """1x3x3 convolution of stride (1, 2, 2)."""
 
     width: int
+    variant: Variant = BASE
 
     def weights(self) -> tuple[Weight, ...]:
         """The trainable arrays, in a fixed order."""
@@ -87,6 +91,25 @@ class BottleneckSpec:
     kernel: Kernel
     stride: int
     squeeze_excite: bool
+    variant: Variant = BASE
+
+    @property
+    def gated(self) -> bool:
+        """Whether there is squeeze-excite, in the layer and in the variant."""
+        return self.squeeze_excite and self.variant.se_type != "none"
+
+    @property
+    def depthwise_kernels(self) -> tuple[tuple[str, Kernel], ...]:
+        """Name and kernel of each depthwise convolution: one, or one over space and one over time."""
+        time, space, _ = self.kernel
+        if not self.variant.factorised or time == 1:
+            return (("depthwise", self.kernel),)
+        return ("depthwise", (1, space, space)), ("temporal", (time, 1, 1))
+
+    @property
+    def seen(self) -> int:
+        """Channels that squeeze-excite looks at."""
+        return self.expand * (2 if self.variant.se_type == "2plus3d" else 1)
 
     @property
     def projected_skip(self) -> bool:
@@ -96,15 +119,18 @@ class BottleneckSpec:
     @property
     def hidden(self) -> int:
         """Channels between the two layers of squeeze-excite."""
-        return make_divisible(SQUEEZE_RATIO * self.expand)
+        return make_divisible(SQUEEZE_RATIO * self.seen)
 
     def weights(self) -> tuple[Weight, ...]:
         """The trainable arrays, in a fixed order."""
         found = [_kernel("expand", self.width_in, self.expand), *_norm("expand", self.expand)]
-        found += [_kernel("depthwise", *self.kernel, self.expand), *_norm("depthwise", self.expand)]
-        if self.squeeze_excite:
-            found += [_kernel("squeeze", self.expand, self.hidden), _bias("squeeze_bias", self.hidden)]
+        for name, kernel in self.depthwise_kernels:
+            found += [_kernel(name, *kernel, self.expand), *_norm(name, self.expand)]
+        if self.gated:
+            found += [_kernel("squeeze", self.seen, self.hidden), _bias("squeeze_bias", self.hidden)]
             found += [_kernel("excite", self.hidden, self.expand), _bias("excite_bias", self.expand)]
+            if self.variant.encodes_position:
+                found += [Weight("positional", (1,), 0.0, False)]
         found += [_kernel("project", self.expand, self.width), *_norm("project", self.width)]
         found += [Weight("rezero", (1,), 0.0, False)]
         if self.projected_skip:
@@ -114,8 +140,9 @@ class BottleneckSpec:
     @property
     def norms(self) -> tuple[tuple[str, int], ...]:
         """Name and channels of each batch norm."""
-        found = (("expand", self.expand), ("depthwise", self.expand), ("project", self.width))
-        return (*found, ("skip", self.width)) if self.projected_skip else found
+        inner = ("expand", *(name for name, _ in self.depthwise_kernels))
+        outer = ("project", "skip") if self.projected_skip else ("project",)
+        return (*((name, self.expand) for name in inner), *((name, self.width) for name in outer))
 
 
 @dataclass(frozen=True)
@@ -126,6 +153,7 @@ class HeadSpec:
     project: int
     dense: int
     classes: int
+    variant: Variant = BASE
 
     def weights(self) -> tuple[Weight, ...]:
         """The trainable arrays, in a fixed order."""
@@ -170,40 +198,55 @@ def layer_seeds(seed: int, layers: int) -> list[int]:
     return [int(s) for s in np.random.SeedSequence(seed).generate_state(layers)]
 
 
-def bottlenecks(architecture: Architecture) -> Iterator[tuple[str, BottleneckSpec]]:
+def bottlenecks(architecture: Architecture, variant: Variant = BASE) -> Iterator[tuple[str, BottleneckSpec]]:
     """Name (`block2_layer1`, counted from 1) and spec of every inverted bottleneck, in order."""
     width = architecture.stem.width
     for i, block in enumerate(architecture.blocks, 1):
         for j, layer in enumerate(block.layers, 1):
             stride = block.stride if j == 1 else 1
-            spec = BottleneckSpec(width, layer.expand, block.width, layer.kernel, stride, layer.squeeze_excite)
+            spec = BottleneckSpec(width, layer.expand, block.width, layer.kernel, stride, layer.squeeze_excite, variant)
             yield f"block{i}_layer{j}", spec
             width = block.width
 
 
-def head_spec(architecture: Architecture, classes: int) -> HeadSpec:
+def head_spec(architecture: Architecture, classes: int, variant: Variant = BASE) -> HeadSpec:
     """The head of an architecture for a number of classes."""
-    return HeadSpec(architecture.blocks[-1].width, architecture.head.project, architecture.head.dense, classes)
+    head = architecture.head
+    return HeadSpec(architecture.blocks[-1].width, head.project, head.dense, classes, variant)
 
 
 @dataclass(frozen=True)
 class BottleneckForm:
-    """What is compiled into a bottleneck: everything but its widths and sizes."""
+    """What is compiled into a bottleneck: everything but its widths and sizes.
+
+    `reach` is of the depthwise kernel, or of its part over space; `temporal` of the part over time, if it has one.
+    """
 
     reach: Reach
     squeeze_excite: bool
     projected_skip: bool
+    temporal: Reach | None = None
+    variant: Variant = BASE
 
     @classmethod
     def at(cls, spec: BottleneckSpec, frames: int | None, size: int | None) -> BottleneckForm:
         """The form of `spec` on clips of `frames` frames that come in at `size` x `size` pixels."""
-        reach = Reach.of(spec.kernel, spec.stride, frames, size)
-        return cls(reach, spec.squeeze_excite, spec.projected_skip)
+        # Behind a past that may be remembered, every tap can meet a real frame.
+        known = None if spec.variant.causal else frames
+        (_, kernel), *temporal = spec.depthwise_kernels
+        reach = Reach.of(kernel, spec.stride, known, size)
+        then = Reach.of(temporal[0][1], 1, known, 1) if temporal else None
+        return cls(reach, spec.gated, spec.projected_skip, then, spec.variant)
+
+    def for_inference(self) -> BottleneckForm:
+        """The same without the padding that is written out for the sake of the kernel's gradient alone."""
+        return dataclasses.replace(self, reach=dataclasses.replace(self.reach, padding=None))
 
 
-def stem(run: Interpreter, x: Tensor, w: Mapping[str, Tensor]) -> Tensor:
+def stem(run: Interpreter, x: Tensor, w: Mapping[str, Tensor], variant: Variant = BASE) -> Tensor:
     """x[T*B, H, W, 3] -> [T*B, H/2, W/2, C]."""
-    return run(ops.swish, run.normalised(ops.stem_convolution, "conv", _norm_of(w, "conv"), x, w["conv"]))
+    y = run.normalised(ops.stem_convolution, "conv", _norm_of(w, "conv"), x, w["conv"])
+    return run(stream_ops.ACTIVATIONS[variant.activation], y)
 
 
 def _norm_of(w: Mapping[str, Tensor], name: str) -> Norm:
@@ -211,17 +254,27 @@ def _norm_of(w: Mapping[str, Tensor], name: str) -> Norm:
 
 
 def bottleneck(
-    run: Interpreter, x: Tensor, w: Mapping[str, Tensor], batch: Any, form: BottleneckForm, keep: Tensor | None = None
+    run: Interpreter,
+    x: Tensor,
+    w: Mapping[str, Tensor],
+    batch: Any,
+    form: BottleneckForm,
+    keep: Tensor | None = None,
+    memory: Memory | None = None,
 ) -> Tensor:
     """Expand, depthwise, squeeze-excite, project, ReZero, stochastic depth, skip.
 
-    x[T*B, H, W, C] -> [T*B, H/stride, W/stride, D]; keep[B] weighs each clip's branch, or None for all of it.
+    x[T*B, H, W, C] -> [T*B, H/stride, W/stride, D]; keep[B] weighs each clip's branch, or None for all of it. A causal
+    layer's `memory` is what it carries on from earlier frames; None starts a clip.
     """
-    y = run(ops.swish, run.normalised(ops.expansion, "expand", _norm_of(w, "expand"), x, w["expand"]))
-    norm, kernel = _norm_of(w, "depthwise"), w["depthwise"]
-    y = run(ops.swish, run.normalised(ops.depthwise, "depthwise", norm, y, kernel, batch, reach=form.reach))
+    memory = memory or Memory()
+    activation = stream_ops.ACTIVATIONS[form.variant.activation]
+    y = run(activation, run.normalised(ops.expansion, "expand", _norm_of(w, "expand"), x, w["expand"]))
+    y = run(activation, _depthwise(run, "depthwise", y, w, batch, form.reach, form.variant.causal, memory))
+    if form.temporal:
+        y = run(activation, _depthwise(run, "temporal", y, w, batch, form.temporal, form.variant.causal, memory))
     if form.squeeze_excite:
-        y = run(ops.squeeze_excite, y, w["squeeze"], w["squeeze_bias"], w["excite"], w["excite_bias"], batch)
+        y = _squeeze_excite(run, y, w, batch, form.variant, memory)
     # ReZero multiplies the branch by one scalar: on the scale and offset of its last norm that is the same
     # product, for C numbers instead of a whole activation.
     gamma = run(ops.times_scalar, w["project_gamma"], w["rezero"])
@@ -232,6 +285,26 @@ def bottleneck(
     return run(ops.add, y, _skip(run, x, w, form))
 
 
+def _depthwise(
+    run: Interpreter, name: str, x: Tensor, w: Mapping[str, Tensor], batch: Any, reach: Reach, causal: bool,
+    memory: Memory,
+) -> Tensor:  # fmt: skip
+    """A depthwise convolution and its norm; a causal one behind the frames before, remembered or zero."""
+    primitive, past = ops.depthwise, reach.kernel[0] - 1
+    if causal and past:
+        primitive, x = stream_ops.depthwise_behind_past, stream_ops.with_past(x, past, batch, memory)
+    return run.normalised(primitive, name, _norm_of(w, name), x, w[name], batch, reach=reach)
+
+
+def _squeeze_excite(
+    run: Interpreter, x: Tensor, w: Mapping[str, Tensor], batch: Any, variant: Variant, memory: Memory
+) -> Tensor:
+    whole_clip = not variant.causal and variant.se_type == "3d"
+    if whole_clip and (variant.activation, variant.gating_activation) == (BASE.activation, BASE.gating_activation):
+        return run(ops.squeeze_excite, x, w["squeeze"], w["squeeze_bias"], w["excite"], w["excite_bias"], batch)
+    return stream_ops.squeeze_excite(x, w, batch, variant, memory)
+
+
 def _skip(run: Interpreter, x: Tensor, w: Mapping[str, Tensor], form: BottleneckForm) -> Tensor:
     if not form.projected_skip:
         return x
@@ -240,11 +313,22 @@ def _skip(run: Interpreter, x: Tensor, w: Mapping[str, Tensor], form: Bottleneck
     return run.normalised(ops.expansion, "skip", _norm_of(w, "skip"), x, w["skip"])
 
 
-def head_features(run: Interpreter, x: Tensor, w: Mapping[str, Tensor], batch: Any) -> Tensor:
-    """x[T*B, H, W, C] -> [B, dense]: what dropout and the classifier follow."""
-    y = run(ops.swish, run.normalised(ops.expansion, "project", _norm_of(w, "project"), x, w["project"]))
-    y = run(ops.clip_pool, y, batch)
-    return run(ops.swish, run(ops.dense, y, w["dense"], w["dense_bias"]))
+def head_features(
+    run: Interpreter,
+    x: Tensor,
+    w: Mapping[str, Tensor],
+    batch: Any,
+    variant: Variant = BASE,
+    memory: Memory | None = None,
+) -> Tensor:
+    """x[T*B, H, W, C] -> [B, dense]: what dropout and the classifier follow; with `memory`, of all frames so far."""
+    activation = stream_ops.ACTIVATIONS[variant.activation]
+    y = run(activation, run.normalised(ops.expansion, "project", _norm_of(w, "project"), x, w["project"]))
+    if memory is None:
+        y = run(ops.clip_pool, y, batch)
+    else:
+        y = tf.cast(stream_ops.mean_of_all(stream_ops.frame_means(y, batch), memory), y.dtype)
+    return run(activation, run(ops.dense, y, w["dense"], w["dense_bias"]))
 
 
 def classifier(run: Interpreter, features: Tensor, w: Mapping[str, Tensor]) -> Tensor:
@@ -269,6 +353,33 @@ class Forward:
         factor = gamma * tf.math.rsqrt(variance + ops.BN_EPSILON)
         y = self(primitive, x, kernel * tf.cast(factor, kernel.dtype), *inputs, **attributes)
         return tf.nn.bias_add(y, tf.cast(beta - mean * factor, y.dtype))
+
+
+class Folded(Forward):
+    """Runs primitives with kernels that hold their norms already: name -> kernel, offset; see `fold`."""
+
+    def __init__(self, kernels: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        super().__init__({})
+        self.kernels = kernels
+
+    def normalised(
+        self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
+    ) -> Tensor:
+        kernel, offset = self.kernels[name]
+        return tf.nn.bias_add(self(primitive, x, kernel, *inputs, **attributes), offset)
+
+
+def fold(
+    spec: Spec, w: Mapping[str, Tensor], moving: Mapping[str, tuple[Tensor, Tensor]]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The kernel and offset of every convolution with its norm in them, by fixed statistics; ReZero in the last."""
+    found = {}
+    for name, _ in spec.norms:
+        mean, variance = moving[name]
+        scale = w["rezero"] if name == "project" and "rezero" in w else 1.0
+        factor = scale * w[f"{name}_gamma"] * tf.math.rsqrt(variance + ops.BN_EPSILON)
+        found[name] = w[name] * factor, scale * w[f"{name}_beta"] - mean * factor
+    return found
 
 
 class ForwardTraining(Forward):

@@ -31,10 +31,13 @@ BN_EPSILON = 1e-3  # of the release's configs
 
 @dataclass(frozen=True)
 class Primitive:
-    """One differentiable operation; see the module's docstring for the contract of both functions."""
+    """One differentiable operation; see the module's docstring for the contract of both functions.
+
+    Without a gradient it is for Keras alone, where TensorFlow differentiates.
+    """
 
     forward: Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
-    gradient: Callable[..., tuple[Tensor | None, ...]]
+    gradient: Callable[..., tuple[Tensor | None, ...]] | None
 
 
 @dataclass(frozen=True)
@@ -369,27 +372,27 @@ def same_padding(kernel: int, stride: int, size: int) -> tuple[int, int]:
 
 def _depthwise(x: Tensor, w: Tensor, batch: Any, *, reach: Reach) -> tuple[Tensor, tuple[Tensor, ...]]:
     if reach.window == 1:
-        padded = _with_margins(_subsampled(x, reach.stride), batch, reach.margin)
-        y = _over_time(padded, _reached(w, reach), batch, reach)
+        padded = with_margins(subsampled(x, reach.stride), batch, reach.margin)
+        y = over_time(padded, reached(w, reach), batch, reach)
     else:
-        padded = _with_margins(x, batch, reach.margin, reach.padding or (0, 0))
-        y = _over_space_and_time(padded, _reached(w, reach), sizes(x)[0], batch, reach)
+        padded = with_margins(x, batch, reach.margin, reach.padding or (0, 0))
+        y = over_space_and_time(padded, reached(w, reach), sizes(x)[0], batch, reach)
     return y, (padded, w, batch, padded if reach.stride == 1 else x)
 
 
 def _depthwise_gradient(
     g: Tensor, padded: Tensor, w: Tensor, batch: Any, x: Tensor, *, reach: Reach
 ) -> tuple[Tensor | None, ...]:
-    with_margins = _with_margins(g, batch, reach.margin)
+    g_padded = with_margins(g, batch, reach.margin)
     gradient = _over_time_gradient if reach.window == 1 else _over_space_and_time_gradient
-    dx, dw = gradient(g, with_margins, padded, w, batch, shape_of(x), reach)
+    dx, dw = gradient(g, g_padded, padded, w, batch, shape_of(x), reach)
     return dx, _whole_kernel(dw, sizes(w)[-1], reach), None
 
 
 depthwise = Primitive(_depthwise, _depthwise_gradient)  # x[T*B,H,W,C], w[kT,k,k,C] -> [T*B,H/s,W/s,C]
 
 
-def _with_margins(x: Tensor, batch: Any, frames: int, space: tuple[int, int] = (0, 0)) -> Tensor:
+def with_margins(x: Tensor, batch: Any, frames: int, space: tuple[int, int] = (0, 0)) -> Tensor:
     """x with so many frames of zeros before and after each clip, and rows and columns of them around each frame."""
     if not frames and space == (0, 0):
         return x
@@ -397,7 +400,7 @@ def _with_margins(x: Tensor, batch: Any, frames: int, space: tuple[int, int] = (
     return raw.Pad(input=x, paddings=_reshape(shape(rows, rows, before, after, before, after, 0, 0), 4, 2))
 
 
-def _reached(w: Tensor, reach: Reach) -> Tensor:
+def reached(w: Tensor, reach: Reach) -> Tensor:
     """The part of the kernel that meets a clip: [offsets, window, window, C]."""
     kernel_time, kernel_space, _ = reach.kernel
     time, space = (kernel_time - len(reach.offsets)) // 2, (kernel_space - reach.window) // 2
@@ -434,7 +437,7 @@ def _frames_of_tap(padded: Tensor, tap: int, n: Any, batch: Any, reach: Reach) -
     return raw.Slice(input=padded, begin=shape(_product(tap, batch), 0, 0, 0), size=shape(n, -1, -1, -1))
 
 
-def _over_space_and_time(padded: Tensor, w: Tensor, n: Any, batch: Any, reach: Reach) -> Tensor:
+def over_space_and_time(padded: Tensor, w: Tensor, n: Any, batch: Any, reach: Reach) -> Tensor:
     convolved = [
         raw.DepthwiseConv2dNative(
             input=_frames_of_tap(padded, i, n, batch, reach),
@@ -448,24 +451,24 @@ def _over_space_and_time(padded: Tensor, w: Tensor, n: Any, batch: Any, reach: R
 
 
 def _over_space_and_time_gradient(
-    g: Tensor, with_margins: Tensor, padded: Tensor, w: Tensor, batch: Any, x_shape: Tensor, reach: Reach
+    g: Tensor, g_padded: Tensor, padded: Tensor, w: Tensor, batch: Any, x_shape: Tensor, reach: Reach
 ) -> tuple[Tensor, Tensor]:
     n, channels = sizes(g)[0], sizes(w)[-1]
     strides = [1, reach.stride, reach.stride, 1]
     if reach.stride == 1:
         # The transpose of a 'same' convolution is the one with the kernel turned round, and faster as such.
-        turned = raw.ReverseV2(tensor=_reached(w, reach), axis=constant(0, 1, 2))
-        dx = _over_space_and_time(with_margins, turned, n, batch, dataclasses.replace(reach, padding=None))
+        turned = raw.ReverseV2(tensor=reached(w, reach), axis=constant(0, 1, 2))
+        dx = over_space_and_time(g_padded, turned, n, batch, dataclasses.replace(reach, padding=None))
     else:
         spread = [
             raw.DepthwiseConv2dNativeBackpropInput(
                 input_sizes=x_shape,
                 filter=tap,
-                out_backprop=_frames_of_tap(with_margins, 2 * reach.margin - i, n, batch, reach),
+                out_backprop=_frames_of_tap(g_padded, 2 * reach.margin - i, n, batch, reach),
                 strides=strides,
                 padding="SAME",
             )
-            for i, tap in enumerate(_taps(_reached(w, reach), reach))
+            for i, tap in enumerate(_taps(reached(w, reach), reach))
         ]
         dx = _add(spread)
     pieces = _column_pieces(padded, sizes(g)[2], reach)
@@ -505,7 +508,7 @@ def _span(outputs: Any, kernel: int, stride: int) -> Any:
     return _once(key, lambda: raw.AddV2(x=raw.Mul(x=outputs, y=_scalar(stride)), y=_scalar(kernel - stride)))
 
 
-def _subsampled(x: Tensor, stride: int) -> Tensor:
+def subsampled(x: Tensor, stride: int) -> Tensor:
     """The pixels at which a kernel that meets no neighbour is centred; for odd kernels, from the first on."""
     if stride == 1:
         return x
@@ -528,7 +531,7 @@ def _as_lines(x: Tensor, batch: Any) -> Tensor:
     return _reshape(x, 1, -1, _product(batch, height, width), channels)
 
 
-def _over_time(padded: Tensor, w: Tensor, batch: Any, reach: Reach) -> Tensor:
+def over_time(padded: Tensor, w: Tensor, batch: Any, reach: Reach) -> Tensor:
     _, height, width, channels = sizes(padded)
     line = raw.DepthwiseConv2dNative(
         input=_as_lines(padded, batch),
@@ -540,10 +543,10 @@ def _over_time(padded: Tensor, w: Tensor, batch: Any, reach: Reach) -> Tensor:
 
 
 def _over_time_gradient(
-    g: Tensor, with_margins: Tensor, padded: Tensor, w: Tensor, batch: Any, x_shape: Tensor, reach: Reach
+    g: Tensor, g_padded: Tensor, padded: Tensor, w: Tensor, batch: Any, x_shape: Tensor, reach: Reach
 ) -> tuple[Tensor, Tensor]:
-    turned = raw.ReverseV2(tensor=_reached(w, reach), axis=constant(0))
-    dx = _over_time(with_margins, turned, batch, reach)
+    turned = raw.ReverseV2(tensor=reached(w, reach), axis=constant(0))
+    dx = over_time(g_padded, turned, batch, reach)
     if reach.stride != 1:
         dx = raw.StridedSliceGrad(shape=x_shape, dy=dx, **_every(reach.stride))
     dw = raw.DepthwiseConv2dNativeBackpropFilter(

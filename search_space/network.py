@@ -5,6 +5,8 @@ The file form is YAML, schema `movinet-nas/network/1`, one layer a line.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,15 @@ from typing import Any
 import yaml
 
 from search_space import architecture as single
-from search_space.architecture import MAX_CHANNELS, Architecture, check_integer, check_keys, check_list
+from search_space.architecture import (
+    MAX_CHANNELS,
+    MAX_FRAMES,
+    Architecture,
+    Clip,
+    check_integer,
+    check_keys,
+    check_list,
+)
 from search_space.cost import COST_NAMES, count
 from search_space.errors import InputError
 from search_space.yaml_file import read_yaml
@@ -22,6 +32,28 @@ SCHEMA = "movinet-nas/network/1"
 MAX_MEMBERS = 64
 LINE = 120  # characters
 _KEYS = ("schema", "name", "classes", "target_macs", "cost", "origin", "members")
+_OPTIONAL = ("offsets",)
+
+
+def common_clip(members: tuple[Architecture, ...], offsets: tuple[int, ...] = ()) -> Clip:
+    """The one clip that all members of an ensemble can take theirs from.
+
+    Its frame rate is the highest that has every member's frames, its resolution the largest of a member; it is long
+    enough for all of them. `offsets` are the source frames by which each member's clip starts later.
+
+    Raises:
+      InputError: no members, or offsets that are not one integer of at least 0 for each member.
+    """
+    if not members:
+        raise InputError("members", list(members), "must be at least one architecture")
+    if offsets and len(offsets) != len(members):
+        raise InputError("offsets", list(offsets), f"must be one for each of {len(members)} members")
+    starts = [check_integer(f"offsets[{i}]", offset, 0, MAX_FRAMES) for i, offset in enumerate(offsets)]
+    starts = starts or [0] * len(members)
+    clips = [member.clip for member in members]
+    stride = math.gcd(*(clip.frame_stride for clip in clips), *starts)
+    last = max(start + (clip.frames - 1) * clip.frame_stride for start, clip in zip(starts, clips, strict=True))
+    return Clip(last // stride + 1, max(clip.resolution for clip in clips), stride)
 
 
 def network_cost(members: Sequence[Architecture], classes: int) -> dict[str, int]:
@@ -40,7 +72,8 @@ class Network:
     """One member is that network; several are their ensemble by mean of logits.
 
     `cost` is checked against the count. `target_macs` is the cost it was scaled to, if any. `origin` is plain data:
-    where the network comes from.
+    where the network comes from. `offsets` are the source frames by which each member's clip starts later; if empty,
+    all start together.
     """
 
     name: str
@@ -49,12 +82,14 @@ class Network:
     cost: Mapping[str, int]
     target_macs: int | None
     origin: Mapping[str, Any]
+    offsets: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise InputError("name", self.name, "must be a text that is not empty")
         if not isinstance(self.members, tuple) or not 1 <= len(self.members) <= MAX_MEMBERS:
             raise InputError("members", self.members, f"must be a list of 1 to {MAX_MEMBERS} architectures")
+        common_clip(self.members, self.offsets)
         check_integer("classes", self.classes, 1, MAX_CHANNELS)
         if self.target_macs is not None:
             check_integer("target_macs", self.target_macs, 1, 2**63 - 1)
@@ -72,12 +107,24 @@ def counted(
     classes: int,
     target_macs: int | None = None,
     origin: Mapping[str, Any] | None = None,
+    offsets: tuple[int, ...] = (),
 ) -> Network:
     """The network of these members, with its cost."""
     if not isinstance(members, tuple) or not members:
         raise InputError("members", members, "must be at least one architecture")
     check_integer("classes", classes, 1, MAX_CHANNELS)
-    return Network(name, members, classes, network_cost(members, classes), target_macs, origin or {})
+    return Network(name, members, classes, network_cost(members, classes), target_macs, origin or {}, offsets)
+
+
+def temporal_ensemble(name: str, architecture: Architecture, classes: int) -> Network:
+    """Two copies of a network at half its frame rate, the second one frame later: MoViNets, arXiv 2103.11511, 3.3.
+
+    Together they see the frames that the network itself would, each half of them; an odd number is rounded up.
+    """
+    clip = architecture.clip
+    half = dataclasses.replace(clip, frames=-(-clip.frames // 2), frame_stride=2 * clip.frame_stride)
+    member = dataclasses.replace(architecture, clip=half)
+    return counted(name, (member, member), classes, offsets=(0, clip.frame_stride))
 
 
 def to_dict(network: Network) -> dict[str, Any]:
@@ -90,6 +137,7 @@ def to_dict(network: Network) -> dict[str, Any]:
         "cost": dict(network.cost),
         "origin": dict(network.origin),
         "members": [single.to_dict(member) for member in network.members],
+        **({"offsets": list(network.offsets)} if network.offsets else {}),
     }
 
 
@@ -100,7 +148,7 @@ def from_dict(data: object, place: str = "network") -> Network:
       InputError: an unknown or missing key, a wrong type, a value out of range, another schema, or a recorded cost
         that differs from the counted one.
     """
-    top = check_keys(place, data, _KEYS, _KEYS)
+    top = check_keys(place, data, (*_KEYS, *_OPTIONAL), _KEYS)
     if top["schema"] != SCHEMA:
         raise InputError(f"{place}.schema", top["schema"], f"must be {SCHEMA!r}")
     members = tuple(
@@ -108,7 +156,8 @@ def from_dict(data: object, place: str = "network") -> Network:
         for i, member in enumerate(check_list(f"{place}.members", top["members"]))
     )
     try:
-        return Network(top["name"], members, top["classes"], top["cost"], top["target_macs"], top["origin"])
+        offsets = tuple(check_list("offsets", top.get("offsets", ())))
+        return Network(top["name"], members, top["classes"], top["cost"], top["target_macs"], top["origin"], offsets)
     except InputError as error:
         raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
 
