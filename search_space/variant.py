@@ -32,6 +32,8 @@ class Variant:
       activation, gating_activation: of the layers and of squeeze-excite's gate.
       use_positional_encoding: add a sinusoidal code of the frame's number to what squeeze-excite sees, times a learned
         scalar; causal networks only.
+      classifier_activation: after the dense layer of the head. In the release it belongs to the classifier, not to the
+        backbone (`model.activation`; `--classifier_activation` of its export), and is swish in its stream models too.
     """
 
     causal: bool = False
@@ -40,6 +42,7 @@ class Variant:
     activation: str = "swish"
     gating_activation: str = "sigmoid"
     use_positional_encoding: bool = False
+    classifier_activation: str = "swish"
 
     def __post_init__(self) -> None:
         for name in ("causal", "use_positional_encoding"):
@@ -50,6 +53,7 @@ class Variant:
             ("se_type", SE_TYPES),
             ("activation", ACTIVATIONS),
             ("gating_activation", GATES),
+            ("classifier_activation", ACTIVATIONS),
         ):
             if getattr(self, name) not in known:
                 raise InputError(name, getattr(self, name), f"must be one of {', '.join(known)}")
