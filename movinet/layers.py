@@ -328,7 +328,7 @@ def head_features(
         y = run(ops.clip_pool, y, batch)
     else:
         y = tf.cast(stream_ops.mean_of_all(stream_ops.frame_means(y, batch), memory), y.dtype)
-    return run(activation, run(ops.dense, y, w["dense"], w["dense_bias"]))
+    return run(stream_ops.ACTIVATIONS[variant.classifier_activation], run(ops.dense, y, w["dense"], w["dense_bias"]))
 
 
 def classifier(run: Interpreter, features: Tensor, w: Mapping[str, Tensor]) -> Tensor:
