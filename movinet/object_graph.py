@@ -1,7 +1,7 @@
 """What a TensorFlow checkpoint says about itself: the objects that were saved, by the names they have for each other.
 
-One variable has many paths (`model/_backbone/...`, `model/layer_with_weights-0/...`) and a checkpoint stores it under one
-of them, which differs with the version that wrote it. Here an object is found by walking.
+One variable has many paths (`model/_backbone/...`, `model/layer_with_weights-0/...`) and a checkpoint stores it under
+one of them, which differs with the version that wrote it. Here an object is found by walking.
 """
 
 from __future__ import annotations

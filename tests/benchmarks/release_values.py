@@ -1,15 +1,15 @@
 """Logits, gradients and checkpoints of the released implementation, for weights that `drawn_weights.py` draws.
 
-    /path/to/release/bin/python tests/benchmarks/release_values.py REQUEST.json FOLDER
+    PYTHONPATH=tests /path/to/release/bin/python tests/benchmarks/release_values.py REQUEST.json FOLDER
 
 That Python's environment is `pip install tf-models-official` and nothing of this project, so nothing of it is imported
 but the rule of the weights, which is numpy.
 
-REQUEST.json is a list of cases: {name, network, variant, classes, clip, gradients, checkpoint}. `network` is a name of the
-release's table ("a0") or an architecture in this project's schema; `variant` has the fields of the release's `Movinet`;
-`clip` is `B T H W` or null for no numbers; `checkpoint` is null or how it is written: "model" as the release's published ones,
-"trainer" as its training writes them, "weights" as Keras' `save_weights`.
-Each case becomes FOLDER/name.npz with logits, and FOLDER/name/ckpt-1.
+REQUEST.json is a list of cases: {name, network, variant, classes, clip, gradients, checkpoint}. `network` is a name of
+the release's table ("a0") or an architecture in this project's schema; `variant` has the fields of the release's
+`Movinet`, and `classifier_activation`; `clip` is `B T H W`; `checkpoint` says how it is written: "model" as the
+published ones are, "trainer" as the release's training does, "weights" by Keras' `save_weights`. Each case becomes
+FOLDER/name.npz and FOLDER/name/ckpt-1.
 """
 
 import json
@@ -35,10 +35,10 @@ def build(case: dict[str, Any]) -> movinet_model.MovinetClassifier:
     if not isinstance(network, str):
         movinet.BLOCK_SPECS["candidate"] = block_specs(network)
         network = "candidate"
-    backbone = movinet.Movinet(model_id=network, **case["variant"])
-    model = movinet_model.MovinetClassifier(
-        backbone, num_classes=case["classes"], activation=case["variant"].get("activation", "swish")
-    )
+    variant = dict(case["variant"])
+    activation = variant.pop("classifier_activation")
+    backbone = movinet.Movinet(model_id=network, **variant)
+    model = movinet_model.MovinetClassifier(backbone, num_classes=case["classes"], activation=activation)
     model.build([None, None, None, None, 3])
     return model
 
@@ -138,11 +138,8 @@ def main() -> None:
         for name, variable in named.items():
             variable.assign(drawn_weights.values(case["name"], name, variable.shape))
         trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-        found = {"parameters": np.array([trainable, model.count_params()])}
-        if case["clip"]:
-            found |= numbers(case, model, named)
-        if case["checkpoint"]:
-            write_checkpoint(case["checkpoint"], model, folder / case["name"])
+        found = {"parameters": np.array([trainable, model.count_params()]), **numbers(case, model, named)}
+        write_checkpoint(case["checkpoint"], model, folder / case["name"])
         np.savez_compressed(folder / f"{case['name']}.npz", **found)
         print(case["name"], flush=True)
         tf.keras.backend.clear_session()
