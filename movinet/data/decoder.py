@@ -19,6 +19,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -28,13 +29,28 @@ import numpy as np
 from movinet.data.decoding import Frames, Wanted, read_frames, scan, wanted
 from movinet.data.timeline import Numbers, Timeline, UnusableVideo
 
-MEMORY = 6 << 30  # bytes of address space; one read may return 2 GiB
-PROCESSOR_SECONDS = 120  # for a request, whatever else the machine does
-WALL_SECONDS = 1200  # for a request that waits, for a drive that does not answer
 ROOT = Path(__file__).parents[2]
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may take.
+
+    A file of 1 kB whose tables promise 8e7 frames makes FFmpeg take 3 GB and 7 s; none of 6000 damaged files took more
+    than 0.4 GB and 2 s (docs/data.md).
+
+    Attributes:
+      memory: bytes of address space of a decoding process; 8K video with 16 reference frames takes 1.5e9.
+      processor_seconds: whatever else the machine does.
+      wall_seconds: for a drive that does not answer.
+    """
+
+    memory: int = 3 << 30
+    processor_seconds: float = 120
+    wall_seconds: float = 1200
 
 
 class Decoder:
@@ -43,14 +59,15 @@ class Decoder:
     Any number of threads may use it. It pickles as a new one.
     """
 
-    def __init__(self, processes: int | None = None) -> None:
+    def __init__(self, processes: int | None = None, limits: Limits = Limits()) -> None:
         self._processes = processes or len(os.sched_getaffinity(0))
+        self._limits = limits
         self._slots = threading.BoundedSemaphore(self._processes)
         self._idle: list[_Worker] = []
         weakref.finalize(self, _close, self._idle)
 
-    def __reduce__(self) -> tuple[Callable[[int], Decoder], tuple[int]]:
-        return Decoder, (self._processes,)
+    def __reduce__(self) -> tuple[Callable[..., Decoder], tuple[int, Limits]]:
+        return Decoder, (self._processes, self._limits)
 
     def scan(self, file: Path) -> Timeline:
         """`decoding.scan`, there."""
@@ -70,7 +87,7 @@ class Decoder:
 
     def _ask(self, request: dict[str, Any]) -> list[Any]:
         with self._slots:
-            worker = self._idle.pop() if self._idle else _Worker()
+            worker = self._idle.pop() if self._idle else _Worker(self._limits)
             try:
                 answer = worker.ask(request)
             except BaseException:  # an interrupt, too, leaves an answer half read
@@ -102,10 +119,10 @@ def _close(workers: list[_Worker]) -> None:
 class _Worker:
     """One decoding process, asked by one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "movinet.data.decoder"],
+            [sys.executable, "-P", "-m", "movinet.data.decoder", json.dumps(asdict(limits))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
@@ -148,13 +165,13 @@ def _received(pipe: IO[bytes], dtype: str, shape: list[int]) -> np.ndarray[Any, 
     return array
 
 
-def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+def serve(requests: IO[bytes], answers: IO[bytes], limits: Limits) -> None:
     """Answer requests until there are no more; what a decoding process does."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in requests:
-        signal.setitimer(signal.ITIMER_PROF, PROCESSOR_SECONDS)  # either kills this process
-        signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, limits.processor_seconds)  # either kills this process
+        signal.setitimer(signal.ITIMER_REAL, limits.wall_seconds)
         head, arrays = _answer(json.loads(line))
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -175,8 +192,8 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], list[np.ndarray[An
     except UnusableVideo as error:
         return {"unusable": str(error)}, []
     except MemoryError:
-        return {"unusable": f"takes more than {MEMORY} bytes of memory to decode"}, []
+        return {"unusable": "takes too much memory to decode"}, []
 
 
 if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(sys.stdin.buffer, sys.stdout.buffer, Limits(**json.loads(sys.argv[1])))

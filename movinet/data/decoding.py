@@ -24,7 +24,7 @@ from movinet.data.timeline import Numbers, Timeline, UnusableVideo
 Frames = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 1 << 26  # of a frame: 8K UHD has 33 million
-MAX_BYTES = 1 << 31  # of what is read at a time: 300 frames of 1080p are 1.9e9
+MAX_BYTES = 1 << 30  # of what is read at a time: 300 frames of 720p are 8e8
 MAX_PACKETS = 1 << 22  # 19 hours at 60 frames/s
 
 
