@@ -1,0 +1,126 @@
+"""Videos in files of records: the release's SequenceExamples of encoded frames, and datasets prepared by TFDS.
+
+Read in sequence, so an epoch is shuffled in two steps: the files, then the records in a buffer. Both are functions of
+seed and epoch. To go on at example n, whole epochs are passed over if `num_examples` says how long they are, the rest
+is read and dropped before it is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from movinet.examples import Share, frame_key, frame_numbers
+from movinet.experiment import DataConfig
+from search_space.errors import InputError
+
+Tensor = Any
+
+INTERLEAVED = 10  # files read at a time in training, the release's cycle_length
+TFDS_KEYS = "video", "label"  # of its video datasets, where the release looks for them
+
+
+class RecordExamples:
+    """The examples in all files of `data`, in training epoch after epoch."""
+
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, data: DataConfig, training: bool, seed: int) -> None:
+        self._data, self._training, self._seed = data, training, seed
+        self._files = files_of(data)
+        self._check_first()
+
+    def name(self, index: int) -> str:
+        return f"record {index}"
+
+    def of(self, share: Share) -> tf.data.Dataset:
+        if not self._training:
+            numbered = share.taken_from(tf.data.TFRecordDataset(self._files), 0)
+        else:
+            length = self._data.num_examples
+            epoch = share.first // length if length > 0 else 0
+            records = tf.data.Dataset.range(epoch, 1 << 40).flat_map(self._epoch)
+            numbered = share.taken_from(records, epoch * max(length, 0))
+        return numbered.map(self._read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _epoch(self, epoch: Tensor) -> tf.data.Dataset:
+        """The records of one epoch, as bytes."""
+        seed = tf.constant(self._seed, tf.int64)
+        order = tf.argsort(tf.random.stateless_uniform([len(self._files)], tf.stack([seed, epoch])))
+        files = tf.data.Dataset.from_tensor_slices(tf.gather(self._files, order))
+        records = files.interleave(tf.data.TFRecordDataset, INTERLEAVED, 1, tf.data.AUTOTUNE, deterministic=True)
+        # A seed of two zeros would be one at random.
+        buffer = max(1, self._data.shuffle_buffer_size)
+        return records.shuffle(buffer, (seed << 24) + epoch + 1, reshuffle_each_iteration=False)
+
+    def _read(self, n: Tensor, record: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        encoded, label = parsed(self._data, record)
+        wanted = frame_numbers(self._data, self._training, tf.size(encoded), frame_key(self._seed, n))
+        return n, n, decoded(tf.gather(encoded, wanted)), label
+
+    def _check_first(self) -> None:
+        """The first file must begin with a record that has frames and a label of the model's classes."""
+        place = self._files[0]
+        try:
+            record = next(iter(tf.data.TFRecordDataset(self._files)), None)
+            if record is None:
+                raise InputError(place, len(self._files), "files hold no record")
+            encoded, label = parsed(self._data, record)
+            decoded(encoded[:1])
+        except tf.errors.OpError as error:
+            raise InputError(place, str(error.message).splitlines()[0], "is why its records cannot be read") from None
+        if not 0 <= label < self._data.num_classes:
+            raise InputError(place, int(label), f"is not a label of num_classes: {self._data.num_classes}")
+
+
+def files_of(data: DataConfig) -> Sequence[str]:
+    """The files of records that the patterns of `input_path` match, or that TFDS prepared, in order of name.
+
+    Raises `InputError` if a pattern matches none.
+    """
+    if data.file_type == "tfds":
+        split = data.tfds_split or data.split
+        folder = f"{data.tfds_data_dir or '~/tensorflow_datasets'}/{data.tfds_name}"
+        patterns = [tf.io.gfile.join(os.path.expanduser(folder), depth, f"*-{split}.*") for depth in ("", "*", "*/*")]
+        files = [file for pattern in patterns for file in sorted(tf.io.gfile.glob(pattern))]
+        if not files:
+            raise InputError("tfds_name", data.tfds_name, f"has no prepared records of split {split!r} in {folder}")
+        return files
+    given = data.input_path.split(",") if isinstance(data.input_path, str) else data.input_path
+    found = []
+    for pattern in given:
+        own = sorted(tf.io.gfile.glob(pattern.strip())) if pattern.strip() else []
+        if not own:
+            raise InputError("input_path", pattern, "matches no file of records")
+        found += own
+    return found
+
+
+def parsed(data: DataConfig, record: Tensor) -> tuple[Tensor, Tensor]:
+    """The encoded frames, string `N`, and the label, int32, of one record."""
+    if data.file_type == "tfds":
+        frames, label = TFDS_KEYS
+        features = {
+            frames: tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True),
+            label: tf.io.FixedLenFeature([], tf.int64),
+        }
+        example = tf.io.parse_single_example(record, features)
+        return example[frames], tf.cast(example[label], tf.int32)
+    context, sequence = tf.io.parse_single_sequence_example(
+        record,
+        {data.label_field_key: tf.io.FixedLenFeature([], tf.int64)},
+        {data.image_field_key: tf.io.FixedLenSequenceFeature([], tf.string)},
+    )
+    return sequence[data.image_field_key], tf.cast(context[data.label_field_key], tf.int32)
+
+
+def decoded(encoded: Tensor) -> Tensor:
+    """uint8 `T H W 3` from JPEG or PNG."""
+
+    def picture(frame: Tensor) -> Tensor:
+        return tf.io.decode_image(frame, channels=3, expand_animations=False)
+
+    return tf.map_fn(picture, encoded, fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
