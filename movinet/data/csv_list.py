@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from movinet.data.folder import VideoFile
-from movinet.data.store import Skipped, split_called
+from movinet.data.store import SPLITS, Skipped, split_called
 from search_space.errors import InputError
 
 MAX_LIST = 1 << 28  # bytes; Kinetics-700 has 3e7
@@ -63,6 +63,12 @@ def read_csv(
         first = f"; first: {skipped[0].file} {skipped[0].reason}" if skipped else ""
         raise InputError(str(list_file), split, f"has no video below {base}{first}")
     return classes, files, skipped
+
+
+def listed_splits(list_file: Path) -> tuple[str, ...]:
+    """The splits that the list names, or "all" if it names none."""
+    named = {row.split for row in _rows(list_file)}
+    return tuple(split for split in SPLITS if split in named) or ("all",)
 
 
 def _find(base: str, places: Sequence[str]) -> str | Skipped:

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from movinet.data.csv_list import read_csv
+from movinet.data.csv_list import listed_splits, read_csv
 from movinet.data.decoder import Decoder
 from movinet.data.decoding import Frames, scaled_size
 from movinet.data.folder import VideoFile, list_folder
@@ -92,6 +92,15 @@ def open_source(
     if file_type == "cached":
         return ClipSource(open_dataset(Path(input_path)), wanted)
     raise InputError("file_type", file_type, f"must be one of {', '.join(FILE_TYPES)}")
+
+
+def splits_of(file_type: str, input_path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The splits of a folder or list of videos that have any; "all" for a list that tells of none."""
+    path = Path(input_path)
+    if file_type == "video_folder":
+        listing = list_folder(path)
+        return tuple(split for split in SPLITS if listing.of(split))
+    return listed_splits(path)
 
 
 def _rate(fps: float | None) -> Fraction | None:

@@ -124,7 +124,7 @@ def write_dataset(
     header = {"schema": SCHEMA, "name": name, "classes": classes, "ticks": ticks, "resolution": resolution}
     if not path.exists():
         try:
-            with _only_writer(path):
+            with only_writer(path):
                 if not path.exists():
                     _write_folder(path, {**header, "settings": settings}, splits)
         except OSError as error:
@@ -133,7 +133,7 @@ def write_dataset(
 
 
 @contextlib.contextmanager
-def _only_writer(path: Path) -> Iterator[None]:
+def only_writer(path: Path) -> Iterator[None]:
     """Hold the lock beside `path`; the system releases it even if the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(path.name + ".lock"), "w") as lock:
