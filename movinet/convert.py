@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 
 from movinet.data.decoder import in_order
-from movinet.data.source import VideoSource, open_source, splits_of
+from movinet.data.source import open_source, splits_of
 from movinet.data.store import Skipped, only_writer, split_called
 from movinet.data.timeline import UnusableVideo
+from movinet.data.video_source import VideoSource
 from movinet.records import encode_jpeg, sequence_example, write_records
 from search_space.architecture import check_integer
 from search_space.errors import InputError

@@ -1,4 +1,4 @@
-"""TFRecords of SequenceExamples as the MoViNet release reads them, and TensorFlow Datasets in the same form.
+"""Writes TFRecords of SequenceExamples as the MoViNet release reads them; `record_examples` reads them here.
 
 An example's frames are JPEG strings in the feature list `image/encoded`; its context holds `clip/label/index`,
 `clip/label/text` and, for people, `clip/data_path`.
@@ -54,76 +54,3 @@ def write_records(file: Path, examples: Iterable[bytes]) -> None:
         raise InputError(str(file), str(error), "stopped the records from being written") from error
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def record_files(patterns: str | Sequence[str]) -> list[str]:
-    """The files that match, sorted: a path or glob, several with commas between them, or a list of those.
-
-    Raises `InputError` for one that matches nothing.
-    """
-    parts = patterns.split(",") if isinstance(patterns, str) else patterns
-    files: set[str] = set()
-    for pattern in parts:
-        found = tf.io.gfile.glob(pattern.strip())
-        if not found:
-            raise InputError("input_path", pattern, "matches no file")
-        files.update(found)
-    if not files:
-        raise InputError("input_path", patterns, "must name TFRecord files")
-    return sorted(files)
-
-
-def sequence_examples(patterns: str | Sequence[str], readers: int = 8) -> tf.data.Dataset:
-    """The examples of the files that match, `readers` files in turn, always in the same order.
-
-    Elements are (JPEG or PNG frames, string `N`; label, int32). Raises `InputError` if there are no files.
-    A file that proves damaged raises `tf.errors.DataLossError` when it is read; `check_records` finds which it is.
-    """
-    files = record_files(patterns)
-    serialized = tf.data.Dataset.from_tensor_slices(files).interleave(
-        tf.data.TFRecordDataset, cycle_length=min(readers, len(files)), num_parallel_calls=tf.data.AUTOTUNE
-    )
-    return serialized.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """A serialized example's frames (string `N`) and its first label (int32)."""
-    context, lists = tf.io.parse_single_sequence_example(
-        serialized,
-        {LABEL_KEY: tf.io.VarLenFeature(tf.int64)},
-        {IMAGE_KEY: tf.io.FixedLenSequenceFeature((), tf.string)},
-    )
-    return lists[IMAGE_KEY], tf.cast(context[LABEL_KEY].values[0], tf.int32)
-
-
-def check_records(patterns: str | Sequence[str]) -> int:
-    """How many examples the files hold, all of them read. Raises `InputError` that names a file that is damaged."""
-    count = 0
-    for file in record_files(patterns):
-        try:
-            count += sum(1 for _ in tf.data.TFRecordDataset(file).map(parse))
-        except tf.errors.OpError as error:
-            raise InputError(file, error.message.splitlines()[0], "is no whole file of SequenceExamples") from error
-    return count
-
-
-def tfds_examples(name: str, split: str, data_dir: str = "") -> tf.data.Dataset:
-    """The dataset `name` of TensorFlow Datasets as (encoded frames, string `N`; label, int32), in order.
-
-    It must have features video and label, as ucf101 has. Raises `InputError` without the package tensorflow-datasets,
-    or if it cannot load the dataset.
-    """
-    try:
-        import tensorflow_datasets as tfds  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise InputError("tfds_name", name, "needs the package tensorflow-datasets, which is not installed") from error
-    try:
-        builder = tfds.builder(name, data_dir=data_dir or None)
-        builder.download_and_prepare()
-        skip = {"video": tfds.decode.SkipDecoding()}
-        dataset = builder.as_dataset(split=split, shuffle_files=False, decoders=skip)
-    except (tfds.core.DatasetNotFoundError, ValueError, OSError, AssertionError) as error:
-        raise InputError("tfds_name", name, f"cannot be loaded: {str(error).splitlines()[0]}") from error
-    if not {"video", "label"} <= set(dataset.element_spec):
-        raise InputError("tfds_name", name, f"must have video and label, and has {sorted(dataset.element_spec)}")
-    return dataset.map(lambda example: (example["video"], tf.cast(example["label"], tf.int32)))

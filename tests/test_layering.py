@@ -20,7 +20,6 @@ MAY_IMPORT = {
     "movinet": {"movinet", "search_space", "numpy", "yaml", "tensorflow", "keras"},
     "movinet.checkpoint": {"movinet", "search_space", "numpy", "tensorflow", "keras", "h5py"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
-    "movinet.records": {"search_space", "numpy", "tensorflow", "tensorflow_datasets"},
     "nas": {"nas", "search_space", "numpy", "yaml", "rich"},
     "nas.trial": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
     "nas.ray_executor": {"nas", "search_space", "numpy", "ray"},

@@ -19,9 +19,10 @@ from painted import encode_painted, painted_number
 
 from movinet.data.decoder import Decoder
 from movinet.data.folder import VideoFile
-from movinet.data.source import Source, VideoSource, open_source
+from movinet.data.source import Source, open_source
 from movinet.data.store import SPLITS
 from movinet.data.timeline import Timeline, UnusableVideo, clip_numbers
+from movinet.data.video_source import VideoSource
 from search_space.errors import InputError
 
 KINDS = {"mp4": "libx264", "webm": "libvpx-vp9", "avi": "mjpeg"}

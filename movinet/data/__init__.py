@@ -1,6 +1,7 @@
 """Clips and labels, ready to be shared by all workers. numpy and PyAV only; nothing here imports TensorFlow.
 
 - `source`: videos of any origin with their labels, read frame by frame; how training and evaluation see data.
+  `video_source`: files of them; `kept`: decoded once.
 - `folder`, `csv_list`: which videos there are, of which class and split.
 - `decoding`: frames of one file; `timeline`: when each is shown, and which a rate picks; `decoder`: all of that in
   processes of their own, because damaged files are read.

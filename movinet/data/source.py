@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from movinet.data.csv_list import listed_splits, read_csv
-from movinet.data.decoder import Decoder
 from movinet.data.decoding import Frames, scaled_size
-from movinet.data.folder import VideoFile, list_folder
+from movinet.data.folder import list_folder
+from movinet.data.kept import KeptSource
 from movinet.data.moving_digits import Counts, level, moving_digits
 from movinet.data.store import SPLITS, Dataset, Skipped, open_dataset, split_called
-from movinet.data.timeline import Numbers, Timeline
+from movinet.data.timeline import checked
+from movinet.data.video_source import VideoSource
 from search_space.architecture import check_integer
 from search_space.errors import InputError
 
 FILE_TYPES = ("video_folder", "video_csv", "moving_digits", "cached")
-REMEMBERED = 1 << 22  # frames of the timelines that a source keeps: 8 bytes each
 
 
 class Source(Protocol):
@@ -71,22 +69,23 @@ def open_source(
     target_fps: float | None = None,
     num_examples: int = -1,
     seed: int = 0,
+    cache_dir: str | os.PathLike[str] = "",
 ) -> Source:
     """The examples of `split`: train, validation, test, or of a folder or list of videos also all.
 
     `input_path` is the folder of a "video_folder", the list of a "video_csv" (files relative to `video_root`, by
     default the list's folder), the level of "moving_digits" (`num_examples` clips made from `seed`) or the folder of
-    a "cached" dataset. With `target_fps`, frames are counted at that rate and not as they are in the file.
+    a "cached" dataset. Of videos, `target_fps` counts frames at that rate and not as they are in the file, and
+    `cache_dir` keeps decoded ones.
     Raises `InputError` if there is nothing of that kind to read.
     """
     wanted = split_called(split)
-    if file_type == "video_folder":
-        return _folder_source(Path(input_path), wanted, _rate(target_fps))
-    if file_type == "video_csv":
-        classes, files, skipped = read_csv(Path(input_path), wanted, Path(video_root) if video_root else None)
-        return VideoSource(classes, files, skipped, _rate(target_fps))
-    if target_fps is not None:
-        raise InputError("target_fps", target_fps, f"is for videos; {file_type} has no frame rate")
+    if file_type in ("video_folder", "video_csv"):
+        source = _videos(file_type, Path(input_path), wanted, os.fspath(video_root), _rate(target_fps))
+        return KeptSource(source, Path(cache_dir)) if cache_dir else source
+    for name, value in (("target_fps", target_fps), ("cache_dir", cache_dir)):
+        if value:
+            raise InputError(name, value, f"is for videos, not for {file_type}")
     if file_type == "moving_digits":
         return ClipSource(_digits(str(input_path), wanted, num_examples, seed), wanted)
     if file_type == "cached":
@@ -111,12 +110,14 @@ def _rate(fps: float | None) -> Fraction | None:
     return Fraction(fps).limit_denominator(1001)  # 30000/1001, too
 
 
-def _folder_source(root: Path, split: str, fps: Fraction | None) -> VideoSource:
-    listing = list_folder(root)
+def _videos(file_type: str, path: Path, split: str, root: str, fps: Fraction | None) -> VideoSource:
+    if file_type == "video_csv":
+        return VideoSource(*read_csv(path, split, Path(root) if root else None), fps)
+    listing = list_folder(path)
     files = listing.of(split)
     if not files:
         others = sorted(name for name, own in listing.splits.items() if own)
-        raise InputError(str(root), split, f"has no videos; these splits have: {', '.join(others)}")
+        raise InputError(str(path), split, f"has no videos; these splits have: {', '.join(others)}")
     return VideoSource(listing.classes, files, listing.skipped, fps)
 
 
@@ -128,80 +129,6 @@ def _digits(name: str, split: str, count: int, seed: int) -> Dataset:
         return moving_digits(config)
     check_integer("num_examples", count, 1, 10_000_000)
     return moving_digits(config, Counts(**{**dict.fromkeys(SPLITS, 1), split: count}))
-
-
-class VideoSource:
-    """Video files; how each is laid out in time is found when it is first asked for, and remembered."""
-
-    def __init__(
-        self,
-        classes: tuple[str, ...],
-        files: Sequence[VideoFile],
-        skipped: Sequence[Skipped] = (),
-        fps: Fraction | None = None,
-        decoder: Decoder | None = None,
-    ) -> None:
-        self.classes = classes
-        self.files = files
-        self.labels = np.array([file.label for file in files], np.int32)
-        self.skipped = skipped
-        self._fps = fps
-        self._decoder = decoder or Decoder()
-        self._timelines = _Timelines()
-
-    def __reduce__(self) -> tuple[Callable[..., VideoSource], tuple[Any, ...]]:
-        return VideoSource, (self.classes, self.files, self.skipped, self._fps, self._decoder)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def name(self, i: int) -> str:
-        file = self.files[i]
-        return file.name + ("@{:g}-{:g}".format(*file.segment) if file.segment else "")
-
-    def frames(self, i: int) -> int:
-        return len(self._laid_out(i)[1])
-
-    def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
-        timeline, own = self._laid_out(i)
-        return self._decoder.read(self.files[i].path, timeline, own[_checked(numbers, len(own))], short_side)
-
-    def _laid_out(self, i: int) -> tuple[Timeline, Numbers]:
-        """The timeline of the file, and which of its frames are the example's."""
-        found = self._timelines.get(i)
-        if found is None:
-            file = self.files[i]
-            timeline = self._decoder.scan(file.path)
-            found = timeline, timeline.numbers(self._fps, file.segment)
-            self._timelines.add(i, found)
-        return found
-
-
-class _Timelines:
-    """The timelines asked for last, up to `REMEMBERED` frames together."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[int, tuple[Timeline, Numbers]] = OrderedDict()
-        self._frames = 0
-
-    def get(self, i: int) -> tuple[Timeline, Numbers] | None:
-        with self._lock:
-            if i in self._kept:
-                self._kept.move_to_end(i)
-            return self._kept.get(i)
-
-    def add(self, i: int, found: tuple[Timeline, Numbers]) -> None:
-        with self._lock:
-            if i not in self._kept:
-                self._kept[i] = found
-                self._frames += _size(found)
-            while self._frames > REMEMBERED and len(self._kept) > 1:
-                self._frames -= _size(self._kept.popitem(last=False)[1])
-
-
-def _size(found: tuple[Timeline, Numbers]) -> int:
-    return len(found[0].times) + len(found[0].keys) + len(found[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,7 +165,7 @@ class ClipSource:
 
     def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
         clip = getattr(self.dataset, self.split).clips[i]
-        frames = clip[_checked(numbers, len(clip))]
+        frames = clip[checked(numbers, len(clip))]
         if short_side in (None, self.dataset.resolution):
             return frames
         return np.stack([resized(frame, short_side) for frame in frames])
@@ -249,10 +176,3 @@ def resized(frame: Frames, short_side: int | None) -> Frames:
     width, height = scaled_size(frame.shape[1], frame.shape[0], short_side)
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
     return picture.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR").astype(np.uint8)
-
-
-def _checked(numbers: npt.ArrayLike, count: int) -> Numbers:
-    own = np.asarray(numbers, np.int64)
-    if own.ndim != 1 or not own.size or own.min() < 0 or own.max() >= count:
-        raise IndexError(f"frames {own.tolist()} of {count}")
-    return own

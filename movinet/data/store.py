@@ -175,7 +175,7 @@ def _write_clips(
     labels = [np.empty(0, np.int32)]
     with open(file, "wb") as out:
         # The count is known only at the end. numpy pads the header so that the first axis can grow in place.
-        _write_npy_header(out, (0, *shape))
+        write_npy_header(out, (0, *shape))
         for piece in source:
             if isinstance(piece, Skipped):
                 skipped.append(piece)
@@ -187,11 +187,12 @@ def _write_clips(
             digest.update(data.data)
             labels.append(np.asarray(piece.labels, np.int32))
         out.seek(0)
-        _write_npy_header(out, (sum(map(len, labels)), *shape))
+        write_npy_header(out, (sum(map(len, labels)), *shape))
     return np.concatenate(labels)
 
 
-def _write_npy_header(out: Any, shape: tuple[int, ...]) -> None:
+def write_npy_header(out: Any, shape: tuple[int, ...]) -> None:
+    """Of an array uint8 `shape`."""
     np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 

@@ -76,3 +76,11 @@ def centred(count: int, ticks: int, stride: int, clips: int) -> Sequence[int]:
     """Where up to `clips` evenly spaced clips of `ticks` frames begin. One is the centre; equal ones are one."""
     slack = max(0, count - 1 - (ticks - 1) * stride)
     return sorted({slack * (2 * clip + 1) // (2 * clips) for clip in range(clips)})
+
+
+def checked(numbers: npt.ArrayLike, count: int) -> Numbers:
+    """As int64 `T`. Raises `IndexError` unless all are frames of an example of `count`."""
+    own = np.asarray(numbers, np.int64)
+    if own.ndim != 1 or not own.size or own.min() < 0 or own.max() >= count:
+        raise IndexError(f"frames {own.tolist()} of {count}")
+    return own
