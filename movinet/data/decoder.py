@@ -87,7 +87,7 @@ class Decoder:
 
     def _ask(self, request: dict[str, Any]) -> list[Any]:
         with self._slots:
-            worker = self._idle.pop() if self._idle else _Worker(self._limits)
+            worker = self._worker()
             try:
                 answer = worker.ask(request)
             except BaseException:  # an interrupt, too, leaves an answer half read
@@ -97,6 +97,14 @@ class Decoder:
         if "unusable" in answer[0]:
             raise UnusableVideo(answer[0]["unusable"])
         return answer
+
+    def _worker(self) -> _Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.lives():
+                return worker
+            worker.end()
+        return _Worker(self._limits)
 
 
 def in_order(function: Callable[[Argument], Result], arguments: Iterable[Argument], threads: int) -> Iterator[Result]:
@@ -128,6 +136,9 @@ class _Worker:
             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             process_group=0,  # an interrupt at the terminal is for the process that asks
         )
+
+    def lives(self) -> bool:
+        return self._process.poll() is None
 
     def ask(self, request: dict[str, Any]) -> list[Any]:
         """The head of the answer and its arrays. Raises `UnusableVideo` if the process did not live to give it."""
