@@ -37,7 +37,6 @@ PARTS = {
     "backbone": ("head/classifier", "head/dense"),  # the release's `init_checkpoint_modules: backbone`
 }
 LISTED = 6  # names of each kind in an error
-SEED_STATE = "_seed_state"  # ends the names of what draws dropout and stochastic depth
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,9 @@ def read(path: str | os.PathLike[str], names: list[str]) -> Stored:
     prefix = checkpoint_prefix(path)
     try:
         return _read_checkpoint(open_checkpoint(prefix), names)
-    except (tf.errors.OpError, ValueError) as error:
-        raise InputError(str(path), prefix, f"cannot be read as a checkpoint: {error}") from None
+    except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:  # all of them from TensorFlow's reader
+        why = " ".join(str(error).split())
+        raise InputError("weights", str(path), f"cannot be read as a checkpoint: {why}") from None
 
 
 def checkpoint_prefix(path: str | os.PathLike[str]) -> str:
@@ -207,9 +207,8 @@ def _own_variables(model: Node, members: list[str]) -> Iterator[tuple[str, Node]
     waiting = iter(members)
     for _, layer in _children(model, "_operations"):
         if layer.child("_operations") is None:
-            for name, variable in layer.children():
-                if variable.key and not name.endswith(SEED_STATE):
-                    yield "/".join(variable.full_name.split("/")[-2:]), variable
+            variables = [held for _, held in layer.children() if held.key]
+            yield from (("/".join(variable.full_name.split("/")[-2:]), variable) for variable in variables)
         else:
             member = next(waiting, "another member")
             yield from ((f"{member}/{name}", variable) for name, variable in _own_variables(layer, []))

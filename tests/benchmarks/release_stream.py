@@ -1,0 +1,122 @@
+"""Times the released stream model, a frame at a time; prints JSON. Used by `streaming_speed.py`, in its own environment.
+
+That environment is `pip install tf-models-official` and nothing of this project, so nothing of it is imported.
+
+Reads a request from the first argument: {network, size, classes, positions, how}. The model is what the release's export
+makes: external states, no synchronised norms. `how` it is run: "function" (tf.function), "xla" (the same, compiled as
+its exported model is) or "litert" (converted, one thread). Prints the seconds to the first frame done; then, for every
+number read from standard input, that many more frames and the CPU seconds of each.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+import numpy as np
+import tensorflow as tf
+from official.projects.movinet.modeling import movinet, movinet_model
+
+
+def build(request: dict[str, Any]) -> movinet_model.MovinetClassifier:
+    """The released stream model for one frame of one clip."""
+    size = request["size"]
+    image = tf.keras.layers.InputSpec(shape=[1, 1, size, size, 3])
+    backbone = movinet.Movinet(
+        model_id=request["network"],
+        causal=True,
+        conv_type="2plus1d",
+        se_type="2plus3d",
+        activation="hard_swish",
+        gating_activation="hard_sigmoid",
+        use_positional_encoding=request["positions"],
+        input_specs=image,
+        use_sync_bn=False,
+        use_external_states=True,
+    )
+    return movinet_model.MovinetClassifier(
+        backbone,
+        num_classes=request["classes"],
+        output_states=True,
+        input_specs={"image": image},
+        activation="simple_swish",
+    )
+
+
+def predictor(model: movinet_model.MovinetClassifier, size: int, xla: bool) -> Any:
+    """Frame and states -> logits and states, as a concrete function."""
+
+    def predict(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        logits, states = model(inputs)
+        return {**states, "logits": logits}
+
+    specs = {
+        name: tf.TensorSpec(spec.shape, name=name, dtype=spec.dtype)
+        for name, spec in model.initial_state_specs([1, 1, size, size, 3]).items()
+    }
+    specs["image"] = tf.TensorSpec([1, 1, size, size, 3], tf.float32, "image")
+    return tf.function(predict, jit_compile=xla or None).get_concrete_function(specs)
+
+
+def frames_by_function(predict: Any, states: dict[str, tf.Tensor], frame: np.ndarray) -> Callable[[], None]:
+    """Runs the next frame with each call."""
+    image, held = tf.constant(frame), dict(states)
+
+    def run() -> None:
+        found = predict({**held, "image": image})
+        found.pop("logits").numpy()
+        held.update(found)
+
+    return run
+
+
+def frames_by_litert(predict: Any, model: tf.keras.Model, frame: np.ndarray) -> Callable[[], None]:
+    """The same, converted to LiteRT."""
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([predict], model)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    interpreter = tf.lite.Interpreter(model_content=converter.convert(), num_threads=1)
+    runner = interpreter.get_signature_runner()
+    details = runner.get_input_details()
+    held = {n: np.zeros(d["shape"], d["dtype"]) for n, d in details.items() if n != "image"}
+
+    def run() -> None:
+        found = runner(image=frame, **held)
+        found.pop("logits")
+        held.update(found)
+
+    return run
+
+
+def main() -> None:
+    """Runs what the request says and prints the seconds."""
+    request = json.loads(sys.argv[1])
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    size = request["size"]
+    frame = np.random.default_rng(0).random((1, 1, size, size, 3), np.float32)
+
+    def measured(run: Callable[[], object]) -> float:
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+
+    start = time.process_time()
+    model = build(request)
+    predict = predictor(model, size, request["how"] == "xla")
+    if request["how"] == "litert":
+        run = frames_by_litert(predict, model, frame)
+    else:
+        run = frames_by_function(predict, model.init_states(tf.constant([1, 1, size, size, 3])), frame)
+    run()
+    print(json.dumps([time.process_time() - start]), flush=True)
+    for line in sys.stdin:
+        print(json.dumps([measured(run) for _ in range(int(line))]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
