@@ -70,6 +70,7 @@ def open_examples(data: DataConfig, *, training: bool, seed: int, unusable: Unus
         split=data.split,
         video_root=data.video_root,
         target_fps=data.target_fps,
+        cache_dir=data.cache_dir,
         num_examples=data.num_examples if data.file_type == "moving_digits" else -1,
     )
     return SourceExamples(source, data, training, seed, _threads(), {} if unusable is None else unusable)

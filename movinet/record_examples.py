@@ -48,13 +48,13 @@ class RecordExamples:
 
     def _epoch(self, epoch: Tensor) -> tf.data.Dataset:
         """The records of one epoch, as bytes."""
-        seed = tf.constant(self._seed, tf.int64)
-        order = tf.argsort(tf.random.stateless_uniform([len(self._files)], tf.stack([seed, epoch])))
+        key = tf.stack([tf.constant(self._seed, tf.int64), epoch])
+        order = tf.argsort(tf.random.stateless_uniform([len(self._files)], key))
         files = tf.data.Dataset.from_tensor_slices(tf.gather(self._files, order))
         records = files.interleave(tf.data.TFRecordDataset, INTERLEAVED, 1, tf.data.AUTOTUNE, deterministic=True)
-        # A seed of two zeros would be one at random.
         buffer = max(1, self._data.shuffle_buffer_size)
-        return records.shuffle(buffer, (seed << 24) + epoch + 1, reshuffle_each_iteration=False)
+        # A seed of 0 could be taken for none.
+        return records.shuffle(buffer, (self._seed << 24) + epoch + 1, reshuffle_each_iteration=False)
 
     def _read(self, n: Tensor, record: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         encoded, label = parsed(self._data, record)
@@ -111,10 +111,10 @@ def parsed(data: DataConfig, record: Tensor) -> tuple[Tensor, Tensor]:
         return example[frames], tf.cast(example[label], tf.int32)
     context, sequence = tf.io.parse_single_sequence_example(
         record,
-        {data.label_field_key: tf.io.FixedLenFeature([], tf.int64)},
+        {data.label_field_key: tf.io.VarLenFeature(tf.int64)},
         {data.image_field_key: tf.io.FixedLenSequenceFeature([], tf.string)},
     )
-    return sequence[data.image_field_key], tf.cast(context[data.label_field_key], tf.int32)
+    return sequence[data.image_field_key], tf.cast(context[data.label_field_key].values[0], tf.int32)
 
 
 def decoded(encoded: Tensor) -> Tensor:
