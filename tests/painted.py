@@ -33,7 +33,7 @@ def encode_painted(
 ) -> Path:
     """Frame n shows n from second `times[n]` on."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    unit = Fraction(1, 90_000) if codec != "mjpeg" else 1 / Fraction(rate)
+    unit = Fraction(1, 90_000) if codec.startswith("lib") else 1 / Fraction(rate)
     with av.open(str(file), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(rate), options=options)
         stream.width, stream.height = SIZE
