@@ -197,12 +197,39 @@ swish = Primitive(_swish, _swish_gradient)
 
 
 def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Batch norm with the statistics of the batch: x[N,H,W,C] -> the same, and (mean, variance) for the moving ones."""
+    """Batch norm with the statistics of the batch: x[N,H,W,C] -> the same, and (mean, variance) for the moving ones.
+
+    Where a batch is spread over several replicas of `tf.distribute`, of all of it, as the release does.
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        return _normalise_together(replica, x, gamma, beta)
     none = tf.constant([], gamma.dtype)
     y, mean, variance, *_ = raw.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=BN_EPSILON, is_training=True
     )
     return y, (mean, variance)
+
+
+def normalise_together(replica: tf.distribute.ReplicaContext, x: Tensor, gamma: Tensor, beta: Tensor) -> Any:
+    """As `normalise`, with the statistics of all replicas' batches, which have equal sizes, as one."""
+    wide = tf.cast(x, tf.float32)
+    mean, variance = tf.nn.moments(wide, [0, 1, 2])
+    # Of replicas r the variance as one is mean(variance_r) + mean(mean_r^2) - mean(mean_r)^2.
+    mean, square = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [mean, variance + tf.square(mean)])
+    variance = square - tf.square(mean)
+    factor = gamma * tf.math.rsqrt(variance + BN_EPSILON)
+    y = tf.cast(wide * factor + (beta - mean * factor), x.dtype)
+    return y, (mean, _unbiased(variance, _pixels(x) * replica.num_replicas_in_sync))
+
+
+def _normalise_together(replica: Any, x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    wide = tf.cast(x, tf.float32)
+    moments = tf.stack([tf.reduce_mean(wide, (0, 1, 2)), tf.reduce_mean(tf.square(wide), (0, 1, 2))])
+    mean, square = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.MEAN, moments))
+    variance = square - tf.square(mean)
+    factor = gamma * tf.math.rsqrt(variance + BN_EPSILON)
+    return tf.cast((wide - mean) * factor + beta, x.dtype), (mean, variance)
 
 
 def _of_channels(operation: Callable[..., Tensor], x: Tensor, v: Tensor, batch: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Exact cost of a network by integer arithmetic: MoViNets, arXiv 2103.11511, base form of the release.
+"""Exact cost of a network by integer arithmetic: MoViNets, arXiv 2103.11511, as released; base form unless said.
 
 One multiply-add = 1 FLOP. `macs` is for one whole clip, one view: stem, expand, depthwise, squeeze-excite, project,
 skip projection and head; batch norm, activations, pooling and additions are not counted. So counted, A0-A5 cost what
@@ -19,6 +19,7 @@ from search_space import operations as ops
 from search_space.architecture import Architecture, Layer
 from search_space.errors import InputError
 from search_space.operations import Count, Slot
+from search_space.variant import BASE, STREAM, Variant
 
 BYTES = 4  # of a float32 value, and of an int32 frame count
 CHUNK = 4096  # candidates counted at a time: 32 kB an array keeps intermediates in the cache
@@ -28,16 +29,19 @@ CHUNK = 4096  # candidates counted at a time: 32 kB an array keeps intermediates
 class Cost:
     """What one network costs; integers all.
 
-    macs: multiply-adds for the whole clip, base form.
+    All of the base form, unless they are counted for another variant.
+
+    macs: multiply-adds for the whole clip.
     macs_per_frame: multiply-adds to advance a causal stream of the same network by one frame: every convolution for
       one frame, and squeeze-excite and classifier once, since they run on every frame.
     trainable_parameters: convolution weights, batch-norm scale and offset, squeeze-excite and dense weights and
       biases, and one ReZero scalar per layer.
     total_parameters: the same and the moving mean and variance of batch norm.
-    state_bytes: what a stream carries from frame to frame at batch 1, float32, causal `2plus1d` form: per layer with
-      kT > 1 the last kT - 1 frames between its spatial and its temporal convolution; per squeeze-excite and for the
-      head a running sum and an int32 frame count.
-    activation_bytes: peak of live float32 values at batch 1, whole clip, inference, base form. Schedule: one operation
+    state_bytes: what a stream carries from frame to frame at batch 1, float32; of a variant that is not causal, that of
+      the released stream form without positional encoding. Per layer with kT > 1 the last kT - 1 frames before its
+      convolution over time; per squeeze-excite and for the head a running sum and an int32 frame count; with
+      positional encoding another count.
+    activation_bytes: peak of live float32 values at batch 1, whole clip, inference. Schedule: one operation
       after another; batch norm, activation, gating, ReZero and addition in place; an output is freed after its last
       reader. A layer runs expand, depthwise, squeeze-excite, project, then pools (if its stride is 2) and projects
       the skip where shapes differ, then adds; its input lives until the skip has read it. Weights and the workspace
@@ -86,32 +90,41 @@ class ArchitectureBatch:
 
 
 def _costs(
-    frames: Count, resolution: Count, stem: ops.Convolution, slots: Iterable[Slot], head: tuple[Count, Count, int]
+    frames: Count,
+    resolution: Count,
+    stem: ops.Convolution,
+    slots: Iterable[Slot],
+    head: tuple[Count, Count, int],
+    variant: Variant,
 ) -> tuple[Count, ...]:
     """The values of `Cost`, in its order; `head` is (project, dense, classes)."""
-    per_frame = once = weights = normalised = biases = state = 0
+    per_frame = gates_once = weights = normalised = biases = state = 0
+    streamed = variant if variant.causal else STREAM
     peak = (ops.RGB * resolution * resolution + stem.channels * stem.area) * frames
     for slot in slots:
-        for _, _, kernel, area, channels in ops.convolutions(slot):
+        for _, _, kernel, area, channels in ops.convolutions(slot, variant):
             per_frame += kernel * area
             weights += kernel
             normalised += channels
-        reduce, excite = ops.squeeze_excite(slot)
+        reduce, excite = ops.squeeze_excite(slot, variant)
         gates = reduce.channels + excite.channels
-        once += 2 * reduce.weights
+        gates_once += reduce.weights + excite.weights
         biases += gates + slot.present  # the latter is the ReZero scalar
-        state += (slot.kernel_time - 1) * slot.expand * slot.area_out + excite.channels + slot.squeeze_excite
+        biases += ops.gated(slot, variant) * variant.encodes_position  # its scalar
+        state += ops.state_values(slot, streamed)
+        gates = gates * frames if ops.gates_per_frame(variant) else gates
         peak = ops.larger(peak, ops.live_in_layer(slot, frames, gates))
     project, dense, logits = last = ops.head_operations(slot, *head)
     per_frame += stem.weights * stem.area + project.weights * project.area
-    once += dense.weights + logits.weights
+    once = dense.weights + logits.weights
     normalised += stem.channels + project.channels
-    weights += stem.weights + project.weights + once
+    weights += stem.weights + project.weights + gates_once + once
     trainable = weights + 2 * normalised + biases + dense.channels + logits.channels
     state += project.channels + 1
     peak = ops.larger(peak, ops.live_in_head(slot, frames, last))
-    macs = per_frame * frames + once
-    return macs, per_frame + once, trainable, trainable + 2 * normalised, BYTES * state, BYTES * peak
+    advance = per_frame + gates_once + once
+    macs = per_frame * frames + once + gates_once * (frames if ops.gates_per_frame(variant) else 1)
+    return macs, advance, trainable, trainable + 2 * normalised, BYTES * state, BYTES * peak
 
 
 def _layer(layer: Layer) -> tuple[int, int, int, int]:
@@ -126,10 +139,10 @@ def _walk(architecture: Architecture) -> tuple[ops.Convolution, Iterator[Slot]]:
     return ops.stem_operation(width, resolution), ops.walk(width, (resolution + 1) // 2, blocks)
 
 
-def count(architecture: Architecture, classes: int) -> Cost:
+def count(architecture: Architecture, classes: int, variant: Variant = BASE) -> Cost:
     """The exact cost of one network with `classes` outputs."""
-    clip, head = architecture.clip, architecture.head
-    return Cost(*_costs(clip.frames, clip.resolution, *_walk(architecture), (head.project, head.dense, classes)))
+    clip, head = architecture.clip, (architecture.head.project, architecture.head.dense, classes)
+    return Cost(*_costs(clip.frames, clip.resolution, *_walk(architecture), head, variant))
 
 
 def _chunk_layers(chunk: dict[str, np.ndarray], block: int) -> Iterator[ops.LayerCounts]:
@@ -149,11 +162,11 @@ def _count_chunk(batch: ArchitectureBatch, part: slice, classes: int) -> tuple[C
     blocks = ((chunk["width"][i], stride, _chunk_layers(chunk, i)) for i, stride in enumerate(batch.strides))
     slots = ops.walk(stem, (resolution + 1) // 2, blocks)
     head = (chunk["project"], chunk["dense"], classes)
-    return _costs(chunk["frames"], resolution, ops.stem_operation(stem, resolution), slots, head)
+    return _costs(chunk["frames"], resolution, ops.stem_operation(stem, resolution), slots, head, BASE)
 
 
 def count_batch(batch: ArchitectureBatch, classes: int) -> dict[str, np.ndarray]:
-    """The exact costs of N candidates, equal to `count` of each: COST_NAMES -> int64 [N]."""
+    """The exact costs of N candidates, base form, equal to `count` of each: COST_NAMES -> int64 [N]."""
     candidates = len(batch.frames)
     costs = {name: np.empty(candidates, np.int64) for name in COST_NAMES}
     for start in range(0, candidates, CHUNK):
@@ -203,9 +216,10 @@ def pack(architectures: Sequence[Architecture]) -> ArchitectureBatch:
 class Row:
     """One operation of a network, for `describe` and for comparison with a profiler.
 
-    `op_class` is conv, pointwise, depthwise or dense; dense is whatever acts on one vector per clip, the two 1x1
-    convolutions of squeeze-excite included. `shape` is the output's, `T H W C`. Batch norm's parameters are counted
-    with the convolution before it, the ReZero scalar with the projection.
+    `op_class` is conv, pointwise, depthwise or dense; dense is whatever acts on one vector per clip or frame, the two
+    1x1 convolutions of squeeze-excite included. `shape` is the output's, `T H W C`. Batch norm's parameters are counted
+    with the convolution before it, the ReZero scalar with the projection, that of a positional encoding with the
+    first of squeeze-excite.
     """
 
     name: str
@@ -216,7 +230,7 @@ class Row:
     total_parameters: int
 
 
-def breakdown(architecture: Architecture, classes: int) -> list[Row]:
+def breakdown(architecture: Architecture, classes: int, variant: Variant = BASE) -> list[Row]:
     """The operations in order of execution; their sums are those of `count`."""
     frames = architecture.clip.frames
     stem, slots = _walk(architecture)
@@ -224,18 +238,21 @@ def breakdown(architecture: Architecture, classes: int) -> list[Row]:
     for block_index, block in enumerate(architecture.blocks, 1):
         for layer_index in range(1, len(block.layers) + 1):
             slot = next(slots)
-            rows += _layer_rows(f"block{block_index}.layer{layer_index}.", slot, frames)
+            rows += _layer_rows(f"block{block_index}.layer{layer_index}.", slot, frames, variant)
     project, dense, logits = ops.head_operations(slot, architecture.head.project, architecture.head.dense, classes)
     return [*rows, _convolution_row(project, frames), _dense_row(dense), _dense_row(logits)]
 
 
-def _layer_rows(prefix: str, slot: Slot, frames: int) -> list[Row]:
-    expand, depthwise, project, *skip = ops.convolutions(slot)
-    rows = [_convolution_row(operation, frames, prefix) for operation in (expand, depthwise)]
-    if slot.squeeze_excite:
-        rows += [_dense_row(operation, prefix) for operation in ops.squeeze_excite(slot)]
+def _layer_rows(prefix: str, slot: Slot, frames: int, variant: Variant) -> list[Row]:
+    operations = {operation.name: operation for operation in ops.convolutions(slot, variant) if operation.channels}
+    project, skip = operations.pop("project"), operations.pop("skip", None)
+    rows = [_convolution_row(operation, frames, prefix) for operation in operations.values()]
+    if ops.gated(slot, variant):
+        times = frames if ops.gates_per_frame(variant) else 1
+        reduce, excite = ops.squeeze_excite(slot, variant)
+        rows += [_dense_row(reduce, prefix, times, int(variant.encodes_position)), _dense_row(excite, prefix, times)]
     rows.append(_convolution_row(project, frames, prefix, scalars=1))
-    return rows + [_convolution_row(operation, frames, prefix) for operation in skip if operation.channels]
+    return rows + ([_convolution_row(skip, frames, prefix)] if skip else [])
 
 
 def _convolution_row(operation: ops.Convolution, frames: int, prefix: str = "", scalars: int = 0) -> Row:
@@ -246,6 +263,7 @@ def _convolution_row(operation: ops.Convolution, frames: int, prefix: str = "", 
     return Row(prefix + name, op_class, shape, weights * area * frames, trainable, trainable + 2 * channels)
 
 
-def _dense_row(operation: ops.Dense, prefix: str = "") -> Row:
+def _dense_row(operation: ops.Dense, prefix: str = "", frames: int = 1, scalars: int = 0) -> Row:
     name, weights, channels = operation
-    return Row(prefix + name, "dense", (1, 1, 1, channels), weights, weights + channels, weights + channels)
+    parameters = weights + channels + scalars
+    return Row(prefix + name, "dense", (frames, 1, 1, channels), weights * frames, parameters, parameters)

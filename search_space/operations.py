@@ -1,4 +1,4 @@
-"""The operations of a MoViNet and their sizes, base form of the release: MoViNets, arXiv 2103.11511.
+"""The operations of a MoViNet and their sizes in any variant of the release: MoViNets, arXiv 2103.11511.
 
 Written once for Python ints (one network) and for int64 arrays (one entry per candidate) alike; `search_space.cost`
 adds them up. A convolution uses each weight once at every position of its output, so an operation is its weights and
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from search_space.variant import Variant
 
 Count = Any  # an int, or an int64 array [N] with one entry per candidate
 
@@ -29,7 +31,7 @@ class Convolution(NamedTuple):
 
 
 class Dense(NamedTuple):
-    """A matrix product with bias on one vector per clip."""
+    """A matrix product with bias on one vector per clip, or per frame."""
 
     name: str
     weights: Count
@@ -59,10 +61,10 @@ LayerCounts = tuple[Count, Count, Count, Count, Count]  # the last five of Slot
 BlockCounts = tuple[Count, int, Iterable[LayerCounts]]  # width, stride, layers
 
 
-def squeeze_excite_channels(expand: Count) -> Count:
-    """make_divisible(expand / 4, 8) in integers."""
-    eights = (expand + 16) // 32
-    return 8 * (eights + (320 * eights < 9 * expand))  # one step up where rounding lost more than 10 %, or all
+def squeeze_excite_channels(seen: Count) -> Count:
+    """make_divisible(seen / 4, 8) in integers."""
+    eights = (seen + 16) // 32
+    return 8 * (eights + (320 * eights < 9 * seen))  # one step up where rounding lost more than 10 %, or all
 
 
 def larger(a: Count, b: Count) -> Count:
@@ -87,13 +89,16 @@ def stem_operation(width: Count, resolution: Count) -> Convolution:
     return Convolution("stem", "conv", STEM_TAPS * width, size * size, width)
 
 
-def convolutions(slot: Slot) -> tuple[Convolution, ...]:
-    """Expand, depthwise and project of a layer; of a block's first layer also skip, without weights if identity."""
-    expand, taps = slot.expand, slot.kernel_time * slot.kernel_space * slot.kernel_space
+def convolutions(slot: Slot, variant: Variant) -> tuple[Convolution, ...]:
+    """Expand, depthwise (over space and over time, where split) and project of a layer, in order.
+
+    Of a block's first layer also skip. What a layer lacks has no weights and no channels: a skip that is the identity,
+    a convolution over time where the kernel has one frame.
+    """
     main = (
-        Convolution("expand", "pointwise", slot.channels * expand, slot.area, expand),
-        Convolution("depthwise", "depthwise", taps * expand, slot.area_out, expand),
-        Convolution("project", "pointwise", expand * slot.width, slot.area_out, slot.width * slot.present),
+        Convolution("expand", "pointwise", slot.channels * slot.expand, slot.area, slot.expand),
+        *_depthwise(slot, variant),
+        Convolution("project", "pointwise", slot.expand * slot.width, slot.area_out, slot.width * slot.present),
     )
     if not slot.first:
         return main
@@ -101,12 +106,44 @@ def convolutions(slot: Slot) -> tuple[Convolution, ...]:
     return (*main, Convolution("skip", "pointwise", slot.channels * width, slot.area_out, width))
 
 
-def squeeze_excite(slot: Slot) -> tuple[Dense, Dense]:
-    """The two 1x1 convolutions on the clip's mean; without channels where the layer has none."""
-    expand = slot.expand * slot.squeeze_excite
-    hidden = squeeze_excite_channels(slot.expand) * slot.squeeze_excite
-    weights = expand * hidden
-    return Dense("squeeze_excite.reduce", weights, hidden), Dense("squeeze_excite.expand", weights, expand)
+def _depthwise(slot: Slot, variant: Variant) -> tuple[Convolution, ...]:
+    expand, over_space = slot.expand, slot.kernel_space * slot.kernel_space
+    if not variant.factorised:
+        weights = slot.kernel_time * over_space * expand
+        return (Convolution("depthwise", "depthwise", weights, slot.area_out, expand),)
+    moving = expand * (slot.kernel_time > 1)
+    return (
+        Convolution("depthwise", "depthwise", over_space * expand, slot.area_out, expand),
+        Convolution("temporal", "depthwise", slot.kernel_time * moving, slot.area_out, moving),
+    )
+
+
+def gated(slot: Slot, variant: Variant) -> Count:
+    """Whether a layer has squeeze-excite: 0 or 1."""
+    return slot.squeeze_excite * (variant.se_type != "none")
+
+
+def gates_per_frame(variant: Variant) -> bool:
+    """Whether each frame has gates of its own, not the clip."""
+    return variant.causal or variant.se_type in ("2d", "2plus3d")
+
+
+def squeeze_excite(slot: Slot, variant: Variant) -> tuple[Dense, Dense]:
+    """The two 1x1 convolutions on the mean of the clip or frame; without channels where the layer has none."""
+    seen = slot.expand * (2 if variant.se_type == "2plus3d" else 1)
+    expand = slot.expand * gated(slot, variant)
+    hidden = squeeze_excite_channels(seen) * gated(slot, variant)
+    return Dense("squeeze_excite.reduce", seen * hidden, hidden), Dense(
+        "squeeze_excite.expand", hidden * expand, expand
+    )
+
+
+def state_values(slot: Slot, variant: Variant) -> Count:
+    """Values that a causal layer carries from frame to frame: of its buffer, its running mean and its frame counts."""
+    area = slot.area_out if variant.factorised else slot.area
+    buffer = (slot.kernel_time - 1) * slot.expand * area
+    mean = gated(slot, variant) * (slot.expand + 1) * variant.remembers_mean
+    return buffer + mean + gated(slot, variant) * variant.encodes_position
 
 
 def head_operations(last: Slot, project: Count, dense: Count, classes: int) -> Head:

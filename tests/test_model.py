@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 
-from movinet.model import Bottleneck, build, build_ensemble
+from movinet.inference import fold
+from movinet.model import Bottleneck, build, build_ensemble, build_network
 from search_space.architecture import Architecture, Block, Clip, Head, Kernel, Layer, Stem
 from search_space.cost import breakdown, count
 from search_space.errors import InputError
 from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space
+from search_space.network import Network, dump, from_dict, temporal_ensemble
 from search_space.published import PUBLISHED
 
 CLASSES = 5
@@ -79,6 +83,10 @@ def _unsettle(model: keras.Model, seed: int = 0) -> keras.Model:
         else:
             variable.assign(variable * rng.uniform(0.8, 1.2, variable.shape))
     return model
+
+
+def load_text(text: str) -> Network:
+    return from_dict(yaml.safe_load(text))
 
 
 def _parameters(model: keras.Model) -> tuple[int, int]:
@@ -260,19 +268,54 @@ def test_saved_model_round_trip(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.serve(clips), model(clips), rtol=1e-4, atol=1e-5)
 
 
-def test_ensemble_is_the_mean_of_logits() -> None:
-    architectures = [SMALL, *_members(2, seed=4)]
-    ensemble = _unsettle(build_ensemble(architectures, CLASSES))
-    inputs = [_clips(2, *shape[1:4], seed=i) for i, shape in enumerate(ensemble.input_shape)]
-    members = [ensemble.get_layer(f"member{i}")(clips) for i, clips in enumerate(inputs, 1)]
-    np.testing.assert_allclose(ensemble(inputs), np.mean(members, 0), rtol=1e-5, atol=1e-6)
-    assert _parameters(ensemble)[1] == sum(count(a, CLASSES).total_parameters for a in architectures)
+def test_ensemble_is_the_mean_of_what_its_members_say_of_their_clips() -> None:
+    slow = dataclasses.replace(SMALL, clip=Clip(frames=3, resolution=16, frame_stride=6))
+    small = dataclasses.replace(SMALL, clip=Clip(frames=4, resolution=8, frame_stride=4))
+    ensemble = _unsettle(build_ensemble([slow, small], CLASSES, offsets=[2, 0]))
+    assert ensemble.input_shape == (None, 8, 16, 16, 3)  # every second source frame up to the 14th
+    clips = _clips(2, 8, 16, 16)
+    shrunk = tf.reshape(tf.image.resize(clips[:, ::2].reshape(-1, 16, 16, 3), [8, 8]), [2, 4, 8, 8, 3])
+    members = [ensemble.get_layer("member1")(clips[:, 1::3]), ensemble.get_layer("member2")(shrunk)]
+    np.testing.assert_allclose(ensemble(clips), np.mean(members, 0), rtol=1e-5, atol=1e-6)
+    assert _parameters(ensemble)[1] == 2 * count(SMALL, CLASSES).total_parameters
+
+
+def test_temporal_ensemble_sees_each_frame_of_the_network_once() -> None:
+    network = temporal_ensemble("twice", SMALL, CLASSES)
+    model = _unsettle(build_network(network, seed=3))
+    assert model.input_shape == (None, *build(SMALL, CLASSES).input_shape[1:])
+    clips = _clips(2, 4, 16, 16)
+    members = [model.get_layer("member1")(clips[:, ::2]), model.get_layer("member2")(clips[:, 1::2])]
+    np.testing.assert_allclose(model(clips), np.mean(members, 0), rtol=1e-5, atol=1e-6)
+    half = dataclasses.replace(SMALL, clip=Clip(2, 16, 2))
+    assert network.cost["macs"] == 2 * count(half, CLASSES).macs
+    assert load_text(dump(network)) == network
+
+
+def test_ensemble_is_a_file_like_any_other(tmp_path: Path) -> None:
+    model = _unsettle(build_network(temporal_ensemble("twice", SMALL, CLASSES)))
+    model.save(tmp_path / "model.keras")
+    clips = _clips(1, 4, 16, 16)
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras")(clips), model(clips))
+    np.testing.assert_allclose(fold(model)(clips), model(clips), rtol=1e-4, atol=1e-5)
 
 
 def test_ensemble_of_one_is_its_member() -> None:
     ensemble = build_ensemble([SMALL], CLASSES)
     clips = _clips(2, 4, 16, 16)
-    np.testing.assert_array_equal(ensemble([clips]), ensemble.get_layer("member1")(clips))
+    np.testing.assert_array_equal(ensemble(clips), ensemble.get_layer("member1")(clips))
+
+
+def test_members_differ_from_the_start() -> None:
+    ensemble = build_ensemble([SMALL, SMALL], CLASSES)
+    first, second = (ensemble.get_layer(f"member{i}").get_weights() for i in (1, 2))
+    assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("offsets", [[1], [0, -1], [0, True]])
+def test_offsets_are_one_for_each_member(offsets: list[int]) -> None:
+    with pytest.raises(InputError, match="offsets"):
+        build_ensemble([SMALL, SMALL], CLASSES, offsets=offsets)
 
 
 def test_stochastic_depth_drops_whole_clips_at_its_rate() -> None:
