@@ -52,7 +52,7 @@ class Conversion:
       short_side: in pixels; 0 keeps the videos' own.
       quality: of the JPEGs, 1 to 100.
       shard_size: videos a file.
-      workers: decoding processes; 0 is one a core.
+      workers: videos worked on at a time; 0 is one a core.
       seed: of the order of the split train, which readers shuffle only in part; the others keep that of the list.
     """
 

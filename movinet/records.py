@@ -6,6 +6,7 @@ An example's frames are JPEG strings in the feature list `image/encoded`; its co
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -53,4 +54,5 @@ def write_records(file: Path, examples: Iterable[bytes]) -> None:
     except (OSError, tf.errors.OpError) as error:
         raise InputError(str(file), str(error), "stopped the records from being written") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may never have been there, nor its folder
+            unfinished.unlink()

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,11 +14,9 @@ from painted import encode_painted, painted_number
 
 from movinet.data.decoder import Decoder
 from movinet.data.folder import VideoFile
-from movinet.data.source import Source, open_source
-from movinet.data.store import SPLITS
+from movinet.data.source import Source
 from movinet.data.timeline import Timeline, UnusableVideo, clip_numbers
 from movinet.data.video_source import VideoSource
-from search_space.errors import InputError
 
 KINDS = {"mp4": "libx264", "webm": "libvpx-vp9", "avi": "mjpeg"}
 
