@@ -1,4 +1,4 @@
-"""How a network is carried out: as a whole clip or as a stream. Field names are those of the release's `Movinet` config.
+"""How a network is carried out: a whole clip, or a stream. Field names are those of the release's `Movinet` config.
 
 An `Architecture` says what the layers are; a variant says how each of them works. The same architecture has other
 weights in another variant (a temporal kernel of its own in `2plus1d`, a wider squeeze-excite in `2plus3d`).
