@@ -8,7 +8,6 @@ is read and dropped before it is decoded.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -26,11 +25,10 @@ TFDS_KEYS = "video", "label"  # of its video datasets, where the release looks f
 class RecordExamples:
     """The examples in all files of `data`, in training epoch after epoch."""
 
-    classes: tuple[str, ...] = ()
-
     def __init__(self, data: DataConfig, training: bool, seed: int) -> None:
         self._data, self._training, self._seed = data, training, seed
         self._files = files_of(data)
+        self.classes = _classes(self._files[0])
         self._check_first()
 
     def name(self, index: int) -> str:
@@ -76,19 +74,13 @@ class RecordExamples:
             raise InputError(place, int(label), f"is not a label of num_classes: {self._data.num_classes}")
 
 
-def files_of(data: DataConfig) -> Sequence[str]:
+def files_of(data: DataConfig) -> list[str]:
     """The files of records that the patterns of `input_path` match, or that TFDS prepared, in order of name.
 
     Raises `InputError` if a pattern matches none.
     """
     if data.file_type == "tfds":
-        split = data.tfds_split or data.split
-        folder = f"{data.tfds_data_dir or '~/tensorflow_datasets'}/{data.tfds_name}"
-        patterns = [tf.io.gfile.join(os.path.expanduser(folder), depth, f"*-{split}.*") for depth in ("", "*", "*/*")]
-        files = [file for pattern in patterns for file in sorted(tf.io.gfile.glob(pattern))]
-        if not files:
-            raise InputError("tfds_name", data.tfds_name, f"has no prepared records of split {split!r} in {folder}")
-        return files
+        return _prepared_files(data)
     given = data.input_path.split(",") if isinstance(data.input_path, str) else data.input_path
     found = []
     for pattern in given:
@@ -97,6 +89,28 @@ def files_of(data: DataConfig) -> Sequence[str]:
             raise InputError("input_path", pattern, "matches no file of records")
         found += own
     return found
+
+
+def _prepared_files(data: DataConfig) -> list[str]:
+    """Of `tfds_name`, which may go on with /config and :version; else of what is last in order of name."""
+    split = data.tfds_split or data.split
+    root = tf.io.gfile.join(os.path.expanduser(data.tfds_data_dir or "~/tensorflow_datasets"))
+    folder = tf.io.gfile.join(root, data.tfds_name.replace(":", "/"))
+    for below in ("", "*", "*/*"):
+        files = sorted(tf.io.gfile.glob(tf.io.gfile.join(folder, below, f"*-{split}.*-of-*")))
+        if files:
+            return [file for file in files if os.path.dirname(file) == os.path.dirname(files[-1])]
+    raise InputError("tfds_name", data.tfds_name, f"has no prepared records of split {split!r} in {folder}")
+
+
+def _classes(file: str) -> tuple[str, ...]:
+    """From the list of names that `movinet.convert` or TFDS leaves beside its records."""
+    for name in ("classes.txt", "label.labels.txt"):
+        beside = tf.io.gfile.join(os.path.dirname(file), name)
+        if tf.io.gfile.exists(beside):
+            with tf.io.gfile.GFile(beside) as lines:
+                return tuple(line.strip() for line in lines)
+    return ()
 
 
 def parsed(data: DataConfig, record: Tensor) -> tuple[Tensor, Tensor]:

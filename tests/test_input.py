@@ -18,7 +18,7 @@ from painted import encode_painted, paint, painted_number
 from movinet.data.moving_digits import TINY, Counts, moving_digits
 from movinet.examples import Share
 from movinet.experiment import Augmentation, DataConfig
-from movinet.input import batches
+from movinet.input import batches, open_examples
 from movinet.records import encode_jpeg, sequence_example, write_records
 from search_space.errors import InputError
 
@@ -273,6 +273,30 @@ def test_records_are_evaluated_in_order(records):
     found = taken(of_records(records, drop_remainder=False), 9, training=False)
     numbers = [clip[0] - 2 for clips, _ in found for clip in shown(clips)]
     assert numbers == [8 * n for shard in range(4) for n in range(shard, 23, 4)]
+
+
+def test_records_of_tfds_are_read_as_it_prepares_them(tmp_path):
+    """As written by tensorflow-datasets 4.9.10 for features Video and ClassLabel."""
+    for version, first in (("1.0.0", 100), ("1.0.1", 50)):
+        folder = tmp_path / "painted" / "small" / version
+        folder.mkdir(parents=True)
+        (folder / "label.labels.txt").write_text("a\nb\n")
+        frames = [tf.io.encode_png(paint(first + t)).numpy() for t in range(9)]
+        features = {
+            "video": tf.train.Feature(bytes_list=tf.train.BytesList(value=frames)),
+            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[1])),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+        write_records(folder / "painted-test.tfrecord-00000-of-00001", [example])
+    data = videos(tmp_path, file_type="tfds", tfds_name="painted", tfds_data_dir=str(tmp_path), tfds_split="test")
+    data = dataclasses.replace(data, temporal_stride=2, drop_remainder=False)
+    ((clips, labels),) = taken(data, 2, training=False)
+    assert shown(clips) == [[50, 52, 54, 56]] and labels.tolist() == [1]
+    assert open_examples(data, training=False, seed=0).classes == ("a", "b")
+    old = dataclasses.replace(data, tfds_name="painted/small:1.0.0")
+    assert shown(taken(old, 1, training=False)[0][0])[0][0] == 100
+    with pytest.raises(InputError, match="has no prepared records of split 'train'"):
+        batches(dataclasses.replace(data, tfds_split="train"), training=True, seed=0)
 
 
 def test_a_data_service_serves_records(records):
