@@ -1,11 +1,11 @@
-"""Times the released stream model, a frame at a time; prints JSON. Used by `streaming_speed.py`, in its own environment.
+"""Times the released stream model, a frame at a time; prints JSON. Used by `streaming_speed.py`.
 
-That environment is `pip install tf-models-official` and nothing of this project, so nothing of it is imported.
+It runs in an environment of `pip install tf-models-official` and nothing of this project, so nothing of it is imported.
 
-Reads a request from the first argument: {network, size, classes, positions, how}. The model is what the release's export
-makes: external states, no synchronised norms. `how` it is run: "function" (tf.function), "xla" (the same, compiled as
-its exported model is) or "litert" (converted, one thread). Prints the seconds to the first frame done; then, for every
-number read from standard input, that many more frames and the CPU seconds of each.
+Reads a request from the first argument: {network, size, classes, positions, how}. The model is what the release's
+export makes: external states, no synchronised norms. `how` it is run: "function" (tf.function), "xla" (the same,
+compiled as its exported model is) or "litert" (converted, one thread). Prints the seconds to the first frame done;
+then, for every number read from standard input, that many more frames and the CPU seconds of each.
 """
 
 import json

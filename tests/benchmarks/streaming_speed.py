@@ -1,0 +1,106 @@
+"""Latency of a frame on a stream, and a training step of the Keras model, beside the released implementation.
+
+    python tests/benchmarks/streaming_speed.py --release-python /path/to/release/bin/python [--write]
+
+needs an environment with `pip install tf-models-official`; takes about ten minutes on one core. Everything runs in
+processes of its own on one core, ours and the release's by turns, so that whatever else the machine does meets both.
+Figures are process CPU time; medians over the rounds and turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import section
+from speed import BATCH, CLASSES, NETWORK, Worker, seconds
+
+from search_space import architecture as schema
+from search_space.variant import released_stream
+
+STREAMS = (("a0", 172), ("a2", 224))
+HOWS = {"function": "`tf.function`", "litert": "LiteRT"}
+FORMS = {"2plus1d": 8, "3d": 1}  # steps a turn
+FRAMES = 40  # a turn
+TURNS = 5
+
+
+def by_turns(workers: Mapping[str, Worker], requests: Mapping[str, int]) -> dict[str, list[float]]:
+    """Seconds of every frame or step of each process, so many a turn."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(TURNS):
+        for name, worker in workers.items():
+            found[name] += worker.ask(requests[name])
+    for worker in workers.values():
+        worker.close()
+    return found
+
+
+def streams(python: str, rounds: int) -> list[tuple[str, float, float]]:
+    """What was run, our seconds a frame, the release's."""
+    rows = []
+    for name, size in STREAMS:
+        for how, title in HOWS.items():
+            request = {"network": name, "size": size, "classes": 600, "how": how}
+            request["positions"] = released_stream(name).use_positional_encoding
+            found = measure(python, "own_stream.py", "release_stream.py", request, request, FRAMES, FRAMES, rounds)
+            rows.append((f"{name.upper()} {size} x {size}, {title}", *found))
+            print(rows[-1], flush=True)
+    return rows
+
+
+def training(python: str, rounds: int) -> list[tuple[str, float, float]]:
+    """The same of training steps."""
+    rows = []
+    for form, steps in FORMS.items():
+        request = {"network": schema.to_dict(NETWORK), "form": form, "batch": BATCH, "classes": CLASSES, "slots": True}
+        found = measure(python, "own_training.py", "release_speed.py", request, request, 8, steps, rounds)
+        rows.append((f"A0, `{form}`", *found))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def measure(
+    python: str, own: str, released: str, request: Any, release_request: Any, own_number: int, number: int, rounds: int
+) -> tuple[float, float]:
+    """Medians of our seconds and of the release's."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        workers = {"ours": Worker(sys.executable, own, request), "release": Worker(python, released, release_request)}
+        for name, values in by_turns(workers, {"ours": own_number, "release": number}).items():
+            found[name] += values
+    return statistics.median(found["ours"]), statistics.median(found["release"])
+
+
+def report(unit: str, rows: list[tuple[str, float, float]]) -> str:
+    """A table with the release's time in ours."""
+    lines = [(name, seconds(ours), seconds(release), f"{release / ours:.2f}") for name, ours, release in rows]
+    return section.table((unit, "this project", "release", "times ours"), lines)
+
+
+def main() -> None:
+    """Measures, prints the tables, and with --write puts them into the documentation."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--release-python", required=True, help="Python of an environment with tf-models-official")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="the core to run on")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    asked = parser.parse_args()
+    os.sched_setaffinity(0, {asked.core})  # inherited by every process started below
+    parts = [
+        section.machine(),
+        report("a frame on a stream, CPU", streams(asked.release_python, asked.rounds)),
+        report("a training step of the Keras model, CPU", training(asked.release_python, asked.rounds)),
+    ]
+    print(*parts, sep="\n\n")
+    if asked.write:
+        section.write("streaming", "\n\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
