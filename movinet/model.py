@@ -281,10 +281,17 @@ class Head(_SpecLayer):
         self.dropout = dropout
         self.dropout_seed = keras.random.SeedGenerator(seed)
         self.random_state = _checkpointed(self.dropout_seed)
+        self.features_frozen = False
+
+    def freeze_features(self) -> None:
+        """Leaves the projection as it is in training, its norm's statistics too; the dense layers still learn."""
+        self.features_frozen = True
+        for variable in self.weights:
+            variable.trainable = variable.name.startswith(("dense", "classifier"))
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         """Classifies each clip."""
-        run = self.interpreter(training)
+        run = self.interpreter(training and not self.features_frozen)
         weights = self.tensors()
         features = self.features(run, weights, x, None)
         self.keep_statistics(run)

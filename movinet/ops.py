@@ -211,25 +211,15 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Ten
     return y, (mean, variance)
 
 
-def normalise_together(replica: tf.distribute.ReplicaContext, x: Tensor, gamma: Tensor, beta: Tensor) -> Any:
-    """As `normalise`, with the statistics of all replicas' batches, which have equal sizes, as one."""
+def _normalise_together(replica: Any, x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     wide = tf.cast(x, tf.float32)
     mean, variance = tf.nn.moments(wide, [0, 1, 2])
-    # Of replicas r the variance as one is mean(variance_r) + mean(mean_r^2) - mean(mean_r)^2.
+    # Replicas have equal batches, so the variance of all is mean(variance + mean^2) - mean(mean)^2.
     mean, square = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [mean, variance + tf.square(mean)])
     variance = square - tf.square(mean)
     factor = gamma * tf.math.rsqrt(variance + BN_EPSILON)
-    y = tf.cast(wide * factor + (beta - mean * factor), x.dtype)
+    y = tf.cast((wide - mean) * factor + beta, x.dtype)
     return y, (mean, _unbiased(variance, _pixels(x) * replica.num_replicas_in_sync))
-
-
-def _normalise_together(replica: Any, x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    wide = tf.cast(x, tf.float32)
-    moments = tf.stack([tf.reduce_mean(wide, (0, 1, 2)), tf.reduce_mean(tf.square(wide), (0, 1, 2))])
-    mean, square = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.MEAN, moments))
-    variance = square - tf.square(mean)
-    factor = gamma * tf.math.rsqrt(variance + BN_EPSILON)
-    return tf.cast((wide - mean) * factor + beta, x.dtype), (mean, variance)
 
 
 def _of_channels(operation: Callable[..., Tensor], x: Tensor, v: Tensor, batch: Any) -> Tensor:

@@ -1,0 +1,65 @@
+"""On which devices a model trains: `runtime.distribution_strategy` of the release."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import tensorflow as tf
+
+from movinet.trainer_config import RuntimeConfig
+from search_space.errors import InputError
+
+
+def make_strategy(runtime: RuntimeConfig) -> tf.distribute.Strategy:
+    """The strategy; of mirrored over num_gpus GPUs, or if that is 0 over all there are, or the processor.
+
+    Raises:
+      InputError: the devices are not there.
+    """
+    name = runtime.distribution_strategy
+    if name == "multi_worker_mirrored":
+        return _workers(runtime)
+    if name == "tpu":
+        return _tpu(runtime)
+    devices = _devices(runtime.num_gpus)
+    if name in ("off", "one_device"):
+        if runtime.num_gpus > 1:
+            raise InputError(
+                "runtime.num_gpus", runtime.num_gpus, f"cannot be with the strategy {name}, which uses one"
+            )
+        return tf.distribute.get_strategy() if name == "off" else tf.distribute.OneDeviceStrategy(devices[0])
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _devices(num_gpus: int) -> list[str]:
+    gpus = tf.config.list_logical_devices("GPU")
+    if num_gpus > len(gpus):
+        raise InputError("runtime.num_gpus", num_gpus, f"are not there, but {len(gpus)}")
+    return [gpu.name for gpu in gpus[: num_gpus or len(gpus)]] or ["CPU:0"]
+
+
+def _workers(runtime: RuntimeConfig) -> tf.distribute.Strategy:
+    """By `TF_CONFIG`, or by worker_hosts and task_index; one worker if there is neither."""
+    if runtime.worker_hosts:
+        hosts = [host.strip() for host in runtime.worker_hosts.split(",")]
+        if not 0 <= runtime.task_index < len(hosts):
+            raise InputError("runtime.task_index", runtime.task_index, f"must be from 0 to {len(hosts) - 1}")
+        task = {"type": "worker", "index": runtime.task_index}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": hosts}, "task": task})
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _tpu(runtime: RuntimeConfig) -> tf.distribute.Strategy:
+    place, value = "runtime.distribution_strategy", "tpu"
+    rule = "finds no TPU{}; on other machines override it, as with runtime.distribution_strategy=mirrored"
+    if runtime.tpu is None and not tf.config.list_physical_devices("TPU"):
+        raise InputError(place, value, rule.format(", and --tpu names none"))
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=runtime.tpu or "")
+        if runtime.tpu not in (None, "", "local"):
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        raise InputError(place, value, rule.format(f" at {runtime.tpu!r}: {' '.join(str(error).split())}")) from None
+    return tf.distribute.TPUStrategy(resolver)

@@ -1,0 +1,168 @@
+"""What an experiment learns: its model, as training starts with it, and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from movinet import checkpoint
+from movinet.experiment import DataConfig, ExperimentConfig, TaskConfig
+from movinet.model import Head, build, build_ensemble
+from movinet.model_config import EnsembleConfig
+from movinet.ops import Tensor
+from search_space import network
+from search_space.architecture import Architecture, Clip
+from search_space.errors import InputError
+
+CLASSIFIER_STD = 0.01  # of the classifier's first weights, a normal, in the release
+BATCH_NORM = ("_gamma", "_beta")
+
+
+def clip_of(data: DataConfig) -> Clip:
+    """The clip in the language of the space, which knows only squares: of the height of the frames."""
+    frames, height, _, _ = data.feature_shape
+    return Clip(frames, height, data.temporal_stride)
+
+
+def architecture_of(task: TaskConfig) -> Architecture:
+    """The network of an experiment that is not one of an ensemble, with the clip of evaluation."""
+    return task.model.backbone.movinet.architecture(clip_of(task.validation_data))
+
+
+def build_model(experiment: ExperimentConfig) -> keras.Model:
+    """The model, in the precision of the experiment; its weights are from the seed, or from the members' checkpoints.
+
+    Raises:
+      InputError: the files of an ensemble do not fit together or the data.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(_policy(experiment.runtime.mixed_precision_dtype))
+    try:
+        ensemble = experiment.task.model.ensemble
+        return _single(experiment) if ensemble is None else _ensemble(experiment, ensemble)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _policy(dtype: str | None) -> str:
+    return "float32" if dtype in (None, "float32") else f"mixed_{dtype}"
+
+
+def _single(experiment: ExperimentConfig) -> keras.Model:
+    task, seed = experiment.task, experiment.trainer.seed
+    backbone = task.model.backbone.movinet
+    model = build(
+        architecture_of(task),
+        task.train_data.num_classes,
+        variant=replace(backbone.variant(), classifier_activation=task.model.activation),
+        input_shape=_input_shape(task),
+        dropout=task.model.dropout_rate,
+        stochastic_depth=backbone.stochastic_depth_drop_rate,
+        norm_momentum=task.model.norm_activation.norm_momentum,
+        seed=seed,
+    )
+    _start_classifier(model.get_layer("head"), seed)
+    if task.freeze_backbone:
+        freeze_backbone(model)
+    return model
+
+
+def _input_shape(task: TaskConfig) -> tuple[int | None, int | None, int | None]:
+    """Frames, height and width; None where training and evaluation differ, as in the release."""
+    shapes = zip(task.train_data.feature_shape, task.validation_data.feature_shape, strict=True)
+    frames, height, width, _ = [a if a == b else None for a, b in shapes]
+    return frames, height, width
+
+
+def _start_classifier(head: Head, seed: int) -> None:
+    kernel = next(weight for weight in head.trainable_weights if weight.name == "classifier")
+    kernel.assign(np.random.default_rng(seed).normal(0.0, CLASSIFIER_STD, kernel.shape))
+
+
+def freeze_backbone(model: keras.Model) -> None:
+    """Leaves only the dense layers after the pool to train; norms keep their moving statistics."""
+    for layer in model.layers:
+        if isinstance(layer, Head):
+            layer.freeze_features()
+        else:
+            layer.trainable = False
+
+
+def _ensemble(experiment: ExperimentConfig, ensemble: EnsembleConfig) -> keras.Model:
+    data = experiment.task.validation_data
+    members = [_member(member.network, member.clip) for member in ensemble.members]
+    common = network.common_clip(tuple(members))
+    wanted = [common.frames, common.resolution, common.resolution, 3]
+    if list(data.feature_shape) != wanted or data.temporal_stride != common.frame_stride:
+        given = [*data.feature_shape, data.temporal_stride]
+        rule = f"must be the members' common clip, {wanted}, with the temporal_stride {common.frame_stride}"
+        raise InputError("task.validation_data.feature_shape", given, rule)
+    model = build_ensemble(members, data.num_classes, seed=experiment.trainer.seed)
+    for i, member in enumerate(ensemble.members, 1):
+        if member.checkpoint:
+            checkpoint.load_weights(model.get_layer(f"member{i}"), member.checkpoint)
+    return model
+
+
+def _member(file: str, shape: Sequence[int]) -> Architecture:
+    """The one network in a file, with another clip if one is given."""
+    found = network.load(file).members
+    if len(found) != 1:
+        raise InputError(file, len(found), "must be one network, of the ensemble that names it")
+    (member,) = found
+    if not shape:
+        return member
+    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+        raise InputError("task.model.ensemble.members", list(shape), "must be frames, twice the resolution, and 3")
+    return replace(member, clip=Clip(shape[0], shape[1], member.clip.frame_stride))
+
+
+def trained_variables(model: keras.Model) -> list[tuple[str, Any]]:
+    """Name and variable of what is trained."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    named = checkpoint.named_variables(model).items()
+    return [(name, variable.value) for name, variable in named if id(variable) in trained]
+
+
+def decayed_kernels(model: keras.Model) -> list[Any]:
+    """What L2 is of: the kernels that are trained, but the classifier's; no biases, norms or scalars."""
+    return list(_decayed(model))
+
+
+def _decayed(model: keras.Model) -> Iterator[Any]:
+    for layer in model.layers:
+        names = {weight.name for weight in layer.spec.weights() if weight.decayed} if hasattr(layer, "spec") else set()
+        for variable in layer.trainable_weights:
+            if variable.name in names - {"classifier"}:
+                yield variable.value
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Cross entropy with label smoothing, and L2."""
+
+    classes: int
+    label_smoothing: float
+    l2_weight_decay: float
+
+    @classmethod
+    def of(cls, task: TaskConfig) -> Loss:
+        """Of an experiment. Without one-hot labels the release does not smooth them."""
+        smoothing = task.losses.label_smoothing if task.losses.one_hot else 0.0
+        return cls(task.validation_data.num_classes, smoothing, task.losses.l2_weight_decay)
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean over a batch: logits B classes, labels B."""
+        truth = tf.one_hot(labels, self.classes) * (1 - self.label_smoothing) + self.label_smoothing / self.classes
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(truth, logits))
+
+    def l2(self, kernels: Sequence[Any]) -> Tensor:
+        """l2_weight_decay/2 times the squares."""
+        if not self.l2_weight_decay or not kernels:
+            return tf.constant(0.0)
+        return self.l2_weight_decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])

@@ -1,0 +1,128 @@
+"""Trains and evaluates a MoViNet: the command line of the release's trainer, with its YAML files.
+
+  python -m movinet.train --experiment=movinet_kinetics600 --mode=train_and_eval --model_dir=/tmp/digits \\
+      --config_file=digits_base
+
+docs/training.md has more. What is trained where is said by the experiment: its defaults, then every --config_file,
+then --params_override.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from movinet import experiment_file
+from movinet.experiment import ExperimentConfig
+from movinet.fields import hint
+from search_space.errors import InputError
+
+MODES = ("train", "train_and_eval", "train_and_post_eval", "eval", "eval_continuous", "continuous_eval")
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for a bad flag, as for all bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError("movinet.train", message, "is wrong; see --help")
+
+
+def parser() -> Parser:
+    """The flags, which are those of the release."""
+    top = Parser(
+        prog="python -m movinet.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--experiment", required=True, help="movinet_kinetics600: the defaults to begin with")
+    top.add_argument("--mode", required=True, help=", ".join(MODES))
+    top.add_argument("--model_dir", required=True, type=Path, help="folder of checkpoints, summaries and metrics")
+    top.add_argument("--config_file", action="append", default=[], help="YAML file, or a preset; may be repeated")
+    top.add_argument("--params_override", default="", help="YAML, JSON, key.path=value,... or a file of it")
+    top.add_argument("--gin_file", action="append", default=[], help="file of gin bindings; may be repeated")
+    top.add_argument("--gin_params", action="append", default=[], help="a gin binding, as run.seed=3; may be repeated")
+    top.add_argument("--tpu", default="", help="name or address of a TPU")
+    top.add_argument("--tf_data_service", default="", help="address of a tf.data service")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a mode.
+
+    Returns 0 if it did its work, 1 if training diverged, 2 for input that must be mended, 130 if it was interrupted.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own notices at start
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
+        return 130
+
+
+def _main(arguments: list[str]) -> int:
+    flags, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        known = [action.option_strings[-1] for action in parser()._actions]
+        raise InputError("movinet.train", unknown[0], f"is not a flag{hint(unknown[0].partition('=')[0], known)}")
+    if flags.mode not in MODES:
+        raise InputError("--mode", flags.mode, f"must be one of {', '.join(MODES)}{hint(flags.mode, MODES)}")
+    override = flags.params_override.strip()
+    experiment, ignored = experiment_file.load(
+        flags.experiment, flags.config_file, override, tpu=flags.tpu, tf_data_service=flags.tf_data_service
+    )
+    for line in experiment_file.notes(ignored):
+        _log(line)
+    if not (flags.gin_file or flags.gin_params):
+        return run(experiment, flags.mode, flags.model_dir)
+    return _run_with_gin(experiment, flags)
+
+
+def _run_with_gin(experiment: ExperimentConfig, flags: argparse.Namespace) -> int:
+    import gin
+
+    configured = gin.external_configurable(run, "run")
+    try:
+        gin.parse_config_files_and_bindings(flags.gin_file, flags.gin_params)
+    except (ValueError, TypeError, OSError, SyntaxError) as error:
+        given = [*flags.gin_file, *flags.gin_params]
+        raise InputError("--gin_params", given, f"is not understood: {' '.join(str(error).split())}") from None
+    return int(configured(experiment, flags.mode, flags.model_dir))
+
+
+def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None = None) -> int:
+    """Runs a mode in a folder; `seed`, for gin, in place of the experiment's."""
+    from movinet.loop import Run
+    from movinet.strategy import make_strategy
+    from movinet.trainer import Diverged
+
+    if seed is not None:
+        experiment = replace(experiment, trainer=replace(experiment.trainer, seed=seed))
+    try:
+        running = Run(experiment, folder, make_strategy(experiment.runtime), _log)
+        if mode.startswith("train"):
+            running.train(evaluate=mode == "train_and_eval")
+        if mode in ("eval", "train_and_post_eval"):
+            running.evaluate()
+        if mode in ("eval_continuous", "continuous_eval"):
+            running.evaluate_continuously()
+    except Diverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _log(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

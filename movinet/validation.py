@@ -1,0 +1,72 @@
+"""The evaluation of a model in training: accuracies and loss over the validation data, on all replicas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from movinet.experiment import ExperimentConfig
+from movinet.input import batches
+from movinet.ops import Tensor
+from movinet.task import Loss, decayed_kernels
+from search_space.errors import InputError
+
+
+class Validation:
+    """Evaluates one model again and again; what is traced is kept."""
+
+    def __init__(self, experiment: ExperimentConfig, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+        self._data, self._strategy = experiment.task.validation_data, strategy
+        self._most = experiment.trainer.validation_steps
+        self._seed = experiment.trainer.seed
+        self._model, self._loss = model, Loss.of(experiment.task)
+        self._decayed = [] if experiment.task.model.ensemble else decayed_kernels(model)
+        self._views = self._data.num_test_clips * self._data.num_test_crops
+        self._step = tf.function(self._on_all)
+        if self._data.global_batch_size % strategy.num_replicas_in_sync:
+            rule = f"must be a multiple of the {strategy.num_replicas_in_sync} replicas"
+            raise InputError("task.validation_data.global_batch_size", self._data.global_batch_size, rule)
+
+    def run(self) -> dict[str, float]:
+        """By the names of the release: accuracy, top_1_accuracy, top_5_accuracy and validation_loss; also examples.
+
+        Of an example with several views the probabilities are averaged.
+
+        Raises:
+          InputError: there is nothing to evaluate.
+        """
+        total = tf.zeros([4])
+        for number, (clips, labels) in enumerate(self._strategy.distribute_datasets_from_function(self._read)):
+            if number == self._most:
+                break
+            total += self._step(clips, labels)
+        loss, top1, top5, count = total.numpy().tolist()
+        if not count:
+            raise InputError("task.validation_data", self._data.global_batch_size, "leaves no batch to evaluate")
+        decay = float(self._loss.l2(self._decayed))
+        return {
+            "accuracy": top1 / count,
+            "top_1_accuracy": top1 / count,
+            "top_5_accuracy": top5 / count,
+            "validation_loss": loss / count + decay,
+            "examples": count,
+        }
+
+    def _read(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return batches(self._data, training=False, seed=self._seed, context=context)
+
+    def _on_all(self, clips: Any, labels: Any) -> Tensor:
+        sums = self._strategy.run(self._on_one, args=(clips, labels))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+    def _on_one(self, clips: Tensor, labels: Tensor) -> Tensor:
+        """Sums over a replica's batch: loss, right at first, right among five, examples."""
+        probabilities = tf.nn.softmax(self._model(clips, training=False))
+        probabilities = tf.reduce_mean(tf.reshape(probabilities, [-1, self._views, self._loss.classes]), axis=1)
+        count = tf.cast(tf.size(labels), tf.float32)
+        right = [tf.reduce_sum(tf.cast(tf.math.in_top_k(labels, probabilities, k), tf.float32)) for k in (1, 5)]
+        # A softmax of logarithms of probabilities is these probabilities.
+        loss = self._loss.cross_entropy(tf.math.log(tf.maximum(probabilities, 1e-30)), labels)
+        return tf.stack([tf.where(count > 0, loss * count, 0.0), *right, count])
