@@ -184,7 +184,7 @@ def _examples(
     source: VideoSource, own: np.ndarray[Any, Any], conversion: Conversion, skipped: list[Skipped]
 ) -> Iterator[bytes]:
     """The serialized examples of the videos `own`; those that cannot be used join `skipped`."""
-    threads = conversion.workers or len(os.sched_getaffinity(0))
+    threads = conversion.workers or os.cpu_count() or 1
     for example in in_order(lambda i: _example(source, i, conversion), own.tolist(), threads):
         if isinstance(example, Skipped):
             skipped.append(example)

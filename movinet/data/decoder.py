@@ -30,6 +30,7 @@ from movinet.data.decoding import Frames, Wanted, read_frames, scan, wanted
 from movinet.data.timeline import Numbers, Timeline, UnusableVideo
 
 ROOT = Path(__file__).parents[2]
+READY = b"ready\n"
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -60,7 +61,7 @@ class Decoder:
     """
 
     def __init__(self, processes: int | None = None, limits: Limits = Limits()) -> None:
-        self._processes = processes or len(os.sched_getaffinity(0))
+        self._processes = processes or os.cpu_count() or 1
         self._limits = limits
         self._slots = threading.BoundedSemaphore(self._processes)
         self._idle: list[_Worker] = []
@@ -99,12 +100,14 @@ class Decoder:
         return answer
 
     def _worker(self) -> _Worker:
-        while self._idle:
-            worker = self._idle.pop()
+        while True:
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                return _Worker(self._limits)
             if worker.lives():
                 return worker
             worker.end()
-        return _Worker(self._limits)
 
 
 def in_order(function: Callable[[Argument], Result], arguments: Iterable[Argument], threads: int) -> Iterator[Result]:
@@ -136,6 +139,9 @@ class _Worker:
             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             process_group=0,  # an interrupt at the terminal is for the process that asks
         )
+        if self._process.stdout and self._process.stdout.readline() != READY:
+            self.end()
+            raise RuntimeError(f"the decoding process ended with code {self._process.returncode} before it began")
 
     def lives(self) -> bool:
         return self._process.poll() is None
@@ -149,16 +155,14 @@ class _Worker:
             pipes.stdin.flush()
             head = json.loads(pipes.stdout.readline() or "null")
             return [head, *(_received(pipes.stdout, *array) for array in head["arrays"])]
-        except (OSError, EOFError, TypeError) as error:
+        except (OSError, EOFError, TypeError, ValueError) as error:
             raise self._died() from error
 
-    def _died(self) -> Exception:
+    def _died(self) -> UnusableVideo:
         code = self._process.wait()
-        if code >= 0:
-            return RuntimeError(f"the decoding process ended with code {code}")
         if -code in (signal.SIGPROF, signal.SIGALRM):
             return UnusableVideo("takes too long to decode")
-        return UnusableVideo(f"made the decoder crash ({signal.Signals(-code).name})")
+        return UnusableVideo(f"made the decoder crash ({signal.Signals(-code).name if code < 0 else f'code {code}'})")
 
     def end(self) -> None:
         self._process.kill()
@@ -178,8 +182,11 @@ def _received(pipe: IO[bytes], dtype: str, shape: list[int]) -> np.ndarray[Any, 
 
 def serve(requests: IO[bytes], answers: IO[bytes], limits: Limits) -> None:
     """Answer requests until there are no more; what a decoding process does."""
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
+    if sys.platform == "linux":  # elsewhere what is set aside and never used may be of any size
+        resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers.write(READY)
+    answers.flush()
     for line in requests:
         signal.setitimer(signal.ITIMER_PROF, limits.processor_seconds)  # either kills this process
         signal.setitimer(signal.ITIMER_REAL, limits.wall_seconds)

@@ -27,6 +27,8 @@ MAX_PIXELS = 1 << 26  # of a frame: 8K UHD has 33 million
 MAX_BYTES = 1 << 30  # of what is read at a time: 300 frames of 720p are 8e8
 MAX_PACKETS = 1 << 22  # 19 hours at 60 frames/s
 
+DAMAGE = (av.FFmpegError, OSError, IndexError)  # the last is PyAV's if a stream turns up in the middle of a file
+
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
@@ -42,8 +44,8 @@ def scan(file: Path) -> Timeline:
     try:
         with _open(file) as container:
             return _scan(container, _video(container))
-    except (av.FFmpegError, OSError) as error:
-        raise UnusableVideo(f"cannot be decoded: {error.strerror or error}") from error
+    except DAMAGE as error:
+        raise UnusableVideo(f"cannot be decoded: {getattr(error, 'strerror', None) or error}") from error
 
 
 def wanted(timeline: Timeline, numbers: Numbers) -> tuple[Wanted, Numbers]:
@@ -65,8 +67,8 @@ def read_frames(file: Path, want: Wanted, short_side: int | None = None) -> Fram
         if want.counted or not _decode(file, want, picture, seek=True):
             _decode(file, want, picture, seek=False)
         return picture.frames
-    except (av.FFmpegError, OSError) as error:
-        raise UnusableVideo(f"cannot be decoded: {error.strerror or error}") from error
+    except DAMAGE as error:
+        raise UnusableVideo(f"cannot be decoded: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _open(file: Path) -> InputContainer:
