@@ -117,7 +117,8 @@ def recorded_cases() -> list[Case]:
 
 def further_cases() -> list[Case]:
     """The rest of the released models, for the tests beside a released implementation."""
-    base = [Case(f"{name}_base", name, BASE, (1, 4, 64, 64)) for name in ("a3", "a4", "a5", "t0")]
+    base = [Case(f"{name}_base", name, BASE, (1, 4, 64, 64)) for name in ("a3", "a4", "a5")]
+    base.append(Case("t0_base", "t0", BASE, (1, 4, 64, 64), checkpoint="saved_model"))
     stream = [Case(f"{name}_stream", name, released_stream(name), (1, 4, 64, 64)) for name in ("a2", "a4", "a5", "t0")]
     return base + stream
 

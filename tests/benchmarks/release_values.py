@@ -8,8 +8,8 @@ but the rule of the weights, which is numpy.
 REQUEST.json is a list of cases: {name, network, variant, classes, clip, gradients, checkpoint}. `network` is a name of
 the release's table ("a0") or an architecture in this project's schema; `variant` has the fields of the release's
 `Movinet`, and `classifier_activation`; `clip` is `B T H W`; `checkpoint` says how it is written: "model" as the
-published ones are, "trainer" as the release's training does, "weights" by Keras' `save_weights`. Each case becomes
-FOLDER/name.npz and FOLDER/name/ckpt-1.
+published ones are, "trainer" as the release's training does, "weights" by Keras' `save_weights`, "saved_model" as one.
+Each case becomes FOLDER/name.npz and FOLDER/name/ckpt-1, or the SavedModel FOLDER/name.
 """
 
 import json
@@ -115,9 +115,11 @@ def numbers(case: dict[str, Any], model: tf.keras.Model, named: dict[str, tf.Var
 
 
 def write_checkpoint(form: str, model: movinet_model.MovinetClassifier, folder: Path) -> None:
-    """FOLDER/ckpt-1 in the form that the case asks for."""
+    """The form that the case asks for."""
     if form == "weights":
         model.save_weights(str(folder / "ckpt-1"))
+    elif form == "saved_model":
+        tf.keras.models.save_model(model, str(folder))
     elif form == "model":
         tf.train.Checkpoint(model=model).save(str(folder / "ckpt"))
     else:
