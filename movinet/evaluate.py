@@ -1,0 +1,214 @@
+"""Evaluates a trained network in detail: by class, by clips and crops, frame by frame.
+
+    python -m movinet.evaluate --config_file=movinet_a0.yaml --checkpoint=/tmp/run --mode=stream --out /tmp/evaluation
+
+The network and its validation_data are those of the experiment. A mode says what of a video is seen: its middle clip
+("clip"); several clips and crops, whose probabilities are averaged as in the release ("multi"; 10 x 3 unless the
+experiment says num_test_clips or num_test_crops); the clip frame after frame ("stream", causal networks only); its
+middle frame alone ("frame"). Writes evaluation.json and predictions.csv; docs/evaluation.md says what is in them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from movinet import checkpoint, experiment_file
+from movinet.evaluation import Evaluation
+from movinet.examples import Examples
+from movinet.experiment import DataConfig
+from movinet.inference import FoldedEnsemble, fold
+from movinet.input import indexed_batches, open_examples
+from movinet.metrics import Curve, Floats, softmax
+from movinet.stream import StreamSession
+from movinet.task import build_model
+from search_space.errors import InputError
+
+MODES = ("clip", "multi", "stream", "frame")
+VIEWS = 10, 3  # clips and crops of multi-clip evaluation, as in the papers on Kinetics
+
+Evidence = tuple[dict[str, int], Floats]  # how much was seen, and the probabilities `B C` by then
+Seer = Callable[[npt.NDArray[np.float32]], Iterator[Evidence]]
+
+
+def evaluate(
+    model: keras.Model, data: DataConfig, mode: str = "clip", log: Callable[[str], None] | None = None
+) -> Evaluation:
+    """Evaluates a model, or ensemble, of `movinet.model` on all clips of `data`, in float32.
+
+    Args:
+      model: with trained weights.
+      data: what is read; for "multi" with its num_test_clips and num_test_crops.
+      mode: one of `MODES`; see the head of this module.
+      log: is told now and then how far it is.
+
+    Raises:
+      InputError: the data cannot be read, or the model cannot do this.
+    """
+    start = time.monotonic()
+    data = seen(data, mode)
+    see = _seer(model, data, mode)
+    unusable: dict[str, str] = {}
+    examples = open_examples(data, training=False, seed=0, unusable=unusable)
+    curve, rows = Curve(), []
+    told = start
+    for clips, labels, indices in indexed_batches(examples, data, False, 0).as_numpy_iterator():
+        final = np.zeros(0, np.float32)
+        for what, final in see(clips):
+            curve.add(what, final, labels)
+        rows.append((indices, labels, final))
+        if log and time.monotonic() - told > 10:
+            told = time.monotonic()
+            log(f"{sum(len(row[0]) for row in rows)} examples after {told - start:.0f} s")
+    if not rows:
+        raise InputError("validation_data", data.input_path, "has no usable example")
+    indices, labels, probabilities = (np.concatenate(part) for part in zip(*rows, strict=True))
+    names = [examples.name(int(index)) for index in indices]
+    return Evaluation(
+        mode=mode,
+        data=data,
+        classes=_class_names(examples, probabilities.shape[1]),
+        names=names,
+        labels=labels,
+        probabilities=probabilities,
+        curve=tuple(curve.points()),
+        unusable=unusable,
+        seconds=time.monotonic() - start,
+    )
+
+
+def seen(data: DataConfig, mode: str) -> DataConfig:
+    """The data as this mode reads it: its views, all of its examples, and as many clips at a time as it says."""
+    if mode not in MODES:
+        raise InputError("--mode", mode, f"must be one of {', '.join(MODES)}")
+    clips, crops = (data.num_test_clips, data.num_test_crops) if mode == "multi" else (1, 1)
+    if mode == "multi" and clips * crops == 1:
+        clips, crops = VIEWS
+    shape = (1, *data.feature_shape[1:]) if mode == "frame" else data.feature_shape
+    return replace(
+        data,
+        is_training=False,
+        drop_remainder=False,
+        dtype="float32",
+        feature_shape=shape,
+        num_test_clips=clips,
+        num_test_crops=crops,
+        global_batch_size=max(1, data.global_batch_size // (clips * crops)),
+    )
+
+
+def _class_names(examples: Examples, count: int) -> tuple[str, ...]:
+    """The examples' own; numbers for what they leave without a name."""
+    return tuple(examples.classes[i] if i < len(examples.classes) else str(i) for i in range(count))
+
+
+def _seer(model: keras.Model, data: DataConfig, mode: str) -> Seer:
+    """What turns the clips of a batch, `B*views T H W 3`, into probabilities, as far as evidence has come."""
+    if mode == "stream":
+        session = StreamSession(model)
+        return lambda clips: _stream(session, clips)
+    folded = fold(model)
+    if mode == "frame" and isinstance(folded, FoldedEnsemble):
+        raise InputError("--mode", mode, "is for single networks: members of an ensemble see different frames")
+    run = tf.function(folded, autograph=False)
+    if mode == "multi":
+        return lambda clips: _views(softmax(run(tf.constant(clips)).numpy()), data.num_test_clips, data.num_test_crops)
+    return lambda clips: iter([({"frames": clips.shape[1]}, softmax(run(tf.constant(clips)).numpy()))])
+
+
+def _stream(session: StreamSession, clips: npt.NDArray[np.float32]) -> Iterator[Evidence]:
+    session.reset()
+    for frame in range(clips.shape[1]):
+        yield {"frames": frame + 1}, softmax(session.push(clips[:, frame : frame + 1]))
+
+
+def _views(probabilities: Floats, clips: int, crops: int) -> Iterator[Evidence]:
+    """The mean over the centre crop of 1, 2, ... clips that are spread over the video, then over all crops of them."""
+    each = probabilities.reshape(-1, crops, clips, probabilities.shape[-1])
+    for count in sorted({1, crops}):
+        own = each if count == crops else each[:, crops // 2 : crops // 2 + 1]
+        for part in range(1, clips + 1):
+            chosen = np.linspace(0, clips - 1, part) if part > 1 else np.array([(clips - 1) / 2])
+            yield {"crops": count, "clips": part}, own[:, :, chosen.round().astype(int)].mean(axis=(1, 2))
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for a bad flag, as for all bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError("movinet.evaluate", message, "is wrong; see --help")
+
+
+def parser() -> Parser:
+    """The flags; those of the experiment are named as in `movinet.train`."""
+    top = Parser(
+        prog="python -m movinet.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--experiment", default="movinet_kinetics600", help="the defaults to begin with")
+    top.add_argument("--config_file", action="append", default=[], help="YAML file, or a preset; may be repeated")
+    top.add_argument("--params_override", default="", help="YAML, JSON, key.path=value,... or a file of it")
+    top.add_argument("--checkpoint", default="", help="weights: a folder or a checkpoint, of ours or of the release")
+    top.add_argument("--mode", default="clip", help=", ".join(MODES))
+    top.add_argument("--out", type=Path, required=True, help="folder of evaluation.json and predictions.csv")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted."""
+    try:
+        evaluation = _main(parser().parse_args(arguments))
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        print("error: clips cannot be read:", " ".join(error.message.split())[:300], file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    left_out = f"; {len(evaluation.unusable)} videos left out" if evaluation.unusable else ""
+    print(
+        f"{len(evaluation.labels)} examples in {evaluation.seconds:.0f} s: top-1 {evaluation.top1:.2%}, "
+        f"top-5 {evaluation.top5:.2%}, loss {evaluation.loss:.4f}{left_out}"
+    )
+    return 0
+
+
+def _main(flags: argparse.Namespace) -> Evaluation:
+    experiment, ignored = experiment_file.load(flags.experiment, flags.config_file, flags.params_override)
+    for line in experiment_file.notes(ignored):
+        _log(line)
+    data = experiment.task.validation_data
+    seen(data, flags.mode)
+    ensemble = experiment.task.model.ensemble
+    if not flags.checkpoint and not (ensemble and all(member.checkpoint for member in ensemble.members)):
+        raise InputError("--checkpoint", flags.checkpoint, "must name the weights to evaluate")
+    model = build_model(experiment)
+    if flags.checkpoint:
+        checkpoint.load_weights(model, flags.checkpoint)
+    evaluation = evaluate(model, data, flags.mode, _log)
+    evaluation.write(flags.out, checkpoint=flags.checkpoint, experiment=experiment_file.to_dict(experiment))
+    return evaluation
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main())

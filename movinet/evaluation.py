@@ -1,0 +1,117 @@
+"""The outcome of an evaluation: predictions for every example, what they are worth, and its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from movinet import metrics
+from movinet.experiment import DataConfig
+from movinet.metrics import Floats, Integers, Point
+from search_space.errors import InputError
+
+SCHEMA = "movinet-nas/evaluation/1"
+TOP = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Predictions for N examples, and what they are worth.
+
+    Attributes:
+      mode: what of a video was seen: clip, multi, stream or frame.
+      data: the clips seen.
+      classes: by label.
+      names: of the examples.
+      labels: int32 `N`.
+      probabilities: float32 `N C`, of all that was seen.
+      curve: accuracy by frames or by clips and crops; the last point is of all.
+      unusable: name of a video that was left out -> why.
+      seconds: it took.
+    """
+
+    mode: str
+    data: DataConfig
+    classes: tuple[str, ...]
+    names: Sequence[str]
+    labels: Integers
+    probabilities: Floats
+    curve: tuple[Point, ...]
+    unusable: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def top1(self) -> float:
+        return float(metrics.hits(self.probabilities, self.labels, 1).mean())
+
+    @property
+    def top5(self) -> float:
+        return float(metrics.hits(self.probabilities, self.labels, TOP).mean())
+
+    @property
+    def loss(self) -> float:
+        return metrics.mean_loss(self.probabilities, self.labels)
+
+    @property
+    def confusion(self) -> Integers:
+        """Labels in rows, predictions in columns: int `C C`."""
+        predicted = metrics.ranking(self.probabilities, 1)[:, 0]
+        return metrics.confusion(predicted, self.labels, len(self.classes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the predictions one by one, as plain data."""
+        matrix = self.confusion
+        accuracies, counts = metrics.class_accuracies(matrix), matrix.sum(axis=1).tolist()
+        return {
+            "schema": SCHEMA,
+            "mode": self.mode,
+            "examples": len(self.labels),
+            "top1": self.top1,
+            "top5": self.top5,
+            "loss": self.loss,
+            "seconds": round(self.seconds, 3),
+            "classes": [
+                {"name": name, "examples": count, "accuracy": accuracy}
+                for name, count, accuracy in zip(self.classes, counts, accuracies, strict=True)
+            ],
+            "curve": [point.row() for point in self.curve],
+            "confusion": matrix.tolist(),
+            "unusable": self.unusable,
+            "data": asdict(self.data),
+        }
+
+    def predictions(self) -> str:
+        """A CSV table: example, label, prediction, and the most probable classes with their probabilities."""
+        best = metrics.ranking(self.probabilities, min(TOP, len(self.classes)))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        numbered = [f"{what}_{place + 1}" for place in range(best.shape[1]) for what in ("class", "probability")]
+        table.writerow(["example", "label", "predicted", *numbered])
+        for name, label, order, values in zip(self.names, self.labels, best, self.probabilities, strict=True):
+            ranked = [item for i in order for item in (self.classes[i], f"{values[i]:.6g}")]
+            table.writerow([name, self.classes[label], self.classes[order[0]], *ranked])
+        return text.getvalue()
+
+    def write(self, folder: Path, **about: Any) -> None:
+        """evaluation.json, which also says what is `about` it, and predictions.csv. Raises `InputError`."""
+        _write(folder / "predictions.csv", self.predictions())
+        _write(folder / "evaluation.json", json.dumps({**self.to_dict(), **about}, indent=1) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """The file appears whole or not at all."""
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text, encoding="utf-8", errors="surrogateescape")
+        new.replace(path)
+    except OSError as error:
+        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
+    finally:
+        new.unlink(missing_ok=True)
