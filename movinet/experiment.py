@@ -254,6 +254,9 @@ class TaskConfig:
         check_types(self)
         check_choice("init_checkpoint_modules", self.init_checkpoint_modules, ("all", "backbone"))
         classes = self.train_data.num_classes
+        for name, training in (("train_data", True), ("validation_data", False)):
+            if getattr(self, name).is_training != training:
+                raise InputError(f"{name}.is_training", not training, f"must be {str(training).lower()}")
         if self.model.num_classes is not None and self.model.num_classes != self.validation_data.num_classes:
             rule = f"must be the classes of the data, {self.validation_data.num_classes}"
             raise InputError("model.num_classes", self.model.num_classes, rule)
