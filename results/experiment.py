@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search_space.architecture import Architecture, Block, Clip
-from search_space.network import Network
+from search_space.network import Network, common_clip
 
 TRAIN_BATCH = 1024
 TRAIN_STEPS = 85_785  # 240 epochs of the 366 016 clips of Kinetics-600
@@ -40,17 +40,16 @@ def experiment(network: Network) -> dict[str, Any]:
 
 
 def ensemble_experiment(network: Network, files: Sequence[str], networks: Sequence[str]) -> dict[str, Any]:
-    """The evaluation of an ensemble, whose members are trained each by its own experiment, in `files`."""
+    """The evaluation of an ensemble on the members' common clip; each is trained by its own experiment, in `files`."""
     members = [
         {"network": name, "experiment": file, "clip": _shape(member.clip)}
         for name, file, member in zip(networks, files, network.members, strict=True)
     ]
-    largest = max((member.clip for member in network.members), key=lambda clip: clip.resolution)
     return {
         "runtime": {"distribution_strategy": "mirrored", "mixed_precision_dtype": "bfloat16"},
         "task": {
             "model": {"ensemble": {"combine": "mean_logits", "members": members}, "num_classes": network.classes},
-            "validation_data": _validation_data(network, largest),
+            "validation_data": _validation_data(network, common_clip(network.members)),
         },
     }
 

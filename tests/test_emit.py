@@ -17,7 +17,7 @@ from results.frame import selected_front
 from search_space.architecture import Clip
 from search_space.cost import count
 from search_space.errors import InputError
-from search_space.network import counted, dump, load
+from search_space.network import common_clip, counted, dump, load
 from search_space.published import A0, PUBLISHED
 from search_space.scaling import Factors
 
@@ -139,6 +139,9 @@ def test_the_ensemble_lists_its_members_files(folder):
         assert load(folder / member["network"]).members == (network,)
         experiment_of_member = yaml.safe_load((folder / member["experiment"]).read_text())
         assert experiment_of_member["task"]["validation_data"]["feature_shape"] == member["clip"]
+    clip, validation = common_clip(networks), data["task"]["validation_data"]
+    assert validation["feature_shape"] == [clip.frames, clip.resolution, clip.resolution, 3]
+    assert validation["temporal_stride"] == clip.frame_stride
 
 
 def test_the_record_lies_beside_the_configs(family, folder):
