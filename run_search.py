@@ -83,6 +83,7 @@ def parser() -> Parser:
     describe = commands.add_parser("describe", help="layers and exact costs of a network")
     describe.add_argument("network", help="a0 to a5, t0, or a YAML file")
     describe.add_argument("--classes", type=int, help="outputs (default: the file's, or 600)")
+    describe.add_argument("--stream", action="store_true", help="of the released stream form, not of the base")
     describe.add_argument("--json", action="store_true", help="print one JSON object")
     for command in (search, plot, scale, describe):
         command.set_defaults(usage=command.format_usage())
@@ -231,10 +232,11 @@ def scale(options: argparse.Namespace) -> str:
 
 def describe(options: argparse.Namespace) -> str:
     """Layers and costs of a published network or a file."""
-    from results.describe import describe_json, describe_text, network_named
+    from results.describe import describe_json, describe_text, network_named, variant_of
 
     network = network_named(options.network, options.classes)
-    return json.dumps(describe_json(network)) if options.json else describe_text(network)
+    variant = variant_of(network, options.stream)
+    return json.dumps(describe_json(network, variant)) if options.json else describe_text(network, variant)
 
 
 COMMANDS = {"search": search, "plot": plot, "scale": scale, "describe": describe}

@@ -7,8 +7,9 @@ from typing import Any
 
 from search_space.architecture import MAX_CHANNELS, Architecture, check_integer, to_dict
 from search_space.cost import breakdown
-from search_space.network import Network, counted, load
+from search_space.network import Network, counted, load, network_cost
 from search_space.published import PUBLISHED, published
+from search_space.variant import BASE, Variant, released_stream
 
 PUBLISHED_CLASSES = 600  # Kinetics-600
 
@@ -26,24 +27,30 @@ def network_named(name: str, classes: int | None = None) -> Network:
     if classes is None:
         return network
     check_integer("--classes", classes, 1, MAX_CHANNELS)
-    return counted(network.name, network.members, classes, network.target_macs, network.origin)
+    return counted(network.name, network.members, classes, network.target_macs, network.origin, network.offsets)
 
 
-def describe_json(network: Network) -> dict[str, Any]:
+def variant_of(network: Network, stream: bool) -> Variant:
+    """The variant that is described: base, or the released stream form."""
+    return released_stream(network.name) if stream else BASE
+
+
+def describe_json(network: Network, variant: Variant = BASE) -> dict[str, Any]:
     """One object: name, classes, every cost of `search_space.cost.COST_NAMES`, and the members' architectures."""
     return {
         "name": network.name,
         "classes": network.classes,
-        **network.cost,
+        **network_cost(network.members, network.classes, variant),
         "members": [to_dict(member) for member in network.members],
     }
 
 
-def describe_text(network: Network) -> str:
+def describe_text(network: Network, variant: Variant = BASE) -> str:
     """Costs and a row for each operation, for people."""
-    cost = network.cost
+    cost = network_cost(network.members, network.classes, variant)
+    form = "stream" if variant.causal else "base"
     lines = [
-        f"{network.name}, {network.classes} classes; one multiply-add counts as one",
+        f"{network.name}, {form}, {network.classes} classes; one multiply-add counts as one",
         f"  multiply-adds per clip      {cost['macs']:>18,}",
         f"  multiply-adds per frame     {cost['macs_per_frame']:>18,}  (causal stream)",
         f"  trainable parameters        {cost['trainable_parameters']:>18,}",
@@ -52,12 +59,12 @@ def describe_text(network: Network) -> str:
         f"  peak activations            {cost['activation_bytes']:>18,}  bytes (float32, batch 1, whole clip)",
     ]
     for member in network.members:
-        lines += ["", *_operations(member, network.classes)]
+        lines += ["", *_operations(member, network.classes, variant)]
     return "\n".join(lines)
 
 
-def _operations(member: Architecture, classes: int) -> list[str]:
-    clip, rows = member.clip, breakdown(member, classes)
+def _operations(member: Architecture, classes: int, variant: Variant) -> list[str]:
+    clip, rows = member.clip, breakdown(member, classes, variant)
     wide = max(len(row.name) for row in rows)
     head = f"{'operation':<{wide}}  {'class':<9}  {'output T H W C':<15}  {'multiply-adds':>14}  {'parameters':>10}"
     lines = [f"clip: {clip.frames} frames of {clip.resolution} x {clip.resolution}, {_every(clip.frame_stride)}", head]

@@ -26,6 +26,7 @@ from search_space.architecture import (
 )
 from search_space.cost import COST_NAMES, count
 from search_space.errors import InputError
+from search_space.variant import BASE, Variant
 from search_space.yaml_file import read_yaml
 
 SCHEMA = "movinet-nas/network/1"
@@ -56,13 +57,13 @@ def common_clip(members: tuple[Architecture, ...], offsets: tuple[int, ...] = ()
     return Clip(last // stride + 1, max(clip.resolution for clip in clips), stride)
 
 
-def network_cost(members: Sequence[Architecture], classes: int) -> dict[str, int]:
+def network_cost(members: Sequence[Architecture], classes: int, variant: Variant = BASE) -> dict[str, int]:
     """Exact cost by name (`search_space.cost.Cost`) of one network, or of an ensemble by mean of logits.
 
     An ensemble's members run one after another, each with weights and stream state of its own: all costs add up but
     the peak of activations, which is the largest.
     """
-    costs = [vars(count(member, classes)) for member in members]
+    costs = [vars(count(member, classes, variant)) for member in members]
     total = {name: sum(cost[name] for cost in costs) for name in COST_NAMES}
     return total | {"activation_bytes": max(cost["activation_bytes"] for cost in costs)}
 

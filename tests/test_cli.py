@@ -36,7 +36,7 @@ COMMANDS = {
     "search": {"config?", "--out", "--resume", "--workers", "--seed", "--trials", "--serial", "--quiet"},
     "plot": {"run"},
     "scale": {"run", "--target", "--out"},
-    "describe": {"network", "--classes", "--json"},
+    "describe": {"network", "--classes", "--stream", "--json"},
 }
 TOP_FLAGS = {"-h", "--help", "--version"}
 
@@ -165,6 +165,13 @@ def test_described_as_json_it_has_the_published_figures(name: str, capsys: pytes
     assert {"name", "classes", "members", *COST_NAMES} == data.keys()
     assert all(type(data[cost]) is int and data[cost] > 0 for cost in COST_NAMES)
     assert (data["name"], data["classes"], len(data["members"])) == (name, 600, 1)
+
+
+def test_described_as_a_stream_it_has_the_released_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(described(capsys, "a3", "--stream", "--json"))
+    assert (found["trainable_parameters"], found["total_parameters"]) == (10_986_618, 11_043_146)
+    text = described(capsys, "a3", "--stream")
+    assert "a3, stream, 600 classes" in text and ".temporal" in text
 
 
 def test_described_for_people_rows_add_up_to_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
