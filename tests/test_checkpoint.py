@@ -20,6 +20,8 @@ from search_space.errors import InputError
 from search_space.variant import BASE, STREAM, Variant
 
 RELEASED = RECORDED / "release_tiny"  # by the release, of TINY as a stream model, with drawn weights
+POSITIONED = dataclasses.replace(STREAM, use_positional_encoding=True)
+UNGATED = Variant(conv_type="2plus1d", se_type="none")
 FORMS = ("model.keras", "model.weights.h5", "ckpt-1")
 
 
@@ -45,15 +47,24 @@ def assert_equal(model: keras.Model, expected: dict[str, np.ndarray], besides: t
         assert np.array_equal(found[name], expected[name]) != name.startswith(besides or "nothing"), name
 
 
+@pytest.mark.parametrize("variant", [BASE, STREAM, POSITIONED, UNGATED], ids=["base", "stream", "positions", "no gate"])
 @pytest.mark.parametrize("form", FORMS)
-def test_what_is_written_is_read(form: str, tmp_path: Path) -> None:
-    written = unsettled(tiny())
+def test_what_is_written_is_read(form: str, variant: Variant, tmp_path: Path) -> None:
+    written = unsettled(tiny(variant=variant))
     save_weights(written, tmp_path / "new" / form)
-    model = tiny(seed=1)
+    model = tiny(variant=variant, seed=1)
     load_weights(model, tmp_path / "new" / form)
     assert_equal(model, values(written))
     assert len(values(model)) == len(model.weights)
     assert not list(tmp_path.rglob(".unfinished*"))
+
+
+def test_what_was_trained_as_3d_2plus1d_runs_as_2plus1d(tmp_path: Path) -> None:
+    trained = unsettled(tiny(variant=dataclasses.replace(STREAM, conv_type="3d_2plus1d")))
+    save_weights(trained, tmp_path / "ckpt-1")
+    model = tiny()
+    load_weights(model, tmp_path / "ckpt-1")
+    assert_equal(model, values(trained))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -169,14 +180,14 @@ def test_what_differs_is_listed_sorted_and_nothing_is_loaded(form: str, tmp_path
     )
 
 
-def test_what_is_missing_is_listed(tmp_path: Path) -> None:
+def test_what_is_missing_is_listed() -> None:
     with pytest.raises(
         InputError, match=r"5 missing in the file \(block1_layer1/positional, block2_layer1/positional,"
     ):
-        load_weights(tiny(variant=dataclasses.replace(STREAM, use_positional_encoding=True)), RELEASED)
+        load_weights(tiny(variant=POSITIONED), RELEASED)
 
 
-def test_a_released_checkpoint_of_another_depth(tmp_path: Path) -> None:
+def test_a_released_checkpoint_of_another_depth() -> None:
     blocks = (*TINY.blocks[:4], dataclasses.replace(TINY.blocks[4], layers=TINY.blocks[4].layers * 2))
     deeper = build(dataclasses.replace(TINY, blocks=blocks), CLASSES, variant=STREAM)
     with pytest.raises(InputError, match=r"missing in the file \(block5_layer2/"):
@@ -198,7 +209,7 @@ def test_paths_that_are_no_weights(tmp_path: Path) -> None:
     data.write_bytes(data.read_bytes()[:1000])
     (tmp_path / "not.keras").write_bytes(b"not a zip file")
     (tmp_path / "not.weights.h5").write_bytes(b"not an HDF5 file")
-    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Flatten()])
     other.save(tmp_path / "other.keras")
     tf.train.Checkpoint(value=tf.Variable(1.0)).write(str(tmp_path / "value"))
     for path, said in (
