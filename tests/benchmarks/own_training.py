@@ -1,8 +1,8 @@
 """Times a training step of this project's `keras.Model`; prints JSON. Used by `streaming_speed.py`.
 
-Reads a request from the first argument: {network, form, batch, classes, slots}, as `release_speed.py` does, and trains
-as it does: a plain TensorFlow 2 loop. Prints the seconds to the first training step done; then, for every number read
-from standard input, that many more steps and their seconds.
+Reads a request from the first argument, as `release_speed.py` does, and trains as it does, in a plain TensorFlow loop:
+{network, form, variant, batch, classes, slots}. Prints the seconds to the first training step done; then, for every
+number read from standard input, that many more steps and their seconds.
 """
 
 import json
@@ -25,7 +25,7 @@ from search_space.variant import Variant
 def training_step(request: dict[str, Any]) -> Callable[[Any, Any], Any]:
     """Model, optimiser and their compiled step."""
     network = schema.from_dict(request["network"])
-    model = build(network, request["classes"], variant=Variant(conv_type=request["form"]))
+    model = build(network, request["classes"], variant=Variant(conv_type=request["form"], **request["variant"]))
     optimizer = keras.optimizers.RMSprop(1e-3, momentum=0.9)
     if request["slots"]:
         optimizer.build(model.trainable_variables)

@@ -3,9 +3,9 @@
 That environment is `pip install tf-models-official` and nothing of this project, so nothing of it is imported.
 
 Reads a request from the first argument: {network, form, batch, classes, slots}. `network` is in this project's schema,
-and goes into the release's own table under a new name; `form` is the release's `conv_type`. Prints the seconds
-from there to the first training step done; then, for every number read from standard input, that many more
-steps and their seconds.
+and goes into the release's own table under a new name; `form` is the release's `conv_type`; `variant`, if there is one,
+has further fields of its `Movinet`. Prints the seconds from there to the first training step done; then, for every
+number read from standard input, that many more steps and their seconds.
 
 With `slots` the optimiser's arrays are made before the step is traced. Without, as in Keras' `fit` and in the release's
 trainer, they are made within, and TensorFlow traces the step twice.
@@ -50,7 +50,7 @@ def block_spec(block: dict) -> movinet.MovinetBlockSpec:
 def training_step(request: dict, shape: list[int]) -> Callable[[Any, Any], Any]:
     """Model, optimiser and their compiled step, as a plain TensorFlow 2 loop has them."""
     movinet.BLOCK_SPECS["candidate"] = block_specs(request["network"])
-    backbone = movinet.Movinet(model_id="candidate", conv_type=request["form"], causal=False)
+    backbone = movinet.Movinet(model_id="candidate", conv_type=request["form"], **request.get("variant", {}))
     model = movinet_model.MovinetClassifier(backbone, num_classes=request["classes"])
     model.build(shape)
     optimizer = tf.keras.optimizers.legacy.RMSprop(1e-3, momentum=0.9)

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/streaming_speed.py --release-python /path/to/release/bin/python [--write]
 
-needs an environment with `pip install tf-models-official`; takes about ten minutes on one core. Everything runs in
+needs an environment with `pip install tf-models-official`; takes a quarter of an hour on one core. Everything runs in
 processes of its own on one core, ours and the release's by turns, so that whatever else the machine does meets both.
 Figures are process CPU time; medians over the rounds and turns.
 """
@@ -15,17 +15,19 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import section
 from speed import BATCH, CLASSES, NETWORK, Worker, seconds
 
 from search_space import architecture as schema
-from search_space.variant import released_stream
+from search_space.variant import STREAM, released_stream
 
 STREAMS = (("a0", 172), ("a2", 224))
 HOWS = {"function": "`tf.function`", "litert": "LiteRT"}
-FORMS = {"2plus1d": 8, "3d": 1}  # steps a turn
+# Whether a stream model, its `conv_type`, and steps of the release a turn: those with `Conv3D` take it seconds.
+FORMS = ((False, "2plus1d", 8), (False, "3d", 1), (True, "2plus1d", 8), (True, "3d_2plus1d", 1))
 FRAMES = 40  # a turn
 TURNS = 5
 
@@ -46,9 +48,9 @@ def streams(python: str, rounds: int) -> list[tuple[str, float, float]]:
     rows = []
     for name, size in STREAMS:
         for how, title in HOWS.items():
-            request = {"network": name, "size": size, "classes": 600, "how": how}
+            request: dict[str, Any] = {"network": name, "size": size, "classes": 600, "how": how}
             request["positions"] = released_stream(name).use_positional_encoding
-            found = measure(python, "own_stream.py", "release_stream.py", request, request, FRAMES, FRAMES, rounds)
+            found = measure(python, ("own_stream.py", FRAMES), ("release_stream.py", FRAMES), request, rounds)
             rows.append((f"{name.upper()} {size} x {size}, {title}", *found))
             print(rows[-1], flush=True)
     return rows
@@ -57,22 +59,26 @@ def streams(python: str, rounds: int) -> list[tuple[str, float, float]]:
 def training(python: str, rounds: int) -> list[tuple[str, float, float]]:
     """The same of training steps."""
     rows = []
-    for form, steps in FORMS.items():
+    stream = asdict(STREAM)
+    for name in ("conv_type", "classifier_activation"):
+        stream.pop(name)
+    for causal, form, steps in FORMS:
         request = {"network": schema.to_dict(NETWORK), "form": form, "batch": BATCH, "classes": CLASSES, "slots": True}
-        found = measure(python, "own_training.py", "release_speed.py", request, request, 8, steps, rounds)
-        rows.append((f"A0, `{form}`", *found))
+        request["variant"] = stream if causal else {}
+        found = measure(python, ("own_training.py", 8), ("release_speed.py", steps), request, rounds)
+        rows.append((f"A0 {'stream' if causal else 'base'}, `{form}`", *found))
         print(rows[-1], flush=True)
     return rows
 
 
 def measure(
-    python: str, own: str, released: str, request: Any, release_request: Any, own_number: int, number: int, rounds: int
+    python: str, own: tuple[str, int], released: tuple[str, int], request: Mapping[str, Any], rounds: int
 ) -> tuple[float, float]:
-    """Medians of our seconds and of the release's."""
+    """Medians of our seconds and of the release's; of each the program and its frames or steps a turn."""
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
-        workers = {"ours": Worker(sys.executable, own, request), "release": Worker(python, released, release_request)}
-        for name, values in by_turns(workers, {"ours": own_number, "release": number}).items():
+        workers = {"ours": Worker(sys.executable, own[0], request), "release": Worker(python, released[0], request)}
+        for name, values in by_turns(workers, {"ours": own[1], "release": released[1]}).items():
             found[name] += values
     return statistics.median(found["ours"]), statistics.median(found["release"])
 
