@@ -5,5 +5,8 @@ layers   stem, inverted bottleneck and head composed of them, once, for every ca
 model    keras.Model of any architecture, and of an ensemble
 tape     a layer compiled once for all widths, forward and backward
 proxy    fast training of many small candidates, one after another
+input    batches of clips from any source, for training and evaluation; `examples`, `record_examples`: which video and
+         frames an example is; `augment`, `autoaugment` and its `autoaugment_policies`: what is done to its pixels
+evaluate a trained network by class, clips, crops and frames; `evaluation`: its outcome; `metrics`: the arithmetic
 data     clips: the embedded moving digits, folders of video files, the shared cache
 """

@@ -9,4 +9,5 @@ experiment  a network as an experiment of the release's trainer
 emit        the family as files
 outcome     all of it at the end of a run
 describe    one network: layers and costs
+evaluation_plots  pictures of what movinet.evaluate wrote
 """

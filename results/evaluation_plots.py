@@ -125,13 +125,14 @@ def _short(name: object) -> str:
 
 
 def _lines(axes: Axes, lines: Sequence[tuple[str, pd.Series, pd.Series]]) -> None:
+    highest = max(y.iloc[-1] for _, _, y in lines)
     for i, (name, x, y) in enumerate(lines):
         colour, mark = COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)] if len(x) <= 30 else ""
         axes.plot(x, y, color=colour, marker=mark, markersize=4.5, linewidth=1.8, label=name)
         axes.annotate(
             f"{y.iloc[-1]:.1%}",
             (x.iloc[-1], y.iloc[-1]),
-            (4, 4),
+            (4, 4 if y.iloc[-1] == highest else -10),
             textcoords="offset points",
             fontsize=TEXT,
             color=colour,
