@@ -72,6 +72,7 @@ class Trainer:
         """
         self.experiment, self.folder, self.strategy, self._log = experiment, folder, strategy, log
         self._loss = Loss.of(experiment.task)
+        self._check_replicas()
         with strategy.scope():
             self.model = build_model(experiment)
             self._updates = self._make_updates()
@@ -82,6 +83,17 @@ class Trainer:
             self.checkpoint, str(folder), max_to_keep=experiment.trainer.max_to_keep, checkpoint_name="ckpt"
         )
         self._run = tf.function(self._steps)
+
+    def _check_replicas(self) -> None:
+        task, replicas = self.experiment.task, self.strategy.num_replicas_in_sync
+        for name in ("train_data", "validation_data"):
+            batch = getattr(task, name).global_batch_size
+            if batch % replicas:
+                rule = f"must be a multiple of the {replicas} replicas"
+                raise InputError(f"task.{name}.global_batch_size", batch, rule)
+        if replicas > 1 and not task.model.norm_activation.use_sync_bn:
+            rule = f"is not supported: the {replicas} replicas have one norm"
+            raise InputError("task.model.norm_activation.use_sync_bn", False, rule)
 
     def _make_updates(self) -> Updates:
         runtime, config = self.experiment.runtime, self.experiment.trainer.optimizer_config
@@ -134,10 +146,6 @@ class Trainer:
     def batches(self) -> Any:
         """An iterator over the clips from the next step on, for `train`."""
         data, seed = self.experiment.task.train_data, self.experiment.trainer.seed
-        replicas = self.strategy.num_replicas_in_sync
-        if data.global_batch_size % replicas:
-            rule = f"must be a multiple of the {replicas} replicas"
-            raise InputError("task.train_data.global_batch_size", data.global_batch_size, rule)
 
         def read(context: tf.distribute.InputContext) -> tf.data.Dataset:
             first = self.step * data.global_batch_size

@@ -25,9 +25,6 @@ class Validation:
         self._decayed = [] if experiment.task.model.ensemble else decayed_kernels(model)
         self._views = self._data.num_test_clips * self._data.num_test_crops
         self._step = tf.function(self._on_all)
-        if self._data.global_batch_size % strategy.num_replicas_in_sync:
-            rule = f"must be a multiple of the {strategy.num_replicas_in_sync} replicas"
-            raise InputError("task.validation_data.global_batch_size", self._data.global_batch_size, rule)
 
     def run(self) -> dict[str, float]:
         """By the names of the release: accuracy, top_1_accuracy, top_5_accuracy and validation_loss; also examples.

@@ -1,0 +1,78 @@
+"""Training that was killed, or asked to stop, ends as if nobody had disturbed it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_experiment import written
+
+ROOT = Path(__file__).parents[1]
+WAIT_SECONDS = 300
+
+
+def start(folder: Path, run: str, override: str) -> subprocess.Popen:
+    command = ["-m", "movinet.train", "--experiment=movinet_kinetics600", "--mode=train_and_eval"]
+    command += [f"--model_dir={folder / run}", f"--config_file={written(folder)}", f"--params_override={override}"]
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, errors = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 0, errors[-2000:]
+    return output
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    until = time.monotonic() + WAIT_SECONDS
+    while not path.exists() and time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def metrics(folder: Path, run: str, step: int) -> dict[str, float]:
+    return json.loads((folder / run / "validation" / f"metrics-{step}.json").read_text())
+
+
+def check_killed(folder: Path, steps: int, kills: list[int]) -> None:
+    """Killed at the checkpoints of these steps and started again, a run ends with the metrics of an unbroken one.
+
+    On a processor they are equal to the bit, but TensorFlow may divide a sum among more or fewer threads.
+    """
+    override = f"trainer.train_steps={steps},trainer.optimizer_config.learning_rate.cosine.decay_steps={steps}"
+    finish(start(folder, "unbroken", override))
+    for step in kills:
+        process = start(folder, "killed", override)
+        wait_for(folder / "killed" / f"ckpt-{step}.index", process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    output = finish(start(folder, "killed", override))
+    assert "carries on from" in output
+    for step in (4, steps):
+        assert metrics(folder, "killed", step) == pytest.approx(metrics(folder, "unbroken", step), rel=1e-5)
+
+
+def test_a_killed_training_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    check_killed(tmp_path, 6, [2])
+
+
+@pytest.mark.slow
+def test_a_training_killed_again_and_again_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    check_killed(tmp_path, 24, [2, 8, 14, 20])
+
+
+def test_a_training_asked_to_stop_keeps_a_checkpoint(tmp_path: Path) -> None:
+    process = start(tmp_path, "stopped", "trainer.train_steps=100000,trainer.checkpoint_interval=100000")
+    wait_for(tmp_path / "stopped" / "train", process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].endswith("with a checkpoint; the same command carries on")
+    assert list((tmp_path / "stopped").glob("ckpt-*.index"))
