@@ -27,7 +27,7 @@ MAX_PIXELS = 1 << 26  # of a frame: 8K UHD has 33 million
 MAX_BYTES = 1 << 30  # of what is read at a time: 300 frames of 720p are 8e8
 MAX_PACKETS = 1 << 22  # 19 hours at 60 frames/s
 
-DAMAGE = (av.FFmpegError, OSError, IndexError)  # the last is PyAV's if a stream turns up in the middle of a file
+DAMAGE = (av.FFmpegError, OSError, IndexError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ def scan(file: Path) -> Timeline:
         with _open(file) as container:
             return _scan(container, _video(container))
     except DAMAGE as error:
-        raise UnusableVideo(f"cannot be decoded: {getattr(error, 'strerror', None) or error}") from error
+        raise UnusableVideo(_reason(error)) from error
 
 
 def wanted(timeline: Timeline, numbers: Numbers) -> tuple[Wanted, Numbers]:
@@ -68,7 +68,13 @@ def read_frames(file: Path, want: Wanted, short_side: int | None = None) -> Fram
             _decode(file, want, picture, seek=False)
         return picture.frames
     except DAMAGE as error:
-        raise UnusableVideo(f"cannot be decoded: {getattr(error, 'strerror', None) or error}") from error
+        raise UnusableVideo(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, IndexError):  # PyAV's, whose list of streams is made at the beginning
+        return "has a stream that turns up in the middle"
+    return f"cannot be decoded: {getattr(error, 'strerror', None) or error}"
 
 
 def _open(file: Path) -> InputContainer:
