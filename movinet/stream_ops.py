@@ -108,7 +108,7 @@ def frame_means(x: Tensor, batch: Any) -> Tensor:
 def means_so_far(means: Tensor, memory: Memory) -> Tensor:
     """The mean over each frame and all before it: means[T,B,C] -> [T,B,C]; remembers their sum and number."""
     frames = ops.sizes(means)[0]
-    sums = tf.cumsum(means, 0) if frames != 1 else means
+    sums = tf.cumsum(means, 0) if means.shape[0] != 1 else means
     if SUM in memory.given:
         sums += _sum_before(memory, means)
     before = memory.counted(COUNT, frames)
@@ -170,7 +170,7 @@ def gated(x: Tensor, gates: Tensor) -> Tensor:
     """x[T*B,H,W,C] times gates[T,B,C], or [1,B,C] for all frames alike."""
     n, height, width, channels = ops.sizes(x)
     frames, batch, _ = ops.sizes(gates)
-    if frames == 1 and n != batch:
+    if gates.shape[0] == 1 and (x.shape[0] is None or x.shape[0] != gates.shape[1]):
         by_clip = tf.reshape(x, ops.shape(-1, batch, height, width, channels))
         return tf.reshape(by_clip * tf.reshape(gates, ops.shape(1, batch, 1, 1, channels)), tf.shape(x))
     return x * tf.reshape(gates, ops.shape(n, 1, 1, channels))

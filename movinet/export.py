@@ -1,0 +1,268 @@
+"""Exports a network as a SavedModel or for LiteRT (.tflite), for clips or, if it is causal, for streams.
+
+    python -m movinet.export --config=a0 --variant=stream --checkpoint_path=CHECKPOINT --export_path=/tmp/a0_stream
+    python -m movinet.export --config=movinet_a0.yaml --format=tflite --quantize=int8 --export_path=/tmp/a0.tflite
+
+Flags of the release's export keep their names; docs/export.md says what the files hold. What was written is run beside
+the Keras model on real clips, and only appears under its name if they agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from movinet import litert, network_flags, saved_model, stream
+from movinet.litert import LiteRT
+from movinet.model import Shape
+from movinet.network_flags import Parser, Subject, boolean
+from movinet.sample_clips import sample_clips
+from movinet.stream import IMAGE
+from search_space.architecture import check_integer
+from search_space.errors import InputError
+
+FORMATS = ("saved_model", "tflite")
+
+# How far a logit may be off, in units of the largest one of the clips. Float32 differs in the order of sums; float16
+# rounds weights to 11 bits; int8 has steps of a 255th of each tensor's range in every layer.
+TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "int8": 0.25}
+STEPS = 4  # frames of a clip whose states help to find the ranges of int8, the first and the last among them
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the exported model compares with the Keras model on some clips.
+
+    Attributes:
+      error: the largest difference of a logit, by the largest logit (at least 1).
+      top1: the share of clips in which both name the same class.
+    """
+
+    error: float
+    top1: float
+    clips: int
+
+    @classmethod
+    def between(cls, expected: Floats, found: Floats) -> Agreement:
+        """Of logits `N classes`."""
+        error = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+        top1 = float(np.mean(found.argmax(1) == expected.argmax(1)))
+        return cls(error, top1, len(expected))
+
+
+@dataclass(frozen=True)
+class Export:
+    """What to write, and how.
+
+    Attributes:
+      path: of the folder or file, which is not there yet.
+      form: saved_model or tflite.
+      quantize: float32, float16 or int8; a SavedModel is float32.
+      init_states: whether the SavedModel of a causal network has a signature of that name.
+      representative: clips to find the ranges of int8 with, and to compare on; see `sample_clips`.
+      representative_count: how many to find the ranges with.
+      checked: how many to compare on.
+      tolerance: of `Agreement.error`; None stands for that of `TOLERANCES`.
+    """
+
+    path: Path
+    form: str = "saved_model"
+    quantize: str = "float32"
+    init_states: bool = True
+    representative: str = "default"
+    representative_count: int = 100
+    checked: int = 4
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMATS:
+            raise InputError("--format", self.form, f"must be one of {', '.join(FORMATS)}")
+        if self.quantize not in litert.QUANTIZATIONS:
+            raise InputError("--quantize", self.quantize, f"must be one of {', '.join(litert.QUANTIZATIONS)}")
+        if self.form == "saved_model" and self.quantize != "float32":
+            raise InputError("--quantize", self.quantize, "is for --format=tflite")
+        if self.form == "tflite" and self.path.suffix != ".tflite":
+            raise InputError("--export_path", str(self.path), "must end in .tflite for --format=tflite")
+        if self.path.exists():
+            raise InputError("--export_path", str(self.path), "is there already")
+        check_integer("--representative_count", self.representative_count, 1, 100_000)
+        check_integer("--check_clips", self.checked, 1, 100_000)
+
+
+def export(subject: Subject, asked: Export, shape: Shape) -> Agreement:
+    """Writes the network for clips or frames of `shape`, B T H W 3; None where it varies, in a SavedModel only.
+
+    Raises:
+      InputError: it cannot be written so, or disagrees with the Keras model; then nothing is left behind.
+    """
+    unfinished = asked.path.with_name(f".unfinished.{asked.path.name}")
+    asked.path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if asked.form == "saved_model":
+            saved_model.save(subject.model, unfinished, shape, asked.init_states)
+            run = load_saved_model(unfinished)
+        else:
+            unfinished.write_bytes(litert_file(subject, asked, shape))
+            run = LiteRT(unfinished.read_bytes(), os.cpu_count() or 1)
+        agreement = _agreement(subject, asked, shape, run)
+        tolerance = TOLERANCES[asked.quantize] if asked.tolerance is None else asked.tolerance
+        if not agreement.error <= tolerance:
+            rule = f"of the largest logit is more than the tolerance, {tolerance:g}: not written"
+            raise InputError("difference from the Keras model", round(agreement.error, 6), rule)
+        unfinished.rename(asked.path)
+    finally:
+        _remove(unfinished)
+    return agreement
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def litert_file(subject: Subject, asked: Export, shape: Shape) -> bytes:
+    """The .tflite file of a network for clips or frames of a fixed shape."""
+    make = saved_model.stream_function if subject.causal else saved_model.clip_function
+    function = make(subject.model, shape)
+    return litert.convert(function, asked.quantize, _examples(subject, asked, shape, function))
+
+
+def _examples(subject: Subject, asked: Export, shape: Shape, function: Any) -> Callable[[], Iterator[litert.Inputs]]:
+    """Inputs of the function by name: clips, or frames and the states before them."""
+
+    def clips() -> Iterator[litert.Inputs]:
+        size = (_frames(subject, shape), *shape[2:])
+        for clip in sample_clips(asked.representative, size, subject.clip.frame_stride, asked.representative_count):
+            image = np.repeat(clip[None], shape[0] or 1, axis=0)
+            yield from _steps(subject.model, function, image, shape) if subject.causal else iter([{IMAGE: image}])
+
+    return clips
+
+
+def _steps(model: keras.Model, function: Any, clips: Floats, shape: Shape) -> Iterator[litert.Inputs]:
+    """Some of the calls that a stream makes for clips, B T H W 3."""
+    size = shape[1] or 1
+    starts = range(0, clips.shape[1], size)
+    kept = set(np.linspace(0, len(starts) - 1, STEPS).astype(int))
+    states = stream.init_states(model, [int(n or 1) for n in shape])
+    for i, start in enumerate(starts):
+        inputs = {IMAGE: tf.constant(clips[:, start : start + size]), **states}
+        if i in kept:
+            yield {name: value.numpy() for name, value in inputs.items()}
+        states = {name: value for name, value in function(inputs).items() if name != saved_model.LOGITS}
+
+
+def _frames(subject: Subject, shape: Shape) -> int:
+    """How many frames a clip to compare on has: those of the network's, or of a call if that is not a stream's."""
+    size = shape[1] or 1
+    return -(-subject.clip.frames // size) * size if subject.causal else shape[1] or subject.clip.frames
+
+
+def load_saved_model(path: str | os.PathLike[str]) -> Callable[[Floats], Floats]:
+    """A SavedModel that `export` wrote as a function of clips; a stream gets them frame by frame."""
+    loaded = tf.saved_model.load(os.fspath(path))
+    serve = loaded.signatures["serving_default"]
+    frames = serve.structured_input_signature[1][IMAGE].shape[1] or 1
+    names = [name for name in serve.structured_input_signature[1] if name != IMAGE]
+
+    def run(clips: Floats) -> Floats:
+        if not names:
+            return np.asarray(loaded(tf.constant(clips)))
+        shapes = {name: serve.structured_input_signature[1][name] for name in names}
+        if "init_states" in loaded.signatures:
+            states = loaded.signatures["init_states"](tf.constant(clips.shape, tf.int32))
+        else:
+            states = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in shapes.items()}
+        for start in range(0, clips.shape[1], frames):
+            logits, states = loaded({IMAGE: tf.constant(clips[:, start : start + frames]), **states})
+        return np.asarray(logits)
+
+    return run
+
+
+def _agreement(subject: Subject, asked: Export, shape: Shape, run: Callable[[Floats], Floats]) -> Agreement:
+    """Between the exported model and the Keras model, which sees each clip at once."""
+    resolution = subject.clip.resolution
+    size = (_frames(subject, shape), shape[2] or resolution, shape[3] or resolution, 3)
+    clips = sample_clips(asked.representative, size, subject.clip.frame_stride, asked.checked, "test")
+    expected, found = [], []
+    for clip in clips:
+        image = np.repeat(clip[None], shape[0] or 1, axis=0)
+        expected.append(np.asarray(subject.model(image, training=False))[0])
+        found.append(run(image)[0])
+    return Agreement.between(np.stack(expected), np.stack(found))
+
+
+def parser() -> Parser:
+    """The flags; `network_flags` has those of the network."""
+    top = Parser(
+        prog="python -m movinet.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    network_flags.add_flags(top)
+    top.add_argument("--export_path", "--out", type=Path, required=True, help="folder, or file.tflite, to make")
+    top.add_argument("--format", default="saved_model", help=" or ".join(FORMATS))
+    top.add_argument("--quantize", default="float32", help="of tflite: " + ", ".join(litert.QUANTIZATIONS))
+    top.add_argument(
+        "--bundle_input_init_states_fn", type=boolean, nargs="?", const=True, default=True, help="signature"
+    )
+    top.add_argument("--representative", default="default", help="clips: folder, list, or tiny, default, hard digits")
+    top.add_argument("--representative_count", type=int, default=100, help="clips to find the ranges of int8 with")
+    top.add_argument("--check_clips", type=int, default=4, help="clips to compare with the Keras model on")
+    top.add_argument("--tolerance", type=float, help="of a logit, by the largest logit; by default " + str(TOLERANCES))
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted."""
+    try:
+        flags = parser().parse_args(arguments)
+        agreement = _main(flags)
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    print(
+        f"{flags.export_path}: on {agreement.clips} clips logits differ from Keras by at most {agreement.error:.2g} of "
+        f"the largest, top-1 agrees in {agreement.top1:.0%}"
+    )
+    return 0
+
+
+def _main(flags: argparse.Namespace) -> Agreement:
+    asked = Export(
+        flags.export_path, flags.format, flags.quantize, flags.bundle_input_init_states_fn, flags.representative,
+        flags.representative_count, flags.check_clips, flags.tolerance,
+    )  # fmt: skip
+    subject = network_flags.read_subject(flags)
+    if not flags.checkpoint_path:
+        print("no --checkpoint_path: the weights are those that training would start from", file=sys.stderr)
+    sizes = flags.batch_size, flags.num_frames, flags.image_size
+    if asked.form == "tflite":
+        return export(subject, asked, subject.shape(*sizes))
+    batch, frames, size = sizes
+    if not subject.single:
+        frames, size = subject.clip.frames, subject.clip.resolution
+    return export(subject, asked, (batch, frames, size, size, 3))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
