@@ -24,7 +24,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from movinet import litert, network_flags, saved_model, stream
-from movinet.litert import LiteRT
+from movinet.interpreter import LOGITS, LiteRT
 from movinet.model import Shape
 from movinet.network_flags import Parser, Subject, boolean
 from movinet.sample_clips import sample_clips
@@ -163,7 +163,7 @@ def _steps(model: keras.Model, function: Any, clips: Floats, shape: Shape) -> It
         inputs = {IMAGE: tf.constant(clips[:, start : start + size]), **states}
         if i in kept:
             yield {name: value.numpy() for name, value in inputs.items()}
-        states = {name: value for name, value in function(inputs).items() if name != saved_model.LOGITS}
+        states = {name: value for name, value in function(inputs).items() if name != LOGITS}
 
 
 def _frames(subject: Subject, shape: Shape) -> int:

@@ -16,11 +16,10 @@ import tensorflow as tf
 
 from movinet import stream
 from movinet.inference import Folded, fold
+from movinet.interpreter import LOGITS
 from movinet.model import Shape
 from movinet.ops import Tensor
 from movinet.stream import IMAGE
-
-LOGITS = "logits"
 
 
 def clip_function(model: keras.Model, shape: Shape) -> Any:

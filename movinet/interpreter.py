@@ -1,0 +1,51 @@
+"""Runs a LiteRT file: as a function of clips, or on a stream. Without TensorFlow, as an application would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+
+IMAGE, LOGITS = "image", "logits"  # names in the file; all others are states
+
+Floats = npt.NDArray[np.float32]
+
+
+class LiteRT:
+    """A file that `movinet.export` wrote, on `threads` threads; of a stream it holds the states."""
+
+    def __init__(self, content: bytes, threads: int = 1) -> None:
+        self.interpreter = Interpreter(model_content=content, num_threads=threads)
+        self._run = self.interpreter.get_signature_runner()
+        self.inputs = self._run.get_input_details()
+        self.shape: tuple[int, ...] = tuple(int(size) for size in self.inputs[IMAGE]["shape"])  # B T H W 3
+        self.reset()
+
+    def reset(self) -> None:
+        """The next frame is the first of a stream."""
+        self._states: Mapping[str, npt.NDArray[Any]] = {
+            name: np.zeros(detail["shape"], detail["dtype"]) for name, detail in self.inputs.items() if name != IMAGE
+        }
+
+    def push(self, image: Floats) -> Floats:
+        """Frames, float32 B T H W 3 in 0..1 of the file's shape, to logits B classes of all frames so far."""
+        after = dict(self._run(**{IMAGE: image}, **self._states))
+        logits: Floats = after.pop(LOGITS)
+        self._states = after
+        return logits
+
+    def __call__(self, clips: Floats) -> Floats:
+        """The logits, B classes, of clips B T H W 3; a stream gets as many of their frames at a time as it takes."""
+        self.reset()
+        size = self.shape[1]
+        for start in range(0, clips.shape[1], size):
+            logits = self.push(clips[:, start : start + size])
+        return logits
+
+    def operations(self) -> list[str]:
+        """The names of the operations in the file."""
+        details = self.interpreter._get_ops_details()  # nothing public tells
+        return [detail["op_name"] for detail in details if detail["op_name"] != "DELEGATE"]

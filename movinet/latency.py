@@ -1,0 +1,151 @@
+"""Measures what a network takes on this machine, one clip at a time: time of a frame and of a clip, peak memory.
+
+    python -m movinet.latency --config=a0 --variant=stream
+    python -m movinet.latency --config=movinet_a0.yaml --form=litert --threads=1 --json=latency.json
+
+Forms: the Keras model and its folded form as functions of TensorFlow, the SavedModel, the LiteRT file. Each number is
+measured in a process of its own. A network that is not causal has no measurement by frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from movinet import litert, network_flags, saved_model
+from movinet.network_flags import Parser, Subject
+from movinet.timing import FORMS, UNITS, Request, Timing
+from search_space.architecture import check_integer
+from search_space.errors import InputError
+
+HEADER = ("form", "unit", "threads", "median ms", "p90 ms", "ms a frame", "peak MB", "libraries MB")
+
+
+def requests(subject: Subject, flags: argparse.Namespace, folder: Path) -> Iterator[Request]:
+    """What to measure; exported files are written into `folder` first."""
+    for form in flags.form or FORMS:
+        for unit in UNITS if subject.causal else UNITS[1:]:
+            if unit not in (flags.unit or UNITS):
+                continue
+            frames = 1 if unit == "frame" else flags.num_frames or subject.clip.frames
+            shape = tuple(int(size or 1) for size in subject.shape(1, frames, flags.image_size))
+            path = _exported(subject, form, shape, folder)
+            for threads in flags.threads or sorted({1, _cores()}):
+                yield Request(form, unit, threads, shape, flags.seconds, path, tuple(flags.network))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _exported(subject: Subject, form: str, shape: tuple[int, ...], folder: Path) -> str:
+    """The file of this form for calls of `shape`; '' if it needs none."""
+    path = folder / f"{form}_{shape[1]}.tflite"
+    if form == "saved_model":
+        saved_model.save(subject.model, path, shape)
+    elif form == "litert":
+        make = saved_model.stream_function if subject.causal else saved_model.clip_function
+        path.write_bytes(litert.convert(make(subject.model, shape)))
+    else:
+        return ""
+    return str(path)
+
+
+def measured(asked: Request) -> Timing:
+    """By a process of its own.
+
+    Raises:
+      RuntimeError: it failed; says how it ended.
+    """
+    command = [sys.executable, "-m", "movinet.timing", json.dumps(asdict(asked))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise RuntimeError(f"{asked.form}, {asked.unit}: ended with {ended.returncode}\n{ended.stderr[-2000:]}")
+    return Timing(**json.loads(ended.stdout.splitlines()[-1]))
+
+
+def row(asked: Request, timing: Timing) -> tuple[str, ...]:
+    """Of the table."""
+    times = (timing.median_ms, timing.p90_ms, timing.median_ms / asked.shape[1])
+    memory = (f"{timing.peak_mb:.0f}", f"{timing.libraries_mb:.0f}")
+    return (asked.form, asked.unit, str(asked.threads), *(f"{value:.2f}" for value in times), *memory)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width: text to the left, numbers to the right."""
+    lines = [HEADER, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(_aligned, line, widths, range(len(line)))) for line in lines)
+
+
+def _aligned(cell: str, width: int, column: int) -> str:
+    return cell.ljust(width) if column < 2 else cell.rjust(width)
+
+
+def parser() -> Parser:
+    """The flags; `network_flags` has those of the network."""
+    top = Parser(
+        prog="python -m movinet.latency",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    network_flags.add_flags(top)
+    top.add_argument("--form", action="append", help="one of " + ", ".join(FORMS) + "; may be repeated; default all")
+    top.add_argument("--unit", action="append", help="frame or clip; may be repeated; default both")
+    top.add_argument("--threads", type=int, action="append", help="may be repeated; default one, and all cores")
+    top.add_argument("--seconds", type=float, default=5.0, help="for which calls are repeated, at least ten of them")
+    top.add_argument("--json", type=Path, help="file to write the measurements to")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        found = _main(given)
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    print(table([row(*pair) for pair in found]))
+    return 0
+
+
+def _main(given: Sequence[str]) -> list[tuple[Request, Timing]]:
+    flags = parser().parse_args(given)
+    for flag, values, known in (("--form", flags.form, FORMS), ("--unit", flags.unit, UNITS)):
+        for value in values or ():
+            if value not in known:
+                raise InputError(flag, value, f"must be one of {', '.join(known)}")
+    for threads in flags.threads or ():
+        check_integer("--threads", threads, 1, 1024)
+    if not 0 < flags.seconds < 3600:
+        raise InputError("--seconds", flags.seconds, "must be more than 0, and less than an hour")
+    own = argparse.ArgumentParser(allow_abbrev=False)
+    for name in ("--form", "--unit", "--threads", "--seconds", "--json"):
+        own.add_argument(name, action="append")
+    flags.network = own.parse_known_args(given)[1]
+    subject = network_flags.read_subject(flags)
+    if flags.batch_size not in (None, 1):
+        raise InputError("--batch_size", flags.batch_size, "must be 1: latency is of one clip")
+    if flags.unit == ["frame"] and not subject.causal:
+        raise InputError("--unit", "frame", "is for causal networks")
+    with tempfile.TemporaryDirectory() as folder:
+        found = [(asked, measured(asked)) for asked in requests(subject, flags, Path(folder))]
+    if flags.json:
+        flags.json.write_text(json.dumps([asdict(asked) | asdict(timing) for asked, timing in found], indent=1))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

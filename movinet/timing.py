@@ -1,0 +1,130 @@
+"""One measurement of `movinet.latency`, in a process of its own: `python -m movinet.timing REQUEST` prints it as JSON.
+
+It loads no more than what runs the form that is measured, so that the peak memory is that form's: of a LiteRT file
+without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMS = ("keras", "folded", "saved_model", "litert")
+UNITS = ("frame", "clip")
+WARM_UP = 3  # calls, of which the first traces
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure.
+
+    Attributes:
+      form: keras (a `tf.function` of the model), folded (of `movinet.inference`), saved_model or litert.
+      unit: one "frame" of a stream, behind states, or a whole "clip".
+      threads: that compute.
+      shape: 1 T H W 3 of a call.
+      seconds: for how long calls are repeated; at least ten of them.
+      path: of the exported file, for the last two forms.
+      network: the flags of the network, for the first two.
+    """
+
+    form: str
+    unit: str
+    threads: int
+    shape: tuple[int, ...]
+    seconds: float
+    path: str = ""
+    network: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one call takes.
+
+    Attributes:
+      calls: how many were measured, after some to warm up.
+      median_ms, p90_ms: milliseconds of one.
+      libraries_mb: resident memory of the process before there was a network.
+      peak_mb: the most it ever was.
+    """
+
+    calls: int
+    median_ms: float
+    p90_ms: float
+    libraries_mb: float
+    peak_mb: float
+
+
+def peak_mb() -> float:
+    """The most memory that this process was resident with, in units of 10^6 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def measure(asked: Request) -> Timing:
+    """Loads and repeats it."""
+    load = _load_litert if asked.form == "litert" else _load_tensorflow
+    libraries, call = load(asked)
+    for _ in range(WARM_UP):
+        call()
+    times: list[float] = []
+    while len(times) < 10 or sum(times) < asked.seconds:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    p90 = statistics.quantiles(times, n=10)[-1]
+    return Timing(len(times), 1e3 * statistics.median(times), 1e3 * p90, libraries, peak_mb())
+
+
+def _image(asked: Request) -> np.ndarray:
+    return np.random.default_rng(0).random(asked.shape, np.float32)
+
+
+def _load_litert(asked: Request) -> tuple[float, Callable[[], Any]]:
+    from movinet.interpreter import LiteRT
+
+    libraries = peak_mb()
+    network, image = LiteRT(Path(asked.path).read_bytes(), asked.threads), _image(asked)
+    return libraries, lambda: network.push(image)
+
+
+def _load_tensorflow(asked: Request) -> tuple[float, Callable[[], Any]]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    from movinet import latency_forms
+
+    tf.config.threading.set_intra_op_parallelism_threads(asked.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.list_logical_devices()
+    libraries = peak_mb()
+    image = tf.constant(_image(asked))
+    return libraries, latency_forms.load(asked.form, asked.unit, asked.path, asked.network, image)
+
+
+def request_of(text: str) -> Request:
+    """From JSON."""
+    data = json.loads(text)
+    return Request(**{**data, "shape": tuple(data["shape"]), "network": tuple(data["network"])})
+
+
+def main() -> None:
+    """Measures what the one argument asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("request", type=request_of)
+    print(json.dumps(asdict(measure(parser.parse_args().request))))
+
+
+if __name__ == "__main__":
+    main()
