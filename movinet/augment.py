@@ -20,14 +20,14 @@ def random_frames(count: Tensor, frames: int, stride: int, spread: int, loop: bo
     """The numbers of `frames` of a video's `count` frames from a random start, int32 `T`.
 
     The stride is uniform in [stride - spread, stride + spread), and at least 1: what the release carries out, although
-    it documents that the upper end is included. Any start that leaves the clip inside the video is as likely; in a
-    video too short for that, any frame of it.
+    it documents that the upper end is included. Any start that leaves the clip inside the video is as likely; a video
+    too short for that is repeated from any of its frames on, or begins with the first if its last frame is repeated.
     """
     seeds = tf.random.split(seed, 2)
     if spread:
         stride = tf.random.stateless_uniform([], seeds[0], max(stride - spread, 1), stride + spread, tf.int32)
     room = count - (frames - 1) * stride
-    start = tf.random.stateless_uniform([], seeds[1], 0, tf.where(room > 0, room, count), tf.int32)
+    start = tf.random.stateless_uniform([], seeds[1], 0, tf.where(room > 0, room, count if loop else 1), tf.int32)
     return _numbers(count, start, frames, stride, loop)
 
 

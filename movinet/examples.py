@@ -180,13 +180,13 @@ class SourceExamples:
         return np.int64(-1), np.zeros((len(numbers), 1, 1, 3), np.uint8), np.int32(-1)
 
     def _from(self, index: int) -> Iterator[int]:
-        """`index`, and in training then all others in turn, without those known to be unusable."""
-        if index < 0:
-            return
-        others = range(1, len(self.source)) if self._training else ()
-        for i in (index, *((index + step) % len(self.source) for step in others)):
-            if self.name(i) not in self._unusable:
-                yield i
+        """`index`, and in training then all others in turn.
+
+        Those found unusable are tried again: what an example shows must not depend on what was read before it.
+        """
+        if index >= 0:
+            for step in range(len(self.source) if self._training else 1):
+                yield (index + step) % len(self.source)
 
     def _check_usable(self) -> None:
         """At least one video must be usable, so that no epoch yields nothing."""

@@ -161,6 +161,8 @@ def test_the_stride_varies_as_in_the_release(stride, spread, strides):
 def test_a_short_video_is_padded_with_its_last_frame_if_asked():
     assert augment.centre_frames(5, 4, 2, loop=False).numpy().tolist() == [0, 2, 4, 4]
     assert augment.centre_frames(5, 4, 2, loop=True).numpy().tolist() == [0, 2, 4, 1]
+    for number in range(5):
+        assert augment.random_frames(5, 4, 2, 0, False, seed(number)).numpy().tolist() == [0, 2, 4, 4]
 
 
 @settings(max_examples=20)
