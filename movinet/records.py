@@ -24,7 +24,7 @@ PATH_KEY = "clip/data_path"
 
 def encode_jpeg(frames: npt.NDArray[np.uint8], quality: int = 95) -> list[bytes]:
     """Each of the frames (uint8 `T H W C`, RGB) as a JPEG."""
-    return [tf.io.encode_jpeg(frame, quality=quality, chroma_downsampling=False).numpy() for frame in frames]
+    return [tf.io.encode_jpeg(frame, quality=quality).numpy() for frame in frames]
 
 
 def sequence_example(frames: Sequence[bytes], label: int, text: str = "", path: str = "") -> bytes:

@@ -234,3 +234,22 @@ def test_an_open_group_of_pictures_is_read_right(decoder: Decoder, tmp_path: Pat
         file = encode_painted(tmp_path / f"a.{suffix}", "libx264", times, 25, gop=10, **options)
         for n in range(0, 60, 1):
             assert numbers_of(decoder, file, [n]) == [n]
+
+
+def test_a_stream_without_timestamps_is_counted_also_at_a_rate(decoder: Decoder, tmp_path: Path) -> None:
+    """Raw H.264 has none, and FFmpeg takes 25 frames/s for it. The second half is larger, and is resized."""
+    file = encode_painted(tmp_path / "a.h264", "libx264", TWENTY, 25)
+    large = tmp_path / "b.h264"
+    with av.open(str(large), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 256, 128, "yuv420p"
+        for number in range(20, 40):
+            image = paint(number).repeat(2, 0).repeat(2, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    file.write_bytes(file.read_bytes() + large.read_bytes())
+    timeline = decoder.scan(file)
+    assert timeline.counted and len(timeline) == 40
+    frames = decoder.read(file, timeline, timeline.numbers(Fraction(5)))
+    assert frames.shape[1:] == (64, 128, 3)
+    assert [painted_number(frame) for frame in frames] == [0, 5, 10, 15, 20, 25, 30, 35]

@@ -62,7 +62,7 @@ def test_a_record_has_the_releases_keys(tmp_path: Path) -> None:
 
 
 def test_quality_is_that_of_the_jpegs() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 1), np.uint8).repeat(3, 3)
     fine, coarse = encode_jpeg(noise, 95)[0], encode_jpeg(noise, 20)[0]
     assert len(fine) > 2 * len(coarse)
     assert np.abs(tf.io.decode_jpeg(fine).numpy().astype(int) - noise[0]).mean() < 6

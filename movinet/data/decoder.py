@@ -40,8 +40,8 @@ Result = TypeVar("Result")
 class Limits:
     """What one request may take.
 
-    A file of 1 kB whose tables promise 8e7 frames makes FFmpeg take 3 GB and 7 s; none of 20 000 files damaged at random
-    came to more than 0.4 GB (docs/data.md).
+    A file of 1 kB whose tables promise 8e7 frames makes FFmpeg take 3 GB and 7 s; none of 20 000 files damaged at
+    random came to more than 0.4 GB (docs/data.md).
 
     Attributes:
       memory: bytes of address space of a decoding process; 8K video with 16 reference frames takes 1.5e9.

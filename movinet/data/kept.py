@@ -1,7 +1,7 @@
 """A source whose videos are decoded once and kept on a drive, uncompressed and memory-mapped.
 
-A video takes frames x height x width x 3 bytes: 250 frames of 256 x 340 are 65 MB. Where that is too much, records of
-JPEGs (`python -m movinet.convert`) are a twentieth of it.
+A video takes frames x height x width x 3 bytes: 250 frames of 256 x 340 are 65 MB. Where that is too much, there are
+records of JPEGs (`python -m movinet.convert`).
 """
 
 from __future__ import annotations
