@@ -121,7 +121,7 @@ def _named(name: str, part: str, curves: Mapping[str, Any]) -> str:
 
 def _short(name: object) -> str:
     text = str(name)
-    return text if len(text) <= 28 else text[:27] + "\u2026"
+    return text if len(text) <= 28 else f"{text[:15]}\u2026{text[-12:]}"  # names often differ at their ends
 
 
 def _lines(axes: Axes, lines: Sequence[tuple[str, pd.Series, pd.Series]]) -> None:
