@@ -12,7 +12,7 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
-from search_space.errors import InputError
+from movinet.interpreter import LiteRT
 
 QUANTIZATIONS = ("float32", "float16", "int8")
 Inputs = Mapping[str, npt.NDArray[Any]]
@@ -25,9 +25,6 @@ def convert(function: Any, quantize: str = "float32", examples: Callable[[], Ite
       function: of `saved_model.clip_function` or `stream_function`.
       quantize: "float32", "float16" or "int8".
       examples: inputs by name, for the ranges of int8.
-
-    Raises:
-      InputError: there is something in it that LiteRT has no built-in operation for.
     """
     # The second argument only keeps variables alive, and there are none.
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
@@ -37,15 +34,14 @@ def convert(function: Any, quantize: str = "float32", examples: Callable[[], Ite
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
         assert examples is not None
+        names = _input_order(converter.convert())
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: map(_in_order, examples())
-    try:
-        content: bytes = converter.convert()
-    except tf.lite.experimental.convert.ConverterError as error:
-        raise InputError("--format", "tflite", f"cannot hold this network: {error}") from None
+        converter.representative_dataset = lambda: ([inputs[name] for name in names] for inputs in examples())
+    content: bytes = converter.convert()
     return content
 
 
-def _in_order(inputs: Inputs) -> list[npt.NDArray[Any]]:
-    """As the file has them: by name."""
-    return [inputs[name] for name in sorted(inputs)]
+def _input_order(content: bytes) -> list[str]:
+    """The names of a file's inputs as they are numbered; by names TensorFlow feeds only its own old interpreter."""
+    inputs = LiteRT(content).inputs
+    return sorted(inputs, key=lambda name: inputs[name]["index"])

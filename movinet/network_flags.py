@@ -52,7 +52,7 @@ def boolean(text: str) -> bool:
     """As written for the release's flags."""
     known = {"true": True, "1": True, "false": False, "0": False}
     if text.lower() not in known:
-        raise InputError("flag", text, "must be true or false")
+        raise argparse.ArgumentTypeError(f"{text!r} must be true or false")
     return known[text.lower()]
 
 
