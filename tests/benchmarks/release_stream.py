@@ -20,6 +20,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter  # as for ours; tf-models-official brings it
 from official.projects.movinet.modeling import movinet, movinet_model
 
 
@@ -78,8 +79,7 @@ def frames_by_function(predict: Any, states: dict[str, tf.Tensor], frame: np.nda
 def frames_by_litert(predict: Any, model: tf.keras.Model, frame: np.ndarray) -> Callable[[], None]:
     """The same, converted to LiteRT."""
     converter = tf.lite.TFLiteConverter.from_concrete_functions([predict], model)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    interpreter = tf.lite.Interpreter(model_content=converter.convert(), num_threads=1)
+    interpreter = Interpreter(model_content=converter.convert(), num_threads=1)
     runner = interpreter.get_signature_runner()
     details = runner.get_input_details()
     held = {n: np.zeros(d["shape"], d["dtype"]) for n, d in details.items() if n != "image"}
