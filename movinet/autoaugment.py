@@ -38,13 +38,14 @@ def invert(clip: Tensor) -> Tensor:
 
 def solarize(clip: Tensor, threshold: Tensor) -> Tensor:
     """Inverts what is not below `threshold`, 0..255; in the release 256, that of level 10, overflows to 0."""
-    return tf.where(clip < tf.cast(tf.cast(threshold, tf.int32) % 256, tf.uint8), clip, 255 - clip)
+    values = tf.range(256)
+    return _replaced(clip, tf.where(values < tf.cast(threshold, tf.int32) % 256, values, 255 - values))
 
 
 def solarize_add(clip: Tensor, addition: Tensor) -> Tensor:
     """Adds to what is below 128."""
-    brighter = tf.clip_by_value(tf.cast(clip, tf.int32) + tf.cast(addition, tf.int32), 0, 255)
-    return tf.where(clip < 128, tf.cast(brighter, tf.uint8), clip)
+    values = tf.range(256)
+    return _replaced(clip, tf.where(values < 128, values + tf.cast(addition, tf.int32), values))
 
 
 def posterize(clip: Tensor, bits: Tensor) -> Tensor:
@@ -80,24 +81,33 @@ def sharpness(clip: Tensor, factor: Tensor) -> Tensor:
 
 def autocontrast(clip: Tensor) -> Tensor:
     """Stretches each channel to 0..255; one that is constant stays."""
-    low, high = (tf.cast(reduce(clip, [0, 1, 2]), tf.float32) for reduce in (tf.reduce_min, tf.reduce_max))
+    low, high = (tf.cast(reduce(clip, [0, 1, 2]), tf.float32)[:, None] for reduce in (tf.reduce_min, tf.reduce_max))
     scale = 255.0 / tf.maximum(high - low, 1.0)
-    stretched = tf.clip_by_value(tf.cast(clip, tf.float32) * scale - low * scale, 0.0, 255.0)
-    return tf.where(high > low, tf.cast(stretched, tf.uint8), clip)
+    values = tf.range(256.0)
+    return _replaced(clip, tf.where(high > low, values * scale - low * scale, values))
 
 
 def equalize(clip: Tensor) -> Tensor:
-    """Makes each channel's histogram flat, by PIL's integer arithmetic."""
-    return tf.stack([_equalize_channel(clip[..., channel]) for channel in range(3)], -1)
+    """Makes each channel's histogram flat, by PIL's integer arithmetic; one that nothing can stretch stays."""
+    flat = tf.reshape(_by_channel(clip), [-1])
+    counts = tf.reshape(tf.math.bincount(flat, minlength=768, maxlength=768), [3, 256])
+    brightest = tf.cast(tf.reduce_max(clip, [0, 1, 2]), tf.int32)
+    step = (tf.reduce_sum(counts, 1) - tf.gather(counts, brightest, batch_dims=1))[:, None] // 255
+    below = tf.cumsum(counts, 1, exclusive=True)
+    return _replaced(clip, tf.where(step > 0, (below + step // 2) // tf.maximum(step, 1), tf.range(256)))
 
 
-def _equalize_channel(channel: Tensor) -> Tensor:
-    values = tf.cast(channel, tf.int32)
-    counts = tf.math.bincount(tf.reshape(values, [-1]), minlength=256, maxlength=256)
-    step = (tf.size(values) - counts[tf.reduce_max(values)]) // 255
-    below = tf.cumsum(counts, exclusive=True)
-    table = tf.clip_by_value((below + step // 2) // tf.maximum(step, 1), 0, 255)
-    return tf.where(step > 0, tf.cast(tf.gather(table, values), tf.uint8), channel)
+def _by_channel(clip: Tensor) -> Tensor:
+    """Values as int32, those of the second and third channel behind those of the one before."""
+    return tf.cast(clip, tf.int32) + tf.constant([0, 256, 512])
+
+
+def _replaced(clip: Tensor, table: Tensor) -> Tensor:
+    """Each value by its entry in a table `256`, or in that of its channel, `3 256`; entries are cut off to 0..255."""
+    entries = tf.cast(tf.clip_by_value(table, 0, 255), tf.uint8)
+    if len(table.shape) == 1:
+        return tf.gather(entries, tf.cast(clip, tf.int32))
+    return tf.gather(tf.reshape(entries, [-1]), _by_channel(clip))
 
 
 def rotate(clip: Tensor, degrees: Tensor) -> Tensor:
