@@ -8,6 +8,7 @@ proxy    fast training of many small candidates, one after another
 input    batches of clips from any source, for training and evaluation; `examples`, `record_examples`: which video and
          frames an example is; `augment`, `autoaugment` and its `autoaugment_policies`: what is done to its pixels
 evaluate a trained network by class, clips, crops and frames; `evaluation`: its outcome; `metrics`: the arithmetic
+checkpoint  weights in files, ours and the release's: `release_names`, by its record of its objects, `object_graph`
 export   SavedModels (`saved_model`) and LiteRT files (`litert`; `interpreter` runs them), checked before they appear
 latency  time and memory of every form, by `timing` in processes of their own; `network_flags`: which network
 data     clips: the embedded moving digits, folders of video files, the shared cache
