@@ -89,10 +89,15 @@ def _main(arguments: list[str]) -> int:
 def _run_with_gin(experiment: ExperimentConfig, flags: argparse.Namespace) -> int:
     import gin
 
-    configured = gin.external_configurable(run, "run")
+    for file in flags.gin_file:
+        if not Path(file).is_file():
+            raise InputError("--gin_file", file, "is not a file")
     try:
-        gin.parse_config_files_and_bindings(flags.gin_file, flags.gin_params)
-    except (ValueError, TypeError, OSError, SyntaxError) as error:
+        with gin.unlock_config():  # what another call in this process bound is not meant
+            gin.clear_config()
+            configured = gin.external_configurable(run, "run", module="movinet.train")
+            gin.parse_config_files_and_bindings(flags.gin_file, flags.gin_params)
+    except (ValueError, TypeError, OSError, SyntaxError, ImportError) as error:
         given = [*flags.gin_file, *flags.gin_params]
         raise InputError("--gin_params", given, f"is not understood: {' '.join(str(error).split())}") from None
     return int(configured(experiment, flags.mode, flags.model_dir))
@@ -100,6 +105,8 @@ def _run_with_gin(experiment: ExperimentConfig, flags: argparse.Namespace) -> in
 
 def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None = None) -> int:
     """Runs a mode in a folder; `seed`, for gin, in place of the experiment's."""
+    import tensorflow as tf
+
     from movinet.loop import Run
     from movinet.strategy import make_strategy
     from movinet.trainer import Diverged
@@ -114,6 +121,13 @@ def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None 
             running.evaluate()
         if mode in ("eval_continuous", "continuous_eval"):
             running.evaluate_continuously()
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+        paths = [experiment.task.train_data.input_path, experiment.task.validation_data.input_path]
+        raise InputError("input_path", paths, f"cannot be read: {error.message[:300]}") from None
+    except tf.errors.ResourceExhaustedError:
+        batch = experiment.task.train_data.global_batch_size
+        print(f"error: out of memory; make the batch of {batch} or the clip smaller", file=sys.stderr)
+        return 1
     except Diverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -121,7 +121,7 @@ class Trainer:
             return None
         try:
             self.checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
+        except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:  # IndexError: a file cut short
             reason = " ".join(str(error).split())[:200]
             raise InputError("--model_dir", path, f"is not a checkpoint of this experiment: {reason}") from None
         return path

@@ -156,7 +156,7 @@ def test_gin_binds_the_seed(tmp_path: Path) -> None:
         (["--config_file=none.yaml"], "--config_file: 'none.yaml' cannot be read"),
         (["--params_override=task.train_data.batch=3"], "task.train_data: 'batch' is an unknown key"),
         (["--gin_params=trainer.seed=3"], "--gin_params"),
-        (["--gin_file=none.gin"], "--gin_params"),
+        (["--gin_file=none.gin"], "--gin_file: 'none.gin' is not a file"),
         (["--params_override=runtime.distribution_strategy=tpu"], "finds no TPU"),
         (["--params_override=runtime.num_gpus=64"], "runtime.num_gpus: 64 are not there"),
         (["--mode=eval"], "holds no checkpoint, and init_checkpoint names none"),

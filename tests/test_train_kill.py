@@ -30,9 +30,10 @@ def finish(process: subprocess.Popen) -> str:
     return output
 
 
-def wait_for(path: Path, process: subprocess.Popen) -> None:
+def wait_for(path: Path, process: subprocess.Popen, text: str = "") -> None:
+    """Until there is a file or folder, and `text` in the file."""
     until = time.monotonic() + WAIT_SECONDS
-    while not path.exists() and time.monotonic() < until:
+    while not (path.exists() and (not text or text in path.read_text())) and time.monotonic() < until:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
 
@@ -50,7 +51,7 @@ def check_killed(folder: Path, steps: int, kills: list[int]) -> None:
     finish(start(folder, "unbroken", override))
     for step in kills:
         process = start(folder, "killed", override)
-        wait_for(folder / "killed" / f"ckpt-{step}.index", process)
+        wait_for(folder / "killed" / "checkpoint", process, f'"ckpt-{step}"')
         process.send_signal(signal.SIGKILL)
         process.communicate()
     output = finish(start(folder, "killed", override))

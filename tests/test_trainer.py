@@ -16,6 +16,7 @@ import tensorflow as tf
 from small_experiment import small
 
 from movinet.checkpoint import named_variables
+from movinet.evaluate import evaluate
 from movinet.experiment import ExperimentConfig
 from movinet.loop import Run
 from movinet.task import CLASSIFIER_STD, Loss, build_model, decayed_kernels, trained_variables
@@ -198,6 +199,8 @@ def test_a_run_keeps_summaries_checkpoints_and_the_best(tmp_path: Path) -> None:
     again = Run(experiment, folder, ONE, lines.append)
     assert again.train(evaluate=True) == metrics and "nothing left" in lines[-1]
     assert again.evaluate() == pytest.approx(metrics, rel=1e-5)
+    detailed = evaluate(again.trainer.model, experiment.task.validation_data)
+    assert (detailed.top1, detailed.top5) == (metrics["top_1_accuracy"], metrics["top_5_accuracy"])
 
 
 def test_what_the_averages_reach_is_what_is_evaluated(tmp_path: Path) -> None:
