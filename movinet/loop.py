@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,10 @@ class Run:
         """
         self._experiment, self._folder, self._log = experiment, folder, log
         self.trainer = Trainer(experiment, folder, strategy, log)
-        self._validation = Validation(experiment, self.trainer.model, strategy)
+        self._validation = Validation(experiment, self.trainer.model, strategy, self.trainer.unusable)
         self._writers: dict[str, Any] = {}
         self._asked_to_stop = False
+        self._reported: set[str] = set()
         found = self.trainer.restore()
         if found is None:
             self.trainer.initialize()
@@ -132,10 +134,17 @@ class Run:
         self._log(
             f"train | step {progress.step}/{last} | loss {progress.loss:.4f} | top-1 {progress.top1:.4f} | "
             f"rate {progress.learning_rate:.4g} | {progress.steps_per_second:.3g} steps/s | "
-            f"{time.strftime('%H:%M:%S', time.gmtime(left % 86400))} left"
+            f"{timedelta(seconds=round(left))} left"
         )
+        self._report_unusable()
         if self._due("summary_interval"):
             self._summarise("train", progress.scalars())
+
+    def _report_unusable(self) -> None:
+        for name, why in list(self.trainer.unusable.items()):
+            if name not in self._reported:
+                self._reported.add(name)
+                self._log(f"cannot be used: {name}: {why}")
 
     def _evaluate_if_due(self, wanted: bool) -> dict[str, float]:
         step = self.trainer.step
@@ -160,6 +169,7 @@ class Run:
             f"top-1 {metrics['top_1_accuracy']:.4f} | top-5 {metrics['top_5_accuracy']:.4f} | "
             f"{metrics['examples']:.0f} clips | {time.monotonic() - start:.1f} s"
         )
+        self._report_unusable()
         self._summarise(self._experiment.trainer.validation_summary_subdir, metrics)
         write_text(self._record(trainer.step), json.dumps(metrics, indent=1) + "\n")
         return metrics

@@ -11,7 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from movinet import checkpoint
+from movinet.examples import Unusable
 from movinet.experiment import DataConfig, ExperimentConfig, TaskConfig
+from movinet.fields import field_types
+from movinet.input import batches
 from movinet.model import Head, build, build_ensemble
 from movinet.model_config import EnsembleConfig
 from movinet.ops import Tensor
@@ -20,7 +23,6 @@ from search_space.architecture import Architecture, Clip
 from search_space.errors import InputError
 
 CLASSIFIER_STD = 0.01  # of the classifier's first weights, a normal, in the release
-BATCH_NORM = ("_gamma", "_beta")
 
 
 def clip_of(data: DataConfig) -> Clip:
@@ -120,6 +122,23 @@ def _member(file: str, shape: Sequence[int]) -> Architecture:
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
         raise InputError("task.model.ensemble.members", list(shape), "must be frames, twice the resolution, and 3")
     return replace(member, clip=Clip(shape[0], shape[1], member.clip.frame_stride))
+
+
+def read_clips(
+    task: TaskConfig, part: str, seed: int, context: tf.distribute.InputContext, unusable: Unusable, first: int = 0
+) -> tf.data.Dataset:
+    """The batches of train_data from example `first` on, or those of validation_data: `part` says which.
+
+    Raises:
+      InputError: as `movinet.input.batches`, with the key in the experiment.
+    """
+    data, training = getattr(task, part), part == "train_data"
+    own_seed = seed if data.seed is None else data.seed
+    try:
+        return batches(data, training=training, seed=own_seed, first_example=first, context=context, unusable=unusable)
+    except InputError as error:
+        place = f"task.{part}.{error.place}" if error.place in field_types(DataConfig) else error.place
+        raise InputError(place, error.value, error.rule) from None
 
 
 def trained_variables(model: keras.Model) -> list[tuple[str, Any]]:

@@ -18,10 +18,9 @@ import tensorflow as tf
 
 from movinet import checkpoint
 from movinet.experiment import ExperimentConfig
-from movinet.input import batches
 from movinet.ops import Tensor
 from movinet.optimizer import Updates
-from movinet.task import Loss, build_model, decayed_kernels, trained_variables
+from movinet.task import Loss, build_model, decayed_kernels, read_clips, trained_variables
 from search_space.errors import InputError
 
 Log = Callable[[str], None]
@@ -59,7 +58,8 @@ class Trainer:
 
     Attributes:
       step: steps done.
-      model: that is trained; `averaged` exchanges its weights for their moving averages while it is evaluated.
+      model: that is trained; `swap_averages` exchanges its weights for their moving averages while it is evaluated.
+      unusable: name of a video that cannot be read -> why; grows while the clips are read.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Trainer:
           InputError: the batch cannot be divided, or a member of an ensemble is missing.
         """
         self.experiment, self.folder, self.strategy, self._log = experiment, folder, strategy, log
+        self.unusable: dict[str, str] = {}
         self._loss = Loss.of(experiment.task)
         self._check_replicas()
         with strategy.scope():
@@ -145,12 +146,11 @@ class Trainer:
 
     def batches(self) -> Any:
         """An iterator over the clips from the next step on, for `train`."""
-        data, seed = self.experiment.task.train_data, self.experiment.trainer.seed
+        task, seed = self.experiment.task, self.experiment.trainer.seed
+        first = self.step * task.train_data.global_batch_size
 
         def read(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            first = self.step * data.global_batch_size
-            own_seed = seed if data.seed is None else data.seed
-            return batches(data, training=True, seed=own_seed, first_example=first, context=context)
+            return read_clips(task, "train_data", seed, context, self.unusable, first)
 
         return iter(self.strategy.distribute_datasets_from_function(read))
 

@@ -7,18 +7,27 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from movinet.examples import Unusable
 from movinet.experiment import ExperimentConfig
-from movinet.input import batches
 from movinet.ops import Tensor
-from movinet.task import Loss, decayed_kernels
+from movinet.task import Loss, decayed_kernels, read_clips
 from search_space.errors import InputError
 
 
 class Validation:
     """Evaluates one model again and again; what is traced is kept."""
 
-    def __init__(self, experiment: ExperimentConfig, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-        self._data, self._strategy = experiment.task.validation_data, strategy
+    def __init__(
+        self,
+        experiment: ExperimentConfig,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        unusable: Unusable | None = None,
+    ) -> None:
+        """Of a model made under the strategy's scope; what cannot be read is noted in `unusable`."""
+        self._task, self._strategy = experiment.task, strategy
+        self._data = experiment.task.validation_data
+        self._unusable = {} if unusable is None else unusable
         self._most = experiment.trainer.validation_steps
         self._seed = experiment.trainer.seed
         self._model, self._loss = model, Loss.of(experiment.task)
@@ -52,7 +61,7 @@ class Validation:
         }
 
     def _read(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return batches(self._data, training=False, seed=self._seed, context=context)
+        return read_clips(self._task, "validation_data", self._seed, context, self._unusable)
 
     def _on_all(self, clips: Any, labels: Any) -> Tensor:
         sums = self._strategy.run(self._on_one, args=(clips, labels))
