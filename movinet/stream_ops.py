@@ -109,21 +109,27 @@ def means_so_far(means: Tensor, memory: Memory) -> Tensor:
     """The mean over each frame and all before it: means[T,B,C] -> [T,B,C]; remembers their sum and number."""
     frames = ops.sizes(means)[0]
     sums = tf.cumsum(means, 0) if means.shape[0] != 1 else means
-    if SUM in memory.given:
-        sums += _sum_before(memory, means)
-    before = memory.counted(COUNT, frames)
-    memory.kept[SUM] = tf.reshape(sums[-1], ops.shape(ops.sizes(means)[1], 1, 1, 1, ops.sizes(means)[2]))
-    numbers = tf.cast(before + 1 + tf.range(frames), tf.float32)
-    return sums / tf.reshape(numbers, [-1, 1, 1])
+    _remember_sum(sums[-1], means, memory)
+    numbers = tf.cast(memory.counted(COUNT, frames) + 1 + tf.range(frames), tf.float32)[:, None, None]
+    # Divided before they are added, every number is of the size of a mean, however long the stream is.
+    found = sums / numbers
+    return found + _sum_before(memory, means) / numbers if SUM in memory.given else found
 
 
 def mean_of_all(means: Tensor, memory: Memory) -> Tensor:
     """The mean over these frames and all before them: means[T,B,C] -> [B,C]; remembers their sum and number."""
-    frames, batch, channels = ops.sizes(means)
-    total = tf.reduce_sum(means, 0) + (_sum_before(memory, means) if SUM in memory.given else 0.0)
-    before = memory.counted(COUNT, frames)
+    total = _remember_sum(tf.reduce_sum(means, 0), means, memory)
+    frames = ops.sizes(means)[0]
+    return total / tf.cast(memory.counted(COUNT, frames) + frames, tf.float32)
+
+
+def _remember_sum(new: Tensor, means: Tensor, memory: Memory) -> Tensor:
+    """The sum of all frames: that before and the new one, [B,C]."""
+    _, batch, channels = ops.sizes(means)
+    # AddN has no int8 form in LiteRT and so stays float32 there: a sum that grows with the stream has no fixed range.
+    total = tf.add_n([new, _sum_before(memory, means)]) if SUM in memory.given else new
     memory.kept[SUM] = tf.reshape(total, ops.shape(batch, 1, 1, 1, channels))
-    return total / tf.cast(before + frames, tf.float32)
+    return total
 
 
 def _sum_before(memory: Memory, means: Tensor) -> Tensor:
