@@ -8,8 +8,8 @@ proxy    fast training of many small candidates, one after another
 input    batches of clips from any source, for training and evaluation; `examples`, `record_examples`: which video and
          frames an example is; `augment`, `autoaugment` and its `autoaugment_policies`: what is done to its pixels
 train    the release's command line: `experiment_file` reads an experiment (`experiment`, `model_config`,
-         `optimizer_config`, `trainer_config`; their `fields`), `loop` runs it, `trainer` does the steps of a `task` with
-         an `optimizer`'s updates on the devices of a `strategy`, `validation` evaluates in between
+         `optimizer_config`, `trainer_config`; their `fields`), `loop` runs it, `trainer` does the steps of a `task`
+         by an `optimizer`'s updates on the devices of a `strategy`, `validation` evaluates in between
 evaluate a trained network by class, clips, crops and frames; `evaluation`: its outcome; `metrics`: the arithmetic
 checkpoint  weights in files, ours and the release's: `release_names`, by its record of its objects, `object_graph`
 export   SavedModels (`saved_model`) and LiteRT files (`litert`; `interpreter` runs them), checked before they appear

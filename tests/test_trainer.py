@@ -99,7 +99,7 @@ def test_two_replicas_train_as_one_does_on_the_whole_batch(tmp_path: Path) -> No
     ]
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"])
 def test_mixed_precision_trains_with_float32_weights(tmp_path: Path, dtype: str) -> None:
     running = trainer(tmp_path, f"runtime.mixed_precision_dtype={dtype},task.train_data.dtype={dtype}")
     before = weights(running.model)
@@ -203,6 +203,7 @@ def test_a_run_keeps_summaries_checkpoints_and_the_best(tmp_path: Path) -> None:
     assert (detailed.top1, detailed.top5) == (metrics["top_1_accuracy"], metrics["top_5_accuracy"])
 
 
+@pytest.mark.slow
 def test_what_the_averages_reach_is_what_is_evaluated(tmp_path: Path) -> None:
     experiment = small(tmp_path, "trainer.optimizer_config.ema.average_decay=0.5,trainer.train_steps=4")
     run = Run(experiment, tmp_path / "run", ONE, silent)
