@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ class Run:
         if self._experiment.task.model.ensemble is not None:
             rule = "is trained network by network, each by its own experiment; its mode is eval"
             raise InputError("task.model.ensemble", "an ensemble", rule)
-        write_text(self._folder / "params.yaml", dump(self._experiment))
+        self._write(self._folder / "params.yaml", dump(self._experiment))
         trainer, last = self.trainer, self._experiment.trainer.train_steps
         metrics = self._evaluate_if_due(evaluate)  # where a kill came between checkpoint and evaluation
         if trainer.step >= last:
@@ -171,7 +172,7 @@ class Run:
         )
         self._report_unusable()
         self._summarise(self._experiment.trainer.validation_summary_subdir, metrics)
-        write_text(self._record(trainer.step), json.dumps(metrics, indent=1) + "\n")
+        self._write(self._record(trainer.step), json.dumps(metrics, indent=1) + "\n")
         return metrics
 
     def _keep_best(self, metrics: dict[str, float]) -> None:
@@ -184,9 +185,10 @@ class Run:
             best, new = json.loads(record.read_text())[name], metrics[name]
             if not (new > best if config.best_checkpoint_metric_comp == "higher" else new < best):
                 return
-        manager = tf.train.CheckpointManager(self.trainer.checkpoint, str(folder), 1, checkpoint_name=BEST)
+        kept = str(folder) if self.trainer.chief else tempfile.mkdtemp()
+        manager = tf.train.CheckpointManager(self.trainer.checkpoint, kept, 1, checkpoint_name=BEST)
         manager.save(checkpoint_number=self.trainer.step)
-        write_text(record, json.dumps(metrics | {"best_ckpt_global_step": self.trainer.step}, indent=4) + "\n")
+        self._write(record, json.dumps(metrics | {"best_ckpt_global_step": self.trainer.step}, indent=4) + "\n")
 
     def _appearing(self) -> Iterator[str]:
         """The checkpoints of the folder, as they appear, that are not evaluated yet."""
@@ -207,7 +209,13 @@ class Run:
             time.sleep(POLL_SECONDS)
         self._log(f"no new checkpoint for {config.continuous_eval_timeout} s")
 
+    def _write(self, path: Path, text: str) -> None:
+        if self.trainer.chief:
+            write_text(path, text)
+
     def _summarise(self, folder: str, scalars: dict[str, float]) -> None:
+        if not self.trainer.chief:
+            return
         if folder not in self._writers:
             self._writers[folder] = tf.summary.create_file_writer(str(self._folder / folder))
         with self._writers[folder].as_default(step=self.trainer.step):

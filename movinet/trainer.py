@@ -8,6 +8,7 @@ started again does what it would have done.
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class Trainer:
     Attributes:
       step: steps done.
       model: that is trained; `swap_averages` exchanges its weights for their moving averages while it is evaluated.
+      chief: whether this process writes what is kept; false for all workers but the first.
       unusable: name of a video that cannot be read -> why; grows while the clips are read.
     """
 
@@ -80,9 +82,11 @@ class Trainer:
             self._step = tf.Variable(0, trainable=False, dtype=tf.int64, name="global_step")
         self._decayed = decayed_kernels(self.model)
         self.checkpoint = tf.train.Checkpoint(model=self.model, optimizer=self._updates, global_step=self._step)
-        self.manager = tf.train.CheckpointManager(
-            self.checkpoint, str(folder), max_to_keep=experiment.trainer.max_to_keep, checkpoint_name="ckpt"
-        )
+        # All workers of several take part in saving, but only the first one's files are kept.
+        self.chief = bool(strategy.extended.should_checkpoint)
+        kept = str(folder) if self.chief else tempfile.mkdtemp()
+        most = experiment.trainer.max_to_keep if self.chief else 1
+        self.manager = tf.train.CheckpointManager(self.checkpoint, kept, max_to_keep=most, checkpoint_name="ckpt")
         self._run = tf.function(self._steps)
 
     def _check_replicas(self) -> None:
@@ -117,7 +121,7 @@ class Trainer:
         Raises:
           InputError: it cannot be read, or is of another experiment.
         """
-        path = path or self.manager.latest_checkpoint
+        path = path or tf.train.latest_checkpoint(str(self.folder))
         if path is None:
             return None
         try:
@@ -161,8 +165,8 @@ class Trainer:
           Diverged: the loss is not finite, or above loss_upper_bound.
         """
         start = time.monotonic()
-        rate = float(self._updates.rate(tf.cast(self._updates.iterations, tf.float32)))
         loss, top1, top5 = (self._run(iterator, tf.constant(steps)).numpy() / steps).tolist()
+        rate = float(self._updates.rate(tf.cast(self._updates.iterations, tf.float32)))
         seconds = max(time.monotonic() - start, 1e-9)
         progress = Progress(self.step, loss, top1, top5, rate, steps / seconds)
         self._check(progress)

@@ -47,7 +47,8 @@ class Validation:
         for number, (clips, labels) in enumerate(self._strategy.distribute_datasets_from_function(self._read)):
             if number == self._most:
                 break
-            total += self._step(clips, labels)
+            # Reduced out here: where a worker has no clips left, its functions are others than those of the rest.
+            total += self._strategy.reduce(tf.distribute.ReduceOp.SUM, self._step(clips, labels), axis=None)
         loss, top1, top5, count = total.numpy().tolist()
         if not count:
             raise InputError("task.validation_data", self._data.global_batch_size, "leaves no batch to evaluate")
@@ -63,16 +64,17 @@ class Validation:
     def _read(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
         return read_clips(self._task, "validation_data", self._seed, context, self._unusable)
 
-    def _on_all(self, clips: Any, labels: Any) -> Tensor:
-        sums = self._strategy.run(self._on_one, args=(clips, labels))
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+    def _on_all(self, clips: Any, labels: Any) -> Any:
+        return self._strategy.run(self._on_one, args=(clips, labels))
 
     def _on_one(self, clips: Tensor, labels: Tensor) -> Tensor:
         """Sums over a replica's batch: loss, right at first, right among five, examples."""
+        if labels.shape[0] == 0:
+            return tf.zeros([4])
         probabilities = tf.nn.softmax(self._model(clips, training=False))
         probabilities = tf.reduce_mean(tf.reshape(probabilities, [-1, self._views, self._loss.classes]), axis=1)
         count = tf.cast(tf.size(labels), tf.float32)
         right = [tf.reduce_sum(tf.cast(tf.math.in_top_k(labels, probabilities, k), tf.float32)) for k in (1, 5)]
         # A softmax of logarithms of probabilities is these probabilities.
         loss = self._loss.cross_entropy(tf.math.log(tf.maximum(probabilities, 1e-30)), labels)
-        return tf.stack([tf.where(count > 0, loss * count, 0.0), *right, count])
+        return tf.stack([loss * count, *right, count])

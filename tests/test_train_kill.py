@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -77,3 +78,24 @@ def test_a_training_asked_to_stop_keeps_a_checkpoint(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert errors.splitlines()[-1].endswith("with a checkpoint; the same command carries on")
     assert list((tmp_path / "stopped").glob("ckpt-*.index"))
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.mark.slow
+def test_two_workers_train_together_and_the_first_keeps_the_files(tmp_path: Path) -> None:
+    hosts = ",".join(f"localhost:{port}" for port in free_ports(2))
+    several = f"runtime.distribution_strategy=multi_worker_mirrored,runtime.worker_hosts='{hosts}'"
+    workers = [start(tmp_path, "run", f"{several},runtime.task_index={i}") for i in range(2)]
+    first, second = (finish(worker).splitlines() for worker in workers)
+    assert [line for line in first if line.startswith("eval")][-1].split("|")[2] == second[-1].split("|")[2]
+    assert metrics(tmp_path, "run", 6)["examples"] == 48
+    assert sorted(path.name for path in (tmp_path / "run").glob("*.index")) == [f"ckpt-{i}.index" for i in (2, 4, 6)]
