@@ -21,6 +21,7 @@ class LiteRT:
         self.interpreter = Interpreter(model_content=content, num_threads=threads)
         self._run = self.interpreter.get_signature_runner()
         self.inputs = self._run.get_input_details()
+        self.outputs = {name: int(detail["index"]) for name, detail in self._run.get_output_details().items()}
         self.shape: tuple[int, ...] = tuple(int(size) for size in self.inputs[IMAGE]["shape"])  # B T H W 3
         self.reset()
 

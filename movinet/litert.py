@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy.typing as npt
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 
 from movinet.interpreter import LiteRT
+from movinet.stream_ops import SUM
 
 QUANTIZATIONS = ("float32", "float16", "int8")
 Inputs = Mapping[str, npt.NDArray[Any]]
@@ -32,13 +34,42 @@ def convert(function: Any, quantize: str = "float32", examples: Callable[[], Ite
     if quantize == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8":
-        assert examples is not None
-        names = _input_order(converter.convert())
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([inputs[name] for name in names] for inputs in examples())
-    content: bytes = converter.convert()
+    if quantize != "int8":
+        content: bytes = converter.convert()
+        return content
+    assert examples is not None
+    return _quantized(converter, examples)
+
+
+def _quantized(converter: Any, examples: Callable[[], Iterator[Inputs]]) -> bytes:
+    """int8 by the ranges that the examples have, but for what has no range."""
+    names = _input_order(converter.convert())
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([inputs[name] for name in names] for inputs in examples())
+    converter._experimental_calibrate_only = True  # nothing public leaves single operations out
+    calibrated = converter.convert()
+    content: bytes = mlir_quantize(calibrated, denylisted_nodes=_without_range(calibrated))
     return content
+
+
+def _without_range(content: bytes) -> list[str]:
+    """The results that numbers of frames, or sums over them, go into: a stream may be longer than any example.
+
+    They lie between the means of frames and the means over the frames so far, which alone are divisions; and before
+    the sines of the positional encoding.
+    """
+    run = LiteRT(content)
+    operations = run.interpreter._get_ops_details()
+    made_by = {int(i): operation for operation in operations for i in operation["outputs"]}
+    waiting = [int(i) for op in operations if op["op_name"] in ("DIV", "SIN", "COS") for i in op["outputs"]]
+    waiting += [index for name, index in run.outputs.items() if name.endswith(SUM)]
+    found: set[int] = set()
+    while waiting:
+        i = waiting.pop()
+        if i in made_by and i not in found and made_by[i]["op_name"] != "MEAN":
+            found.add(i)
+            waiting += [int(before) for before in made_by[i]["inputs"]]
+    return [tensor["name"] for tensor in run.interpreter.get_tensor_details() if tensor["index"] in found]
 
 
 def _input_order(content: bytes) -> list[str]:

@@ -126,8 +126,7 @@ def mean_of_all(means: Tensor, memory: Memory) -> Tensor:
 def _remember_sum(new: Tensor, means: Tensor, memory: Memory) -> Tensor:
     """The sum of all frames: that before and the new one, [B,C]."""
     _, batch, channels = ops.sizes(means)
-    # AddN has no int8 form in LiteRT and so stays float32 there: a sum that grows with the stream has no fixed range.
-    total = tf.add_n([new, _sum_before(memory, means)]) if SUM in memory.given else new
+    total = new + _sum_before(memory, means) if SUM in memory.given else new
     memory.kept[SUM] = tf.reshape(total, ops.shape(batch, 1, 1, 1, channels))
     return total
 

@@ -18,6 +18,8 @@ import tensorflow as tf
 from movinet import export, litert, saved_model, stream
 from movinet.interpreter import LiteRT
 from movinet.model import build
+from movinet.network_flags import Subject
+from movinet.sample_clips import sample_clips
 from search_space import network
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
 from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space
@@ -144,6 +146,20 @@ def test_random_architectures_in_litert(seed: int) -> None:
         run = LiteRT(litert_file(model, frames, size, variant.causal))
         assert_built_in(run)
         close(run(image), whole(model, image))
+
+
+def test_an_int8_stream_may_be_longer_than_the_clips_its_ranges_are_from() -> None:
+    model = settled(SMALL, POSITIONED)
+    asked = export.Export(Path("small.tflite"), "tflite", "int8", representative="tiny", representative_count=36)
+    subject = Subject("small", model, SMALL.clip, True, True)
+    run = LiteRT(export.litert_file(subject, asked, subject.shape(1, None, None)))
+    session = stream.StreamSession(model)
+    for clip in np.tile(sample_clips("tiny", (FRAMES, 16, 16, 3), 2, 1), (25, 1, 1, 1, 1)):
+        expected = session.push(clip)
+        for frame in range(FRAMES):
+            found = run.push(clip[None, frame : frame + 1])
+    assert session.frames == 25 * FRAMES
+    assert np.abs(found - expected).max() < 0.25 * max(1.0, np.abs(expected).max())
 
 
 def exported(arguments: str, path: Path) -> int:
