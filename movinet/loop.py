@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from movinet.experiment import ExperimentConfig
 from movinet.experiment_file import dump
+from movinet.task import check_trainable
 from movinet.trainer import Log, Progress, Trainer
 from movinet.validation import Validation
 from search_space.errors import InputError
@@ -65,9 +66,7 @@ class Run:
           Diverged: the loss is not finite or above its bound.
           Stopped: by a signal; a checkpoint is written, unless preemption_on_demand_checkpoint is false.
         """
-        if self._experiment.task.model.ensemble is not None:
-            rule = "is trained network by network, each by its own experiment; its mode is eval"
-            raise InputError("task.model.ensemble", "an ensemble", rule)
+        check_trainable(self._experiment.task)
         self._write(self._folder / "params.yaml", dump(self._experiment))
         trainer, last = self.trainer, self._experiment.trainer.train_steps
         metrics = self._evaluate_if_due(evaluate)  # where a kill came between checkpoint and evaluation

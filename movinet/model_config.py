@@ -165,13 +165,17 @@ class MemberConfig:
     Attributes:
       network: its file, from the folder of the experiment's file.
       experiment: the file of the experiment that trains it; for the reader.
-      clip: its clip, frames, height, width and channels; for the reader.
+      clip: its clip, frames, height, width and channels, if not that of its file.
+      frame_stride: of its clip, in frames of the source, if not that of its file.
+      offset: frames of the source by which its clip starts later.
       checkpoint: its trained weights, a folder or a checkpoint, from the folder of the experiment's file.
     """
 
     network: str = ""
     experiment: str = ""
     clip: tuple[int, ...] = ()
+    frame_stride: int | None = None
+    offset: int = 0
     checkpoint: str = ""
 
     def __post_init__(self) -> None:
@@ -182,7 +186,11 @@ class MemberConfig:
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """Networks that are trained each by an experiment of its own, and evaluated together."""
+    """Networks that see one clip, `search_space.network.common_clip`, and say the mean of their logits.
+
+    Each is trained by an experiment of its own, or all are as one model. Two members of one network at half its frame
+    rate, the second with an offset of one frame of the full rate, are a temporal ensemble.
+    """
 
     combine: str = "mean_logits"
     members: tuple[MemberConfig, ...] = ()
@@ -196,7 +204,7 @@ class EnsembleConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A backbone and the dense layers after its pool; or an ensemble, which is only evaluated."""
+    """A backbone and the dense layers after its pool; or an ensemble of such."""
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
         "aggregate_endpoints": Other("the head reads the last features", (False,)),

@@ -16,11 +16,11 @@ from movinet.experiment import DataConfig, ExperimentConfig, TaskConfig
 from movinet.fields import field_types
 from movinet.input import batches
 from movinet.model import Head, build, build_ensemble
-from movinet.model_config import EnsembleConfig
+from movinet.model_config import EnsembleConfig, MemberConfig
 from movinet.ops import Tensor
-from search_space import network
 from search_space.architecture import Architecture, Clip
 from search_space.errors import InputError
+from search_space.network import common_clip, load
 
 CLASSIFIER_STD = 0.01  # of the classifier's first weights, a normal, in the release
 
@@ -56,22 +56,30 @@ def _policy(dtype: str | None) -> str:
 
 
 def _single(experiment: ExperimentConfig) -> keras.Model:
-    task, seed = experiment.task, experiment.trainer.seed
-    backbone = task.model.backbone.movinet
-    model = build(
-        architecture_of(task),
-        task.train_data.num_classes,
-        variant=replace(backbone.variant(), classifier_activation=task.model.activation),
-        input_shape=_input_shape(task),
-        dropout=task.model.dropout_rate,
-        stochastic_depth=backbone.stochastic_depth_drop_rate,
-        norm_momentum=task.model.norm_activation.norm_momentum,
-        seed=seed,
-    )
-    _start_classifier(model.get_layer("head"), seed)
-    if task.freeze_backbone:
-        freeze_backbone(model)
+    task = experiment.task
+    classes, shape = task.train_data.num_classes, _input_shape(task)
+    model = build(architecture_of(task), classes, input_shape=shape, **_options(experiment))
+    _start(model, experiment, experiment.trainer.seed)
     return model
+
+
+def _options(experiment: ExperimentConfig) -> dict[str, Any]:
+    """Of `movinet.model.build`, what the experiment says of any network."""
+    model = experiment.task.model
+    backbone = model.backbone.movinet
+    return {
+        "variant": replace(backbone.variant(), classifier_activation=model.activation),
+        "dropout": model.dropout_rate,
+        "stochastic_depth": backbone.stochastic_depth_drop_rate,
+        "norm_momentum": model.norm_activation.norm_momentum,
+        "seed": experiment.trainer.seed,
+    }
+
+
+def _start(model: keras.Model, experiment: ExperimentConfig, seed: int) -> None:
+    _start_classifier(model.get_layer("head"), seed)
+    if experiment.task.freeze_backbone:
+        freeze_backbone(model)
 
 
 def _input_shape(task: TaskConfig) -> tuple[int | None, int | None, int | None]:
@@ -96,32 +104,52 @@ def freeze_backbone(model: keras.Model) -> None:
 
 
 def _ensemble(experiment: ExperimentConfig, ensemble: EnsembleConfig) -> keras.Model:
-    data = experiment.task.validation_data
-    members = [_member(member.network, member.clip) for member in ensemble.members]
-    common = network.common_clip(tuple(members))
+    data, seed = experiment.task.validation_data, experiment.trainer.seed
+    members, offsets = _members(ensemble)
+    _check_clip("validation_data", data, common_clip(members, offsets))
+    model = build_ensemble(members, data.num_classes, offsets=offsets, **_options(experiment))
+    for i, member in enumerate(ensemble.members):
+        layer = model.get_layer(f"member{i + 1}")
+        _start(layer, experiment, seed + i)
+        if member.checkpoint:
+            checkpoint.load_weights(layer, member.checkpoint)
+    return model
+
+
+def check_trainable(task: TaskConfig) -> None:
+    """An ensemble is trained as one model on clips that all its members take theirs from.
+
+    Raises:
+      InputError: train_data has others.
+    """
+    if task.model.ensemble is not None:
+        _check_clip("train_data", task.train_data, common_clip(*_members(task.model.ensemble)))
+
+
+def _check_clip(part: str, data: DataConfig, common: Clip) -> None:
     wanted = [common.frames, common.resolution, common.resolution, 3]
     if list(data.feature_shape) != wanted or data.temporal_stride != common.frame_stride:
         given = [*data.feature_shape, data.temporal_stride]
         rule = f"must be the members' common clip, {wanted}, with the temporal_stride {common.frame_stride}"
-        raise InputError("task.validation_data.feature_shape", given, rule)
-    model = build_ensemble(members, data.num_classes, seed=experiment.trainer.seed)
-    for i, member in enumerate(ensemble.members, 1):
-        if member.checkpoint:
-            checkpoint.load_weights(model.get_layer(f"member{i}"), member.checkpoint)
-    return model
+        raise InputError(f"task.{part}.feature_shape", given, rule)
 
 
-def _member(file: str, shape: Sequence[int]) -> Architecture:
+def _members(ensemble: EnsembleConfig) -> tuple[tuple[Architecture, ...], tuple[int, ...]]:
+    """The networks, and by how many frames of the source the clip of each starts later."""
+    return tuple(map(_member, ensemble.members)), tuple(member.offset for member in ensemble.members)
+
+
+def _member(config: MemberConfig) -> Architecture:
     """The one network in a file, with another clip if one is given."""
-    found = network.load(file).members
+    found = load(config.network).members
     if len(found) != 1:
-        raise InputError(file, len(found), "must be one network, of the ensemble that names it")
+        raise InputError(config.network, len(found), "must be one network, of the ensemble that names it")
     (member,) = found
-    if not shape:
-        return member
+    shape = config.clip or (member.clip.frames, member.clip.resolution, member.clip.resolution, 3)
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
         raise InputError("task.model.ensemble.members", list(shape), "must be frames, twice the resolution, and 3")
-    return replace(member, clip=Clip(shape[0], shape[1], member.clip.frame_stride))
+    stride = member.clip.frame_stride if config.frame_stride is None else config.frame_stride
+    return replace(member, clip=Clip(shape[0], shape[1], stride))
 
 
 def read_clips(
@@ -155,6 +183,9 @@ def decayed_kernels(model: keras.Model) -> list[Any]:
 
 def _decayed(model: keras.Model) -> Iterator[Any]:
     for layer in model.layers:
+        if isinstance(layer, keras.Model):  # a member of an ensemble
+            yield from _decayed(layer)
+            continue
         names = {weight.name for weight in layer.spec.weights() if weight.decayed} if hasattr(layer, "spec") else set()
         for variable in layer.trainable_weights:
             if variable.name in names - {"classifier"}:

@@ -31,7 +31,7 @@ class Validation:
         self._most = experiment.trainer.validation_steps
         self._seed = experiment.trainer.seed
         self._model, self._loss = model, Loss.of(experiment.task)
-        self._decayed = [] if experiment.task.model.ensemble else decayed_kernels(model)
+        self._decayed = decayed_kernels(model)
         self._views = self._data.num_test_clips * self._data.num_test_crops
         self._step = tf.function(self._on_all)
 

@@ -105,9 +105,25 @@ def test_an_ensemble_is_evaluated_by_its_members_checkpoints(tmp_path: Path) -> 
     files = [f"--config_file={path}" for path in (written(tmp_path), tmp_path / "both.yaml")]
     assert train.main(command("eval", tmp_path / "both", *files)) == 0
     assert metrics(tmp_path / "both", 0)["examples"] == 48
-    assert train.main(command("train", tmp_path / "both", *files)) == 2
+    # As one model it carries on from what its members have learnt.
+    assert train.main(command("train_and_eval", tmp_path / "both", *files)) == 0
+    assert metrics(tmp_path / "both", 6)["examples"] == 48
     wrong = "--params_override=task.validation_data.feature_shape=[5,16,16,3]"
     assert train.main(command("eval", tmp_path / "both", *files, wrong)) == 2
+
+
+def test_a_temporal_ensemble_trains_as_one_model(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    small_member(tmp_path, "full")
+    clip, stride = DATA["feature_shape"], DATA["temporal_stride"]
+    half = {"network": "full.yaml", "clip": [clip[0] // 2, *clip[1:]], "frame_stride": 2 * stride}
+    experiment = {"task": {"model": {"ensemble": {"members": [half, half | {"offset": stride}]}, "num_classes": 12}}}
+    (tmp_path / "twice.yaml").write_text(yaml.safe_dump(experiment))
+    files = [f"--config_file={path}" for path in (written(tmp_path), tmp_path / "twice.yaml")]
+    assert train.main(command("train_and_eval", tmp_path / "twice", *files)) == 0
+    assert metrics(tmp_path / "twice", 6)["examples"] == 48
+    shorter = f"--params_override=task.train_data.feature_shape={[clip[0] - 1, *clip[1:]]}".replace(" ", "")
+    assert train.main(command("train", tmp_path / "other", *files, shorter)) == 2
+    assert "must be the members' common clip" in capsys.readouterr().err
 
 
 _ONE = tf.distribute.get_strategy()
