@@ -9,7 +9,6 @@ names every file that was skipped. An interrupted conversion carries on where it
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import json
@@ -31,6 +30,7 @@ from movinet.data.timeline import UnusableVideo
 from movinet.data.video_source import VideoSource
 from movinet.records import encode_jpeg, sequence_example, write_records
 from search_space.architecture import check_integer
+from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/records/1"
@@ -223,14 +223,9 @@ def _shown(skipped: Sequence[Skipped]) -> str:
     return "; ".join(f"{item.file} {item.reason}" for item in skipped)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line: a flag for each field of `Conversion`."""
-    top = argparse.ArgumentParser(
-        prog="python -m movinet.convert",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    top = Parser("movinet.convert", __doc__)
     top.add_argument("videos", help="folder or list of videos")
     top.add_argument("output", help="folder to make")
     top.add_argument("--split", action="append", dest="splits", default=[], help="train, validation, test or all")
@@ -243,15 +238,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if the records are written, 2 for input that must be mended, 130 if it was interrupted."""
-    options = vars(parser().parse_args(arguments))
+    return exit_code(lambda: _main(vars(parser().parse_args(arguments))))
+
+
+def _main(options: dict[str, Any]) -> int:
     try:
         written = convert(Conversion(**{**options, "splits": tuple(options["splits"])}))
-    except InputError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command carries on", file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt("interrupted; the same command carries on") from None
     for split, part in written.items():
         print(f"{split}: {part.count} videos, {len(part.skipped)} skipped")
         for item in part.skipped[:SHOWN]:

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 import keras
 import numpy as np
@@ -33,6 +32,7 @@ from movinet.input import indexed_batches, open_examples
 from movinet.metrics import Curve, Floats, softmax
 from movinet.stream import StreamSession
 from movinet.task import build_model
+from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
 MODES = ("clip", "multi", "stream", "frame")
@@ -143,21 +143,9 @@ def _views(probabilities: Floats, clips: int, crops: int) -> Iterator[Evidence]:
             yield {"crops": count, "clips": part}, own[:, :, chosen.round().astype(int)].mean(axis=(1, 2))
 
 
-class Parser(argparse.ArgumentParser):
-    """One line for a bad flag, as for all bad input."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError("movinet.evaluate", message, "is wrong; see --help")
-
-
 def parser() -> Parser:
     """The flags; those of the experiment are named as in `movinet.train`."""
-    top = Parser(
-        prog="python -m movinet.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    top = Parser("movinet.evaluate", __doc__)
     top.add_argument("--experiment", default="movinet_kinetics600", help="the defaults to begin with")
     top.add_argument("--config_file", action="append", default=[], help="YAML file, or a preset; may be repeated")
     top.add_argument("--params_override", default="", help="YAML, JSON, key.path=value,... or a file of it")
@@ -169,26 +157,10 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted."""
-    try:
-        evaluation = _main(parser().parse_args(arguments))
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        print("error: clips cannot be read:", " ".join(error.message.split())[:300], file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    left_out = f"; {len(evaluation.unusable)} videos left out" if evaluation.unusable else ""
-    print(
-        f"{len(evaluation.labels)} examples in {evaluation.seconds:.0f} s: top-1 {evaluation.top1:.2%}, "
-        f"top-5 {evaluation.top5:.2%}, loss {evaluation.loss:.4f}{left_out}"
-    )
-    return 0
+    return exit_code(lambda: _main(parser().parse_args(arguments)))
 
 
-def _main(flags: argparse.Namespace) -> Evaluation:
+def _main(flags: argparse.Namespace) -> int:
     experiment, ignored = experiment_file.load(flags.experiment, flags.config_file, flags.params_override)
     for line in experiment_file.notes(ignored):
         _log(line)
@@ -200,9 +172,17 @@ def _main(flags: argparse.Namespace) -> Evaluation:
     model = build_model(experiment)
     if flags.checkpoint:
         checkpoint.load_weights(model, flags.checkpoint)
-    evaluation = evaluate(model, data, flags.mode, _log)
+    try:
+        evaluation = evaluate(model, data, flags.mode, _log)
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise InputError("validation_data", data.input_path, f"cannot be read: {error.message[:300]}") from None
     evaluation.write(flags.out, checkpoint=flags.checkpoint, experiment=experiment_file.to_dict(experiment))
-    return evaluation
+    left_out = f"; {len(evaluation.unusable)} videos left out" if evaluation.unusable else ""
+    print(
+        f"{len(evaluation.labels)} examples in {evaluation.seconds:.0f} s: top-1 {evaluation.top1:.2%}, "
+        f"top-5 {evaluation.top5:.2%}, loss {evaluation.loss:.4f}{left_out}"
+    )
+    return 0
 
 
 def _log(line: str) -> None:

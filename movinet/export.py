@@ -26,10 +26,11 @@ import tensorflow as tf
 from movinet import litert, network_flags, saved_model, stream
 from movinet.interpreter import LOGITS, LiteRT
 from movinet.model import Shape
-from movinet.network_flags import Parser, Subject, boolean
+from movinet.network_flags import Subject, boolean
 from movinet.sample_clips import sample_clips
 from movinet.stream import IMAGE
 from search_space.architecture import check_integer
+from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
 FORMATS = ("saved_model", "tflite")
@@ -209,12 +210,7 @@ def _agreement(subject: Subject, asked: Export, shape: Shape, run: Callable[[Flo
 
 def parser() -> Parser:
     """The flags; `network_flags` has those of the network."""
-    top = Parser(
-        prog="python -m movinet.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    top = Parser("movinet.export", __doc__)
     network_flags.add_flags(top)
     top.add_argument("--export_path", "--out", type=Path, required=True, help="folder, or file.tflite, to make")
     top.add_argument("--format", default="saved_model", help=" or ".join(FORMATS))
@@ -231,15 +227,11 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted."""
-    try:
-        flags = parser().parse_args(arguments)
-        agreement = _main(flags)
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _main(parser().parse_args(arguments)))
+
+
+def _main(flags: argparse.Namespace) -> int:
+    agreement = _export(flags)
     print(
         f"{flags.export_path}: on {agreement.clips} clips logits differ from Keras by at most {agreement.error:.2g} of "
         f"the largest, top-1 agrees in {agreement.top1:.0%}"
@@ -247,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _main(flags: argparse.Namespace) -> Agreement:
+def _export(flags: argparse.Namespace) -> Agreement:
     asked = Export(
         flags.export_path, flags.format, flags.quantize, flags.bundle_input_init_states_fn, flags.representative,
         flags.representative_count, flags.check_clips, flags.tolerance,

@@ -20,9 +20,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from movinet import litert, network_flags, saved_model
-from movinet.network_flags import Parser, Subject
+from movinet.network_flags import Subject
 from movinet.timing import FORMS, UNITS, Request, Timing
 from search_space.architecture import check_integer
+from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
 HEADER = ("form", "unit", "threads", "median ms", "p90 ms", "ms a frame", "peak MB", "libraries MB")
@@ -91,12 +92,7 @@ def _aligned(cell: str, width: int, column: int) -> str:
 
 def parser() -> Parser:
     """The flags; `network_flags` has those of the network."""
-    top = Parser(
-        prog="python -m movinet.latency",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    top = Parser("movinet.latency", __doc__)
     network_flags.add_flags(top)
     top.add_argument("--form", action="append", help="one of " + ", ".join(FORMS) + "; may be repeated; default all")
     top.add_argument("--unit", action="append", help="frame or clip; may be repeated; default both")
@@ -108,20 +104,15 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        found = _main(given)
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    print(table([row(*pair) for pair in found]))
+    return exit_code(lambda: _main(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _main(given: Sequence[str]) -> int:
+    print(table([row(*pair) for pair in _measured(given)]))
     return 0
 
 
-def _main(given: Sequence[str]) -> list[tuple[Request, Timing]]:
+def _measured(given: Sequence[str]) -> list[tuple[Request, Timing]]:
     flags = parser().parse_args(given)
     for flag, values, known in (("--form", flags.form, FORMS), ("--unit", flags.unit, UNITS)):
         for value in values or ():

@@ -41,13 +41,6 @@ class Subject:
         return (batch or 1, frames or (1 if self.causal else self.clip.frames), size, size, 3)
 
 
-class Parser(argparse.ArgumentParser):
-    """One line for a bad flag, as for all bad input."""
-
-    def error(self, message: str) -> Any:
-        raise InputError(self.prog.split()[-1], message, "is wrong; see --help")
-
-
 def boolean(text: str) -> bool:
     """As written for the release's flags."""
     known = {"true": True, "1": True, "false": False, "0": False}

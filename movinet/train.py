@@ -15,31 +15,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from movinet import experiment_file
 from movinet.experiment import ExperimentConfig
 from movinet.fields import hint
+from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
 MODES = ("train", "train_and_eval", "train_and_post_eval", "eval", "eval_continuous", "continuous_eval")
 
 
-class Parser(argparse.ArgumentParser):
-    """One line for a bad flag, as for all bad input."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError("movinet.train", message, "is wrong; see --help")
-
-
 def parser() -> Parser:
     """The flags, which are those of the release."""
-    top = Parser(
-        prog="python -m movinet.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    top = Parser("movinet.train", __doc__)
     top.add_argument("--experiment", required=True, help="movinet_kinetics600: the defaults to begin with")
     top.add_argument("--mode", required=True, help=", ".join(MODES))
     top.add_argument("--model_dir", required=True, type=Path, help="folder of checkpoints, summaries and metrics")
@@ -58,14 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0 if it did its work, 1 if training diverged, 2 for input that must be mended, 130 if it was interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own notices at start
-    try:
-        return _main(list(sys.argv[1:] if arguments is None else arguments))
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(str(error) or "interrupted", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _main(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _main(arguments: list[str]) -> int:

@@ -8,12 +8,11 @@ evaluations of one kind are also drawn into one picture, in the first DIR.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from results.files import replaced
 from results.plots import BLACK, BLUE, DPI, GREEN, GREY, SIZE, TEXT, VERMILION
+from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/evaluation/1"
@@ -211,30 +211,17 @@ def _saved(figure: Figure, path: Path) -> Path:
     return path
 
 
-class Parser(argparse.ArgumentParser):
-    """One line for a bad flag, as for all bad input."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see --help\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, or 2 for input that must be mended."""
-    top = Parser(
-        prog="python -m results.evaluation_plots",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    top = Parser("results.evaluation_plots", __doc__)
     top.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder with an evaluation.json")
-    folders = top.parse_args(arguments).folders
-    try:
-        saved = [path for folder in folders for path in save(folder)]
-        if len(folders) > 1:
-            saved += save_curves({_label(folder, folders): read_evaluation(folder) for folder in folders}, folders[0])
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    return exit_code(lambda: _main(top.parse_args(arguments).folders))
+
+
+def _main(folders: Sequence[Path]) -> int:
+    saved = [path for folder in folders for path in save(folder)]
+    if len(folders) > 1:
+        saved += save_curves({_label(folder, folders): read_evaluation(folder) for folder in folders}, folders[0])
     print("\n".join(map(str, saved)))
     return 0
 

@@ -1,5 +1,6 @@
 """What a network is, what it costs, how it varies and how it scales. Pure Python and numpy.
 
+command_line  flags and exit codes, the same for every command
 errors        one exception for everything a user can get wrong
 rounding      make_divisible, the release's channel rounding
 architecture  Architecture and its parts: the one language of the project; YAML and JSON
