@@ -28,7 +28,7 @@ from movinet.data.source import open_source, splits_of
 from movinet.data.store import Skipped, only_writer, split_called
 from movinet.data.timeline import UnusableVideo
 from movinet.data.video_source import VideoSource
-from movinet.records import encode_jpeg, sequence_example, write_records
+from movinet.input.records import encode_jpeg, sequence_example, write_records
 from search_space.architecture import check_integer
 from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError

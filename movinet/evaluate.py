@@ -23,15 +23,16 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from movinet import checkpoint, experiment_file
+from movinet import checkpoint
+from movinet.config import experiment_file
+from movinet.config.experiment import DataConfig
 from movinet.evaluation import Evaluation
-from movinet.examples import Examples
-from movinet.experiment import DataConfig
 from movinet.inference import FoldedEnsemble, fold
-from movinet.input import indexed_batches, open_examples
+from movinet.input.batches import indexed_batches, open_examples
+from movinet.input.examples import Examples
 from movinet.metrics import Curve, Floats, softmax
 from movinet.stream import StreamSession
-from movinet.task import build_model
+from movinet.training.task import build_model
 from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 

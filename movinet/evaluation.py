@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from movinet import metrics
-from movinet.experiment import DataConfig
+from movinet.config.experiment import DataConfig
 from movinet.metrics import Floats, Integers, Point
 from search_space.errors import InputError
 

@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from movinet import litert, network_flags, saved_model, stream
-from movinet.interpreter import LOGITS, LiteRT
+from movinet import stream
+from movinet.deploy import litert, network_flags, saved_model
+from movinet.deploy.interpreter import LOGITS, LiteRT
+from movinet.deploy.network_flags import Subject, boolean
+from movinet.deploy.sample_clips import sample_clips
 from movinet.model import Shape
-from movinet.network_flags import Subject, boolean
-from movinet.sample_clips import sample_clips
 from movinet.stream import IMAGE
 from search_space.architecture import check_integer
 from search_space.command_line import Parser, exit_code

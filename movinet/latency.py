@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from movinet import litert, network_flags, saved_model
-from movinet.network_flags import Subject
-from movinet.timing import FORMS, UNITS, Request, Timing
+from movinet.deploy import litert, network_flags, saved_model
+from movinet.deploy.network_flags import Subject
+from movinet.deploy.timing import FORMS, UNITS, Request, Timing
 from search_space.architecture import check_integer
 from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
@@ -65,7 +65,7 @@ def measured(asked: Request) -> Timing:
     Raises:
       RuntimeError: it failed; says how it ended.
     """
-    command = [sys.executable, "-m", "movinet.timing", json.dumps(asdict(asked))]
+    command = [sys.executable, "-m", "movinet.deploy.timing", json.dumps(asdict(asked))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise RuntimeError(f"{asked.form}, {asked.unit}: ended with {ended.returncode}\n{ended.stderr[-2000:]}")

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from movinet import experiment_file
-from movinet.experiment import ExperimentConfig
-from movinet.fields import hint
+from movinet.config import experiment_file
+from movinet.config.experiment import ExperimentConfig
+from movinet.config.fields import hint
 from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
@@ -88,9 +88,9 @@ def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None 
     """Runs a mode in a folder; `seed`, for gin, in place of the experiment's."""
     import tensorflow as tf
 
-    from movinet.loop import Run
-    from movinet.strategy import make_strategy
-    from movinet.trainer import Diverged
+    from movinet.training.loop import Run
+    from movinet.training.strategy import make_strategy
+    from movinet.training.trainer import Diverged
 
     if seed is not None:
         experiment = replace(experiment, trainer=replace(experiment.trainer, seed=seed))

@@ -16,9 +16,9 @@ import pytest
 import tensorflow as tf
 from painted import encode_painted
 
+from movinet.config.experiment import DataConfig
 from movinet.data.moving_digits import TINY, Counts, moving_digits
 from movinet.evaluate import evaluate, main
-from movinet.experiment import DataConfig
 from movinet.model import build, build_ensemble
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
 from search_space.errors import InputError

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from movinet import export, litert, saved_model, stream
-from movinet.interpreter import LiteRT
+from movinet import export, stream
+from movinet.deploy import litert, saved_model
+from movinet.deploy.interpreter import LiteRT
+from movinet.deploy.network_flags import Subject
+from movinet.deploy.sample_clips import sample_clips
 from movinet.model import build
-from movinet.network_flags import Subject
-from movinet.sample_clips import sample_clips
 from search_space import network
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
 from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from painted import encode_painted, paint, painted_number
 
+from movinet.config.experiment import Augmentation, DataConfig
 from movinet.data.moving_digits import TINY, Counts, moving_digits
-from movinet.examples import Share
-from movinet.experiment import Augmentation, DataConfig
-from movinet.input import batches, open_examples
-from movinet.records import encode_jpeg, sequence_example, write_records
+from movinet.input.batches import batches, open_examples
+from movinet.input.examples import Share
+from movinet.input.records import encode_jpeg, sequence_example, write_records
 from search_space.errors import InputError
 
 FRAMES = 30

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from movinet import latency
-from movinet.timing import FORMS, Request, Timing
+from movinet.deploy.timing import FORMS, Request, Timing
 from search_space import network
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "movinet": {"movinet", "search_space", "numpy", "yaml", "tensorflow", "keras"},
     "movinet.checkpoint": {"movinet", "search_space", "numpy", "tensorflow", "keras", "h5py"},
     "movinet.train": {"movinet", "search_space", "tensorflow", "gin"},
-    "movinet.interpreter": {"numpy", "ai_edge_litert"},
+    "movinet.deploy.interpreter": {"numpy", "ai_edge_litert"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
     "nas": {"nas", "search_space", "numpy", "yaml", "rich"},
     "nas.trial": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained

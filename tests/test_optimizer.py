@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from movinet.fields import build
-from movinet.optimizer import INITIAL_LOSS_SCALE, LOSS_SCALE_GROWTH_STEPS, Updates, learning_rate
-from movinet.optimizer_config import OptimizationConfig
+from movinet.config.fields import build
+from movinet.config.optimizer_config import OptimizationConfig
+from movinet.training.optimizer import INITIAL_LOSS_SCALE, LOSS_SCALE_GROWTH_STEPS, Updates, learning_rate
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "release_optimization.json").read_text())
 NAMES = ("block/kernel", "norm/beta")

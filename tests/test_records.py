@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 from painted import paint, painted_number
 
-from movinet.experiment import DataConfig
-from movinet.record_examples import decoded, parsed
-from movinet.records import encode_jpeg, sequence_example, write_records
+from movinet.config.experiment import DataConfig
+from movinet.input.record_examples import decoded, parsed
+from movinet.input.records import encode_jpeg, sequence_example, write_records
 from search_space.errors import InputError
 
 

@@ -12,9 +12,9 @@ import yaml
 from small_experiment import DATA, small, written
 
 from movinet import train
-from movinet.experiment_file import load
-from movinet.loop import Run
-from movinet.trainer import Trainer
+from movinet.config.experiment_file import load
+from movinet.training.loop import Run
+from movinet.training.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[1] / "results" / "published" / "frontier" / "configs"
 NAME = "movinet_kinetics600"
@@ -87,7 +87,7 @@ def small_member(folder: Path, name: str) -> Path:
     from search_space.network import counted, dump
 
     experiment = small(folder)
-    from movinet.task import architecture_of
+    from movinet.training.task import architecture_of
 
     path = folder / f"{name}.yaml"
     path.write_text(dump(counted(name, (architecture_of(experiment.task),), 12)))

@@ -16,11 +16,11 @@ import tensorflow as tf
 from small_experiment import small
 
 from movinet.checkpoint import named_variables
+from movinet.config.experiment import ExperimentConfig
 from movinet.evaluate import evaluate
-from movinet.experiment import ExperimentConfig
-from movinet.loop import Run
-from movinet.task import CLASSIFIER_STD, Loss, build_model, decayed_kernels, trained_variables
-from movinet.trainer import Diverged, Trainer
+from movinet.training.loop import Run
+from movinet.training.task import CLASSIFIER_STD, Loss, build_model, decayed_kernels, trained_variables
+from movinet.training.trainer import Diverged, Trainer
 from search_space.errors import InputError
 
 ONE = tf.distribute.get_strategy()
@@ -217,6 +217,6 @@ def test_what_the_averages_reach_is_what_is_evaluated(tmp_path: Path) -> None:
 
 
 def _validation(experiment: ExperimentConfig, run: Run) -> dict[str, float]:
-    from movinet.validation import Validation
+    from movinet.training.validation import Validation
 
     return Validation(experiment, run.trainer.model, ONE).run()

@@ -12,7 +12,7 @@ import tensorflow as tf
 from small_experiment import small
 
 from movinet.checkpoint import named_variables
-from movinet.trainer import Trainer
+from movinet.training.trainer import Trainer
 from search_space.errors import InputError
 
 # Each replica would draw a dropout of its own, and a high rate would make chaos of the order of sums.

@@ -21,11 +21,11 @@ import tensorflow as tf
 
 from movinet.data.moving_digits import DEFAULT, moving_digits
 from movinet.data.store import Dataset
+from movinet.deploy.interpreter import LiteRT
+from movinet.deploy.litert import QUANTIZATIONS
+from movinet.deploy.network_flags import Subject
 from movinet.export import Export, litert_file
-from movinet.interpreter import LiteRT
-from movinet.litert import QUANTIZATIONS
 from movinet.model import build
-from movinet.network_flags import Subject
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
 from search_space.variant import BASE, STREAM, Variant
 

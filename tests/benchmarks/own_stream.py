@@ -18,9 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from movinet.litert import LiteRT, convert
+from movinet.deploy.litert import LiteRT, convert
+from movinet.deploy.saved_model import LOGITS, stream_function
 from movinet.model import build
-from movinet.saved_model import LOGITS, stream_function
 from movinet.stream import IMAGE, init_states
 from search_space.published import PUBLISHED
 from search_space.variant import released_stream

@@ -18,10 +18,10 @@ from typing import Any
 import tensorflow as tf
 
 from movinet import checkpoint
-from movinet.experiment import ExperimentConfig
+from movinet.config.experiment import ExperimentConfig
 from movinet.ops import Tensor
-from movinet.optimizer import Updates
-from movinet.task import Loss, build_model, decayed_kernels, read_clips, trained_variables
+from movinet.training.optimizer import Updates
+from movinet.training.task import Loss, build_model, decayed_kernels, read_clips, trained_variables
 from search_space.errors import InputError
 
 Log = Callable[[str], None]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from movinet.autoaugment_policies import Policy
+from movinet.input.autoaugment_policies import Policy
 
 Tensor = Any
 

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from movinet.examples import Unusable
-from movinet.experiment import ExperimentConfig
+from movinet.config.experiment import ExperimentConfig
+from movinet.input.examples import Unusable
 from movinet.ops import Tensor
-from movinet.task import Loss, decayed_kernels, read_clips
+from movinet.training.task import Loss, decayed_kernels, read_clips
 from search_space.errors import InputError
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from movinet import augment
+from movinet.config.experiment import DataConfig
 from movinet.data.source import ClipSource, Source
 from movinet.data.timeline import UnusableVideo
-from movinet.experiment import DataConfig
+from movinet.input import augment
 from search_space.errors import InputError
 
 Tensor = Any

@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from movinet import checkpoint
-from movinet.examples import Unusable
-from movinet.experiment import DataConfig, ExperimentConfig, TaskConfig
-from movinet.fields import field_types
-from movinet.input import batches
+from movinet.config.experiment import DataConfig, ExperimentConfig, TaskConfig
+from movinet.config.fields import field_types
+from movinet.config.model_config import EnsembleConfig, MemberConfig
+from movinet.input.batches import batches
+from movinet.input.examples import Unusable
 from movinet.model import Head, build, build_ensemble
-from movinet.model_config import EnsembleConfig, MemberConfig
 from movinet.ops import Tensor
 from search_space.architecture import Architecture, Clip
 from search_space.errors import InputError
@@ -158,7 +158,7 @@ def read_clips(
     """The batches of train_data from example `first` on, or those of validation_data: `part` says which.
 
     Raises:
-      InputError: as `movinet.input.batches`, with the key in the experiment.
+      InputError: as `movinet.input.batches.batches`, with the key in the experiment.
     """
     data, training = getattr(task, part), part == "train_data"
     own_seed = seed if data.seed is None else data.seed

@@ -13,8 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from movinet.ops import Tensor
-from movinet.optimizer_config import (
+from movinet.config.optimizer_config import (
     Adam,
     AdamW,
     Cosine,
@@ -28,6 +27,7 @@ from movinet.optimizer_config import (
     Stepwise,
     Warmup,
 )
+from movinet.ops import Tensor
 
 Schedule = Callable[[Tensor], Tensor]
 Slots = Mapping[str, Tensor]

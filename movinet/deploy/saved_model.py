@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 
 from movinet import stream
+from movinet.deploy.interpreter import LOGITS
 from movinet.inference import Folded, fold
-from movinet.interpreter import LOGITS
 from movinet.model import Shape
 from movinet.ops import Tensor
 from movinet.stream import IMAGE

@@ -18,11 +18,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from movinet.experiment import ExperimentConfig
-from movinet.experiment_file import dump
-from movinet.task import check_trainable
-from movinet.trainer import Log, Progress, Trainer
-from movinet.validation import Validation
+from movinet.config.experiment import ExperimentConfig
+from movinet.config.experiment_file import dump
+from movinet.training.task import check_trainable
+from movinet.training.trainer import Log, Progress, Trainer
+from movinet.training.validation import Validation
 from search_space.errors import InputError
 
 POLL_SECONDS = 1.0

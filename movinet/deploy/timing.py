@@ -1,4 +1,4 @@
-"""One measurement of `movinet.latency`, in a process of its own: `python -m movinet.timing REQUEST` prints it as JSON.
+"""One measurement of `movinet.latency`, in a process of its own: `-m movinet.deploy.timing REQUEST` prints it as JSON.
 
 It loads no more than what runs the form that is measured, so that the peak memory is that form's: of a LiteRT file
 without TensorFlow.
@@ -94,7 +94,7 @@ def _image(asked: Request) -> np.ndarray:
 
 
 def _load_litert(asked: Request) -> tuple[float, Callable[[], Any]]:
-    from movinet.interpreter import LiteRT
+    from movinet.deploy.interpreter import LiteRT
 
     libraries = peak_mb()
     network, image = LiteRT(Path(asked.path).read_bytes(), asked.threads), _image(asked)
@@ -105,7 +105,7 @@ def _load_tensorflow(asked: Request) -> tuple[float, Callable[[], Any]]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
-    from movinet import latency_forms
+    from movinet.deploy import latency_forms
 
     tf.config.threading.set_intra_op_parallelism_threads(asked.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -1,4 +1,4 @@
-"""The forms of a network that `movinet.timing` measures with TensorFlow, each as a call without arguments."""
+"""The forms of a network that `movinet.deploy.timing` measures with TensorFlow, each as a call without arguments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from movinet import network_flags, stream
+from movinet import stream
+from movinet.deploy import network_flags
 from movinet.inference import Folded, fold
 from movinet.ops import Tensor
 from movinet.stream import IMAGE

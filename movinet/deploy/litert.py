@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
-from movinet.interpreter import LiteRT
+from movinet.deploy.interpreter import LiteRT
 from movinet.stream_ops import SUM
 
 QUANTIZATIONS = ("float32", "float16", "int8")

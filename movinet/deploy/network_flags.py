@@ -10,8 +10,10 @@ from typing import Any
 
 import keras
 
-from movinet import checkpoint, experiment_file, task
+from movinet import checkpoint
+from movinet.config import experiment_file
 from movinet.model import Shape, build_network
+from movinet.training import task
 from search_space import network
 from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION, Clip, check_integer
 from search_space.errors import InputError

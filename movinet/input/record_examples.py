@@ -12,8 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from movinet.examples import Share, frame_key, frame_numbers
-from movinet.experiment import DataConfig
+from movinet.config.experiment import DataConfig
+from movinet.input.examples import Share, frame_key, frame_numbers
 from search_space.errors import InputError
 
 Tensor = Any

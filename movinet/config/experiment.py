@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from movinet.fields import Other, check_choice, check_range, check_types
-from movinet.model_config import ModelConfig
-from movinet.trainer_config import DTYPES, RuntimeConfig, TrainerConfig
+from movinet.config.fields import Other, check_choice, check_range, check_types
+from movinet.config.model_config import ModelConfig
+from movinet.config.trainer_config import DTYPES, RuntimeConfig, TrainerConfig
 from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION
 from search_space.errors import InputError
 
@@ -93,7 +93,7 @@ class DataConfig:
       aug_random_rotation: training clips are turned by 0, 90, 180 or 270 degrees.
       aug_flip: ours; every second training clip is mirrored, as the release always does: not for classes that tell
         left from right.
-      tf_data_service_address: where records are read and augmented, if enable_tf_data_service; see movinet.input.
+      tf_data_service_address: where records are read and augmented, if enable_tf_data_service.
       seed: of order and augmentation; None: that of the trainer.
       video_root, target_fps, short_clip, cache_dir: ours. The folder that the file column of a video_csv is relative
         to; frames a second that `temporal_stride` counts, instead of the source's own; what fills up a clip that is

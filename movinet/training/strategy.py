@@ -7,7 +7,7 @@ import os
 
 import tensorflow as tf
 
-from movinet.trainer_config import RuntimeConfig
+from movinet.config.trainer_config import RuntimeConfig
 from search_space.errors import InputError
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from movinet import augment, autoaugment
-from movinet.autoaugment_policies import policy
+from movinet.config.experiment import DataConfig
 from movinet.data.source import open_source
-from movinet.examples import Examples, Share, SourceExamples, Unusable
-from movinet.experiment import DataConfig
-from movinet.record_examples import RecordExamples
+from movinet.input import augment, autoaugment
+from movinet.input.autoaugment_policies import policy
+from movinet.input.examples import Examples, Share, SourceExamples, Unusable
+from movinet.input.record_examples import RecordExamples
 from search_space.errors import InputError
 
 Tensor = Any

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from movinet.fields import Other, check_choice, check_range, check_types
+from movinet.config.fields import Other, check_choice, check_range, check_types
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
 from search_space.errors import InputError
 from search_space.published import PUBLISHED
