@@ -57,7 +57,7 @@ def _sources(
 ) -> Iterator[tuple[str, Any, Path]]:
     """Place, data and folder of each."""
     for given in files:
-        path = _file(given)
+        path = file_of(given)
         yield str(given), read_yaml(path, "--config_file"), path.parent
     if tpu:
         yield "--tpu", {"runtime": {"tpu": tpu}}, Path()
@@ -68,7 +68,8 @@ def _sources(
         yield OVERRIDE, parse_override(override), Path()
 
 
-def _file(given: str | Path) -> Path:
+def file_of(given: str | Path) -> Path:
+    """The file of a preset, or what is given."""
     preset = PRESETS / f"{given}.yaml"
     return preset if str(given).isidentifier() and preset.is_file() else Path(given)
 

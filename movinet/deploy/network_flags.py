@@ -54,7 +54,7 @@ def boolean(text: str) -> bool:
 def add_flags(top: argparse.ArgumentParser) -> None:
     """Those that say which network, in which variant and with which weights. None stands for the variant's own."""
     switch: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True}
-    top.add_argument("--config", "--model_id", default="a0", help="network or experiment (YAML), or a0 ... a5, t0")
+    top.add_argument("--config", "--model_id", default="a0", help="network or experiment: YAML, preset, a0 ... a5, t0")
     top.add_argument("--variant", default="base", help="base or stream; the flags from --causal on change parts of it")
     top.add_argument("--causal", help="true or false", **switch)
     top.add_argument("--conv_type", help="3d, 2plus1d or 3d_2plus1d")
@@ -101,7 +101,7 @@ def read_subject(flags: argparse.Namespace) -> Subject:
 
 
 def _is_experiment(config: str) -> bool:
-    path = Path(config)
+    path = experiment_file.file_of(config)
     return path.suffix in (".yaml", ".yml", ".json") and "schema" not in (read_yaml(path, "--config") or {})
 
 
