@@ -163,6 +163,18 @@ def test_an_int8_stream_may_be_longer_than_the_clips_its_ranges_are_from() -> No
     assert np.abs(found - expected).max() < 0.25 * max(1.0, np.abs(expected).max())
 
 
+@pytest.mark.parametrize("size", [16, 8])  # down to 2 x 2 pixels, and to one, of which LiteRT takes no mean
+def test_every_product_with_weights_is_int8(size: int) -> None:
+    asked = export.Export(Path("small.tflite"), "tflite", "int8", representative="tiny", representative_count=36)
+    for variant in (BASE, POSITIONED):
+        subject = Subject("small", settled(SMALL, variant), SMALL.clip, variant.causal, True)
+        run = LiteRT(export.litert_file(subject, asked, subject.shape(1, None, size)))
+        dtypes = {int(tensor["index"]): tensor["dtype"] for tensor in run.interpreter.get_tensor_details()}
+        for operation in run.interpreter._get_ops_details():
+            if operation["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+                assert [dtypes[int(i)] for i in operation["outputs"]] == [np.int8]
+
+
 def exported(arguments: str, path: Path) -> int:
     return export.main([*arguments.split(), f"--export_path={path}"])
 

@@ -17,6 +17,7 @@ from movinet.deploy.interpreter import LiteRT
 from movinet.stream_ops import SUM
 
 QUANTIZATIONS = ("float32", "float16", "int8")
+MOVED_OR_ADDED = ("ADD", "CAST", "CUMSUM", "EXPAND_DIMS", "RESHAPE", "STRIDED_SLICE", "SUM")
 Inputs = Mapping[str, npt.NDArray[Any]]
 
 
@@ -55,20 +56,21 @@ def _quantized(converter: Any, examples: Callable[[], Iterator[Inputs]]) -> byte
 def _without_range(content: bytes) -> list[str]:
     """The results that numbers of frames, or sums over them, go into: a stream may be longer than any example.
 
-    They lie between the means of frames and the means over the frames so far, which alone are divisions; and before
-    the sines of the positional encoding.
+    They are the sums themselves, the means over the frames so far, which alone are divisions, the angles of the
+    positional encoding, and what is only moved and added up on the way there.
     """
     run = LiteRT(content)
     operations = run.interpreter._get_ops_details()
     made_by = {int(i): operation for operation in operations for i in operation["outputs"]}
-    waiting = [int(i) for op in operations if op["op_name"] in ("DIV", "SIN", "COS") for i in op["outputs"]]
-    waiting += [index for name, index in run.outputs.items() if name.endswith(SUM)]
-    found: set[int] = set()
+    found = {int(i) for operation in operations if operation["op_name"] == "DIV" for i in operation["outputs"]}
+    found |= {int(i) for operation in operations if operation["op_name"] in ("SIN", "COS") for i in operation["inputs"]}
+    found |= {index for name, index in run.outputs.items() if name.endswith(SUM)}
+    waiting = [i for i in found if i in made_by]
     while waiting:
-        i = waiting.pop()
-        if i in made_by and i not in found and made_by[i]["op_name"] != "MEAN":
-            found.add(i)
-            waiting += [int(before) for before in made_by[i]["inputs"]]
+        for i in map(int, made_by[waiting.pop()]["inputs"]):
+            if i in made_by and i not in found and made_by[i]["op_name"] in MOVED_OR_ADDED:
+                found.add(i)
+                waiting.append(i)
     return [tensor["name"] for tensor in run.interpreter.get_tensor_details() if tensor["index"] in found]
 
 
