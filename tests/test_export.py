@@ -252,7 +252,7 @@ def test_what_is_there_is_not_overwritten(small_file: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["a0", "a1", "a2", "a3", "t0"])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_streams_in_every_form(tmp_path: Path, name: str) -> None:
     size = 48
     model, image = settled(PUBLISHED[name], released_stream(name)), clips(1, size)

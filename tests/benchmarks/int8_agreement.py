@@ -128,7 +128,7 @@ def report(found: dict[str, dict[str, Result]], clips: int, steps: int) -> str:
 def main() -> None:
     """Measures, prints the table, and with --write puts it into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500, help="of training")
+    parser.add_argument("--steps", type=int, default=1000, help="of training")
     parser.add_argument("--least", type=float, default=0.0, help="share of clips in which int8 has to agree")
     parser.add_argument("--write", action="store_true", help="put the table into docs")
     asked = parser.parse_args()
