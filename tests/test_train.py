@@ -79,7 +79,8 @@ def test_every_emitted_experiment_trains_and_evaluates(tmp_path: Path) -> None:
     arguments = [config, f"--params_override={json.dumps(override)}"]
     assert train.main(command("eval", ensemble, *arguments)) == 0
     assert metrics(ensemble, 0)["examples"] == 12
-    assert train.main(command("train", ensemble, *arguments)) == 2
+    assert train.main(command("train_and_eval", ensemble, *arguments)) == 0  # as one model
+    assert metrics(ensemble, 2)["examples"] == 12
 
 
 def small_member(folder: Path, name: str) -> Path:
