@@ -149,6 +149,23 @@ def test_random_architectures_in_litert(seed: int) -> None:
         close(run(image), whole(model, image))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [STREAM, POSITIONED], ids=["stream", "positioned"])
+@pytest.mark.parametrize("seed", range(20))
+def test_random_architectures_in_any_pieces(tmp_path: Path, seed: int, variant: Variant) -> None:
+    architecture = SPACE.decode(SPACE.sample(np.random.default_rng(seed), 1)[0])
+    size = architecture.clip.resolution
+    model, image = settled(architecture, variant, seed), clips(1, size, seed)
+    expected = whole(model, image)
+    saved_model.save(model, tmp_path / "stream", (None, None, None, None, 3))
+    loaded = tf.saved_model.load(str(tmp_path / "stream"))
+    first = loaded.signatures["init_states"](tf.constant(image.shape))
+    for chunk in CHUNKS:
+        close(in_chunks(loaded, first, image, chunk), expected)
+    for chunk in (1, 2):
+        close(LiteRT(litert_file(model, chunk, size, causal=True))(image), expected)
+
+
 def test_an_int8_stream_may_be_longer_than_the_clips_its_ranges_are_from() -> None:
     model = settled(SMALL, POSITIONED)
     asked = export.Export(Path("small.tflite"), "tflite", "int8", representative="tiny", representative_count=36)
