@@ -97,9 +97,7 @@ depthwise_behind_past = Primitive(_depthwise_behind_past, None)
 def frame_means(x: Tensor, batch: Any) -> Tensor:
     """The mean of each frame: x[T*B,H,W,C] -> float32 [T,B,C]."""
     n, height, width, channels = ops.sizes(x)
-    pixels = height * width if isinstance(height, int) and isinstance(width, int) else -1
-    if pixels == -1:
-        pixels = tf.multiply(height, width)
+    pixels = height * width if isinstance(height, int) and isinstance(width, int) else tf.multiply(height, width)
     means = tf.reduce_mean(tf.cast(tf.reshape(x, ops.shape(n, pixels, channels)), tf.float32), 1)
     frames = n // batch if isinstance(n, int) and isinstance(batch, int) else -1
     return tf.reshape(means, ops.shape(frames, batch, channels))
