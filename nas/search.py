@@ -178,7 +178,8 @@ class Search:
                 self._asked_all = True
                 self._plan_finals()
             else:
-                return self._proposal("search", "", genotype, self.algorithm.space.decode(genotype), 0)
+                repeat = sum(genotype == earlier for earlier, _ in self.algorithm.proposed.values())
+                return self._proposal("search", "", genotype, self.algorithm.space.decode(genotype), repeat)
         final = self._next_final()
         return self._proposal(*final) if final else None
 

@@ -21,6 +21,7 @@ Genotype = tuple[int, ...]
 
 # exp(300 * k / (k - 1)) still fits a double for every k; draws are all-cheap or all-costly long before.
 _MAX_TILT = 300.0
+MAX_LISTED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,18 @@ class SearchSpace(Generic[A]):
     def canonical(self, genotype: Genotype) -> Genotype:
         """The one genotype that stands for all that decode to the same architecture."""
         return tuple(self.canonical_batch(np.array([genotype]))[0].tolist())
+
+    def members(self) -> np.ndarray:
+        """All members, canonical int [size, G]; `InputError` for a space too large to be listed."""
+        if self.size > MAX_LISTED:
+            raise InputError(self.name, self.size, f"members are too many to be listed; at most {MAX_LISTED}")
+        listed = np.zeros((1, len(self.choices)), dtype=np.int64)
+        for column, options in enumerate(self.options.tolist()):
+            listed = np.repeat(listed, options, axis=0)
+            listed[:, column] = np.tile(np.arange(options), len(listed) // options)
+            # What is absent is not multiplied, so the list never outgrows the space.
+            listed = listed[self.active(listed)[:, column] | (listed[:, column] == 0)]
+        return listed
 
     def contains(self, genotype: Genotype) -> bool:
         """Whether the genotype can be decoded: the right length and every gene in range (canonical or not)."""

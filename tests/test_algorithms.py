@@ -18,6 +18,7 @@ from search_space.movinet_space import base_config, movinet_space
 from search_space.sampling import Limit, cost_range
 from search_space.space import Choice, Condition, SearchSpace
 
+SEARCHING = [name for name in ALGORITHMS if name != "given"]  # that one lists its space, which must be small
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
 
@@ -297,6 +298,7 @@ FIRST_PROPOSALS = {
     "random": "9dcf7f4c90acb242",
     "stratified_random": "7b0394e93851e7cf",
     "ageing_evolution": "fcb123d00ece8266",
+    "given": "b0f34cc274e59c68",
 }
 
 
@@ -312,7 +314,7 @@ def hypervolumes() -> dict[str, float]:
     space = movinet_space(base_config())
     low, high = np.log(cost_range(space, np.random.default_rng(0), ()))
 
-    algorithms = {name: ALGORITHMS[name](space, (), planned=30) for name in ALGORITHMS}
+    algorithms = {name: ALGORITHMS[name](space, (), planned=30) for name in SEARCHING}
     blank = algorithms["random"].state()
 
     def one(name: str, seed: int) -> float:
@@ -321,9 +323,24 @@ def hypervolumes() -> dict[str, float]:
         points = [(math.log(costs(space, g)["macs"]), -quality(space, g)) for g in genotypes(events)]
         return hypervolume(points, (high, 0.0)) / (high - low)
 
-    return {name: float(np.mean([one(name, seed) for seed in range(3)])) for name in ALGORITHMS}
+    return {name: float(np.mean([one(name, seed) for seed in range(3)])) for name in SEARCHING}
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "random"])
+@pytest.mark.parametrize("name", [name for name in SEARCHING if name != "random"])
 def test_it_beats_plain_random(hypervolumes, name):
     assert hypervolumes[name] > hypervolumes["random"] + 0.02
+
+
+def test_given_members_are_all_proposed_before_any_is_again():
+    members = [(0, 0, 1, 0, 0, 0, 0), (2, 1, 3, 4, 0, 0, 0), (1, 0, 2, 0, 0, 0, 0)]
+    algorithm = make("given", limits=(), members=members, repeats=2)
+    proposed = genotypes(run(algorithm, 6, pending=2))
+    assert sorted(proposed[:3]) == sorted(proposed[3:]) == sorted(members)
+    with pytest.raises(Exhausted, match="given members"):
+        algorithm.ask(np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("members", [[], [(9,) * 7], [(0, 0)], [(5, 4, 4, 4, 4, 4, 4)]])
+def test_given_members_outside_the_space_or_its_limits_are_refused(members):
+    with pytest.raises(InputError):
+        make("given", members=members)

@@ -4,5 +4,6 @@ algorithm          what all share: the interface, duplicates, limits, state
 random_search      plain random
 stratified_random  random, spread evenly over log cost: the baseline to beat
 ageing_evolution   ageing evolution on frontier rank
+given              members named beforehand, to tabulate a space
 catalogue          name -> class
 """

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from nas.algorithms.ageing_evolution import AgeingEvolution
 from nas.algorithms.algorithm import Algorithm
+from nas.algorithms.given import Given
 from nas.algorithms.random_search import RandomSearch
 from nas.algorithms.stratified_random import StratifiedRandom
 
@@ -13,4 +14,5 @@ ALGORITHMS: Mapping[str, type[Algorithm]] = {
     "random": RandomSearch,
     "stratified_random": StratifiedRandom,
     "ageing_evolution": AgeingEvolution,
+    "given": Given,
 }

@@ -1,0 +1,65 @@
+"""Members named beforehand, each measured so many times: to tabulate a space (NAS-Bench-101, arXiv 1902.09635)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+
+from nas.algorithms.algorithm import Algorithm, Exhausted, as_genotype
+from nas.objective import ACCURACY, Objective
+from search_space.architecture import check_integer
+from search_space.errors import InputError
+from search_space.sampling import Limit, feasible, sample_feasible
+from search_space.space import Genotype, SearchSpace
+
+
+@final
+class Given(Algorithm):
+    """Proposes given members in random order; all of them once before any is proposed again.
+
+    Args:
+      members: genotypes; every feasible member of the space unless given.
+      repeats: proposals of each member, each trained with a seed of its own.
+
+    Raises:
+      InputError: a genotype that is not of the space, none that keeps the limits, or a space too large to list.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace[Any],
+        limits: Sequence[Limit] = (),
+        objective: Objective = ACCURACY,
+        cost_name: str = "macs",
+        planned: int = 100,
+        members: Sequence[Sequence[int]] | None = None,
+        repeats: int = 1,
+    ) -> None:
+        super().__init__(space, limits, objective, cost_name, planned)
+        self.repeats = check_integer("repeats", repeats, 1, 10**6)
+        listed = space.members() if members is None else _canonical(space, members)
+        self.members: tuple[Genotype, ...] = tuple(
+            as_genotype(row) for row in listed[feasible(space.count(listed), self.limits)]
+        )
+        if not self.members:
+            sample_feasible(space, np.random.default_rng(0), 1, limits)  # says what the limits rule out
+            raise InputError("members", members, "must hold a member that keeps the limits")
+
+    def ask(self, rng: np.random.Generator) -> Genotype:
+        """One of the members proposed least often so far."""
+        times = Counter(genotype for genotype, _ in self.proposed.values())
+        elsewhere = self.seen.keys() - times.keys()  # references and the like
+        left = [m for m in self.members if times[m] < self.repeats and m not in elsewhere]
+        if not left:
+            raise Exhausted(f"all {len(self.members)} given members of the space {self.space.name} were proposed")
+        least = min(times[m] for m in left)
+        fewest = [m for m in left if times[m] == least]
+        return fewest[rng.integers(len(fewest))]
+
+
+def _canonical(space: SearchSpace[Any], members: Sequence[Sequence[int]]) -> np.ndarray:
+    listed = [space.canonical(tuple(member)) for member in members]
+    return np.array(listed, dtype=np.int64).reshape(len(listed), len(space.choices))

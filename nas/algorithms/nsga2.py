@@ -1,0 +1,75 @@
+"""NSGA-II: Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II".
+
+Steady-state: every result is selected on as soon as it is there, so that no worker waits for a generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+
+from nas.algorithms.algorithm import Algorithm
+from nas.objective import ACCURACY, Objective
+from nas.pareto import crowded_order
+from search_space.architecture import check_integer
+from search_space.errors import InputError
+from search_space.sampling import Limit
+from search_space.space import Genotype, SearchSpace
+
+# Children bred for one proposal before it falls back to a random one.
+_CHILDREN = 100
+
+
+@final
+class NSGA2(Algorithm):
+    """Breeds from the best of everything completed, by front and crowding, in log cost and objective.
+
+    Args:
+      population: so many proposals are random, and afterwards so many of the best completed trials breed;
+        a fifth of the planned ones unless given.
+      crossover: share of children that have two parents, 0.9 as in the paper; every child is mutated in one
+        choice, which is what the paper's rate of one over the number of genes comes to.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace[Any],
+        limits: Sequence[Limit] = (),
+        objective: Objective = ACCURACY,
+        cost_name: str = "macs",
+        planned: int = 100,
+        population: int | None = None,
+        crossover: float = 0.9,
+    ) -> None:
+        super().__init__(space, limits, objective, cost_name, planned)
+        self.population = check_integer("population", population or max(planned // 5, 4), 2, 10**9)
+        if not 0 <= crossover <= 1:
+            raise InputError("crossover", crossover, "must be a share from 0 to 1")
+        self.crossover = crossover
+
+    def ask(self, rng: np.random.Generator) -> Genotype:
+        """A child of the population, or a random member at the start and where no child is new."""
+        if len(self.proposed) >= self.population and len(self.results) >= 2 and self.space.size > 1:
+            best = self._best()
+            for _ in range(_CHILDREN):
+                child = self._child(best, rng)
+                if self.is_new(np.array([child]))[0]:
+                    return child
+        return self.random_unseen(rng)
+
+    def _best(self) -> list[Genotype]:
+        """The surviving population, best first."""
+        completed = [(*self.proposed[index], value) for index, value in self.results.items()]
+        place = crowded_order([(np.log(cost), value) for _, cost, value in completed])
+        return [completed[i][0] for i in np.argsort(place)[: self.population]]
+
+    def _child(self, best: list[Genotype], rng: np.random.Generator) -> Genotype:
+        def parent() -> Genotype:  # the winner of a binary tournament
+            return best[rng.choice(len(best), size=2, replace=False).min()]
+
+        child = parent()
+        if rng.random() < self.crossover:
+            child = self.space.crossover(child, parent(), rng)
+        return self.space.mutate(child, rng)
