@@ -178,12 +178,14 @@ Spec = StemSpec | BottleneckSpec | HeadSpec
 def initial(spec: Spec, seed: int, rezero: float = 0.0) -> dict[str, np.ndarray]:
     """The first weights of a layer by name: HeNormal kernels, unit scales, zero biases, ReZero as given; float32."""
     rng = np.random.default_rng(seed)
-    found = {w.name: _he_normal(w.shape, rng) if w.start == "he" else _constant(w) for w in spec.weights()}
-    return found | {"rezero": np.full((1,), rezero, np.float32)} if "rezero" in found else found
+    return {weight.name: first_value(weight, rng, rezero) for weight in spec.weights()}
 
 
-def _constant(weight: Weight) -> np.ndarray:
-    return np.full(weight.shape, weight.start, np.float32)
+def first_value(weight: Weight, rng: np.random.Generator, rezero: float = 0.0) -> np.ndarray:
+    """What one weight starts as; float32."""
+    if weight.start == "he":
+        return _he_normal(weight.shape, rng)
+    return np.full(weight.shape, rezero if weight.name == "rezero" else weight.start, np.float32)
 
 
 def _he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Fast training of many small candidates, one after another, in one process.
 
-A `Compiler` holds the functions traced so far; a `Candidate` is the arrays of one network and calls them.
+A `Compiler` holds the functions traced so far; a `Network` is the arrays of one network and calls them.
 Trains in float32 on the CPU or the one GPU that TensorFlow sees; published recipes for whole networks are
 elsewhere.
 """
@@ -8,7 +8,7 @@ elsewhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,48 +153,60 @@ def _variable(value: np.ndarray | Tensor) -> tf.Variable:
     return tf.Variable(value, dtype=tf.float32, shape=[None])
 
 
-class _Arrays:
-    """The arrays of one layer of one candidate, and the functions that use them."""
+class State:
+    """The variables of one layer in training: flat weights, their two moments, moving statistics."""
 
-    def __init__(self, compiler: Compiler, spec: Spec, form: object, drop: bool, seed: int, rezero: float) -> None:
+    def __init__(self, weights: np.ndarray, moving: np.ndarray) -> None:
+        self.weights = _variable(weights)
+        self.moments = _variable(tf.zeros_like(self.weights)), _variable(tf.zeros_like(self.weights))
+        self.moving = _variable(moving)
+
+
+class Arrays:
+    """One layer of one network: the functions of its form, what they are told of its sizes, and its variables."""
+
+    def __init__(self, compiler: Compiler, spec: Spec, form: object, drop: bool, state: State) -> None:
         self.key, self.compiled = compiler.layer(spec, form, drop)
         weights = spec.weights()
         lengths = [math.prod(w.shape) for w in weights]
         self.splits = tf.constant(lengths, tf.int64)
         self.shapes = tf.constant([d for w in weights if len(w.shape) > 1 for d in w.shape], tf.int32)
         self.decayed = tf.constant(np.repeat([float(w.decayed) for w in weights], lengths), tf.float32)
-        moving = [np.concatenate([np.zeros(c), np.ones(c)]) for _, c in spec.norms]
         self.moving_splits = tf.constant([c for _, c in spec.norms for _ in range(2)], tf.int64)
-        start = layers.initial(spec, seed, rezero)
-        self.weights = _variable(np.concatenate([value.ravel() for value in start.values()]))
-        self.moments = _variable(tf.zeros_like(self.weights)), _variable(tf.zeros_like(self.weights))
-        self.moving = _variable(np.concatenate(moving))
+        self.weights, self.moments, self.moving = state.weights, state.moments, state.moving
         self.sized = [self.splits, self.shapes, self.weights.handle]
         self.slots = [moment.handle for moment in self.moments]
 
 
-class Candidate:
-    """One network in training.
+def first_statistics(spec: Spec) -> np.ndarray:
+    """Moving mean 0 and variance 1 of each norm of a layer, concatenated in order."""
+    return np.concatenate([np.repeat([0.0, 1.0], c) for _, c in spec.norms])
+
+
+class Network:
+    """A network in training, layer by layer.
 
     Args:
       compiler: the process's functions.
-      architecture: the network; its clip's frames and resolution are those of the batches it will be given.
-      classes: number of classes.
       recipe: how to train.
-      seed: of the initial weights and of stochastic depth.
+      parts: its layers from stem to head.
+      rates: the drop rate of each layer.
+      rng: of stochastic depth.
+      steps_done: how many steps of the recipe are behind it.
     """
 
-    def __init__(self, compiler: Compiler, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> None:
-        self._compiler, self._recipe = compiler, recipe
-        self._rng = np.random.default_rng([seed, 1])
-        self.steps_done = 0
-        plan = list(_plan(architecture, classes, recipe))
-        seeds = layers.layer_seeds(seed, len(plan))
-        self._layers = [
-            _Arrays(compiler, spec, form, rate > 0, layer_seed, recipe.rezero)
-            for (spec, form, rate), layer_seed in zip(plan, seeds, strict=True)
-        ]
-        self._rates = [rate for _, _, rate in plan]
+    def __init__(
+        self,
+        compiler: Compiler,
+        recipe: Recipe,
+        parts: Sequence[Arrays],
+        rates: Sequence[float],
+        rng: np.random.Generator,
+        steps_done: int = 0,
+    ) -> None:
+        self._compiler, self._recipe, self._rng = compiler, recipe, rng
+        self._layers, self._rates = parts, rates
+        self.steps_done = steps_done
         self._nothing = tf.constant([], tf.float32)  # in place of the weights of stochastic depth where it is off
         self._momentum = tf.constant(recipe.norm_momentum, tf.float32)
         self._smoothing = tf.constant(recipe.label_smoothing, tf.float32)
@@ -214,20 +226,11 @@ class Candidate:
         x, saved = frames, []
         keeps = [self._keep(rate, labels.shape[0]) for rate in self._rates]
         for arrays, keep in zip(body, keeps, strict=False):
-            outputs = _call(
-                arrays.compiled.forward,
-                [x, batch, *arrays.sized, arrays.moving.handle, self._momentum, keep],
-                arrays.compiled.outputs,
-            )
+            outputs = self._forward(arrays, x, batch, self._momentum, keep)
             saved.append((x, outputs[1:]))
             x = outputs[0]
         hyper = self._hyper()
-        loss, g = _call(
-            head.compiled.forward,
-            [x, labels, self._smoothing, batch, *head.sized, *head.slots, head.moving.handle, self._momentum,
-             head.decayed, hyper],
-            head.compiled.outputs,
-        )  # fmt: skip
+        loss, g = self._head_step(head.slots, x, labels, batch, self._momentum, hyper)
         for arrays, keep in zip(reversed(body), reversed(keeps[:-1]), strict=True):
             x, residuals = saved.pop()
             (g,) = _call(
@@ -243,10 +246,50 @@ class Candidate:
         batch = tf.constant(clips, tf.int32)
         x = frames
         for arrays in self._layers:
-            evaluate = self._compiler.evaluator(arrays.key)
-            arguments = [x, batch, *arrays.sized, arrays.moving.handle, arrays.moving_splits]
-            (x,) = _call(evaluate, arguments, [tf.float32])
+            x = self._evaluate(arrays, x, batch)
         return x
+
+    def recalibrate(self, batches: Iterable[tuple[Tensor, int]]) -> None:
+        """Sets the moving statistics to the mean of those of some batches of (frames, clips); weights stay."""
+        for done, (frames, clips) in enumerate(batches):
+            self._observe(frames, clips, done / (done + 1))
+
+    def batch_logits(self, frames: Tensor, clips: int) -> Tensor:
+        """As `logits`, with the statistics of this very batch, which become the moving ones."""
+        x = self._observe(frames, clips, 0.0)
+        return self._evaluate(self._layers[-1], x, tf.constant(clips, tf.int32))
+
+    def _observe(self, frames: Tensor, clips: int, momentum: float) -> Tensor:
+        """Brings statistics up to date by the functions of training; returns what comes to the head."""
+        batch, share = tf.constant(clips, tf.int32), tf.constant(momentum, tf.float32)
+        *body, head = self._layers
+        x = frames
+        for arrays, rate in zip(body, self._rates, strict=False):
+            keep = tf.ones([clips]) if rate else self._nothing
+            x = self._forward(arrays, x, batch, share, keep)[0]
+        # A rate of 0 leaves the weights as they are; the moments are not the network's own.
+        aside = [_variable(tf.zeros_like(moment)) for moment in head.moments]
+        labels = tf.zeros([clips], tf.int32)
+        self._head_step([moment.handle for moment in aside], x, labels, batch, share, tf.zeros([4]))
+        return x
+
+    def _forward(self, arrays: Arrays, x: Tensor, batch: Tensor, momentum: Tensor, keep: Tensor) -> list[Tensor]:
+        arguments = [x, batch, *arrays.sized, arrays.moving.handle, momentum, keep]
+        return _call(arrays.compiled.forward, arguments, arrays.compiled.outputs)
+
+    def _head_step(
+        self, slots: Sequence[Tensor], x: Tensor, labels: Tensor, batch: Tensor, momentum: Tensor, hyper: Tensor
+    ) -> list[Tensor]:
+        head = self._layers[-1]
+        return _call(
+            head.compiled.forward,
+            [x, labels, self._smoothing, batch, *head.sized, *slots, head.moving.handle, momentum, head.decayed, hyper],
+            head.compiled.outputs,
+        )
+
+    def _evaluate(self, arrays: Arrays, x: Tensor, batch: Tensor) -> Tensor:
+        evaluate = self._compiler.evaluator(arrays.key)
+        return _call(evaluate, [x, batch, *arrays.sized, arrays.moving.handle, arrays.moving_splits], [tf.float32])[0]
 
     def weights(self) -> list[np.ndarray]:
         """The flat weights of each layer, as initialised and trained; for tests and checkpoints."""
@@ -267,12 +310,34 @@ class Candidate:
         return tf.constant((self._rng.random(clips) >= rate) / (1 - rate), tf.float32)
 
 
+class Candidate(Network):
+    """One network in training by itself.
+
+    Args:
+      compiler: the process's functions.
+      architecture: the network; its clip's frames and resolution are those of the batches it will be given.
+      classes: number of classes.
+      recipe: how to train.
+      seed: of the initial weights and of stochastic depth.
+    """
+
+    def __init__(self, compiler: Compiler, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> None:
+        planned = list(plan(architecture, classes, recipe))
+        parts = []
+        for (spec, form, rate), layer_seed in zip(planned, layers.layer_seeds(seed, len(planned)), strict=True):
+            start = layers.initial(spec, layer_seed, recipe.rezero).values()
+            state = State(np.concatenate([value.ravel() for value in start]), first_statistics(spec))
+            parts.append(Arrays(compiler, spec, form, rate > 0, state))
+        rates = [rate for _, _, rate in planned]
+        super().__init__(compiler, recipe, parts, rates, np.random.default_rng([seed, 1]))
+
+
 def _call(function: object, arguments: list[Tensor], outputs: list[object]) -> list[Tensor]:
     # A fifth of the Python time of calling the ConcreteFunction, which matters at 10 ms a step.
     return raw.StatefulPartitionedCall(args=arguments, Tout=outputs, f=function, config_proto=_CONFIG)
 
 
-def _plan(architecture: Architecture, classes: int, recipe: Recipe) -> Iterator[tuple[Spec, object, float]]:
+def plan(architecture: Architecture, classes: int, recipe: Recipe) -> Iterator[tuple[Spec, object, float]]:
     """Spec, form and drop rate of every layer from stem to head."""
     yield StemSpec(architecture.stem.width), None, 0.0
     size = -(-architecture.clip.resolution // 2)
