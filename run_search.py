@@ -85,7 +85,12 @@ def parser() -> Parser:
     describe.add_argument("--classes", type=int, help="outputs (default: the file's, or 600)")
     describe.add_argument("--stream", action="store_true", help="of the released stream form, not of the base")
     describe.add_argument("--json", action="store_true", help="print one JSON object")
-    for command in (search, plot, scale, describe):
+    fidelity = commands.add_parser("fidelity", help="how well cheap measurements rank networks")
+    fidelity.add_argument("table", type=Path, help="a benchmark table (.csv, .csv.gz) or the folder of a run")
+    fidelity.add_argument("--bands", type=int, default=4, help="of log-FLOPs, in which networks are compared (4)")
+    fidelity.add_argument("--out", type=Path, help="folder for fidelity.csv and fidelity.png")
+    fidelity.add_argument("--json", action="store_true", help="print one JSON object")
+    for command in (search, plot, scale, describe, fidelity):
         command.set_defaults(usage=command.format_usage())
     return top
 
@@ -239,7 +244,21 @@ def describe(options: argparse.Namespace) -> str:
     return json.dumps(describe_json(network, variant)) if options.json else describe_text(network, variant)
 
 
-COMMANDS = {"search": search, "plot": plot, "scale": scale, "describe": describe}
+def fidelity(options: argparse.Namespace) -> str:
+    """How well early accuracies, costs and scores rank the networks of a table or a run."""
+    from nas import run, table
+    from results import fidelity_report
+    from results.fidelity import fidelity as judged
+
+    of_run = os.path.isdir(options.table)
+    found = judged(table.from_ledger(run.read(options.table)) if of_run else table.read(options.table), options.bands)
+    written = fidelity_report.write(found, options.out) if options.out else []
+    if options.json:
+        return json.dumps(fidelity_report.as_json(found))
+    return "\n".join([fidelity_report.text(found), *map(str, written)])
+
+
+COMMANDS = {"search": search, "plot": plot, "scale": scale, "describe": describe, "fidelity": fidelity}
 
 if __name__ == "__main__":
     sys.exit(main())

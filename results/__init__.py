@@ -9,5 +9,8 @@ experiment  a network as an experiment of the release's trainer
 emit        the family as files
 outcome     all of it at the end of a run
 describe    one network: layers and costs
+rank_correlation  Kendall's tau, partial tau, regret of the first choices
+fidelity    how well cheap measurements rank networks
+fidelity_report   the same as text, JSON, CSV and picture
 evaluation_plots  pictures of what movinet.evaluate wrote
 """

@@ -37,6 +37,7 @@ COMMANDS = {
     "plot": {"run"},
     "scale": {"run", "--target", "--out"},
     "describe": {"network", "--classes", "--stream", "--json"},
+    "fidelity": {"table", "--bands", "--out", "--json"},
 }
 TOP_FLAGS = {"-h", "--help", "--version"}
 
