@@ -172,6 +172,51 @@ class Finals:
 
 
 @dataclass(frozen=True)
+class OneShot:
+    """The one-shot search (TuNAS, arXiv 2008.06120); see `nas.one_shot`.
+
+    Attributes:
+      targets: multiply-adds of the networks looked for; none takes three, evenly over the range of log cost.
+      steps: of the supernet.
+      learning_rate: of its weights, at the peak; all else as in `training`.
+      warmup: share of the steps in which only weights are trained; 0.25 in TuNAS.
+      beta: of the reward Q + beta * |T / T0 - 1|; -0.1 in MoViNet's search.
+      controller_rate: Adam's step of the logits.
+      reward_clips: validation clips on which the quality of a draw is measured.
+      recalibration_clips: training clips from which a member's moving statistics are taken.
+      tolerance: how far from its target a network's cost may be, as a share of it.
+      checkpoint: steps from one checkpoint to the next.
+    """
+
+    targets: tuple[float, ...] = ()
+    steps: int = 3000
+    learning_rate: float = 0.01
+    warmup: float = 0.25
+    beta: float = -0.1
+    controller_rate: float = 0.05
+    reward_clips: int = 64
+    recalibration_clips: int = 256
+    tolerance: float = 0.05
+    checkpoint: int = 250
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.targets, tuple):
+            raise InputError("targets", self.targets, "must be a list of costs")
+        for i, target in enumerate(self.targets):
+            _check_number(f"targets[{i}]", target, 1, 1e18)
+        for name, least in (("steps", 1), ("reward_clips", 2), ("recalibration_clips", 2), ("checkpoint", 1)):
+            check_integer(name, getattr(self, name), least, 100_000_000)
+        for name, low, high in (
+            ("learning_rate", 1e-8, 10.0),
+            ("warmup", 0.0, 1.0),
+            ("beta", -1e6, 0.0),
+            ("controller_rate", 0.0, 10.0),
+            ("tolerance", 1e-6, 0.5),
+        ):
+            _check_number(name, getattr(self, name), low, high)
+
+
+@dataclass(frozen=True)
 class AlgorithmConfig:
     """The search algorithm.
 
@@ -200,8 +245,10 @@ class SearchConfig:
       data: clips.
       trials: candidates asked of the algorithm.
       limits: caps on exact costs, such as macs: 8000000.
+      costs: exact costs that accuracy is traded against; the first sets the bands.
       algorithm, early_stopping, finals: see their classes.
       family: of `results.family.FamilyConfig`, kept as plain data here: this layer only records it.
+      one_shot: for `run_search.py one-shot` alone.
       seed: of everything random in the run.
       workers: trials trained at a time.
       worker_memory_mb: a worker above this much resident memory is replaced by a new process.
@@ -212,10 +259,12 @@ class SearchConfig:
     data: DataConfig = DataConfig()
     trials: int = 48
     limits: tuple[Limit, ...] = ()
+    costs: tuple[str, ...] = ("macs",)
     algorithm: AlgorithmConfig = AlgorithmConfig()
     early_stopping: EarlyStopping = EarlyStopping()
     finals: Finals = Finals()
     family: Mapping[str, Any] = field(default_factory=dict)
+    one_shot: OneShot | None = None
     seed: int = 0
     workers: int = 2
     worker_memory_mb: int = 3000
@@ -225,8 +274,18 @@ class SearchConfig:
         check_integer("seed", self.seed, 0, 2**31 - 1)
         check_integer("workers", self.workers, 1, 100_000)
         check_integer("worker_memory_mb", self.worker_memory_mb, 500, 10_000_000)
+        _check_costs(self.costs)
         if not isinstance(self.family, Mapping):
             raise InputError("family", self.family, "must be a mapping")
+
+
+def _check_costs(costs: object) -> None:
+    if not isinstance(costs, tuple) or not costs:
+        raise InputError("costs", costs, "must be a list of at least one cost")
+    for i, name in enumerate(costs):
+        _check_choice(f"costs[{i}]", name, COST_NAMES)
+        if name in costs[:i]:
+            raise InputError(f"costs[{i}]", name, "is listed twice")
 
 
 def _section(kind: Callable[..., T], data: object, place: str) -> T:
@@ -251,6 +310,7 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "algorithm": AlgorithmConfig,
     "early_stopping": EarlyStopping,
     "finals": Finals,
+    "one_shot": OneShot,
 }
 
 
@@ -271,6 +331,8 @@ def from_dict(data: object, place: str = "search") -> SearchConfig:
     top["space"] = movinet_space.from_dict(top["space"], f"{place}.space")
     limits = check_keys(f"{place}.limits", top.get("limits", {}), COST_NAMES)
     top["limits"] = tuple(_limit(f"{place}.limits", name, at_most) for name, at_most in limits.items())
+    if isinstance(top.get("costs"), list):
+        top["costs"] = tuple(top["costs"])
     return _made(place, SearchConfig, **top)
 
 
@@ -288,12 +350,13 @@ def _limit(place: str, name: str, at_most: Any) -> Limit:
 
 def to_dict(config: SearchConfig) -> dict[str, Any]:
     """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
-    data = {name: _plain(vars(getattr(config, name))) for name in _SECTIONS}
+    sections = {name: getattr(config, name) for name in _SECTIONS}
+    data = {name: _plain(vars(section)) for name, section in sections.items() if section is not None}
     data |= {name: getattr(config, name) for name in ("trials", "seed", "workers", "worker_memory_mb")}
     limits = {limit.name: limit.at_most for limit in config.limits}
     family = _plain(config.family)
     space = movinet_space.to_dict(config.space)
-    return {"schema": SCHEMA, **data, "limits": limits, "space": space, "family": family}
+    return {"schema": SCHEMA, **data, "limits": limits, "costs": list(config.costs), "space": space, "family": family}
 
 
 def _plain(value: Any) -> Any:

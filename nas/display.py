@@ -66,10 +66,11 @@ def snapshot(search: Search) -> Snapshot:
 
 
 def progress_hypervolume(search: Search) -> float:
-    """Share of the space's (log multiply-adds, accuracy) rectangle that the search's front dominates, 0 to 1."""
+    """Share of the space's rectangle of log cost (the first) and accuracy that the search's front dominates, 0 to 1."""
     found = [i for i in search.completed if search.proposals[i].kind == "search"]
     low, high = np.log(search.bands.low), np.log(search.bands.high)
-    points = np.array([search.minimised(i) for i in found]).reshape(-1, 2)
+    values = [search.minimised(i) for i in found]
+    points = np.array([(value[0], value[-1]) for value in values]).reshape(-1, 2)
     reference = np.array([high, ACCURACY.minimised(0.0)])
     return float(hypervolume(points, reference) / max(high - low, 1e-9))
 

@@ -8,6 +8,8 @@ configuration and the ledger's events, so a run that was killed goes on as if it
 from __future__ import annotations
 
 import hashlib
+import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +28,7 @@ from nas.trials import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from search_space import architecture as architectures
 from search_space.architecture import Architecture
 from search_space.cost import count
+from search_space.errors import InputError
 from search_space.movinet_space import movinet_space
 from search_space.space import Genotype
 
@@ -44,7 +47,11 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
     """
     kind, options = ALGORITHMS[config.algorithm.name], dict(config.algorithm.options)
     space = movinet_space(config.space)
-    return kind(space, config.limits, ACCURACY, "macs", config.trials, **options)
+    if len(config.costs) > 1:
+        if "costs" not in inspect.signature(kind).parameters:
+            raise InputError("costs", list(config.costs), f"are too many for {config.algorithm.name}, which trades one")
+        options["costs"] = config.costs
+    return kind(space, config.limits, ACCURACY, config.costs[0], config.trials, **options)
 
 
 Final = tuple[str, str, Genotype | None, Architecture, int]  # kind, label, genotype, architecture, repeat
@@ -66,9 +73,8 @@ class Search:
     def __init__(self, config: SearchConfig, ledger: LedgerWriter, events: Sequence[Event] = ()) -> None:
         self.config, self.ledger = config, ledger
         self.algorithm = make_algorithm(config)
-        self.bands = cost_strata(self.algorithm.space, config.limits, "macs", config.early_stopping.bands)
-        references = config.finals.references if config.finals.repeats else ()
-        self.references = reference_architectures(config.space, references, self.bands.low, self.bands.high)
+        self.bands = cost_strata(self.algorithm.space, config.limits, config.costs[0], config.early_stopping.bands)
+        self.references = self._make_references()
         self.proposals: dict[int, Proposal] = {}
         self.running: dict[int, Proposal] = {}
         self.rungs: dict[int, list[Rung]] = {}
@@ -160,7 +166,14 @@ class Search:
         if proposal.kind != "search" or self._halving is None:
             return True
         value = rung.metrics[ACCURACY.name]
-        return self._halving.decide(rung.index, proposal.cost["macs"], rung.steps, value) == "continue"
+        return self._halving.decide(rung.index, proposal.cost[self.config.costs[0]], rung.steps, value) == "continue"
+
+    def _make_references(self) -> dict[str, Architecture]:
+        finals = self.config.finals
+        if not finals.repeats or not finals.references:
+            return {}
+        macs = cost_strata(self.algorithm.space, self.config.limits, "macs", 1)
+        return reference_architectures(self.config.space, finals.references, macs.low, macs.high)
 
     def _make_halving(self) -> BandedHalving | None:
         stopping = self.config.early_stopping
@@ -205,34 +218,42 @@ class Search:
             self._finals = list(self._all_finals())
 
     def _all_finals(self) -> Iterator[Final]:
-        """Repeats from 1: the seed of the trial that put a network on the front must not confirm it."""
+        """With new seeds: those of the trials that put a network on the front must not confirm it."""
         front = [self.proposals[index] for index in self.front()]
-        for repeat in range(1, self.config.finals.repeats + 1):
+        trained = Counter(genotype for genotype, _ in self.algorithm.proposed.values())
+        for repeat in range(self.config.finals.repeats):
             for proposal in front:
                 architecture = architectures.from_dict(proposal.architecture)
-                yield "finalist", f"trial {proposal.index}", proposal.genotype, architecture, repeat
+                seed = trained[proposal.genotype] + repeat  # type: ignore[index]  # the search's have a genotype
+                yield "finalist", f"trial {proposal.index}", proposal.genotype, architecture, seed
             for name, architecture in self.references.items():
-                yield "reference", name, None, architecture, repeat
+                yield "reference", name, None, architecture, repeat + 1
 
     def _next_final(self) -> Final | None:
         proposed = len(self.proposals) - len(self.algorithm.proposed)
         return self._finals[proposed] if self._finals and proposed < len(self._finals) else None
 
     def front(self) -> list[int]:
-        """Trials of the search on the front of accuracy against multiply-adds, cheapest first.
+        """Trials of the search on the front of accuracy against the costs, cheapest first.
 
-        At most `finals.most` of them: where there are more, the most crowded one is left out until they fit.
+        A network that was tried several times counts with its mean, under its first trial. At most `finals.most`:
+        where there are more, the most crowded one is left out until they fit.
         """
-        found = [index for index in self.completed if self.proposals[index].kind == "search"]
-        if not found:
+        repeats: dict[str, list[int]] = {}
+        for index in self.completed:
+            if self.proposals[index].kind == "search":
+                repeats.setdefault(self.proposals[index].fingerprint, []).append(index)
+        if not repeats:
             return []
-        points = np.array([self.minimised(index) for index in found])
+        found = [first for first, *_ in repeats.values()]
+        points = np.array([np.mean([self.minimised(i) for i in indices], axis=0) for indices in repeats.values()])
         front = np.flatnonzero(non_dominated(points))
         while len(front) > self.config.finals.most:
             front = np.delete(front, crowding(points[front]).argmin())
         return [found[i] for i in sorted(front, key=lambda i: points[i, 0])]
 
-    def minimised(self, index: int) -> tuple[float, float]:
-        """(log multiply-adds, minimised accuracy) of a completed trial."""
+    def minimised(self, index: int) -> tuple[float, ...]:
+        """The logarithms of the costs, and minimised accuracy, of a completed trial."""
         accuracy = ACCURACY.minimised(self.completed[index].metrics[ACCURACY.name])
-        return float(np.log(self.proposals[index].cost["macs"])), float(accuracy)
+        costs = (float(np.log(self.proposals[index].cost[name])) for name in self.config.costs)
+        return *costs, float(accuracy)

@@ -116,6 +116,7 @@ CONFIGS = st.builds(
     data=DATA,
     trials=st.integers(1, 10**7),
     limits=LIMITS,
+    costs=st.lists(st.sampled_from(COST_NAMES), min_size=1, max_size=3, unique=True).map(tuple),
     algorithm=ALGORITHM_CONFIGS,
     early_stopping=STOPPINGS,
     finals=st.builds(Finals, st.integers(0, 1000), st.integers(1, 10**5), some(st.sampled_from(sorted(PUBLISHED)))),
@@ -154,7 +155,7 @@ def test_presets_are_whole_and_survive_yaml(name: str, tmp_path: Path) -> None:
 
 
 def test_the_presets_are_the_promised_ones() -> None:
-    assert config.presets() == ["default", "tiny"]
+    assert config.presets() == ["bench", "default", "tiny"]
 
 
 def test_what_is_left_out_has_its_default() -> None:

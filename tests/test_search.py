@@ -350,3 +350,46 @@ def files_at_most(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_repeats_get_seeds_of_their_own_and_stand_on_the_front_with_their_mean(tmp_path: Path) -> None:
+    given_twice = configs.AlgorithmConfig("given", {"repeats": 2})
+    config = replace(four_members(trials=8), algorithm=given_twice, early_stopping=configs.EarlyStopping(()))
+    with opened(tmp_path, config) as writer:
+        search = Search(config, writer)
+        for _ in range(8):
+            proposal = search.propose()
+            assert proposal is not None
+            value = 0.5 if proposal.repeat else 0.1 + 0.01 * proposal.index
+            search.observe(Completed(proposal.index, 4, {"accuracy": value}, 1.0))
+        tried = Counter((proposal.fingerprint, proposal.repeat) for proposal in search.proposals.values())
+        assert len(tried) == 8 and set(tried.values()) == {1}
+        front = search.front()
+        assert all(search.proposals[index].repeat == 0 for index in front)
+        final = search.propose()
+        assert final is not None
+        assert final.kind == "finalist" and final.repeat == 2
+        seeds = [proposal.seed for proposal in search.proposals.values()]
+        assert len(set(seeds)) == len(seeds)
+
+
+def test_a_second_cost_widens_the_front(tmp_path: Path) -> None:
+    """A costly, bad network that carries little between frames is on the front of three."""
+    config = replace(BEGUN, algorithm=configs.AlgorithmConfig("random"), early_stopping=configs.EarlyStopping(()))
+    with opened(tmp_path, config) as writer:
+        search = Search(config, writer)
+        for _ in range(config.trials):
+            proposal = search.propose()
+            assert proposal is not None
+            search.observe(Completed(proposal.index, 4, {"accuracy": 1e-7 * proposal.cost["macs"]}, 1.0))
+        search.config = replace(config, costs=("macs", "state_bytes"), finals=configs.Finals(1, 99, ()))
+        assert len(search.minimised(0)) == 3
+        both = search.front()
+        search.config = replace(config, finals=configs.Finals(1, 99, ()))
+        assert set(search.front()) <= set(both)
+
+
+def test_an_algorithm_that_trades_one_cost_refuses_two(tmp_path: Path) -> None:
+    config = replace(BEGUN, algorithm=configs.AlgorithmConfig("random"), costs=("macs", "state_bytes"))
+    with opened(tmp_path, config) as writer, pytest.raises(InputError, match="costs"):
+        Search(config, writer)
