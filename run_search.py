@@ -90,7 +90,11 @@ def parser() -> Parser:
     fidelity.add_argument("--bands", type=int, default=4, help="of log-FLOPs, in which networks are compared (4)")
     fidelity.add_argument("--out", type=Path, help="folder for fidelity.csv and fidelity.png")
     fidelity.add_argument("--json", action="store_true", help="print one JSON object")
-    for command in (search, plot, scale, describe, fidelity):
+    reproduce = commands.add_parser("reproduce", help="train a network of a run again and compare")
+    reproduce.add_argument("run", type=Path, help="folder of the run")
+    reproduce.add_argument("point", help="index of a trial, or label of a finalist")
+    reproduce.add_argument("--repeats", type=int, default=1, help="trainings with other seeds, after the same one (1)")
+    for command in (search, plot, scale, describe, fidelity, reproduce):
         command.set_defaults(usage=command.format_usage())
     return top
 
@@ -258,7 +262,26 @@ def fidelity(options: argparse.Namespace) -> str:
     return "\n".join([fidelity_report.text(found), *map(str, written)])
 
 
-COMMANDS = {"search": search, "plot": plot, "scale": scale, "describe": describe, "fidelity": fidelity}
+def reproduce(options: argparse.Namespace) -> str:
+    """Whether a network of a run, trained again, does what was recorded."""
+    from nas import reproduce as trainings
+    from nas import run
+    from results import reproduction
+
+    ledger = run.read(options.run)
+    point = trainings.point(ledger, options.point)
+    trained = trainings.trained(ledger, trainings.again(ledger, point, options.repeats))
+    return reproduction.text(reproduction.reproduction(ledger, point, trained), point)
+
+
+COMMANDS = {
+    "search": search,
+    "plot": plot,
+    "scale": scale,
+    "describe": describe,
+    "fidelity": fidelity,
+    "reproduce": reproduce,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,6 +12,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from nas import config as configs
 from nas import ledger as ledgers
@@ -55,6 +56,16 @@ def config_of(ledger: Ledger) -> SearchConfig:
     return configs.from_dict(ledger.header.config, f"{ledger.path}:1: config")
 
 
+def data_of(ledger: Ledger) -> Any:
+    """The data set a run began with; `InputError` if its content is no longer the same."""
+    config = config_of(ledger)
+    data = open_data(config.data, config.space)
+    if data.content_hash != ledger.header.data_hash:
+        rule = f"is not the content the run began with, {ledger.header.data_hash}: its clips have changed"
+        raise InputError(f"data of {ledger.path.parent}", data.content_hash, rule)
+    return data
+
+
 def start(config: SearchConfig, folder: Path, executor: str, watch: Watch) -> None:
     """Runs a search in a new or empty folder.
 
@@ -88,10 +99,7 @@ def resume(folder: Path, executor: str, watch: Watch) -> None:
     """
     ledger = read(folder)
     config = config_of(ledger)
-    data = open_data(config.data, config.space)
-    if data.content_hash != ledger.header.data_hash:
-        rule = f"is not the content the run began with, {ledger.header.data_hash}: its clips have changed"
-        raise InputError(f"data of {folder}", data.content_hash, rule)
+    data = data_of(ledger)
     # Nothing is written before all of this is known to fit.
     with RunLock(folder), LedgerWriter.open_for_append(folder / LEDGER) as writer:
         search = _carried_on(config, writer, read(folder))

@@ -10,7 +10,9 @@ emit        the family as files
 outcome     all of it at the end of a run
 describe    one network: layers and costs
 rank_correlation  Kendall's tau, partial tau, regret of the first choices
+statistics  bootstrap intervals
 fidelity    how well cheap measurements rank networks
 fidelity_report   the same as text, JSON, CSV and picture
+reproduction      whether a network trained again does what was recorded
 evaluation_plots  pictures of what movinet.evaluate wrote
 """

@@ -38,6 +38,7 @@ COMMANDS = {
     "scale": {"run", "--target", "--out"},
     "describe": {"network", "--classes", "--stream", "--json"},
     "fidelity": {"table", "--bands", "--out", "--json"},
+    "reproduce": {"run", "point", "--repeats"},
 }
 TOP_FLAGS = {"-h", "--help", "--version"}
 
