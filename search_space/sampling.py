@@ -154,7 +154,7 @@ def _feasible_member(space: Space, rng: np.random.Generator, limits: Sequence[Li
         costs = space.count(genotypes)
         return sum((np.maximum(_cost(costs, c.name) / c.at_most - 1, 0) for c in limits), np.zeros(len(genotypes)))
 
-    first = np.zeros((1, len(space.choices)), dtype=np.int64)
+    first = space.canonical_batch(np.zeros((1, len(space.choices)), dtype=np.int64))
     if excess(first)[0] == 0:
         return tuple(first[0].tolist())
     member, over = _minimum(space, rng, excess)

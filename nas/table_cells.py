@@ -1,0 +1,180 @@
+"""The cells of a benchmark table's CSV file, read and checked column by column; docs/benchmark_tables.md is their form.
+
+Every complaint names the file, the line (the header is line 1), the column, the value and the rule.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import os
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search_space.cost import COST_NAMES
+from search_space.errors import InputError
+
+Option = int | float | str | None  # None: the choice is absent
+MACS = "macs"
+CHOICE, SCORE = "choice.", "score."
+ACCURACY = re.compile(r"accuracy\.(\d{1,4})(?:@([1-9]\d{0,14}))?")
+_SECONDS = re.compile(r"seconds\.\d{1,4}")
+_INTEGER = re.compile(r"[+-]?\d{1,18}")
+_REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?")
+
+Columns = dict[str, Sequence[str]]
+
+
+def line(row: int) -> str:
+    """Where row `row` stands in a file."""
+    return f"line {row + 2}"
+
+
+def read(path: Path) -> Columns:
+    """The columns of a file by name, each with a text for every row.
+
+    Raises:
+      InputError: unreadable, not CSV, no rows, rows of unlike length, columns unknown, doubled or lacking.
+    """
+    check_ending(path)
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except OSError as error:  # a broken gzip file's among them
+        raise InputError(str(path), error.strerror or str(error), "is why this table cannot be read") from None
+    except (EOFError, zlib.error, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise InputError(str(path), str(error), "is why this is no table: it must be CSV with a header") from None
+    _check_header(path, header)
+    for row, cells in enumerate(rows):
+        if len(cells) != len(header):
+            raise InputError(
+                f"{path}: {line(row)}", len(cells), f"is the number of cells; the header has {len(header)}"
+            )
+    if not rows:
+        raise InputError(str(path), 0, "is the number of rows; a table needs one at least")
+    return dict(zip(header, zip(*rows, strict=True), strict=True))
+
+
+def check_ending(path: Path) -> None:
+    """That a path names a CSV file, plain or compressed."""
+    if not path.name.endswith((".csv", ".csv.gz")):
+        raise InputError(str(path), path.suffix, "is not how a benchmark table ends: .csv or .csv.gz")
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    for i, name in enumerate(header):
+        if name in header[:i]:
+            raise InputError(f"{path}: line 1", name, "is a column twice")
+        if not _known(name):
+            raise InputError(f"{path}: line 1", name, "is no column of a benchmark table; see docs/benchmark_tables.md")
+    for name in (MACS, *(f"accuracy.{seed}" for seed in range(max(seeds_of(header), 1)))):
+        if name not in header:
+            raise InputError(f"{path}: line 1", ",".join(header), f"lacks the column {name}")
+    if not any(name.startswith(CHOICE) for name in header):
+        raise InputError(f"{path}: line 1", ",".join(header), "lacks a column choice.NAME")
+
+
+def _known(name: str) -> bool:
+    plain = name in (*COST_NAMES, "steps", "architecture", "fingerprint")
+    named = name.startswith((CHOICE, SCORE)) and not name.endswith(".")
+    return plain or named or bool(ACCURACY.fullmatch(name) or _SECONDS.fullmatch(name))
+
+
+def seeds_of(header: Sequence[str]) -> int:
+    """How many seeds the columns of accuracy name, one more than the highest."""
+    return max((int(match[1]) + 1 for match in map(ACCURACY.fullmatch, header) if match), default=0)
+
+
+def option(text: str) -> Option:
+    """The value of a choice: numbers as numbers, so that they have their order; nothing as absence."""
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _REAL.fullmatch(text) else text or None
+
+
+def integers(path: Path, name: str, column: Sequence[str]) -> np.ndarray:
+    """int64 [R]."""
+    for row, text in enumerate(column):
+        if not re.fullmatch(r"\d{1,18}", text) or int(text) < 1:
+            raise InputError(f"{path}: {line(row)}: {name}", text, "must be a whole number of at least 1")
+    return np.array([*map(int, column)], dtype=np.int64)
+
+
+def numbers(path: Path, name: str, columns: Columns) -> np.ndarray:
+    """float [R]; NaN for empty cells, and for a column that is not there."""
+    column = columns.get(name, [""] * len(columns[MACS]))
+    return np.array([_number(f"{path}: {line(row)}: {name}", text) for row, text in enumerate(column)])
+
+
+def _number(place: str, text: str) -> float:
+    if not text:
+        return math.nan
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(place, text, "must be a finite number, or empty")
+    return number
+
+
+def constant(path: Path, name: str, columns: Columns) -> int:
+    """The one number of a column, 0 if it is not there."""
+    if name not in columns:
+        return 0
+    values = integers(path, name, columns[name])
+    for row in np.flatnonzero(values != values[0])[:1]:
+        rule = f"must be the same in all rows: {values[0]}"
+        raise InputError(f"{path}: {line(row)}: {name}", int(values[row]), rule)
+    return int(values[0])
+
+
+def objects(path: Path, name: str, columns: Columns) -> list[Mapping[str, Any]]:
+    """A JSON object a row; nothing if the column is not there."""
+    return [_object(f"{path}: {line(row)}: {name}", text) for row, text in enumerate(columns.get(name, ()))]
+
+
+def _object(place: str, text: str) -> Mapping[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise InputError(place, text, "must be a JSON object")
+    return data
+
+
+def text(value: Option) -> str:
+    """A cell; empty for what is absent or was not measured."""
+    return "" if value is None or value != value else str(value)
+
+
+def write(path: Path, columns: Columns) -> None:
+    """A file of these columns, whole or not at all.
+
+    Raises:
+      InputError: another ending than `read` takes, or it cannot be written.
+    """
+    check_ending(path)
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    data = lines.getvalue().encode()
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        new.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+        os.replace(new, path)
+    except OSError as error:
+        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
+    finally:
+        new.unlink(missing_ok=True)
