@@ -18,7 +18,10 @@ from search_space.movinet_space import base_config, movinet_space
 from search_space.sampling import Limit, cost_range
 from search_space.space import Choice, Condition, SearchSpace
 
-SEARCHING = [name for name in ALGORITHMS if name != "given"]  # that one lists its space, which must be small
+# Not held to beat random search in thirty proposals: one lists its space, the others are baselines that start with
+# random members, most of that number.
+NOT_AHEAD = ("random", "given", "nsga2", "optuna_tpe", "keras_tuner_bayesian", "keras_tuner_hyperband")
+AHEAD = [name for name in ALGORITHMS if name not in NOT_AHEAD]
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
 
@@ -97,10 +100,15 @@ def genotypes(events) -> list:
     return [event.genotype for event in events if isinstance(event, Proposal)]
 
 
+# Fewer than five hundred of those that take long for each, so that all of this stays quick.
+PROPOSALS = {"optuna_tpe": 100}
+
+
 @every_algorithm
-def test_five_hundred_proposals_keep_the_limits_and_never_repeat(name):
-    proposed = genotypes(run(make(name), 500, pending=2))
-    assert len(set(proposed)) == 500
+def test_hundreds_of_proposals_keep_the_limits_and_never_repeat(name):
+    proposals = PROPOSALS.get(name, 500)
+    proposed = genotypes(run(make(name), proposals, pending=2))
+    assert len(set(proposed)) == proposals
     for genotype in proposed:
         assert genotype == SPACE.canonical(genotype) and all(type(gene) is int for gene in genotype)
         cost = costs(SPACE, genotype)
@@ -298,6 +306,8 @@ FIRST_PROPOSALS = {
     "random": "9dcf7f4c90acb242",
     "stratified_random": "7b0394e93851e7cf",
     "ageing_evolution": "fcb123d00ece8266",
+    "nsga2": "f45e3f98cdc7b18a",
+    "optuna_tpe": "9ba695715a0e2864",
     "given": "b0f34cc274e59c68",
 }
 
@@ -314,7 +324,7 @@ def hypervolumes() -> dict[str, float]:
     space = movinet_space(base_config())
     low, high = np.log(cost_range(space, np.random.default_rng(0), ()))
 
-    algorithms = {name: ALGORITHMS[name](space, (), planned=30) for name in SEARCHING}
+    algorithms = {name: ALGORITHMS[name](space, (), planned=30) for name in ("random", *AHEAD)}
     blank = algorithms["random"].state()
 
     def one(name: str, seed: int) -> float:
@@ -323,10 +333,10 @@ def hypervolumes() -> dict[str, float]:
         points = [(math.log(costs(space, g)["macs"]), -quality(space, g)) for g in genotypes(events)]
         return hypervolume(points, (high, 0.0)) / (high - low)
 
-    return {name: float(np.mean([one(name, seed) for seed in range(3)])) for name in SEARCHING}
+    return {name: float(np.mean([one(name, seed) for seed in range(3)])) for name in algorithms}
 
 
-@pytest.mark.parametrize("name", [name for name in SEARCHING if name != "random"])
+@pytest.mark.parametrize("name", AHEAD)
 def test_it_beats_plain_random(hypervolumes, name):
     assert hypervolumes[name] > hypervolumes["random"] + 0.02
 

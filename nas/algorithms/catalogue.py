@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Iterator, Mapping
 
-from nas.algorithms.ageing_evolution import AgeingEvolution
 from nas.algorithms.algorithm import Algorithm
-from nas.algorithms.given import Given
-from nas.algorithms.random_search import RandomSearch
-from nas.algorithms.stratified_random import StratifiedRandom
 
-ALGORITHMS: Mapping[str, type[Algorithm]] = {
-    "random": RandomSearch,
-    "stratified_random": StratifiedRandom,
-    "ageing_evolution": AgeingEvolution,
-    "given": Given,
-}
+
+class Catalogue(Mapping[str, type[Algorithm]]):
+    """Classes by name. One is imported when it is looked up, so that nobody waits for the libraries of another."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places  # "module:class"
+
+    def __getitem__(self, name: str) -> type[Algorithm]:
+        module, _, kind = self._places[name].partition(":")
+        found: type[Algorithm] = getattr(importlib.import_module(module), kind)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+ALGORITHMS = Catalogue(
+    {
+        "random": "nas.algorithms.random_search:RandomSearch",
+        "stratified_random": "nas.algorithms.stratified_random:StratifiedRandom",
+        "ageing_evolution": "nas.algorithms.ageing_evolution:AgeingEvolution",
+        "nsga2": "nas.algorithms.nsga2:NSGA2",
+        "optuna_tpe": "nas.algorithms.optuna_tpe:OptunaTPE",
+        "given": "nas.algorithms.given:Given",
+    }
+)
