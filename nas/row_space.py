@@ -31,11 +31,12 @@ class RowIndex:
     @functools.cached_property
     def _multipliers(self) -> np.ndarray:
         rng = np.random.default_rng(0)
-        return rng.integers(0, 2**63, self.rows.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        return rng.integers(0, 2**63, (self.rows.shape[1],), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
     def codes(self, genotypes: np.ndarray) -> np.ndarray:
         """The hash of genotypes int [n, G]: uint64 [n]."""
-        return np.asarray((genotypes.astype(np.uint64) * self._multipliers).sum(axis=1, dtype=np.uint64))
+        codes: np.ndarray = (genotypes.astype(np.uint64) * self._multipliers).sum(axis=1, dtype=np.uint64)
+        return codes
 
     @functools.cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
@@ -73,6 +74,10 @@ class RowSpace(SearchSpace[Any]):
     def size(self) -> int:  # type: ignore[override]
         """Number of rows."""
         return len(self.rows)
+
+    def members(self) -> np.ndarray:
+        """All rows, int [R, G]."""
+        return self.rows
 
     def canonical_batch(self, genotypes: np.ndarray) -> np.ndarray:
         """The rows at the least Hamming distance, int [n, G]; `InputError` for a gene out of range."""

@@ -1,0 +1,286 @@
+"""Search algorithms on a benchmark table: the same seeds, the same noise, no training.
+
+At every evaluation an algorithm is told what one training of the table measured; which one is a function of the run's
+seed, the architecture and how often the run has measured it, so algorithms compared under one seed see the same
+noise. What a run is worth is not decided here: `results.arena` scores the rows it evaluated on the mean over trainings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.algorithms.algorithm import Algorithm, Exhausted
+from nas.algorithms.catalogue import ALGORITHMS
+from nas.algorithms.stratified_random import cost_strata
+from nas.bands import BandedHalving
+from nas.config import EarlyStopping
+from nas.objective import ACCURACY
+from nas.run_lock import RunLock
+from nas.table import Table
+from nas.table_cells import MACS
+from nas.trials import Completed, Proposal, Rung, Stopped
+from search_space.architecture import check_integer, check_keys
+from search_space.errors import InputError
+
+SCHEMA = "movinet-nas/arena/1"
+RUNS = "runs.jsonl"
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every algorithm is run.
+
+    Attributes:
+      evaluations: trainings to the full budget; with early stopping so many budgets' worth of training steps.
+      seed: of all runs; run `s` of an algorithm is number `s` under it.
+      stopping: whether trials are stopped early, in bands of like cost, by the table's learning curves.
+    """
+
+    evaluations: int = 150
+    seed: int = 0
+    stopping: bool = False
+
+    def __post_init__(self) -> None:
+        check_integer("evaluations", self.evaluations, 3, 1_000_000)
+        check_integer("seed", self.seed, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Played:
+    """One run of an algorithm: of each evaluation, in order,
+
+    the `rows` evaluated, the training `steps` it had, in `thinking` the seconds of processor time to suggest it and take
+    note of its result, in `training` the seconds the table says it trained (NaN if it does not), and in `wasted` the suggestions
+    that were thrown away before it. Without early stopping all steps are those of the full budget (1 if unknown).
+    """
+
+    algorithm: str
+    seed: int
+    stopping: bool
+    rows: tuple[int, ...]
+    steps: tuple[int, ...]
+    thinking: tuple[float, ...]
+    training: tuple[float | None, ...]
+    wasted: tuple[int, ...]
+
+
+def make_algorithm(name: str, table: Table, planned: int) -> Algorithm:
+    """The algorithm with its default options over the table's space, accuracy against multiply-adds."""
+    if name not in ALGORITHMS:
+        raise InputError("algorithm", name, f"must be one of {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name](table.space, (), ACCURACY, MACS, planned)
+
+
+def measured_seed(table: Table, run: Sequence[int], row: int, repeat: int) -> int:
+    """Which training of a row a run is told the `repeat`-th time: all of them in a random order, and over again."""
+    present = np.flatnonzero(~np.isnan(table.accuracy[row]))
+    order = np.random.default_rng([*run, row]).permutation(present)
+    return int(order[repeat % len(order)])
+
+
+def play(table: Table, name: str, number: int, settings: Settings) -> Played:
+    """Run `number` of an algorithm.
+
+    Raises:
+      InputError: early stopping on a table without fitting learning curves.
+    """
+    algorithm = make_algorithm(name, table, settings.evaluations)
+    halving = banded_halving(table) if settings.stopping else None
+    full = max(table.steps, 1)
+    left, times = settings.evaluations * full, Counter[int]()
+    found: list[tuple[int, int, float, float | None, int]] = []
+    while left >= full:  # so that nothing is begun that could not be finished
+        index, start = len(found), time.process_time()
+        try:
+            genotype = algorithm.ask(np.random.default_rng([settings.seed, number, index]))
+        except Exhausted:
+            break
+        thinking = time.process_time() - start
+        wasted = getattr(algorithm, "wasted", 0)  # only some make suggestions that they have to throw away
+        row = table.row(genotype)
+        column = measured_seed(table, (settings.seed, number), row, times[row])
+        cost = {cost: int(values[row]) for cost, values in table.costs.items()}
+        proposal = Proposal(index, "search", genotype, {}, f"row {row}", times[row], column, cost)
+        times[row] += 1
+        start = time.process_time()
+        algorithm.tell(proposal)
+        steps = _train(algorithm, halving, table, proposal, row)
+        thinking += time.process_time() - start
+        left -= steps
+        seconds = float(table.seconds[row, column]) * steps / full
+        found.append((row, steps, round(thinking, 6), None if np.isnan(seconds) else seconds, wasted))
+    columns = list(zip(*found, strict=True)) or [()] * 5
+    return Played(name, number, settings.stopping, *columns)
+
+
+def _train(algorithm: Algorithm, halving: BandedHalving | None, table: Table, proposal: Proposal, row: int) -> int:
+    """Tells what the table's training `proposal.seed` of a row measured; the steps it took."""
+    index, column, full = proposal.index, proposal.seed, max(table.steps, 1)
+    for steps in halving.rungs if halving else ():
+        accuracy = {ACCURACY.name: float(table.curve[steps][row, column])}
+        algorithm.tell(Rung(index, steps, accuracy, 0.0))
+        if halving and halving.decide(index, proposal.cost[MACS], steps, accuracy[ACCURACY.name]) == "stop":
+            algorithm.tell(Stopped(index, steps, accuracy, 0.0))
+            return steps
+    algorithm.tell(Completed(index, full, {ACCURACY.name: float(table.accuracy[row, column])}, 0.0))
+    return full
+
+
+def banded_halving(table: Table) -> BandedHalving:
+    """Early stopping with a search's defaults, each rung moved to the nearest step of the table's learning curves.
+
+    Raises:
+      InputError: no learning curve, one with gaps, or an unknown full budget.
+    """
+    if not table.curve or not table.steps:
+        raise InputError(table.name, sorted(table.curve), "are its steps with early accuracies; stopping needs both")
+    for steps, early in table.curve.items():
+        if np.isnan(early[~np.isnan(table.accuracy)]).any():
+            raise InputError(f"{table.name}: accuracy.S@{steps}", "empty", "is a cell; stopping needs whole curves")
+    stopping, at = EarlyStopping(), np.array([*table.curve])
+    rungs = sorted({int(at[np.abs(np.log(at / wanted)).argmin()]) for wanted in stopping.steps(table.steps)})
+    bands = cost_strata(table.space, (), MACS, stopping.bands)
+    return BandedHalving(tuple(rungs), stopping.reduction, bands, ACCURACY, stopping.minimum)
+
+
+def content_hash(table: Table) -> str:
+    """Of everything a run depends on: 16 hexadecimal digits."""
+    digest = hashlib.sha256(repr([(c.name, c.options) for c in table.space.choices]).encode())
+    for array in (table.genotypes, table.costs[MACS], table.accuracy, *table.curve.values()):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def compare(
+    table: Table,
+    algorithms: Sequence[str],
+    seeds: int,
+    variants: Sequence[Settings],
+    folder: Path,
+    workers: int = 1,
+    watch: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Played]:
+    """Runs algorithms x seeds x variants, each in a process with one thread, and keeps every one in `runs.jsonl`.
+
+    What the folder already has is not run again, so a comparison can be interrupted, and extended by seeds and by
+    algorithms. The result does not depend on the number of `workers`, but for the times.
+
+    Args:
+      table: what is searched.
+      algorithms: names in the catalogue.
+      seeds: runs of each.
+      variants: settings that differ in `stopping` at the most.
+      folder: made if it is not there.
+      workers: processes.
+      watch: is told how many runs are done, of how many, whenever one is.
+
+    Raises:
+      InputError: an unknown algorithm, or a folder that holds something else or other settings.
+    """
+    for name in algorithms:
+        make_algorithm(name, table, variants[0].evaluations)
+    check_integer("seeds", seeds, 1, 1_000_000)
+    check_integer("workers", workers, 1, 10_000)
+    header = {"schema": SCHEMA, "table": content_hash(table), "evaluations": variants[0].evaluations}
+    header |= {"seed": variants[0].seed}
+    wanted = [(name, number, each) for number in range(seeds) for each in variants for name in algorithms]
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunLock(folder):
+        done = _opened(folder / RUNS, header)
+        missing = [each for each in wanted if _key(*each) not in done]
+        # Neither texts nor architectures are needed to play.
+        small = replace(table, architectures=(), fingerprints=())
+        for number, played in enumerate(_in_processes(small, missing, workers), start=1 + len(wanted) - len(missing)):
+            _append(folder / RUNS, asdict(played))
+            done[played.algorithm, played.seed, played.stopping] = played
+            watch(number, len(wanted))
+    return [done[_key(*each)] for each in wanted]
+
+
+def _key(name: str, number: int, settings: Settings) -> tuple[str, int, bool]:
+    return name, number, settings.stopping
+
+
+def _in_processes(table: Table, wanted: Sequence[tuple[str, int, Settings]], workers: int) -> Iterator[Played]:
+    """The runs, as they finish. Fresh processes: a fork of one that has threads can hang."""
+    if not wanted:
+        return
+    with _one_thread(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(play, table, *each) for each in wanted]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started in here use one thread each for linear algebra; NumPy reads this as it is loaded."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _opened(path: Path, header: Mapping[str, Any]) -> dict[tuple[str, int, bool], Played]:
+    """The runs a file holds, after cutting off a line that a crash has torn; begins it if it is not there."""
+    if not path.exists():
+        if any(each.name != "run.lock" for each in path.parent.iterdir()):
+            raise InputError("--out", str(path.parent), "must be a new folder, an empty one or one of a comparison")
+        _append(path, header)
+    data = path.read_bytes()
+    first, *lines = data.splitlines(keepends=True) or [b""]
+    found = _parsed(f"{path}:1", first)
+    if found != header:
+        old = ", ".join(f"{name} {value}" for name, value in found.items() if value != header.get(name))
+        new = ", ".join(f"{name} {value}" for name, value in header.items() if value != found.get(name))
+        raise InputError("--out", str(path.parent), f"holds a comparison with {old}, not {new}; choose another folder")
+    if lines and not lines[-1].endswith(b"\n"):
+        os.truncate(path, len(data) - len(lines.pop()))
+    runs = [_played(f"{path}:{number}", line) for number, line in enumerate(lines, start=2)]
+    return {(each.algorithm, each.seed, each.stopping): each for each in runs}
+
+
+def _parsed(place: str, line: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise InputError(place, line[:60].decode(errors="replace"), "is not a line of a comparison")
+    return data
+
+
+def _played(place: str, line: bytes) -> Played:
+    names = [each.name for each in fields(Played)]
+    data: dict[str, Any] = dict(check_keys(place, _parsed(place, line), names, names))
+    return Played(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+
+
+def _append(path: Path, data: Mapping[str, Any]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(data, separators=(",", ":")) + "\n")
+    except OSError as error:
+        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
