@@ -90,11 +90,16 @@ def parser() -> Parser:
     fidelity.add_argument("--bands", type=int, default=4, help="of log-FLOPs, in which networks are compared (4)")
     fidelity.add_argument("--out", type=Path, help="folder for fidelity.csv and fidelity.png")
     fidelity.add_argument("--json", action="store_true", help="print one JSON object")
+    score = commands.add_parser("score", help="add training-free scores to a benchmark table")
+    score.add_argument("config", help="the preset or YAML file that says on which clips, and from which weights")
+    score.add_argument("table", type=Path, help="a benchmark table with its architectures (.csv, .csv.gz)")
+    score.add_argument("--out", type=Path, required=True, help="the table with its scores; goes on with one begun")
+    score.add_argument("--seeds", type=int, default=2, help="first weights over which a score is averaged (2)")
     reproduce = commands.add_parser("reproduce", help="train a network of a run again and compare")
     reproduce.add_argument("run", type=Path, help="folder of the run")
     reproduce.add_argument("point", help="index of a trial, or label of a finalist")
     reproduce.add_argument("--repeats", type=int, default=1, help="trainings with other seeds, after the same one (1)")
-    for command in (search, plot, scale, describe, fidelity, reproduce):
+    for command in (search, plot, scale, describe, fidelity, score, reproduce):
         command.set_defaults(usage=command.format_usage())
     return top
 
@@ -262,6 +267,14 @@ def fidelity(options: argparse.Namespace) -> str:
     return "\n".join([fidelity_report.text(found), *map(str, written)])
 
 
+def score(options: argparse.Namespace) -> str:
+    """Training-free scores of the networks of a table."""
+    from nas import config, scores
+
+    scores.score(config.load(options.config), options.table, options.out, options.seeds)
+    return str(options.out)
+
+
 def reproduce(options: argparse.Namespace) -> str:
     """Whether a network of a run, trained again, does what was recorded."""
     from nas import reproduce as trainings
@@ -280,6 +293,7 @@ COMMANDS = {
     "scale": scale,
     "describe": describe,
     "fidelity": fidelity,
+    "score": score,
     "reproduce": reproduce,
 }
 

@@ -8,6 +8,7 @@ model            keras.Model of any architecture in any variant, and of an ensem
 stream           a causal model frame after frame: states in and out, sessions
 inference        the same for inference alone: norms folded into kernels
 tape, proxy      layers compiled once for all widths; fast training of many small candidates
+scores           what an untrained network says of how well it will learn
 checkpoint       weights in files, ours and the release's: release_names, by its record of its objects, object_graph
 evaluation       what an evaluation found, and its files; metrics: the arithmetic
 config           experiments: the YAML files of the release and ours

@@ -15,6 +15,7 @@ attempts      hands proposals to workers that can die, and again if they do
 serial        executes a search in this process
 ray_executor  executes a search with Ray Tune
 run           a run's folder: started, carried on
+scores        adds training-free scores to a benchmark table
 reproduce     trains a network of a run again
 table         a tabular benchmark: read, written, made of a ledger
 table_cells   the cells of its CSV file

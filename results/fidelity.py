@@ -24,6 +24,7 @@ from nas.objective import MACS
 from nas.table import Table
 from results.rank_correlation import TIE_BREAKS, Pairs, partial, redrawn, regret
 from search_space.architecture import check_integer
+from search_space.space import Choice
 
 ENOUGH = 20  # networks compared
 BAND_ENOUGH = 6  # networks of a band, or it is left out: one more than the most that are chosen
@@ -59,12 +60,16 @@ def predictors(table: Table) -> Iterator[Predictor]:
     yield Predictor("accuracy, full budget", "ceiling", table.accuracy, 1.0)
     for name, cost in table.costs.items():
         yield Predictor("log-FLOPs" if name == MACS.name else f"log {name}", "cost", _column(np.log(cost)), 0.0)
-    depths = [i for i, choice in enumerate(table.space.choices) if choice.name.rpartition(".")[2] == "depth"]
+    depths = [i for i, choice in enumerate(table.space.choices) if _counts_layers(choice)]
     if depths:
-        layers = [np.array(table.space.choices[i].options, float)[table.genotypes[:, i]] for i in depths]
+        layers = [np.array(table.space.choices[i].options)[table.genotypes[:, i]] for i in depths]
         yield Predictor("layers", "cost", _column(np.sum(layers, axis=0)), 0.0)
     for name, score in table.scores.items():
         yield Predictor(name, "score", _column(score), 0.0 if name != "supernet" else math.nan)
+
+
+def _counts_layers(choice: Choice) -> bool:
+    return choice.name.rpartition(".")[2] == "depth" and all(isinstance(option, int) for option in choice.options)
 
 
 def _column(values: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ COMMANDS = {
     "scale": {"run", "--target", "--out"},
     "describe": {"network", "--classes", "--stream", "--json"},
     "fidelity": {"table", "--bands", "--out", "--json"},
+    "score": {"config", "table", "--out", "--seeds"},
     "reproduce": {"run", "point", "--repeats"},
 }
 TOP_FLAGS = {"-h", "--help", "--version"}

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "nas": {"nas", "search_space", "numpy", "yaml", "rich"},
     "nas.trial": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
     "nas.one_shot": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained
+    "nas.scores": {"nas", "search_space", "numpy", "movinet"},  # where they are scored without training
     "nas.ray_executor": {"nas", "search_space", "numpy", "ray"},
     "nas.keras_tuner_adapter": {"nas", "search_space", "numpy", "keras_tuner"},
     "results": {"results", "search_space", "numpy", "yaml", "pandas", "matplotlib"}
