@@ -61,11 +61,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Played:
-    """One run of an algorithm: of each evaluation, in order,
+    """One run of an algorithm: what became of each evaluation, in order.
 
-    the `rows` evaluated, the training `steps` it had, in `thinking` the seconds of processor time to suggest it and take
-    note of its result, in `training` the seconds the table says it trained (NaN if it does not), and in `wasted` the suggestions
-    that were thrown away before it. Without early stopping all steps are those of the full budget (1 if unknown).
+    Attributes:
+      algorithm, seed, stopping: which run it is.
+      rows: of the table.
+      steps: of training it had; without early stopping all of them (1 if the table does not say how many).
+      thinking: seconds of processor time to suggest it and to take note of its result.
+      training: seconds it trained, None where the table does not say.
+      wasted: suggestions that the algorithm had to throw away before it.
     """
 
     algorithm: str
@@ -274,8 +278,9 @@ def _parsed(place: str, line: bytes) -> dict[str, Any]:
 
 def _played(place: str, line: bytes) -> Played:
     names = [each.name for each in fields(Played)]
-    data: dict[str, Any] = dict(check_keys(place, _parsed(place, line), names, names))
-    return Played(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+    data = check_keys(place, _parsed(place, line), names, names)
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    return Played(**values)
 
 
 def _append(path: Path, data: Mapping[str, Any]) -> None:
