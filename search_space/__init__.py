@@ -12,6 +12,7 @@ space         Choice, SearchSpace: an ordered list of choices and what is derive
 movinet_space the MoViNet space, declared once; the same from a user's YAML
 sampling      uniform, cost-capped and FLOPs-stratified draws
 scaling       compound scaling of an architecture and of a space
+expected_growth  coefficients under which a random member's expected cost doubles
 network       one architecture or an ensemble with its cost and origin, as a file to take home
 yaml_file     YAML as people write it, read as plain data
 """
