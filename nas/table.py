@@ -234,7 +234,7 @@ def from_ledger(ledger: Ledger) -> Table:
     done = {i: p for i, p in ledger.proposals.items() if p.kind == "search" and i in ledger.completed}
     if not done:
         raise InputError(str(ledger.path), 0, "is the number of search trials completed; a table needs one")
-    members = dict(sorted((p.genotype, p) for p in reversed(done.values()) if p.genotype is not None))
+    members = dict(sorted({p.genotype: p for p in reversed(done.values()) if p.genotype is not None}.items()))
     values = [space.values(genotype) for genotype in members]
     columns = {choice.name: [_plain(each.get(choice.name)) for each in values] for choice in space.choices}
     varied = {name: column for name, column in columns.items() if len(set(column)) > 1}
