@@ -6,7 +6,7 @@ the full budget of one seed ranks them is the ceiling. Networks of unlike cost a
 the ranking within bands of like log-cost, and there what a predictor adds to log-FLOPs.
 
 Intervals are of 95 %, by bootstrap over networks. There is not enough evidence for a predictor where fewer than
-`ENOUGH` networks could be compared, or where the interval of its τ within bands contains 0.
+`ENOUGH` networks could be compared, or where the intervals of its τ within bands and beside log-FLOPs contain 0.
 """
 
 from __future__ import annotations
@@ -231,12 +231,11 @@ def _estimate(draws: np.ndarray) -> tuple[float, float, float]:
 def _verdict(row: Mapping[str, Any]) -> str:
     if row["networks"] < ENOUGH:
         return f"not enough evidence: {row['networks']} networks of {ENOUGH}"
-    if not _clear(row, "tau_within"):
+    names = {"tau_within": "ranks within bands", "beyond_cost": "adds to log-FLOPs"}
+    found = [f"{said}{'' if row[name] > 0 else ' (reversed)'}" for name, said in names.items() if _clear(row, name)]
+    if not found:
         return "not enough evidence"
-    ranks = "ranks within bands" if row["tau_within"] > 0 else "ranks within bands, reversed"
-    if row["kind"] == "ceiling":
-        return "the ceiling"
-    return f"{ranks}, adds to log-FLOPs" if _clear(row, "beyond_cost") else ranks
+    return "the ceiling" if row["kind"] == "ceiling" else ", ".join(found)
 
 
 def _clear(row: Mapping[str, Any], name: str) -> bool:

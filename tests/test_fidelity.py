@@ -107,7 +107,7 @@ def test_what_ranks_by_cost_alone_adds_nothing_within_bands() -> None:
     assert size["tau_within"] < size["tau"] - 0.2
     assert size["beyond_cost_low"] < 0 < size["beyond_cost_high"]
     assert quality_row["verdict"] == "ranks within bands, adds to log-FLOPs"
-    assert wrong["verdict"] == "ranks within bands, reversed, adds to log-FLOPs"
+    assert wrong["verdict"] == "ranks within bands (reversed), adds to log-FLOPs (reversed)"
     assert np.isnan(figures(found, "log-FLOPs")["beyond_cost"])
     assert quality_row["regret_1_within"] < size["regret_1_within"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,10 @@ def test_synflow_is_the_growth_of_the_flow() -> None:
     start = [layers.initial(spec, i) for i, spec in enumerate(specs)]
 
     def flow(factor: float) -> float:
+        factors = [{w.name: factor if w.decayed else 1.0 for w in spec.weights()} for spec in specs]
         grown = [
-            {
-                w.name: tf.constant(np.abs(own[w.name]) * (factor if w.decayed else 1.0), tf.float64)
-                for w in spec.weights()
-            }
-            for spec, own in zip(specs, start, strict=True)
+            {name: tf.constant(np.abs(value.astype(float)) * own[name]) for name, value in values.items()}
+            for values, own in zip(start, factors, strict=True)
         ]
         ones = tf.ones([4, 16, 16, 3], tf.float64)
         return float(tf.reduce_sum(scores._logits(scores._Unnormalised({}), specs, grown, architecture.clip, ones, 1)))
@@ -124,7 +123,7 @@ def test_synflow_is_the_growth_of_the_flow() -> None:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchConfig]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield replace(breeding(), data=DataConfig(level="tiny", train=45, validation=36, test=36))
