@@ -78,7 +78,14 @@ def parser() -> Parser:
     scale = commands.add_parser("scale", help="the family of a run, also to other targets")
     scale.add_argument("run", type=Path, help="folder of the run")
     scale.add_argument("--target", action="append", metavar="NAME=MACS", help="in place of the configured ones")
+    scale.add_argument("--refine", metavar="NAME", help="write a search around this model instead, to --out FILE.yaml")
     scale.add_argument("--out", type=Path, help="folder of the configs (default: RUN/configs)")
+
+    coefficients = commands.add_parser("coefficients", help="search the scaling coefficients of a run's family")
+    coefficients.add_argument("run", type=Path, help="folder of the run")
+    coefficients.add_argument("--draws", type=int, default=12, help="coefficients tried, the present ones too (12)")
+    coefficients.add_argument("--seeds", type=int, default=2, help="trainings of each finalist and parent (2)")
+    coefficients.add_argument("--out", type=Path, help="folder of the record (default: RUN/coefficients)")
 
     describe = commands.add_parser("describe", help="layers and exact costs of a network")
     describe.add_argument("network", help="a0 to a5, t0, or a YAML file")
@@ -95,11 +102,25 @@ def parser() -> Parser:
     score.add_argument("table", type=Path, help="a benchmark table with its architectures (.csv, .csv.gz)")
     score.add_argument("--out", type=Path, required=True, help="the table with its scores; goes on with one begun")
     score.add_argument("--seeds", type=int, default=2, help="first weights over which a score is averaged (2)")
+    tabulate = commands.add_parser("tabulate", help="a run as a benchmark table")
+    tabulate.add_argument("run", type=Path, help="folder of the run")
+    tabulate.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .csv.gz file")
+    compare = commands.add_parser("compare", help="search algorithms side by side, on a table or in training")
+    compare.add_argument("benchmark", help="a benchmark table (.csv, .csv.gz); or a preset or YAML file, to train")
+    compare.add_argument("--out", type=Path, required=True, help="folder of the comparison; goes on with one begun")
+    compare.add_argument("--algorithms", metavar="A,B", help="names, by commas (default: all; to train: two)")
+    compare.add_argument("--seeds", type=int, help="runs of each algorithm (20; to train: 3)")
+    compare.add_argument("--seed", type=int, default=0, help="of everything random in the comparison (0)")
+    compare.add_argument("--workers", type=int, default=1, help="runs at a time, a core each (1)")
+    compare.add_argument("--evaluations", type=int, help="on a table: trainings of a run (150)")
+    compare.add_argument("--stopping", action="store_true", help="on a table: also with early stopping, equal steps")
+    compare.add_argument("--minutes", type=float, help="to train: of each run (20)")
+    compare.add_argument("--repeats", type=int, help="to train: of each run's front in the end, other seeds (2)")
     reproduce = commands.add_parser("reproduce", help="train a network of a run again and compare")
     reproduce.add_argument("run", type=Path, help="folder of the run")
     reproduce.add_argument("point", help="index of a trial, or label of a finalist")
     reproduce.add_argument("--repeats", type=int, default=1, help="trainings with other seeds, after the same one (1)")
-    for command in (search, plot, scale, describe, fidelity, score, reproduce):
+    for command in (search, plot, scale, coefficients, describe, fidelity, score, tabulate, compare, reproduce):
         command.set_defaults(usage=command.format_usage())
     return top
 
@@ -239,9 +260,33 @@ def scale(options: argparse.Namespace) -> str:
     from results.outcome import family_of, family_table, with_targets
 
     ledger = run.read(options.run)
-    family = family_of(ledger, with_targets(ledger, options.target))
+    config = with_targets(ledger, options.target)
+    if options.refine is not None:
+        from results import refinement
+
+        path = options.out or options.run / f"refine_{options.refine}.yaml"
+        return refinement.write(refinement.refinement(ledger, config, options.refine), options.refine, path)
+    family = family_of(ledger, config)
     emit(family, options.out or options.run / "configs")
     return family_table(family)
+
+
+def coefficients(options: argparse.Namespace) -> str:
+    """Scaling coefficients tried on the proxy against those that the run's configuration has."""
+    from nas import coefficients as searching
+    from nas import run
+    from results import coefficients as tried
+    from results import family, frame
+    from search_space import architecture
+
+    ledger = run.read(options.run)
+    config, made = run.config_of(ledger), family.from_dict(ledger.header.config.get("family", {}))
+    settings = searching.Settings(options.draws, options.seeds, made.coefficients, made.lift, made.classes)
+    front = frame.selected_front(ledger).sort_values("macs")["architecture"]
+    parents = searching.parents_of([architecture.from_dict(each) for each in front], config.space)
+    folder = options.out or options.run / tried.FOLDER
+    record = searching.search(config, parents, settings, folder, lambda line: print(line, flush=True))
+    return "\n".join([tried.text(record), *map(str, tried.write(record, folder))])
 
 
 def describe(options: argparse.Namespace) -> str:
@@ -275,6 +320,50 @@ def score(options: argparse.Namespace) -> str:
     return str(options.out)
 
 
+def tabulate(options: argparse.Namespace) -> str:
+    """A run as a benchmark table."""
+    from nas import run
+    from results import tabulation
+
+    return tabulation.tabulate(run.read(options.run), options.out)
+
+
+def compare(options: argparse.Namespace) -> str:
+    """Search algorithms side by side."""
+    on_a_table = options.benchmark.endswith((".csv", ".csv.gz"))
+    for name in ("minutes", "repeats") if on_a_table else ("evaluations", "stopping"):
+        if getattr(options, name):
+            rule = f"is of a comparison {'in training' if on_a_table else 'on a table'}, which this is not"
+            raise InputError(f"--{name}", getattr(options, name), rule)
+    try:
+        return _compared_on_table(options) if on_a_table else _compared_in_training(options)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command carries on") from None
+
+
+def _compared_on_table(options: argparse.Namespace) -> str:
+    from nas import arena, table
+    from nas.algorithms.catalogue import ALGORITHMS
+    from results.arena_outcome import write_comparison
+
+    read = table.read(options.benchmark)
+    names = options.algorithms.split(",") if options.algorithms else [name for name in ALGORITHMS if name != "given"]
+    settings = arena.Settings(150 if options.evaluations is None else options.evaluations, options.seed)
+    variants = [settings, dataclasses.replace(settings, stopping=True)] if options.stopping else [settings]
+    seeds = 20 if options.seeds is None else options.seeds
+    played = arena.compare(read, names, seeds, variants, options.out, options.workers, _progress)
+    return write_comparison(read, played, names, settings, options.out)
+
+
+def _compared_in_training(options: argparse.Namespace) -> str:
+    raise InputError("benchmark", options.benchmark, "must be a table: .csv or .csv.gz")
+
+
+def _progress(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {of} runs", end="" if done < of else "\n", file=sys.stderr, flush=True)
+
+
 def reproduce(options: argparse.Namespace) -> str:
     """Whether a network of a run, trained again, does what was recorded."""
     from nas import reproduce as trainings
@@ -291,9 +380,12 @@ COMMANDS = {
     "search": search,
     "plot": plot,
     "scale": scale,
+    "coefficients": coefficients,
     "describe": describe,
     "fidelity": fidelity,
     "score": score,
+    "tabulate": tabulate,
+    "compare": compare,
     "reproduce": reproduce,
 }
 

@@ -9,6 +9,7 @@ algorithms    ask/tell search algorithms, one file each
 ledger        the append-only record; everything else is a function of it
 run_lock      one process at a time in a run's folder
 references    the published networks at the scale of a proxy
+coefficients  a small random search for compound-scaling coefficients
 search        the loop: from ledger and algorithm to the next proposal
 trial         trains one proposal on the proxy task; the only module here that reaches TensorFlow
 attempts      hands proposals to workers that can die, and again if they do
@@ -20,5 +21,6 @@ reproduce     trains a network of a run again
 table         a tabular benchmark: read, written, made of a ledger
 table_cells   the cells of its CSV file
 row_space     a space whose members are a table's rows
+arena         search algorithms on a table, the same seeds for all
 display       what a search looks like while it runs
 """

@@ -5,6 +5,8 @@ frame       a ledger as tables: trials, networks, fronts
 volume      hypervolume in log-cost: over time, with intervals, against the published networks
 plots       the frontier and hypervolume pictures
 family      from a front to A0-A6, with the record of every decision
+coefficients  what a search for compound-scaling coefficients tried and chose
+refinement  the configuration of a search around one model of the family
 experiment  a network as an experiment of the release's trainer
 emit        the family as files
 outcome     all of it at the end of a run
@@ -14,5 +16,10 @@ statistics  bootstrap intervals
 fidelity    how well cheap measurements rank networks
 fidelity_report   the same as text, JSON, CSV and picture
 reproduction      whether a network trained again does what was recorded
+arena       search algorithms compared on a table: scores, intervals
+arena_text  the same as text
+arena_plots hypervolume against evaluations and time
+arena_outcome  all files of a comparison
+tabulation  a run as a benchmark table
 evaluation_plots  pictures of what movinet.evaluate wrote
 """

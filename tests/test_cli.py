@@ -35,10 +35,24 @@ HEAVY = {"tensorflow", "keras", "ray"}
 COMMANDS = {
     "search": {"config?", "--out", "--resume", "--workers", "--seed", "--trials", "--serial", "--quiet"},
     "plot": {"run"},
-    "scale": {"run", "--target", "--out"},
+    "scale": {"run", "--target", "--refine", "--out"},
+    "coefficients": {"run", "--draws", "--seeds", "--out"},
     "describe": {"network", "--classes", "--stream", "--json"},
     "fidelity": {"table", "--bands", "--out", "--json"},
     "score": {"config", "table", "--out", "--seeds"},
+    "tabulate": {"run", "--out"},
+    "compare": {
+        "benchmark",
+        "--out",
+        "--algorithms",
+        "--seeds",
+        "--seed",
+        "--workers",
+        "--evaluations",
+        "--stopping",
+        "--minutes",
+        "--repeats",
+    },
     "reproduce": {"run", "point", "--repeats"},
 }
 TOP_FLAGS = {"-h", "--help", "--version"}

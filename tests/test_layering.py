@@ -29,7 +29,16 @@ MAY_IMPORT = {
     "nas.ray_executor": {"nas", "search_space", "numpy", "ray"},
     "nas.keras_tuner_adapter": {"nas", "search_space", "numpy", "keras_tuner"},
     "results": {"results", "search_space", "numpy", "yaml", "pandas", "matplotlib"}
-    | {"nas.bands", "nas.ledger", "nas.objective", "nas.pareto", "nas.table", "nas.trials"},
+    | {
+        "nas.arena",
+        "nas.bands",
+        "nas.ledger",
+        "nas.objective",
+        "nas.pareto",
+        "nas.table",
+        "nas.table_cells",
+        "nas.trials",
+    },
 }
 
 # What only reads runs, spaces or data must start in about a second.
