@@ -37,6 +37,7 @@ EXAMPLES = """examples:
   run_search.py describe a0 --json               a published network, or a file
 """
 RUNS = Path("results/runs")
+RACERS = ("frontier_search", "stratified_random")  # what `compare` trains unless told
 CHANGES = ("workers", "seed", "trials")  # options that change a field of the configuration
 
 
@@ -332,9 +333,10 @@ def compare(options: argparse.Namespace) -> str:
     """Search algorithms side by side."""
     on_a_table = options.benchmark.endswith((".csv", ".csv.gz"))
     for name in ("minutes", "repeats") if on_a_table else ("evaluations", "stopping"):
-        if getattr(options, name):
+        if getattr(options, name) not in (None, False):
             rule = f"is of a comparison {'in training' if on_a_table else 'on a table'}, which this is not"
             raise InputError(f"--{name}", getattr(options, name), rule)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _compared_on_table(options) if on_a_table else _compared_in_training(options)
     except KeyboardInterrupt:
@@ -356,7 +358,15 @@ def _compared_on_table(options: argparse.Namespace) -> str:
 
 
 def _compared_in_training(options: argparse.Namespace) -> str:
-    raise InputError("benchmark", options.benchmark, "must be a table: .csv or .csv.gz")
+    from nas import config, race
+    from results import race as results
+
+    settings = config.load(options.benchmark)
+    names = tuple(options.algorithms.split(",") if options.algorithms else RACERS)
+    minutes, repeats, seeds = options.minutes, options.repeats, options.seeds
+    chosen = race.Race(settings, names, 20.0 if minutes is None else minutes, repeats or 2, options.seed)
+    ledgers = race.compare(chosen, 3 if seeds is None else seeds, options.out, options.workers, _progress)
+    return results.write(ledgers, names, chosen.minutes, options.out)
 
 
 def _progress(done: int, of: int) -> None:

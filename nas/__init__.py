@@ -22,5 +22,7 @@ table         a tabular benchmark: read, written, made of a ledger
 table_cells   the cells of its CSV file
 row_space     a space whose members are a table's rows
 arena         search algorithms on a table, the same seeds for all
+processes     independent jobs in processes of their own
+race          search algorithms in real training, the same time for all
 display       what a search looks like while it runs
 """

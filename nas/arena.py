@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nas import processes
 from nas.algorithms.algorithm import Algorithm, Exhausted
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
@@ -37,7 +35,6 @@ from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/arena/1"
 RUNS = "runs.jsonl"
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -208,7 +205,9 @@ def compare(
         missing = [each for each in wanted if _key(*each) not in done]
         # Neither texts nor architectures are needed to play.
         small = replace(table, architectures=(), fingerprints=())
-        for number, played in enumerate(_in_processes(small, missing, workers), start=1 + len(wanted) - len(missing)):
+        jobs = [(small, *each) for each in missing]
+        already = len(wanted) - len(missing)
+        for number, played in enumerate(processes.run(play, jobs, workers), start=already + 1):
             _append(folder / RUNS, asdict(played))
             done[played.algorithm, played.seed, played.stopping] = played
             watch(number, len(wanted))
@@ -217,34 +216,6 @@ def compare(
 
 def _key(name: str, number: int, settings: Settings) -> tuple[str, int, bool]:
     return name, number, settings.stopping
-
-
-def _in_processes(table: Table, wanted: Sequence[tuple[str, int, Settings]], workers: int) -> Iterator[Played]:
-    """The runs, as they finish. Fresh processes: a fork of one that has threads can hang."""
-    if not wanted:
-        return
-    with _one_thread(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(play, table, *each) for each in wanted]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes started in here use one thread each for linear algebra; NumPy reads this as it is loaded."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _opened(path: Path, header: Mapping[str, Any]) -> dict[tuple[str, int, bool], Played]:

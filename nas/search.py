@@ -64,15 +64,22 @@ class Search:
       config: the run's.
       ledger: where every event goes before anything else acts on it.
       events: those already in the ledger, in order.
+      algorithm: in place of the configured one.
 
     Whatever looks at it finds trials by index: `proposals`, those of them that are `running` in this process, their
     `rungs`, and the `completed`, `stopped` and `failed` ones. `watchers` are called with every event once it is
     recorded.
     """
 
-    def __init__(self, config: SearchConfig, ledger: LedgerWriter, events: Sequence[Event] = ()) -> None:
+    def __init__(
+        self,
+        config: SearchConfig,
+        ledger: LedgerWriter,
+        events: Sequence[Event] = (),
+        algorithm: Algorithm | None = None,
+    ) -> None:
         self.config, self.ledger = config, ledger
-        self.algorithm = make_algorithm(config)
+        self.algorithm = algorithm or make_algorithm(config)
         self.bands = cost_strata(self.algorithm.space, config.limits, config.costs[0], config.early_stopping.bands)
         self.references = self._make_references()
         self.proposals: dict[int, Proposal] = {}

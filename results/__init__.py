@@ -20,6 +20,7 @@ arena       search algorithms compared on a table: scores, intervals
 arena_text  the same as text
 arena_plots hypervolume against evaluations and time
 arena_outcome  all files of a comparison
+race        search algorithms compared in real training
 tabulation  a run as a benchmark table
 evaluation_plots  pictures of what movinet.evaluate wrote
 """

@@ -111,10 +111,10 @@ def _summary(
     evaluations = volumes.shape[1]
     row: dict[str, Any] = {"algorithm": name, "seeds": len(volumes)}
     for at in thirds(evaluations):
-        row |= _mean(f"hypervolume@{at}", volumes[:, at - 1], rng)
+        row |= mean_with_interval(f"hypervolume@{at}", volumes[:, at - 1], rng)
         if baseline is not None:
-            row |= _mean(f"lead@{at}", volumes[:, at - 1] - baseline[:, at - 1], rng)
-    row |= _mean("area", volumes.mean(axis=1), rng)
+            row |= mean_with_interval(f"lead@{at}", volumes[:, at - 1] - baseline[:, at - 1], rng)
+    row |= mean_with_interval("area", volumes.mean(axis=1), rng)
     for target in TARGETS:
         row |= _evaluations_to(target, volumes, baseline, rng)
     own = frame[frame["algorithm"] == name]
@@ -126,7 +126,8 @@ def _summary(
 _PER_RUN = {"repeats": "repeat", "wasted": "wasted"}
 
 
-def _mean(name: str, values: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+def mean_with_interval(name: str, values: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    """The mean of values [S] under `name`, and its 95 % interval under `name`.low and `name`.high."""
     low, high = bootstrap_interval(values, np.mean, rng)
     return {name: float(values.mean()), f"{name}.low": low, f"{name}.high": high}
 
@@ -137,7 +138,7 @@ def _evaluations_to(
     evaluations, name = volumes.shape[1], f"{100 * target:.0f}"
     own = reached(volumes, target)
     row: dict[str, Any] = {f"to_{name}": float(np.median(own)), f"to_{name}.reached": int(np.isfinite(own).sum())}
-    row |= _mean(f"to_{name}.mean", np.minimum(own, evaluations), rng)
+    row |= mean_with_interval(f"to_{name}.mean", np.minimum(own, evaluations), rng)
     if baseline is None:
         return row
     theirs = reached(baseline, target)
@@ -174,11 +175,13 @@ def _stopping(table: Table, played: Sequence[Played], name: str, rng: np.random.
     full = max(table.steps, 1)
     ends = np.array([[_end(table, runs[number, stop], full) for stop in (True, False)] for number in seeds])
     row: dict[str, Any] = {"algorithm": name, "seeds": len(seeds)}
-    row |= _mean("hypervolume.with", ends[:, 0], rng) | _mean("hypervolume.without", ends[:, 1], rng)
-    row |= _mean("difference", ends[:, 0] - ends[:, 1], rng)
+    row |= mean_with_interval("hypervolume.with", ends[:, 0], rng) | mean_with_interval(
+        "hypervolume.without", ends[:, 1], rng
+    )
+    row |= mean_with_interval("difference", ends[:, 0] - ends[:, 1], rng)
     stopped = [runs[number, True] for number in seeds]
-    row |= _mean("candidates", np.array([float(len(run.rows)) for run in stopped]), rng)
-    row |= _mean("steps", np.array([np.mean(run.steps) / full for run in stopped]), rng)
+    row |= mean_with_interval("candidates", np.array([float(len(run.rows)) for run in stopped]), rng)
+    row |= mean_with_interval("steps", np.array([np.mean(run.steps) / full for run in stopped]), rng)
     counts = _by_quarter(table, stopped, full)
     row |= {f"full.{i + 1}": share for i, share in enumerate(_shares(counts))}
     low, high = bootstrap_interval(counts, _factor, rng)
