@@ -43,8 +43,8 @@ def _legend() -> list[str]:
     return [
         "tau: Kendall's tau-b with the mean accuracy of the other seeds at full budget. regret: points of accuracy",
         "that the best of the 1 or 5 networks chosen in a band lacks to its best. 95 % intervals by bootstrap over",
-        f"networks. Not enough evidence: fewer than {ENOUGH} networks, or 0 in the intervals of tau within bands and beyond",
-        f"log-FLOPs; bands of fewer than {BAND_ENOUGH} networks are left out.",
+        f"networks. Not enough evidence: fewer than {ENOUGH} networks, or 0 in both intervals, of tau within bands and",
+        f"beyond log-FLOPs. Bands of fewer than {BAND_ENOUGH} networks are left out.",
     ]
 
 

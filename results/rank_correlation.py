@@ -8,6 +8,7 @@ its copies in everything, and pairs tied in either ranking say nothing in τ-b, 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 TIE_BREAKS = 16  # orders of equal predictions that draws are spread over
 
@@ -49,16 +50,18 @@ def _summed(pairs: np.ndarray, copies: np.ndarray) -> np.ndarray:
     return np.einsum("dn,dn->d", copies @ pairs.astype(np.float32), copies, dtype=np.float64)
 
 
-def partial(xy: np.ndarray, xz: np.ndarray, yz: np.ndarray) -> np.ndarray:
+def partial(xy: ArrayLike, xz: ArrayLike, yz: ArrayLike) -> np.ndarray:
     """What x and y have in common beyond z, as a τ, from the τ of each two, [...] each.
 
     Kendall's own partial τ isn't 0 where x and y depend on each other through z alone. In normal variables r =
     sin(π τ / 2) (Greiner 1909; any monotone transform of them has the same τ), and for r the partial correlation is 0.
     """
-    xy, xz, yz = (np.sin(np.pi / 2 * np.asarray(tau, float)) for tau in (xy, xz, yz))
-    left = (1 - xz**2) * (1 - yz**2)
+    r_xy, r_xz, r_yz = (np.sin(np.pi / 2 * np.asarray(tau, float)) for tau in (xy, xz, yz))
+    left = (1 - r_xz**2) * (1 - r_yz**2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        r = np.where(left > 1e-9, (xy - xz * yz) / np.sqrt(left), np.nan)  # nothing is left beside a z that is x or y
+        r = np.where(
+            left > 1e-9, (r_xy - r_xz * r_yz) / np.sqrt(left), np.nan
+        )  # nothing is left beside a z that is x or y
     return 2 / np.pi * np.arcsin(np.clip(r, -1, 1))
 
 
