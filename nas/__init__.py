@@ -14,6 +14,7 @@ search        the loop: from ledger and algorithm to the next proposal
 trial         trains one proposal on the proxy task; the only module here that reaches TensorFlow
 attempts      hands proposals to workers that can die, and again if they do
 serial        executes a search in this process
+keras_tuner_adapter  the space for Keras Tuner's users; its oracles as algorithms
 ray_executor  executes a search with Ray Tune
 run           a run's folder: started, carried on
 scores        adds training-free scores to a benchmark table

@@ -101,7 +101,7 @@ def genotypes(events) -> list:
 
 
 # Fewer than five hundred of those that take long for each, so that all of this stays quick.
-PROPOSALS = {"optuna_tpe": 100}
+PROPOSALS = {"optuna_tpe": 100, "keras_tuner_bayesian": 60}
 
 
 @every_algorithm
@@ -308,6 +308,8 @@ FIRST_PROPOSALS = {
     "ageing_evolution": "fcb123d00ece8266",
     "nsga2": "f45e3f98cdc7b18a",
     "optuna_tpe": "9ba695715a0e2864",
+    "keras_tuner_bayesian": "6a2912e9f42d17c7",
+    "keras_tuner_hyperband": "cc17048c5293b8fb",
     "given": "b0f34cc274e59c68",
 }
 

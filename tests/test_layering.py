@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "nas.one_shot": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained
     "nas.scores": {"nas", "search_space", "numpy", "movinet"},  # where they are scored without training
     "nas.ray_executor": {"nas", "search_space", "numpy", "ray"},
-    "nas.keras_tuner_adapter": {"nas", "search_space", "numpy", "keras_tuner"},
+    "nas.algorithms.optuna_tpe": {"nas", "search_space", "numpy", "optuna"},
+    "nas.keras_tuner_adapter": {"nas", "search_space", "numpy", "movinet", "keras_tuner", "keras"},  # builds models
     "results": {"results", "search_space", "numpy", "yaml", "pandas", "matplotlib"}
     | {
         "nas.arena",

@@ -36,6 +36,8 @@ ALGORITHMS = Catalogue(
         "ageing_evolution": "nas.algorithms.ageing_evolution:AgeingEvolution",
         "nsga2": "nas.algorithms.nsga2:NSGA2",
         "optuna_tpe": "nas.algorithms.optuna_tpe:OptunaTPE",
+        "keras_tuner_bayesian": "nas.keras_tuner_adapter:KerasTunerBayesian",
+        "keras_tuner_hyperband": "nas.keras_tuner_adapter:KerasTunerHyperband",
         "given": "nas.algorithms.given:Given",
     }
 )

@@ -51,7 +51,9 @@ class OptunaTPE(Algorithm):
         super().__init__(space, limits, objective, cost_name, planned)
         self.start = check_integer("start", start, 1, 10**9)
         self.wasted = 0
-        self._distributions = {c.name: CategoricalDistribution(range(len(c.options))) for c in space.choices}
+        self._distributions: dict[str, BaseDistribution] = {
+            c.name: CategoricalDistribution(range(len(c.options))) for c in space.choices
+        }
         self._study, self._trials = _empty_study(), dict[int, int]()  # numbers of Optuna's trials, by index
 
     def ask(self, rng: np.random.Generator) -> Genotype:
