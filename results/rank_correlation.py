@@ -59,9 +59,8 @@ def partial(xy: ArrayLike, xz: ArrayLike, yz: ArrayLike) -> np.ndarray:
     r_xy, r_xz, r_yz = (np.sin(np.pi / 2 * np.asarray(tau, float)) for tau in (xy, xz, yz))
     left = (1 - r_xz**2) * (1 - r_yz**2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        r = np.where(
-            left > 1e-9, (r_xy - r_xz * r_yz) / np.sqrt(left), np.nan
-        )  # nothing is left beside a z that is x or y
+        # Nothing is left beside a z that is x or y.
+        r = np.where(left > 1e-9, (r_xy - r_xz * r_yz) / np.sqrt(left), np.nan)
     return 2 / np.pi * np.arcsin(np.clip(r, -1, 1))
 
 
