@@ -43,6 +43,7 @@ class FamilyConfig:
       clip_ticks: frames of a source clip at frame stride 1; a network of n frames gets the stride nearest to ticks / n.
       lift: from the search's proxy scale to full scale, before phi: what to multiply the proxy's dimensions with.
       coefficients: growth of each dimension per unit of phi.
+      coefficients_from: where they come from, in a word: "default", "configuration" or the record that chose them.
       targets: multiply-adds per clip by model, not falling; as many models as wanted.
       ensemble: further models by mean of logits: the names of their members.
       tolerance: how far from its target a model may be, as a share.
@@ -52,6 +53,7 @@ class FamilyConfig:
     clip_ticks: int = 250
     lift: Factors = UNSCALED
     coefficients: Coefficients = DEFAULT_COEFFICIENTS
+    coefficients_from: str = "default"
     targets: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_MACS))
     ensemble: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(PUBLISHED_ENSEMBLE))
     tolerance: float = 0.02
@@ -59,6 +61,8 @@ class FamilyConfig:
     def __post_init__(self) -> None:
         check_integer("classes", self.classes, 1, MAX_CHANNELS)
         check_integer("clip_ticks", self.clip_ticks, 1, MAX_FRAMES)
+        if not isinstance(self.coefficients_from, str):
+            raise InputError("coefficients_from", self.coefficients_from, "must be a text")
         _check_number("tolerance", self.tolerance, 0, 1)
         _check_targets(self.targets)
         _check_ensemble(self.ensemble, self.targets)
@@ -120,6 +124,8 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
         for name, kind, required in (("lift", Factors, ()), ("coefficients", Coefficients, _FACTORS)):
             if name in values:
                 values[name] = _factors(kind, check_keys(name, values[name], _FACTORS, required), name)
+        if "coefficients" in values:
+            values.setdefault("coefficients_from", "configuration")
         if isinstance(values.get("targets"), Mapping) and "ensemble" not in values:
             known = values["targets"].keys()
             values["ensemble"] = {name: each for name, each in PUBLISHED_ENSEMBLE.items() if known >= set(each)}
@@ -266,6 +272,7 @@ def _member(
         **choice,
         "lift": asdict(config.lift),
         "coefficients": asdict(config.coefficients),
+        "coefficients_from": config.coefficients_from,
         "phi": scaled.phi,
         "factors": asdict(scaled.factors),
         "clip": asdict(network.clip),

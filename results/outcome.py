@@ -13,8 +13,8 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
+from results import coefficients, frame, plots, volume
 from results import family as families
-from results import frame, plots, volume
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
 from results.files import replaced
@@ -25,8 +25,13 @@ TEST_ACCURACY = f"test_{ACCURACY.name}"
 
 
 def family_config(ledger: Ledger) -> FamilyConfig:
-    """The family that the run's configuration asks for."""
-    return families.from_dict(ledger.header.config.get("family", {}), f"{ledger.path}:1: config.family")
+    """The family that the run's configuration asks for.
+
+    Coefficients that it does not name are those that a search for them has chosen, where the run's folder has one.
+    """
+    config = families.from_dict(ledger.header.config.get("family", {}), f"{ledger.path}:1: config.family")
+    chosen = coefficients.chosen(ledger.path.parent) if config.coefficients_from == "default" else None
+    return replace(config, coefficients=chosen[0], coefficients_from=chosen[1]) if chosen else config
 
 
 def with_targets(ledger: Ledger, targets: Sequence[str] | None) -> FamilyConfig:
