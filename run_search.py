@@ -16,7 +16,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -25,6 +25,7 @@ from search_space.errors import InputError
 
 if TYPE_CHECKING:
     from nas.config import SearchConfig
+    from nas.display import Display
     from nas.search import Search
 
 EXAMPLES = """examples:
@@ -72,6 +73,16 @@ def parser() -> Parser:
     search.add_argument("--trials", type=int, help="candidates to ask of the algorithm")
     search.add_argument("--serial", action="store_true", help="one trial at a time in this process, without Ray")
     search.add_argument("--quiet", action="store_true", help="print only the outcome")
+
+    one_shot = commands.add_parser("one-shot", help="the paper's own search: a supernet, its controllers, retraining")
+    one_shot.add_argument("config", nargs="?", help="a preset or a YAML file (default: the preset one_shot)")
+    one_shot.add_argument("--out", type=Path, help="folder of the search (default: a new one in results/runs)")
+    one_shot.add_argument("--resume", type=Path, metavar="RUN", help="carry on the search in this folder")
+    one_shot.add_argument("--rank", type=Path, metavar="TABLE", help="score a table's rows instead of retraining")
+    one_shot.add_argument("--workers", type=int, help="cores of the supernet; trials retrained at a time")
+    one_shot.add_argument("--seed", type=int, help="of everything random in the search")
+    one_shot.add_argument("--serial", action="store_true", help="retrain one at a time in this process, without Ray")
+    one_shot.add_argument("--quiet", action="store_true", help="print only the outcome")
 
     plot = commands.add_parser("plot", help="tables and pictures of a run")
     plot.add_argument("run", type=Path, help="folder of the run")
@@ -121,7 +132,19 @@ def parser() -> Parser:
     reproduce.add_argument("run", type=Path, help="folder of the run")
     reproduce.add_argument("point", help="index of a trial, or label of a finalist")
     reproduce.add_argument("--repeats", type=int, default=1, help="trainings with other seeds, after the same one (1)")
-    for command in (search, plot, scale, coefficients, describe, fidelity, score, tabulate, compare, reproduce):
+    for command in (
+        search,
+        one_shot,
+        plot,
+        scale,
+        coefficients,
+        describe,
+        fidelity,
+        score,
+        tabulate,
+        compare,
+        reproduce,
+    ):
         command.set_defaults(usage=command.format_usage())
     return top
 
@@ -196,13 +219,10 @@ def _printed(text: str) -> int:
 def search(options: argparse.Namespace) -> str:
     """Trains what is proposed, then makes everything that is made of a ledger."""
     from nas import config, run
-    from nas.display import Display
     from results import family
     from results.outcome import write_outcome
 
-    def watch(running: Search) -> Display:
-        return Display(running, sys.stdout or io.StringIO(), options.quiet)  # none where it was closed
-
+    watch = _watch(options.quiet)
     executor = "serial" if options.serial else "ray"
     signal.signal(signal.SIGTERM, _interrupt)
     folder = options.resume or options.out or _new_folder(options.config or "default")
@@ -222,6 +242,43 @@ def search(options: argparse.Namespace) -> str:
         raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
 
 
+def one_shot(options: argparse.Namespace) -> str:
+    """Trains a supernet and its controllers, then from scratch what they found; or ranks a table by the supernet."""
+    from nas import config, one_shot_run, run
+    from results.outcome import write_outcome
+
+    def report(line: str) -> None:
+        if not options.quiet:
+            print(line, flush=True)
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    folder = options.resume or options.out or _new_folder(options.config or "one_shot")
+    try:
+        if options.resume:
+            _check_alone(options)
+            trained = one_shot_run.carry_on(folder, report)
+        else:
+            settings = _changed(config.load(options.config or "one_shot"), options)
+            trained = one_shot_run.begin(settings, folder, report)
+        if options.rank:
+            return str(one_shot_run.rank(trained, options.rank, folder, report))
+        report(one_shot_run.table_text(one_shot_run.read_members(folder)))
+        executor = "serial" if options.serial else "ray"
+        inner = one_shot_run.retrain(folder, trained.config, executor, _watch(options.quiet))
+        return write_outcome(run.read(inner), inner)
+    except KeyboardInterrupt:
+        if not one_shot_run.can_carry_on(folder):
+            raise Interrupted("interrupted before the first checkpoint; nothing was kept") from None
+        carry_on = f"run_search.py one-shot --resume {shlex.quote(str(folder))}"
+        raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
+
+
+def _watch(quiet: bool) -> Callable[[Search], Display]:
+    from nas.display import Display
+
+    return lambda running: Display(running, sys.stdout or io.StringIO(), quiet)  # none where it was closed
+
+
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -232,14 +289,14 @@ def _new_folder(name: str) -> Path:
 
 def _check_alone(options: argparse.Namespace) -> None:
     for name in ("config", "out", *CHANGES):
-        if getattr(options, name) is not None:
+        if getattr(options, name, None) is not None:
             place = name if name == "config" else f"--{name}"
             rule = "cannot be given with --resume, which takes everything from the run"
             raise InputError(place, str(getattr(options, name)), rule)
 
 
 def _changed(settings: SearchConfig, options: argparse.Namespace) -> SearchConfig:
-    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
+    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     try:
         return dataclasses.replace(settings, **changes)
     except InputError as error:
@@ -388,6 +445,7 @@ def reproduce(options: argparse.Namespace) -> str:
 
 COMMANDS = {
     "search": search,
+    "one-shot": one_shot,
     "plot": plot,
     "scale": scale,
     "coefficients": coefficients,

@@ -9,6 +9,7 @@ stream           a causal model frame after frame: states in and out, sessions
 inference        the same for inference alone: norms folded into kernels
 tape, proxy      layers compiled once for all widths; fast training of many small candidates
 scores           what an untrained network says of how well it will learn
+supernet         all members of a space on shared weights
 checkpoint       weights in files, ours and the release's: release_names, by its record of its objects, object_graph
 evaluation       what an evaluation found, and its files; metrics: the arithmetic
 config           experiments: the YAML files of the release and ours

@@ -11,7 +11,7 @@ run_lock      one process at a time in a run's folder
 references    the published networks at the scale of a proxy
 coefficients  a small random search for compound-scaling coefficients
 search        the loop: from ledger and algorithm to the next proposal
-trial         trains one proposal on the proxy task; the only module here that reaches TensorFlow
+trial         trains one proposal on the proxy task; where candidates reach TensorFlow
 attempts      hands proposals to workers that can die, and again if they do
 serial        executes a search in this process
 keras_tuner_adapter  the space for Keras Tuner's users; its oracles as algorithms
@@ -25,5 +25,8 @@ row_space     a space whose members are a table's rows
 arena         search algorithms on a table, the same seeds for all
 processes     independent jobs in processes of their own
 race          search algorithms in real training, the same time for all
+controller    the distribution over members that a one-shot search learns
+one_shot      the paper's own search, on a supernet; reaches TensorFlow too
+one_shot_run  its folder: started, carried on, retrained, a table ranked
 display       what a search looks like while it runs
 """

@@ -4,48 +4,38 @@ One supernet serves all cost targets, each of which has a controller; they take 
 shared weights on a training batch as that member, and measures it with the weights just updated on validation clips,
 from which its controller learns. In the first steps only weights are trained, of wide members more often at first.
 
-OUT/supernet/checkpoint.npz     all that is needed to carry on
-OUT/supernet/history.csv        every step
-OUT/supernet/members.json       the network of each target
-OUT/retrained/                  a run like any other: those networks trained from scratch
+`nas.one_shot_run` keeps it in a folder.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas import config as configs
 from nas.algorithms.stratified_random import cost_strata
-from nas.config import AlgorithmConfig, EarlyStopping, OneShot, SearchConfig
+from nas.config import OneShot, SearchConfig
 from nas.controller import Controller, chosen_within
-from nas.run_lock import RunLock
-from nas.trial import ORDER, Trainer, open_data
-from search_space import architecture as architectures
+from nas.trial import ORDER, Trainer
 from search_space.architecture import Architecture
 from search_space.errors import InputError
 from search_space.movinet_space import movinet_space
+from search_space.sampling import sample_stratified, sample_stratum
 from search_space.space import Genotype
 
 SCHEMA = "movinet-nas/one-shot/1"
-SUPERNET, RETRAINED = "supernet", "retrained"
-CHECKPOINT, HISTORY, MEMBERS = "checkpoint.npz", "history.csv", "members.json"
 DRAWS = 0x05E7  # sets the stream of a step's draws apart from the other uses of a run's seed
 CALIBRATION_BATCH = 128
 COLUMNS = ("step", "target", "macs", "loss", "accuracy", "seconds")
 WIDEST = ("depth", "width", "expand", "squeeze_excite", "project")  # options that the warm-up takes the last of
 SHORTEST = ("frame_stride", "resolution")  # and of these the first, or it would cost several times as much
-Report = Callable[[str], None]
+_SPREAD = 512  # members among which the costs of targets are picked
 
 
 @dataclass(frozen=True)
@@ -179,14 +169,21 @@ class OneShotSearch:
 
 
 def targets_of(config: SearchConfig) -> tuple[float, ...]:
-    """The configured cost targets; without any, three evenly over the range of log cost, its ends left out."""
-    targets = (config.one_shot or OneShot()).targets
-    bands = cost_strata(movinet_space(config.space), config.limits, "macs", 4)
-    for target in targets:
-        if not bands.low <= target <= bands.high:
-            rule = f"must be within what a member can cost, {bands.low:.0f} to {bands.high:.0f}"
-            raise InputError("one_shot.targets", target, rule)
-    return targets or tuple(round(edge) for edge in bands.edges[1:-1])
+    """The configured cost targets; without any, three costs of members, evenly over the range of log cost.
+
+    Raises:
+      InputError: no member that keeps the limits was found within the tolerance of a target.
+    """
+    settings, space, rng = config.one_shot or OneShot(), movinet_space(config.space), np.random.default_rng(0)
+    if not settings.targets:
+        edges = cost_strata(space, config.limits, "macs", 4).edges[1:-1]
+        costs = space.count(sample_stratified(space, rng, _SPREAD, config.limits, 4))["macs"]
+        return tuple(int(costs[np.abs(np.log(costs / edge)).argmin()]) for edge in edges)
+    for target in settings.targets:
+        low, high = target * (1 - settings.tolerance), target * (1 + settings.tolerance)
+        if sample_stratum(space, rng, low, high, config.limits, ()) is None:
+            raise InputError("one_shot.targets", target, f"has no member of the space {space.name} near it")
+    return settings.targets
 
 
 def clips_of_step(clips: int, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -194,135 +191,3 @@ def clips_of_step(clips: int, batch_size: int, seed: int, step: int) -> np.ndarr
     epochs, places = np.divmod(step * batch_size + np.arange(batch_size), clips)
     orders = {epoch: np.random.default_rng([seed, ORDER, epoch]).permutation(clips) for epoch in set(epochs.tolist())}
     return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places, strict=True)])
-
-
-def begin(config: SearchConfig, folder: Path, report: Report) -> OneShotSearch:
-    """Trains a supernet in a new or empty folder and writes what it found.
-
-    Raises:
-      InputError: the folder holds anything, or cannot be written; or the configuration or the data is at fault.
-    """
-    if os.path.isdir(folder) and any(name != "run.lock" for name in os.listdir(folder)):
-        raise InputError("--out", str(folder), "must be a new or an empty folder")
-    targets_of(config)
-    data = open_data(config.data, config.space, config.seed)
-    search = OneShotSearch(config, Trainer(config, data, config.workers))
-    return _train(search, folder, report)
-
-
-def carry_on(folder: Path, report: Report) -> OneShotSearch:
-    """The same from the last checkpoint on; one that was finished is only read.
-
-    Raises:
-      InputError: no such search in the folder, another process uses it, or its clips have changed.
-    """
-    plain, arrays = read_checkpoint(folder / SUPERNET / CHECKPOINT)
-    config = configs.from_dict(plain["config"], f"{folder / SUPERNET / CHECKPOINT}: config")
-    data = open_data(config.data, config.space, config.seed)
-    search = OneShotSearch(config, Trainer(config, data, config.workers))
-    search.restore(plain, arrays)
-    return _train(search, folder, report)
-
-
-def _train(search: OneShotSearch, folder: Path, report: Report) -> OneShotSearch:
-    try:
-        os.makedirs(folder / SUPERNET, exist_ok=True)
-    except OSError as error:
-        raise InputError("--out", str(folder), f"cannot be made: {error.strerror}") from None
-    with RunLock(folder):
-        while not search.finished:
-            if search.supernet.steps_done % search.settings.checkpoint == 0:
-                _write_checkpoint(search, folder / SUPERNET / CHECKPOINT)
-                report(_progress(search))
-            search.step()
-        if not (folder / SUPERNET / MEMBERS).exists():
-            _write_checkpoint(search, folder / SUPERNET / CHECKPOINT)
-            _write_history(search, folder / SUPERNET / HISTORY)
-            _write_members(search, folder / SUPERNET / MEMBERS)
-    return search
-
-
-def _progress(search: OneShotSearch) -> str:
-    done, every = search.supernet.steps_done, search.settings.checkpoint
-    line = f"supernet: step {done} of {search.settings.steps}, {search.seconds:.0f} s"
-    return line + (f", loss {np.mean([row[3] for row in search.history[-every:]]):.3f}" if done else "")
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The plain data and the arrays of a checkpoint; `InputError` if there is none or it is something else."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        plain = json.loads(str(arrays.pop("plain")))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError("checkpoint", str(path), f"cannot be read: {error}") from None
-    if plain.get("schema") != SCHEMA:
-        raise InputError("checkpoint.schema", plain.get("schema"), f"must be {SCHEMA!r}")
-    return plain, arrays
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A path beside, which takes the place of `path` when all is written and synced."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        yield new
-        with open(new, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except OSError as error:
-        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
-
-
-def _write_checkpoint(search: OneShotSearch, path: Path) -> None:
-    with _replaced(path) as new, open(new, "wb") as file:
-        np.savez(file, **search.state())  # type: ignore[arg-type]
-
-
-def _write_history(search: OneShotSearch, path: Path) -> None:
-    with _replaced(path) as new, open(new, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for step, turn, cost, *rest in search.history:
-            writer.writerow((int(step), search.controllers[int(turn)].target, int(cost), *rest))
-
-
-def _write_members(search: OneShotSearch, path: Path) -> None:
-    members = [
-        {**vars(found), "architecture": architectures.to_dict(search.space.decode(found.genotype))}
-        for found in search.found()
-    ]
-    plain = {"schema": SCHEMA, "steps": search.settings.steps, "seconds": search.seconds, "members": members}
-    with _replaced(path) as new:
-        new.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-
-
-def read_members(folder: Path) -> list[Found]:
-    """What a finished search found; `InputError` if it is not there yet."""
-    path = folder / SUPERNET / MEMBERS
-    try:
-        members = json.loads(path.read_text(encoding="utf-8"))["members"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError("members", str(path), f"cannot be read: {error}") from None
-    names = [f.name for f in dataclasses.fields(Found)]
-    return [Found(**{name: member[name] for name in names} | {"genotype": tuple(member["genotype"])})
-            for member in members]  # fmt: skip
-
-
-def retraining(config: SearchConfig, found: Sequence[Found]) -> SearchConfig:
-    """The run that trains the networks found from scratch."""
-    members = list(dict.fromkeys(each.genotype for each in found))
-    algorithm = AlgorithmConfig("given", {"members": [list(genotype) for genotype in members]})
-    return dataclasses.replace(
-        config, trials=len(members), algorithm=algorithm, early_stopping=EarlyStopping(rungs=()), one_shot=None
-    )
-
-
-def table_text(found: Sequence[Found]) -> str:
-    """One line a target."""
-    lines = [f"{'target':>10} {'macs':>10} {'off':>6} {'supernet':>8}  found as"]
-    for each in found:
-        off = 100 * (each.macs / each.target - 1)
-        accuracy = f"{100 * each.supernet_accuracy:.1f} %"
-        lines.append(f"{each.target:>10.0f} {each.macs:>10} {off:>+5.1f}% {accuracy:>8}  {each.how}")
-    return "\n".join(lines)

@@ -34,6 +34,7 @@ HEAVY = {"tensorflow", "keras", "ray"}
 # What users and their scripts type. Changing a line breaks them: add freely, remove only in a new major version.
 COMMANDS = {
     "search": {"config?", "--out", "--resume", "--workers", "--seed", "--trials", "--serial", "--quiet"},
+    "one-shot": {"config?", "--out", "--resume", "--rank", "--workers", "--seed", "--serial", "--quiet"},
     "plot": {"run"},
     "scale": {"run", "--target", "--refine", "--out"},
     "coefficients": {"run", "--draws", "--seeds", "--out"},
