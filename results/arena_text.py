@@ -27,39 +27,32 @@ def interval(row: Mapping[Hashable, Any], name: str, digits: int = 3) -> str:
 
 
 def summary_text(table: pd.DataFrame, evaluations: int) -> str:
-    """The table of `results.arena.summary`."""
+    """The table of `results.arena.summary`, in parts that fit a terminal."""
     rows = table.to_dict("records")
-    first = [["hypervolume", *(f"after {at}" for at in thirds(evaluations)), "area under curve"]]
-    first += [
-        [row["algorithm"], *(interval(row, f"hypervolume@{at}") for at in thirds(evaluations)), interval(row, "area")]
-        for row in rows
-    ]
-    second = [["evaluations", *_headings(rows), "repeats", "wasted", "seconds to suggest: median", "most"]]
-    second += [[row["algorithm"], *_evaluations(row, evaluations), *_effort(row)] for row in rows]
-    return f"{columns(first)}\n\n{columns(second)}"
+    volumes = [["hypervolume", *(f"after {at}" for at in thirds(evaluations)), "area under curve"]]
+    for row in rows:
+        cells = [interval(row, f"hypervolume@{at}") for at in thirds(evaluations)]
+        volumes.append([str(row["algorithm"]), *cells, interval(row, "area")])
+    efforts = [["effort", "repeats", "wasted suggestions", "seconds to suggest: median", "most"]]
+    efforts += [[str(row["algorithm"]), *_effort(row)] for row in rows]
+    parts = [volumes, *(_evaluations(rows, f"{100 * target:.0f}", evaluations) for target in TARGETS), efforts]
+    return "\n\n".join(map(columns, parts))
 
 
-def _headings(rows: Sequence[Mapping[Hashable, Any]]) -> list[str]:
-    headings = []
-    for target in TARGETS:
-        headings += [f"to {target:.0%}: median", "mean"]
-        headings += [f"x {BASELINE}"] if f"ratio_{target * 100:.0f}" in rows[0] else []
-    return headings
-
-
-def _evaluations(row: Mapping[Hashable, Any], evaluations: int) -> list[str]:
-    cells = []
-    for target in TARGETS:
-        name = f"{100 * target:.0f}"
-        median, mean = row[f"to_{name}"], row[f"to_{name}.mean"]
-        some_did_not = row[f"to_{name}.reached"] < row["seeds"]
-        cells += [
+def _evaluations(rows: Sequence[Mapping[Hashable, Any]], target: str, evaluations: int) -> list[list[str]]:
+    compared = f"ratio_{target}" in rows[0]
+    found = [[f"evaluations to {target} %", "runs", "median", "mean", *([f"x {BASELINE}"] if compared else [])]]
+    for row in rows:
+        median, reached = row[f"to_{target}"], row[f"to_{target}.reached"]
+        cells = [
+            f"{reached} of {row['seeds']}",
             f">{evaluations}" if math.isinf(median) else f"{median:g}",
-            f"{'>' if some_did_not else ''}{mean:.0f} ({row[f'to_{name}.reached']} of {row['seeds']})",
+            f"{'>' if reached < row['seeds'] else ''}{row[f'to_{target}.mean']:.0f}",
         ]
-        if f"ratio_{name}" in row:
-            cells.append(row[f"ratio_{name}.bound"] + interval(row, f"ratio_{name}", 2))
-    return cells
+        if compared:
+            cells.append(row[f"ratio_{target}.bound"] + interval(row, f"ratio_{target}", 2))
+        found.append([str(row["algorithm"]), *cells])
+    return found
 
 
 def _effort(row: Mapping[Hashable, Any]) -> list[str]:
@@ -68,23 +61,14 @@ def _effort(row: Mapping[Hashable, Any]) -> list[str]:
 
 
 def stopping_text(table: pd.DataFrame) -> str:
-    """The table of `results.arena.stopping`."""
-    rows: list[list[str]] = [
-        [
-            "early stopping, equal steps",
-            "hypervolume with",
-            "without",
-            "difference",
-            "candidates",
-            "steps of one",
-            "full budget by quarter of cost",
-            "factor",
-        ]
-    ]
+    """The table of `results.arena.stopping`, in parts that fit a terminal."""
+    volumes = [["early stopping, equal steps", "hypervolume with", "without", "difference"]]
+    budgets = [["", "candidates", "steps of one", "full budget by quarter of cost", "factor"]]
     for row in table.to_dict("records"):
-        quarters = " ".join(f"{row[f'full.{i}']:.2f}" for i in (1, 2, 3, 4))
-        shares = [interval(row, f"hypervolume.{side}") for side in ("with", "without")]
+        name, shares = str(row["algorithm"]), " ".join(f"{row[f'full.{i}']:.2f}" for i in (1, 2, 3, 4))
+        volumes.append(
+            [name, *(interval(row, each) for each in ("hypervolume.with", "hypervolume.without", "difference"))]
+        )
         steps = f"{row['steps']:.0%} ({1 - row['steps']:.0%} saved)"
-        cells = [interval(row, "difference"), f"{row['candidates']:.0f}", steps, quarters, interval(row, "factor", 2)]
-        rows.append([str(row["algorithm"]), *shares, *cells])
-    return columns(rows)
+        budgets.append([name, f"{row['candidates']:.0f}", steps, shares, interval(row, "factor", 2)])
+    return f"{columns(volumes)}\n\n{columns(budgets)}"

@@ -1,0 +1,255 @@
+"""Algorithms side by side on a table: how they are run, how they are scored, what is written and resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_run import run as story
+from synthetic_table import RUNGS, STEPS, synthetic_table
+
+import run_search
+from nas import arena, race, table
+from nas.arena import Played, Settings, measured_seed, play
+from nas.ledger import Header, LedgerWriter, read
+from nas.pareto import hypervolume
+from nas.trials import Completed, Proposal, Resumed
+from results import arena as scores
+from results import race as raced
+from results.arena_plots import over_time
+from results.arena_text import stopping_text, summary_text
+from results.statistics import bootstrap_interval
+from search_space.errors import InputError
+
+TABLE = synthetic_table(0, choices=(3, 3, 2, 2, 2), seeds=3)
+NAMES = ("random", "stratified_random", "ageing_evolution")
+
+
+def without_times(run: Played) -> Played:
+    return dataclasses.replace(run, thinking=())
+
+
+def made_up(name: str, seed: int, rows: list[int]) -> Played:
+    n = len(rows)
+    return Played(name, seed, False, tuple(rows), (STEPS,) * n, (0.1,) * n, (1.0,) * n, (0,) * n)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_repeats_and_another_seed_differs(name: str) -> None:
+    first, again, other = (without_times(play(TABLE, name, number, Settings(30))) for number in (4, 4, 5))
+    assert first == again and first.rows != other.rows
+    assert len(set(first.rows)) == 30 and set(first.steps) == {STEPS}
+
+
+def test_all_algorithms_are_told_the_same_of_an_architecture() -> None:
+    seeds = [measured_seed(TABLE, (0, 7), row, 0) for row in range(len(TABLE.genotypes))]
+    assert seeds == [measured_seed(TABLE, (0, 7), row, 0) for row in range(len(TABLE.genotypes))]
+    assert seeds != [measured_seed(TABLE, (0, 8), row, 0) for row in range(len(TABLE.genotypes))]
+    assert np.bincount(seeds).min() > len(seeds) / 6
+    for row in range(5):
+        assert {measured_seed(TABLE, (0, 7), row, repeat) for repeat in range(3)} == {0, 1, 2}
+
+
+def test_a_training_that_is_missing_is_never_told() -> None:
+    made = synthetic_table(1, choices=(3, 3), seeds=2)
+    made.accuracy[:, 0] = np.nan
+    assert {measured_seed(made, (0, 0), row, repeat) for row in range(9) for repeat in range(3)} == {1}
+
+
+def test_a_search_of_the_whole_table_ends_at_the_true_hypervolume() -> None:
+    run = play(TABLE, "random", 0, Settings(100))
+    assert sorted(run.rows) == list(range(72))
+    found = scores.score(TABLE, run.rows)
+    assert found[-1] == pytest.approx(1) and (np.diff(found) >= -1e-12).all() and 0 < found[0] < 1
+
+
+def test_the_score_is_the_hypervolume_of_the_means() -> None:
+    rows = [5, 60, 33, 7]
+    points = np.stack([np.log(TABLE.costs["macs"]), -TABLE.means], axis=1)
+    corner = (points[:, 0].max(), 0.0)
+    expected = [hypervolume(points[rows[: k + 1]], corner) / hypervolume(points, corner) for k in range(4)]
+    assert scores.score(TABLE, rows) == pytest.approx(expected)
+
+
+def test_a_table_of_one_cost_cannot_be_scored() -> None:
+    flat = table.make("flat", {"c": [1, 2]}, {"macs": np.array([5, 5])}, np.full((2, 1), 0.5))
+    with pytest.raises(InputError, match="several costs"):
+        scores.score(flat, [0])
+
+
+def test_evaluations_to_a_target_and_runs_that_never_get_there() -> None:
+    volumes = np.array([[0.5, 0.96, 0.97], [0.95, 0.96, 0.99], [0.1, 0.2, 0.3]])
+    assert scores.reached(volumes, 0.95).tolist() == [2, 1, math.inf]
+    assert scores.thirds(150) == (50, 100, 150) and scores.thirds(3) == (1, 2, 3)
+
+
+def test_a_summary_says_what_is_only_a_bound() -> None:
+    """Better finds a front at once; the baseline in one of two runs, worse never."""
+    order = np.lexsort((TABLE.means, TABLE.costs["macs"]))
+    best = [int(i) for i in np.argsort(-scores_of_each(), kind="stable")]
+    poor = [int(order[-1]), int(order[-2])] * 20
+    played = [made_up("better", seed, best[:40]) for seed in (0, 1)]
+    played += [made_up("stratified_random", 0, best[:40]), made_up("stratified_random", 1, poor)]
+    played += [made_up("worse", seed, poor) for seed in (0, 1)]
+    frame = scores.curves(TABLE, played)
+    found = scores.summary(frame, ["better", "stratified_random", "worse"], 40).set_index("algorithm")
+    assert found["to_95.reached"].tolist() == [2, 1, 0]
+    assert found["ratio_95.bound"].tolist() == ["<=", "?", "?"]
+    assert found.loc["stratified_random", "ratio_95"] == 1 and found.loc["better", "ratio_95"] < 0.9
+    assert math.isinf(found.loc["worse", "to_95"]) and found.loc["worse", "repeats"] == 38
+    assert found.loc["better", "lead@26"] > 0 and found.loc["stratified_random", "lead@26"] == 0
+    text = summary_text(found.reset_index(), 40)
+    assert ">40" in text and "<=" in text and max(map(len, text.splitlines())) <= 120
+
+
+def scores_of_each() -> np.ndarray:
+    """How much a row alone is worth, so that the best come first."""
+    return np.array([scores.score(TABLE, [row])[0] for row in range(len(TABLE.genotypes))])
+
+
+def test_an_interval_covers_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        low, high = bootstrap_interval(rng.normal(3, 1, 30), np.mean, rng, 300)
+        hits += low <= 3 <= high
+    assert 175 <= hits <= 199
+    assert all(map(math.isnan, bootstrap_interval([1.0], np.mean, rng)))
+    assert bootstrap_interval([1.0, math.inf, math.inf], np.median, rng)[1] == math.inf
+    with pytest.raises(InputError, match="resamples"):
+        bootstrap_interval([1.0, 2.0], np.mean, rng, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_early_stopping_spends_the_same_steps_on_more_candidates(name: str) -> None:
+    run = play(TABLE, name, 0, Settings(30, stopping=True))
+    assert 29 * STEPS < sum(run.steps) <= 30 * STEPS
+    assert len(run.rows) > 30 and set(run.steps) <= {*RUNGS, STEPS} and STEPS in run.steps
+
+
+def test_the_report_of_early_stopping() -> None:
+    played = [
+        play(TABLE, name, number, Settings(24, stopping=stop))
+        for name in NAMES[:2]
+        for number in range(3)
+        for stop in (False, True)
+    ]
+    found = scores.stopping(TABLE, played, NAMES[:2])
+    assert found["algorithm"].tolist() == list(NAMES[:2])
+    for row in found.to_dict("records"):
+        assert row["difference"] == pytest.approx(row["hypervolume.with"] - row["hypervolume.without"])
+        assert 0.25 < row["steps"] < 1 and row["candidates"] > 24
+        shares = [row[f"full.{i}"] for i in (1, 2, 3, 4)]
+        assert all(0 < share <= 1 for share in shares)
+        assert row["factor"] == pytest.approx(max(shares) / min(shares))
+    assert "saved" in stopping_text(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"curve": {}}, "stopping needs both"), ({"steps": 0}, "stopping needs both"), ({"gap": True}, "whole curves")],
+)
+def test_early_stopping_needs_learning_curves(change: dict[str, object], words: str) -> None:
+    made = synthetic_table(0, choices=(3, 3))
+    if change.pop("gap", False):
+        made.curve[RUNGS[0]][2, 1] = np.nan
+    with pytest.raises(InputError, match=words):
+        play(dataclasses.replace(made, **change), "random", 0, Settings(5, stopping=True))
+
+
+def test_hypervolume_over_time_counts_training_where_it_is_known() -> None:
+    played = [made_up("a", 0, [0, 71]), made_up("a", 1, [0, 5]), made_up("b", 0, [3, 4]), made_up("b", 1, [3, 9])]
+    grid, volumes, label = over_time(scores.curves(TABLE, played), ["a", "b"])
+    assert grid[-1] == pytest.approx(2.2) and "training" in label
+    assert volumes["a"][0, 0] == 0 and volumes["a"][0, -1] == pytest.approx(scores.score(TABLE, [0, 71])[-1])
+    unknown = [dataclasses.replace(run, training=(None, None)) for run in played]
+    grid, _, label = over_time(scores.curves(TABLE, unknown), ["a", "b"])
+    assert grid[-1] == pytest.approx(0.2) and "training" not in label
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "bench.csv.gz"
+    table.write(TABLE, path)
+    return path
+
+
+def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Interrupted and extended, and with other processes, it comes to the same."""
+    common = ["compare", str(file), "--algorithms", "random,stratified_random", "--evaluations", "12", "--stopping"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run_search.main([*common, "--seeds", "3", "--workers", "2", "--out", str(first)]) == 0
+    printed = capsys.readouterr().out
+    assert "stratified_random" in printed and "early stopping" in printed
+    names = {"curves.csv", "summary.csv", "stopping.csv", "evaluations.png", "time.png", "runs.jsonl", "run.lock"}
+    assert {path.name for path in first.iterdir()} == names
+
+    assert run_search.main([*common, "--seeds", "1", "--out", str(second)]) == 0
+    runs = second / "runs.jsonl"
+    lines = runs.read_bytes().splitlines(keepends=True)
+    runs.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])  # a crash
+    assert run_search.main([*common, "--seeds", "3", "--out", str(second)]) == 0
+    drop = ["suggestion_seconds"]
+    one, other = (pd.read_csv(folder / "curves.csv").drop(columns=drop) for folder in (first, second))
+    pd.testing.assert_frame_equal(one, other)
+    assert len(one) == 2 * 3 * 12 and len(runs.read_text().splitlines()) == 1 + 2 * 3 * 2
+    capsys.readouterr()
+
+    for more, words in (
+        (["--evaluations", "13"], "holds a comparison with evaluations 12, not evaluations 13"),
+        (["--seed", "1"], "holds a comparison with seed 0, not seed 1"),
+        (["--minutes", "1"], "--minutes: 1.0 is of a comparison in training"),
+        (["--algorithms", "rando"], "must be one of random,"),
+        (["--seeds", "0"], "seeds: 0"),
+        (["--workers", "0"], "workers: 0"),
+    ):
+        assert run_search.main([*common, "--seeds", "3", "--out", str(second), *more]) == 2
+        assert words in capsys.readouterr().err
+    assert run_search.main([*common, "--out", str(tmp_path)]) == 2
+    assert "must be a new folder" in capsys.readouterr().err
+
+
+def test_a_damaged_record_is_refused(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    header = {"schema": arena.SCHEMA, "table": arena.content_hash(table.read(file)), "evaluations": 12, "seed": 0}
+    for line in ("{}", "[]", "nonsense"):
+        (folder / "runs.jsonl").write_text(f"{json.dumps(header)}\n{line}\n")
+        with pytest.raises(InputError, match=r"runs\.jsonl:2"):
+            arena.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
+
+
+def test_the_clock_of_a_run_leaves_its_pauses_out(tmp_path: Path) -> None:
+    times = iter([100.0, 104.0, 105.0, 500.0, 503.0])
+    path = tmp_path / "ledger.jsonl"
+    with LedgerWriter.create(path, Header({}, {}, 0, "x"), clock=lambda: next(times)) as writer:
+        for index in (0, 1):
+            writer.append(Proposal(index, "search", (0,), {}, f"f{index}", 0, 0, {"macs": 1}))
+            if index == 0:
+                writer.append(Completed(0, 1, {"accuracy": 0.5}, 4.0))
+        writer.append(Resumed({}))
+        writer.append(Completed(1, 1, {"accuracy": 0.5}, 3.0))
+    assert race.running_seconds(read(path)) == 4 + 1 + 3
+
+
+def test_races_are_judged_by_the_trainings_that_chose_nothing(tmp_path: Path) -> None:
+    names = ("frontier_search", "stratified_random")
+    runs = {(name, s): story(tmp_path / f"{name}{s}", 2 * s + i) for i, name in enumerate(names) for s in range(2)}
+    each = raced.of_each_run(runs)
+    assert each["seed"].tolist() == [0, 1, 0, 1] and each["retrained"].between(0.1, 0.9).all()
+    for (name, _), row in zip(runs, each.to_dict("records"), strict=True):
+        ledger = runs[name, row["seed"]]
+        finalists = {p.fingerprint for p in ledger.proposals.values() if p.kind == "finalist"}
+        assert row["front"] == len(finalists) and row["completed"] < row["candidates"] == 60
+    found = raced.summary(each).set_index("algorithm")
+    leads = each["retrained"].to_numpy()
+    assert found.loc["frontier_search", "lead"] == pytest.approx((leads[:2] - leads[2:]).mean())
+    printed = raced.write(runs, names, 0.5, tmp_path)
+    assert "0.5 minutes each" in printed and (tmp_path / "time.png").stat().st_size > 0
+    times = pd.read_csv(tmp_path / "time.csv").groupby(["algorithm", "seed"])["hypervolume"].last()
+    assert times.to_numpy() == pytest.approx(each["recorded"].to_numpy(), abs=1e-5)
