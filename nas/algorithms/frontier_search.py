@@ -1,0 +1,223 @@
+"""Exact-cost frontier search: a surrogate on the objective alone, expected hypervolume improvement at exact cost.
+
+Bayesian optimisation as in Emmerich et al. 2006 and 2011 (expected hypervolume improvement), for the case of
+architecture search in which every cost is known before training: nothing but the objective is modelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from nas.algorithms.algorithm import Algorithm, as_genotype
+from nas.algorithms.stratified_random import ask_least_filled, cost_strata
+from nas.improvement import Attained
+from nas.objective import ACCURACY, Objective
+from nas.pareto import crowded_order
+from nas.surrogate import Encoding, Evidence, Kernel, Posterior
+from search_space.architecture import check_integer
+from search_space.errors import InputError
+from search_space.sampling import Limit, sample_feasible
+from search_space.space import Genotype, SearchSpace
+
+# The start: a share of what is planned, within bounds.
+_START_SHARE, _LEAST_START, _LARGEST_START = 0.2, 4, 24
+_SPREAD_DRAWS = 1024
+
+# Candidates of one question: all members of a space of so many, or else children of so many parents and random ones.
+_LISTED = 2048
+_PARENTS = 32
+_MUTATED = (256, 128, 64)  # with one, two, three changes
+_CROSSED = 48
+_RANDOM = 192
+
+# Results that kernel parameters are fitted to, and that the surrogate knows: beyond, an even choice.
+_FITTED = 256
+_KNOWN = 1200
+
+# Accuracies this near to 0 or 1 are taken for that: beyond what a validation set of some hundred clips tells.
+_FLOOR = 0.01
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Between the objective, maximised, and values of mean 0 and variance 1: by its logit if it is a share."""
+
+    share: bool
+    center: float
+    width: float
+
+    @classmethod
+    def of(cls, objective: np.ndarray) -> Scale:
+        share = bool(((objective >= 0) & (objective <= 1)).all())
+        values = _logit(objective) if share else objective
+        return cls(share, float(values.mean()), float(values.std()) or 1.0)
+
+    def values(self, objective: np.ndarray) -> np.ndarray:
+        return ((_logit(objective) if self.share else objective) - self.center) / self.width
+
+    def objective(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the objective for those of values; to first order for a share."""
+        mean, sd = self.center + self.width * mean, self.width * sd
+        if not self.share:
+            return mean, sd
+        share = 1 / (1 + np.exp(-mean))
+        return share, sd * share * (1 - share)
+
+
+def _logit(share: np.ndarray) -> np.ndarray:
+    inside = np.clip(share, _FLOOR, 1 - _FLOOR)
+    return np.log(inside / (1 - inside))
+
+
+def _logs(costs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    return np.log(np.stack([np.maximum(costs[name], 1) for name in names], axis=1, dtype=np.float64))
+
+
+def _encoding(space: SearchSpace[Any], limits: Sequence[Limit]) -> tuple[list[str], Encoding]:
+    """Every exact cost says something of an architecture, also those it is not traded against: where they vary."""
+    # A fact of space and limits: of fixed draws.
+    draws = sample_feasible(space, np.random.default_rng(0), _SPREAD_DRAWS, limits)
+    costs = space.count(draws)
+    logs = _logs(costs, list(costs))
+    varying = np.flatnonzero(logs.std(axis=0) > 1e-6)
+    center, width = logs[:, varying].mean(axis=0), logs[:, varying].std(axis=0)
+    return [list(costs)[i] for i in varying], Encoding(space, center, width)
+
+
+@final
+class FrontierSearch(Algorithm):
+    """Proposes what is expected to add most to the hypervolume of log costs and objective.
+
+    Args:
+      costs: what the objective is traded against; only `cost_name` unless given.
+      start: so many proposals are spread over log cost and over the choices before the surrogate is asked.
+      start_genotypes: the first proposals, where they are feasible.
+      random_every: each so manieth proposal is stratified random; 0 for none.
+      strata: parts of the range of log cost that start and random proposals fill evenly.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace[Any],
+        limits: Sequence[Limit] = (),
+        objective: Objective = ACCURACY,
+        cost_name: str = "macs",
+        planned: int = 100,
+        costs: Sequence[str] | None = None,
+        start: int | None = None,
+        start_genotypes: Sequence[Sequence[int]] = (),
+        random_every: int = 8,
+        strata: int = 12,
+    ) -> None:
+        super().__init__(space, limits, objective, cost_name, planned)
+        share = min(max(round(_START_SHARE * planned), _LEAST_START), _LARGEST_START)
+        self.start = check_integer("start", share if start is None else start, 2, 10**9)
+        self.random_every = check_integer("random_every", random_every, 0, 10**9)
+        self.start_genotypes = tuple(space.canonical(tuple(genotype)) for genotype in start_genotypes)
+        self.costs = (cost_name,) if costs is None else tuple(costs)
+        if cost_name not in self.costs:
+            raise InputError("costs", self.costs, f"must hold {cost_name!r}")
+        self.strata = cost_strata(space, limits, cost_name, strata)
+        ranges = [self.strata if name == cost_name else cost_strata(space, limits, name, 1) for name in self.costs]
+        self.reference = np.log([each.high for each in ranges])
+        self._described, self._encoding = _encoding(space, limits)
+        self._listed = space.members() if space.size <= _LISTED else None
+        self._fitted: tuple[bytes, Kernel] | None = None
+
+    def ask(self, rng: np.random.Generator) -> Genotype:
+        """The candidate of highest expected improvement, or a stratified random one at the start and at its turn."""
+        for genotype in self.start_genotypes:
+            if self.is_new(np.array([genotype]))[0]:
+                return genotype
+        if len(self.proposed) < self.start or len(self.results) < 2:
+            return self._ask_apart(rng)
+        if self.random_every and (len(self.proposed) + 1) % self.random_every == 0:
+            return ask_least_filled(self, self.strata, rng)
+        return self._ask_best(rng) or ask_least_filled(self, self.strata, rng)
+
+    def _log_costs(self, genotypes: np.ndarray) -> np.ndarray:
+        costs = self.space.count(genotypes)
+        return np.log(np.stack([costs[name] for name in self.costs], axis=1))
+
+    def _features(self, genotypes: np.ndarray) -> np.ndarray:
+        return self._encoding(genotypes, _logs(self.space.count(genotypes), self._described))
+
+    def _spread(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """New ones among n draws from the cheapest to the most expensive."""
+        draws = self.space.sample(rng, n, 40.0 * rng.uniform(-1.0, 1.0, n) ** 3)
+        return draws[self.is_new(draws)]
+
+    def _ask_apart(self, rng: np.random.Generator) -> Genotype:
+        """Of the least filled stratum, the draw that differs from all proposals in most choices."""
+        draws = self._spread(rng, _SPREAD_DRAWS)
+        filled = np.bincount([self.strata.of(cost) for _, cost in self.proposed.values()], minlength=self.strata.count)
+        stratum = np.array([self.strata.of(cost) for cost in self.space.count(draws)[self.cost_name].tolist()], dtype=int)
+        order = [s for s in np.lexsort((rng.random(self.strata.count), filled)) if (stratum == s).any()]
+        if not order or filled[order[0]] > filled.min():
+            return ask_least_filled(self, self.strata, rng)
+        draws = draws[stratum == order[0]]
+        others = np.array([genotype for genotype, _ in self.proposed.values()]).reshape(-1, draws.shape[1])
+        apart = (draws[:, None] != others).sum(axis=2).min(axis=1, initial=draws.shape[1])
+        return as_genotype(draws[apart.argmax()])
+
+    def _ask_best(self, rng: np.random.Generator) -> Genotype | None:
+        indices = [*self.results, *(index for index in self.proposed if index not in self.results)]
+        genotypes = np.array([self.proposed[index][0] for index in indices])
+        objective = -np.array(list(self.results.values()))
+        scale = Scale.of(objective)
+        log_costs = self._log_costs(genotypes)
+        features = self._features(genotypes)
+        posterior = self._posterior(features, scale.values(objective))
+        mean, _ = scale.objective(posterior.mean(features), np.zeros(len(features)))
+        candidates = self._candidates(genotypes, crowded_order(np.column_stack([log_costs, -mean])), rng)
+        if not len(candidates):
+            return None
+        worst = 0.0 if scale.share else float(objective.min())
+        attained = Attained.of(log_costs, mean, self.reference, worst)
+        at = self._log_costs(candidates)
+        expected = scale.objective(*posterior(self._features(candidates)))
+        return as_genotype(candidates[attained.improvement(at, *expected).argmax()])
+
+    def _posterior(self, features: np.ndarray, values: np.ndarray) -> Posterior:
+        """Knows the results, and of pending proposals its own mean, so that a batch spreads."""
+        n = len(values)
+        kernel = self._kernel(features[:n], values)
+        kept = np.unique(np.linspace(0, n - 1, min(n, _KNOWN)).astype(np.int64))
+        known = Posterior(kernel, self._encoding, features[kept], values[kept], np.zeros(len(kept)))
+        if n == len(features):
+            return known
+        lies = known.mean(features[n:])
+        every = np.concatenate([features[kept], features[n:]])
+        return Posterior(kernel, self._encoding, every, np.concatenate([values[kept], lies]), np.zeros(len(every)))
+
+    def _kernel(self, features: np.ndarray, values: np.ndarray) -> Kernel:
+        """Fitted anew at every eighth result more; the last one is kept, and known by what it was fitted to."""
+        n = len(values)
+        n -= n % max(4, 2 ** (n.bit_length() - 4))
+        n = max(n, min(len(values), 4))
+        kept = np.unique(np.linspace(0, n - 1, min(n, _FITTED)).astype(np.int64))
+        data = np.column_stack([features[kept], values[kept]]).tobytes()
+        if self._fitted is None or self._fitted[0] != data:
+            evidence = Evidence(self._encoding, features[kept], values[kept], np.zeros(len(kept)))
+            self._fitted = data, evidence.fit()
+        return self._fitted[1]
+
+    def _candidates(self, genotypes: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Unseen feasible members: all of a small space; else children of the best placed, and some drawn."""
+        if self._listed is not None:
+            return self._listed[self.is_new(self._listed)]
+        parents = genotypes[np.argsort(place, kind="stable")[:_PARENTS]]
+        mutants = parents[rng.integers(len(parents), size=sum(_MUTATED))]
+        found = [self.space.sample(rng, _RANDOM, 40.0 * rng.uniform(-1.0, 1.0, _RANDOM) ** 3)]
+        for enough in _MUTATED if self.space.size > 1 else ():
+            mutants = self.space.mutate_batch(mutants, rng)
+            found.append(mutants[:enough])
+            mutants = mutants[enough:]
+        pairs = rng.integers(len(parents), size=(_CROSSED, 2)).tolist()
+        found.append(np.array([self.space.crossover(*(as_genotype(parents[i]) for i in pair), rng) for pair in pairs]))
+        every = np.concatenate(found)
+        return every[self.is_new(every)]
