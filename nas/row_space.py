@@ -53,11 +53,14 @@ class RowIndex:
 
 @dataclass(frozen=True)
 class RowSpace(SearchSpace[Any]):
-    """The members are exactly the `rows`, int [R, G], of a product of choices; none depends on another.
+    """The members are exactly the `rows`, int [R, G], of a product of choices; absence (None) is an option like others.
 
     What the operators of a product would make is brought back to the rows. The canonical form of a genotype that is no
-    row is the row at the least Hamming distance (which of several is drawn by a fixed hash); crossover ends with that.
+    row is the row at the least distance (which of several is drawn by a fixed hash); crossover ends with that.
     Mutation draws one of the nearest rows: of all those at the least distances that together hold eight.
+
+    The distance is that of Hamming over the choices that are present on both sides, so that a choice on which others
+    depend is one change, as in a space that knows of it; 1/2 where they differ in what is present alone.
 
     `log_costs` float [R]: what `sample` tilts by, since here the order of options need not be that of their cost.
     """
@@ -89,20 +92,30 @@ class RowSpace(SearchSpace[Any]):
         missing = np.flatnonzero(found < 0)
         for part, distances in self._distances(genotypes[missing]):
             codes = self.index.codes(genotypes[missing[part]])[:, None] ^ self.index.codes(self.rows)
-            tie = (codes * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)) / 2.0**24  # Knuth's multiplicative hash
+            # Knuth's multiplicative hash, below 1/2.
+            tie = (codes * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)) / 2.0**25
             found[missing[part]] = (distances + tie).argmin(axis=1)
         return found
 
-    @functools.cached_property
-    def _slots(self) -> np.ndarray:
-        return self.one_hot(self.rows)
+    def _present(self, genotypes: np.ndarray) -> np.ndarray:
+        """Which choices are not absent, int [n, G] -> float32 [n, G]."""
+        optional = np.array([choice.options[0] is None for choice in self.choices])
+        return (~optional | (genotypes > 0)).astype(np.float32)
+
+    def _slots(self, genotypes: np.ndarray) -> np.ndarray:
+        """One-hot float32 [n, slots], nothing where a choice is absent."""
+        return self.one_hot(genotypes) * np.repeat(self._present(genotypes), self.options, axis=1)
 
     def _distances(self, genotypes: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Parts of the genotypes, and their Hamming distances to all rows, float32 [part, R]."""
+        """Parts of the genotypes, and their distances to all rows, float32 [part, R]."""
+        slots, present = self._slots(self.rows), self._present(self.rows)
         step = max(_CHUNK // len(self.rows), 1)
         for start in range(0, len(genotypes), step):
             part = slice(start, start + step)
-            yield part, len(self.choices) - self.one_hot(genotypes[part]) @ self._slots.T
+            own = self._present(genotypes[part])
+            both = own @ present.T
+            apart = own.sum(axis=1, keepdims=True) + present.sum(axis=1) > 2 * both
+            yield part, np.maximum(both - self._slots(genotypes[part]) @ slots.T, 0.5 * apart)
 
     @functools.cached_property
     def _nearest(self) -> tuple[np.ndarray, np.ndarray]:

@@ -224,7 +224,8 @@ def from_ledger(ledger: Ledger) -> Table:
     """What a run's search trials measured: a row for each architecture, the seed's column being the repeat.
 
     Only trainings to the full budget count; an architecture without one is left out, and so is a choice of the run's
-    space in which the rows do not differ. Rows are in order of their genotypes.
+    space in which the rows that have it do not differ: whether they have it follows from the choice that it depends on.
+    Rows are in order of their genotypes.
 
     Raises:
       InputError: no search trial was trained to the full budget.
@@ -237,7 +238,7 @@ def from_ledger(ledger: Ledger) -> Table:
     members = dict(sorted({p.genotype: p for p in reversed(done.values()) if p.genotype is not None}.items()))
     values = [space.values(genotype) for genotype in members]
     columns = {choice.name: [_plain(each.get(choice.name)) for each in values] for choice in space.choices}
-    varied = {name: column for name, column in columns.items() if len(set(column)) > 1}
+    varied = {name: column for name, column in columns.items() if len({*column} - {None}) > 1}
     seen = [rung for rung in ledger.rungs if rung.index in done]
     full = [ledger.completed[index] for index in done]
     return make(
