@@ -187,9 +187,15 @@ def _repeats(draws: Sequence[Mapping[str, Any]], repeats: Sequence[int]) -> Iter
 
 
 def finalists(planned: Mapping[str, Any], accuracy: Mapping[tuple[str, int], float]) -> list[int]:
-    """The incumbent, which is draw 0, and the best draws by mean accuracy over the parents."""
-    means = [np.mean([accuracy[name, 0] for name in each["fingerprints"]]) for each in planned["draws"]]
-    others = [i for i in range(1, len(means)) if math.isfinite(means[i])]
+    """The incumbent, which is draw 0, and the best draws by mean accuracy over the parents.
+
+    Of draws that come to the same networks, only the first: it stands for all.
+    """
+    draws: dict[tuple[str, ...], int] = {}
+    for i, each in enumerate(planned["draws"]):
+        draws.setdefault(tuple(each["fingerprints"]), i)
+    means = {i: float(np.mean([accuracy[name, 0] for name in names])) for names, i in draws.items()}
+    others = [i for i in means if i and math.isfinite(means[i])]
     return [0, *sorted(others, key=lambda i: -means[i])[:FINALISTS]]
 
 

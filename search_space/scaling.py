@@ -38,6 +38,7 @@ MAX_COEFFICIENT = 16
 MAX_FACTOR = 1e30  # beyond any use, within floating point: MAX_COEFFICIENT ** PHI_LIMIT and some
 MAX_TARGET = 1e18
 TUNED = 0.25  # most that frames and pixels may move to fill a gap in the staircase, as a share
+TRADED = 0.1  # most that one of them may move the other way for it
 
 
 def _check_number(place: str, value: object, low: float, high: float) -> None:
@@ -225,13 +226,15 @@ class _Staircase:
         return below[:1] + above[:1]
 
     def refined(self, step: _Step, direction: int) -> Iterator[_Step]:
-        """The step with some frames and pixels more (direction 1) or fewer (-1)."""
+        """The step with some frames and pixels more (direction 1) or fewer (-1), one perhaps traded for the other."""
         scaled = _scale(self.parent, step.factors)
         clip, parent = scaled.clip, self.parent.clip
-        frames, pixels = np.meshgrid(
-            clip.frames + direction * np.arange(int(clip.frames * TUNED) + 1),
-            clip.resolution + direction * np.arange(0, int(clip.resolution * TUNED) + 1, 2),
-        )
+
+        def moved(value: int, unit: int) -> np.ndarray:
+            back, forth = (unit * int(value * share / unit) for share in (TRADED, TUNED))
+            return value + direction * np.arange(-back, forth + 1, unit)
+
+        frames, pixels = np.meshgrid(moved(clip.frames, 1), moved(clip.resolution, 2))
         macs = _macs_of_clips(scaled, self.classes, frames.ravel(), pixels.ravel())
         for cost, t, size in zip(macs.tolist(), frames.ravel().tolist(), pixels.ravel().tolist(), strict=True):
             factors = replace(step.factors, frames=t / parent.frames, resolution=size / parent.resolution)
@@ -263,8 +266,8 @@ def scale_to_macs(
     """The architecture scaled by `base` and the phi whose exact cost is nearest to `target` multiply-adds.
 
     Where rounding leaves no phi within `tolerance` (a share of the target), the gap in the staircase is filled by
-    adding frames and pixels to its lower step or taking them from its upper one. What can be chosen from does not
-    depend on the target, so that a larger target never gives a cheaper network.
+    adding frames and pixels to its lower step or taking them from its upper one, or trading some for the other. What
+    can be chosen from does not depend on the target, so that a larger target never gives a cheaper network.
 
     Raises:
       InputError: nothing is within the tolerance; names the nearest.

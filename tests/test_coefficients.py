@@ -20,7 +20,7 @@ from small_search import small
 
 import run_search
 from nas import coefficients, config, run
-from nas.coefficients import EQUAL, FINALISTS, TIMES, Settings, carry_out, parents_of, plan
+from nas.coefficients import EQUAL, FINALISTS, TIMES, Settings, carry_out, finalists, parents_of, plan
 from nas.ledger import Header, Ledger, LedgerWriter, read
 from nas.trials import Completed, Event, Failed, Proposal
 from results import coefficients as tried
@@ -114,6 +114,13 @@ def test_all_are_screened_once_and_the_best_trained_again(planned: dict[str, Any
     assert 0 in again and BETTER in again and len(again) == 1 + FINALISTS
     worst = table.loc[table["n"] == 0, "first"].max()
     assert table.loc[[i for i in again if i], "first"].min() >= worst
+
+
+def test_draws_that_come_to_the_same_networks_are_one_finalist(planned: dict[str, Any]) -> None:
+    draws = planned["draws"]
+    twins = {**planned, "draws": [*draws[:3], draws[0], draws[2], draws[3]]}
+    accuracy = {(name, 0): 0.1 * i for i, draw in enumerate(draws) for name in draw["fingerprints"]}
+    assert finalists(twins, accuracy) == [0, 5, 2, 1]
 
 
 def test_a_better_draw_is_chosen_and_a_lucky_one_is_not(planned: dict[str, Any], tmp_path: Path) -> None:

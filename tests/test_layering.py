@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "nas.trial": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
     "nas.one_shot": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained
     "nas.scores": {"nas", "search_space", "numpy", "movinet"},  # where they are scored without training
+    "nas.coefficients": {"nas", "search_space", "numpy", "movinet.proxy"},  # clips of any number of frames
     "nas.ray_executor": {"nas", "search_space", "numpy", "ray"},
     "nas.algorithms.optuna_tpe": {"nas", "search_space", "numpy", "optuna"},
     "nas.keras_tuner_adapter": {"nas", "search_space", "numpy", "movinet", "keras_tuner", "keras"},  # builds models
