@@ -225,7 +225,7 @@ class AlgorithmConfig:
       options: arguments of its own, by name.
     """
 
-    name: str = "ageing_evolution"
+    name: str = "frontier_search"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -29,8 +29,8 @@ from search_space import architecture as architectures
 from search_space.architecture import Architecture
 from search_space.cost import count
 from search_space.errors import InputError
-from search_space.movinet_space import movinet_space
-from search_space.space import Genotype
+from search_space.movinet_space import BLOCK_STRIDES, movinet_space, nearest
+from search_space.space import Genotype, SearchSpace
 
 
 def trial_seed(run_seed: int, fingerprint: str, repeat: int) -> int:
@@ -51,7 +51,25 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
         if "costs" not in inspect.signature(kind).parameters:
             raise InputError("costs", list(config.costs), f"are too many for {config.algorithm.name}, which trades one")
         options["costs"] = config.costs
+    if "start_genotypes" in inspect.signature(kind).parameters:
+        options.setdefault("start_genotypes", _published_starts(config, space))
     return kind(space, config.limits, ACCURACY, config.costs[0], config.trials, **options)
+
+
+def _published_starts(config: SearchConfig, space: SearchSpace[Architecture]) -> list[Genotype]:
+    """The members nearest to the published networks at the proxy's scale, in a space of blocks of the same strides."""
+    if tuple(block.stride for block in config.space.blocks) != BLOCK_STRIDES:
+        return []
+    return [nearest(space, architecture) for architecture in scaled_references(config, space).values()]
+
+
+def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) -> dict[str, Architecture]:
+    """The configured references at the scale of the space under the limits; none where nothing is trained again."""
+    finals = config.finals
+    if not finals.repeats or not finals.references:
+        return {}
+    macs = cost_strata(space, config.limits, "macs", 1)
+    return reference_architectures(config.space, finals.references, macs.low, macs.high)
 
 
 Final = tuple[str, str, Genotype | None, Architecture, int]  # kind, label, genotype, architecture, repeat
@@ -81,7 +99,7 @@ class Search:
         self.config, self.ledger = config, ledger
         self.algorithm = algorithm or make_algorithm(config)
         self.bands = cost_strata(self.algorithm.space, config.limits, config.costs[0], config.early_stopping.bands)
-        self.references = self._make_references()
+        self.references = scaled_references(config, self.algorithm.space)
         self.proposals: dict[int, Proposal] = {}
         self.running: dict[int, Proposal] = {}
         self.rungs: dict[int, list[Rung]] = {}
@@ -174,13 +192,6 @@ class Search:
             return True
         value = rung.metrics[ACCURACY.name]
         return self._halving.decide(rung.index, proposal.cost[self.config.costs[0]], rung.steps, value) == "continue"
-
-    def _make_references(self) -> dict[str, Architecture]:
-        finals = self.config.finals
-        if not finals.repeats or not finals.references:
-            return {}
-        macs = cost_strata(self.algorithm.space, self.config.limits, "macs", 1)
-        return reference_architectures(self.config.space, finals.references, macs.low, macs.high)
 
     def _make_halving(self) -> BandedHalving | None:
         stopping = self.config.early_stopping

@@ -26,6 +26,7 @@ from nas.trials import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from search_space.architecture import from_dict
 from search_space.cost import count
 from search_space.errors import InputError
+from search_space.movinet_space import nearest
 from search_space.sampling import Limit
 
 SEED = 22  # of a run that holds every kind of event
@@ -393,3 +394,14 @@ def test_an_algorithm_that_trades_one_cost_refuses_two(tmp_path: Path) -> None:
     config = replace(BEGUN, algorithm=configs.AlgorithmConfig("random"), costs=("macs", "state_bytes"))
     with opened(tmp_path, config) as writer, pytest.raises(InputError, match="costs"):
         Search(config, writer)
+
+
+def test_the_frontier_search_starts_from_the_published_networks(tmp_path: Path) -> None:
+    frontier = configs.AlgorithmConfig("frontier_search")
+    config = small(trials=6, algorithm=frontier, finals=configs.Finals(1, 3, ("a0", "a3", "a5")), seed=SEED)
+    with opened(tmp_path, config) as writer:
+        search = Search(config, writer)
+        proposed = [search.propose() for _ in range(3)]
+        genotypes = {proposal.genotype for proposal in proposed if proposal}
+        nearest_ones = {nearest(search.algorithm.space, network) for network in search.references.values()}
+        assert genotypes & nearest_ones

@@ -38,6 +38,7 @@ ALGORITHMS = Catalogue(
         "optuna_tpe": "nas.algorithms.optuna_tpe:OptunaTPE",
         "keras_tuner_bayesian": "nas.keras_tuner_adapter:KerasTunerBayesian",
         "keras_tuner_hyperband": "nas.keras_tuner_adapter:KerasTunerHyperband",
+        "frontier_search": "nas.algorithms.frontier_search:FrontierSearch",
         "given": "nas.algorithms.given:Given",
     }
 )
