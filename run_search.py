@@ -79,7 +79,7 @@ def parser() -> Parser:
     one_shot.add_argument("--out", type=Path, help="folder of the search (default: a new one in results/runs)")
     one_shot.add_argument("--resume", type=Path, metavar="RUN", help="carry on the search in this folder")
     one_shot.add_argument("--rank", type=Path, metavar="TABLE", help="score a table's rows instead of retraining")
-    one_shot.add_argument("--workers", type=int, help="cores of the supernet; trials retrained at a time")
+    one_shot.add_argument("--workers", type=int, help="trials retrained at a time, a core each")
     one_shot.add_argument("--seed", type=int, help="of everything random in the search")
     one_shot.add_argument("--serial", action="store_true", help="retrain one at a time in this process, without Ray")
     one_shot.add_argument("--quiet", action="store_true", help="print only the outcome")

@@ -35,7 +35,7 @@ RANKED = 50  # rows from one report to the next
 Report = Callable[[str], None]
 
 
-def begin(config: SearchConfig, folder: Path, report: Report) -> OneShotSearch:
+def begin(config: SearchConfig, folder: Path, report: Report, threads: int | None = 1) -> OneShotSearch:
     """Trains a supernet in a new or empty folder and writes what it found.
 
     Raises:
@@ -45,11 +45,11 @@ def begin(config: SearchConfig, folder: Path, report: Report) -> OneShotSearch:
         raise InputError("--out", str(folder), "must be a new or an empty folder")
     targets_of(config)
     data = open_data(config.data, config.space, config.seed)
-    search = OneShotSearch(config, Trainer(config, data, config.workers))
+    search = OneShotSearch(config, Trainer(config, data, threads))
     return _train(search, folder, report)
 
 
-def carry_on(folder: Path, report: Report) -> OneShotSearch:
+def carry_on(folder: Path, report: Report, threads: int | None = 1) -> OneShotSearch:
     """The same from the last checkpoint on; one that was finished is only read.
 
     Raises:
@@ -58,7 +58,7 @@ def carry_on(folder: Path, report: Report) -> OneShotSearch:
     plain, arrays = read_checkpoint(folder / SUPERNET / CHECKPOINT)
     config = configs.from_dict(plain["config"], f"{folder / SUPERNET / CHECKPOINT}: config")
     data = open_data(config.data, config.space, config.seed)
-    search = OneShotSearch(config, Trainer(config, data, config.workers))
+    search = OneShotSearch(config, Trainer(config, data, threads))
     search.restore(plain, arrays)
     return _train(search, folder, report)
 

@@ -1,0 +1,94 @@
+"""A training step of the supernet beside that of stand-alone candidates, on the same members and clips.
+
+    python tests/benchmarks/supernet_speed.py [--write]
+
+Random members of the default search within its limits, one core, batch 32, by turns; process CPU time, medians over the
+turns of each member, then means over members. A step of the supernet includes fetching the member's weights and
+moments and putting them back. With --write the table goes into docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import numpy as np
+import section
+import tensorflow as tf
+
+from movinet import proxy
+from movinet.supernet import Supernet
+from nas import config
+from search_space.architecture import Architecture
+from search_space.movinet_space import movinet_space
+from search_space.sampling import sample_feasible
+
+
+def milliseconds(step: Callable[[], object]) -> float:
+    """Process CPU time of a call."""
+    start = time.process_time()
+    step()
+    return 1000 * (time.process_time() - start)
+
+
+def measured(
+    network: Architecture, compiler: proxy.Compiler, supernet: Supernet, batch: int, classes: int, turns: int
+) -> dict[str, float]:
+    """Milliseconds of each kind of step of one member, medians."""
+    clip = network.clip
+    frames = tf.random.stateless_uniform([clip.frames * batch, clip.resolution, clip.resolution, 3], [0, 1])
+    labels = tf.range(batch) % classes
+    candidate = proxy.Candidate(compiler, network, classes, proxy.Recipe(steps=1000, batch_size=batch), seed=0)
+    steps: dict[str, Callable[[], object]] = {
+        "candidate": lambda: float(candidate.step(frames, labels)),
+        "supernet": lambda: float(supernet.member(network).step(frames, labels)),
+        "reward": lambda: supernet.member(network).batch_logits(frames, batch).numpy(),
+    }
+    turns_of_all = [{name: milliseconds(step) for name, step in steps.items()} for _ in range(turns + 1)]
+    return {name: statistics.median(turn[name] for turn in turns_of_all[1:]) for name in steps}
+
+
+def report(found: list[dict[str, float]], members: int) -> str:
+    """The section's text."""
+    means = {name: statistics.mean(each[name] for each in found) for name in found[0]}
+    ratios = sorted(each["supernet"] / each["candidate"] for each in found)
+    rows = [
+        ("stand-alone candidate, training step", f"{means['candidate']:.1f} ms", "1"),
+        ("supernet, training step", f"{means['supernet']:.1f} ms", f"{means['supernet'] / means['candidate']:.2f}"),
+        (
+            "supernet, reward on as many clips",
+            f"{means['reward']:.1f} ms",
+            f"{means['reward'] / means['candidate']:.2f}",
+        ),
+    ]
+    text = f"Of {members} members one by one, {ratios[0]:.2f} to {ratios[-1]:.2f} times."
+    return "\n\n".join([section.machine(), section.table(("mean of a member", "CPU", "times"), rows), text])
+
+
+def main() -> None:
+    """Measures, prints the table, and with --write puts it into the documentation."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--members", type=int, default=24)
+    options.add_argument("--turns", type=int, default=7)
+    options.add_argument("--write", action="store_true")
+    asked = options.parse_args()
+    proxy.use_threads(1)
+    search = config.load("default")
+    space, batch = movinet_space(search.space), search.training.batch_size
+    drawn = sample_feasible(space, np.random.default_rng(search.seed), asked.members, search.limits)
+    compiler = proxy.Compiler()
+    supernet = Supernet(compiler, search.space, proxy.Recipe(steps=1000, batch_size=batch), seed=0)
+    networks = [space.decode(tuple(genes)) for genes in drawn.tolist()]
+    found = [measured(each, compiler, supernet, batch, search.space.classes, asked.turns) for each in networks]
+    text = report(found, asked.members)
+    print(text)
+    if asked.write:
+        section.write("supernet", text)
+
+
+if __name__ == "__main__":
+    main()
