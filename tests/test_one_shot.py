@@ -1,0 +1,178 @@
+"""The one-shot search: what a step does, how it is carried on, what comes of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_search import small
+
+from nas import config as configs
+from nas import one_shot_run, serial, table
+from nas.config import Finals, OneShot, SearchConfig
+from nas.ledger import Header, LedgerWriter, read
+from nas.one_shot import COLUMNS, OneShotSearch, clips_of_step, targets_of
+from nas.search import Search
+from nas.trial import Trainer, open_data
+from search_space.errors import InputError
+from search_space.movinet_space import movinet_space
+
+FEW = OneShot(steps=12, warmup=0.25, controller_rate=0.5, reward_clips=8, recalibration_clips=16, checkpoint=5)
+
+
+def settings(**changes: Any) -> SearchConfig:
+    """The small search, of three blocks of four, one-shot."""
+    whole = small(finals=Finals(repeats=0), one_shot=replace(FEW, **changes))
+    return replace(whole, space=replace(whole.space, blocks=whole.space.blocks[:3]))
+
+
+@pytest.fixture(scope="module")
+def trainer() -> Trainer:
+    return Trainer(settings(), open_data(settings().data, settings().space), threads=None)
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def trained(search: OneShotSearch, steps: int = FEW.steps) -> OneShotSearch:
+    while search.supernet.steps_done < steps:
+        search.step()
+    return search
+
+
+def without_time(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    plain = json.loads(str(state["plain"]))
+    del plain["seconds"]
+    return state | {"plain": np.array(json.dumps(plain)), "history": state["history"][:, :-1]}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[OneShotSearch, Path]:
+    """A search that nothing interrupted, and its folder."""
+    folder = tmp_path_factory.mktemp("one-shot") / "whole"
+    return one_shot_run.begin(settings(), folder, quiet, threads=None), folder
+
+
+def test_the_first_steps_train_weights_alone_and_the_targets_take_turns(trainer: Trainer) -> None:
+    search = trained(OneShotSearch(settings(), trainer), 3)
+    assert [controller.updates for controller in search.controllers] == [0, 0, 0]
+    trained(search, 9)
+    history = np.array(search.history)
+    assert np.isnan(history[:, COLUMNS.index("accuracy")]).tolist() == [True] * 3 + [False] * 6
+    assert history[:, COLUMNS.index("target")].tolist() == [0, 1, 2] * 3
+    assert [controller.updates for controller in search.controllers] == [2, 2, 2]
+
+
+def test_interrupted_is_unbroken(whole: tuple[OneShotSearch, Path], trainer: Trainer, tmp_path: Path) -> None:
+    search, folder = whole
+    assert search.finished
+    broken = trained(OneShotSearch(settings(), trainer), 5)
+    path = tmp_path / "out" / one_shot_run.SUPERNET
+    path.mkdir(parents=True)
+    np.savez(path / one_shot_run.CHECKPOINT, **broken.state())  # type: ignore[arg-type]
+    carried_on = one_shot_run.carry_on(tmp_path / "out", quiet, threads=None)
+    expected, found = without_time(search.state()), without_time(carried_on.state())
+    assert expected.keys() == found.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert one_shot_run.read_members(tmp_path / "out") == one_shot_run.read_members(folder)
+
+
+def test_what_is_found_is_near_its_target(whole: tuple[OneShotSearch, Path]) -> None:
+    search, folder = whole
+    found = one_shot_run.read_members(folder)
+    assert [each.target for each in found] == list(targets_of(search.config))
+    for each in found:
+        assert abs(each.macs / each.target - 1) <= FEW.tolerance
+        assert each.how in ("argmax", "most probable within")
+        assert search.accuracy(search.space.decode(each.genotype)) == each.supernet_accuracy
+        assert f"{each.macs}" in one_shot_run.table_text(found)
+
+
+def test_the_history_is_a_table(whole: tuple[OneShotSearch, Path]) -> None:
+    with open(whole[1] / one_shot_run.SUPERNET / one_shot_run.HISTORY, newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert tuple(header) == COLUMNS and len(rows) == FEW.steps
+    assert {float(row[1]) for row in rows} == set(targets_of(settings()))
+
+
+def test_a_finished_search_is_only_read(whole: tuple[OneShotSearch, Path]) -> None:
+    path = whole[1] / one_shot_run.SUPERNET / one_shot_run.MEMBERS
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    one_shot_run.carry_on(whole[1], quiet, threads=None)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_the_rows_of_a_table_are_ranked(whole: tuple[OneShotSearch, Path], tmp_path: Path) -> None:
+    search, folder = whole
+    retraining = one_shot_run.retraining(search.config, one_shot_run.read_members(folder))
+    once = replace(retraining, training=replace(retraining.training, steps=1))
+    header = Header(configs.to_dict(once), {}, 0, "none")
+    with LedgerWriter.create(tmp_path / "ledger.jsonl", header) as writer:
+        serial.run(Search(once, writer), Trainer(once, search.trainer.data, threads=None))
+    (tmp_path / "out").mkdir()
+    made = table.from_ledger(read(tmp_path / "ledger.jsonl"))
+    table.write(made, tmp_path / "rows.csv")
+    ranked = table.read(one_shot_run.rank(search, tmp_path / "rows.csv", tmp_path / "out", quiet))
+    scores = [each.supernet_accuracy for each in one_shot_run.read_members(folder)]
+    assert sorted(ranked.scores[one_shot_run.SCORE]) == sorted(set(scores))
+    assert ranked.accuracy.tolist() == made.accuracy.tolist()
+
+
+def test_every_choice_is_at_its_widest_at_first_and_as_drawn_at_last(trainer: Trainer) -> None:
+    search, rng = OneShotSearch(settings(), trainer), np.random.default_rng(0)
+    drawn = tuple(search.space.sample(rng, 1)[0].tolist())
+    assert search.widened(drawn, rng, 0.0) == drawn
+    widest = search.space.decode(search.widened(drawn, rng, 1.0))
+    assert [(block.width, len(block.layers)) for block in widest.blocks] == [(16, 2)] * 3
+    assert {layer.expand for block in widest.blocks for layer in block.layers} == {16}
+
+
+def test_clips_of_a_step_are_a_function_of_the_step_and_come_once_an_epoch() -> None:
+    steps = [clips_of_step(10, 4, seed=3, step=step) for step in range(5)]
+    flat = np.concatenate(steps)
+    assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10))
+    assert flat[:10].tolist() != flat[10:].tolist()
+    assert clips_of_step(10, 4, seed=3, step=2).tolist() == steps[2].tolist()
+
+
+@pytest.mark.parametrize("name", configs.presets())
+def test_targets_of_every_preset_are_near_members(name: str) -> None:
+    config = configs.load(name)
+    space, targets = movinet_space(config.space), targets_of(config)
+    assert len(targets) == 3 and sorted(targets) == list(targets)
+    explicit = replace(config, one_shot=replace(config.one_shot or OneShot(), targets=targets))
+    assert targets_of(explicit) == targets and space.size > 3
+
+
+def test_a_target_that_no_member_is_near_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"one_shot\.targets"):
+        one_shot_run.begin(settings(targets=(1e12,)), tmp_path / "out", quiet, threads=None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_and_a_broken_checkpoint_are_refused(tmp_path: Path) -> None:
+    (tmp_path / one_shot_run.SUPERNET).mkdir()
+    with pytest.raises(InputError, match="--out"):
+        one_shot_run.begin(settings(), tmp_path, quiet, threads=None)
+    with pytest.raises(InputError, match="checkpoint"):
+        one_shot_run.carry_on(tmp_path, quiet, threads=None)
+    (tmp_path / one_shot_run.SUPERNET / one_shot_run.CHECKPOINT).write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(InputError, match="checkpoint"):
+        one_shot_run.carry_on(tmp_path, quiet, threads=None)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [{"steps": 0}, {"targets": 5}, {"targets": ["a"]}, {"beta": 0.1}, {"warmup": 1.5}, {"tolerance": 0}, {"stepz": 1}],
+)
+def test_a_bad_section_is_refused(section: dict[str, Any]) -> None:
+    plain = configs.to_dict(settings()) | {"one_shot": section}
+    with pytest.raises(InputError, match="one_shot"):
+        configs.from_dict(plain)
