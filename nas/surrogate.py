@@ -183,4 +183,3 @@ class Posterior:
         explained = np.einsum("ij,ij->i", across @ self._inverse, across)
         variance = self.kernel.variance(features, self.encoding) - explained
         return across @ self._alpha, np.sqrt(np.maximum(variance, 1e-12))
-

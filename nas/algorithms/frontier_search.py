@@ -51,9 +51,10 @@ class Scale:
     width: float
 
     @classmethod
-    def of(cls, objective: np.ndarray) -> Scale:
+    def of(cls, objective: np.ndarray, n: int) -> Scale:
+        """By the first n of the objectives."""
         share = bool(((objective >= 0) & (objective <= 1)).all())
-        values = _logit(objective) if share else objective
+        values = (_logit(objective) if share else objective)[:n]
         return cls(share, float(values.mean()), float(values.std()) or 1.0)
 
     def values(self, objective: np.ndarray) -> np.ndarray:
@@ -71,6 +72,11 @@ class Scale:
 def _logit(share: np.ndarray) -> np.ndarray:
     inside = np.clip(share, _FLOOR, 1 - _FLOOR)
     return np.log(inside / (1 - inside))
+
+
+def _fitted_to(n: int) -> int:
+    """How many of n results the kernel is fitted to: fitted anew once there is about an eighth more, not at each."""
+    return max(n - n % max(4, 2 ** (n.bit_length() - 4)), min(n, 4))
 
 
 def _logs(costs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
@@ -154,8 +160,10 @@ class FrontierSearch(Algorithm):
     def _ask_apart(self, rng: np.random.Generator) -> Genotype:
         """Of the least filled stratum, the draw that differs from all proposals in most choices."""
         draws = self._spread(rng, _SPREAD_DRAWS)
-        filled = np.bincount([self.strata.of(cost) for _, cost in self.proposed.values()], minlength=self.strata.count)
-        stratum = np.array([self.strata.of(cost) for cost in self.space.count(draws)[self.cost_name].tolist()], dtype=int)
+        costs = self.space.count(draws)[self.cost_name]
+        stratum = np.array([self.strata.of(cost) for cost in costs.tolist()], dtype=np.int64)
+        proposed = [self.strata.of(cost) for _, cost in self.proposed.values()]
+        filled = np.bincount(np.array(proposed, dtype=np.int64), minlength=self.strata.count)
         order = [s for s in np.lexsort((rng.random(self.strata.count), filled)) if (stratum == s).any()]
         if not order or filled[order[0]] > filled.min():
             return ask_least_filled(self, self.strata, rng)
@@ -168,12 +176,12 @@ class FrontierSearch(Algorithm):
         indices = [*self.results, *(index for index in self.proposed if index not in self.results)]
         genotypes = np.array([self.proposed[index][0] for index in indices])
         objective = -np.array(list(self.results.values()))
-        scale = Scale.of(objective)
+        scale = Scale.of(objective, _fitted_to(len(objective)))
         log_costs = self._log_costs(genotypes)
         features = self._features(genotypes)
         posterior = self._posterior(features, scale.values(objective))
         mean, _ = scale.objective(posterior.mean(features), np.zeros(len(features)))
-        candidates = self._candidates(genotypes, crowded_order(np.column_stack([log_costs, -mean])), rng)
+        candidates = self._children(genotypes, crowded_order(np.column_stack([log_costs, -mean])), rng)
         if not len(candidates):
             return None
         worst = 0.0 if scale.share else float(objective.min())
@@ -195,10 +203,8 @@ class FrontierSearch(Algorithm):
         return Posterior(kernel, self._encoding, every, np.concatenate([values[kept], lies]), np.zeros(len(every)))
 
     def _kernel(self, features: np.ndarray, values: np.ndarray) -> Kernel:
-        """Fitted anew at every eighth result more; the last one is kept, and known by what it was fitted to."""
-        n = len(values)
-        n -= n % max(4, 2 ** (n.bit_length() - 4))
-        n = max(n, min(len(values), 4))
+        """Fitted anew from time to time; the last one is kept, and known by what it was fitted to."""
+        n = _fitted_to(len(values))
         kept = np.unique(np.linspace(0, n - 1, min(n, _FITTED)).astype(np.int64))
         data = np.column_stack([features[kept], values[kept]]).tobytes()
         if self._fitted is None or self._fitted[0] != data:
@@ -206,7 +212,7 @@ class FrontierSearch(Algorithm):
             self._fitted = data, evidence.fit()
         return self._fitted[1]
 
-    def _candidates(self, genotypes: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _children(self, genotypes: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Unseen feasible members: all of a small space; else children of the best placed, and some drawn."""
         if self._listed is not None:
             return self._listed[self.is_new(self._listed)]
@@ -218,6 +224,7 @@ class FrontierSearch(Algorithm):
             found.append(mutants[:enough])
             mutants = mutants[enough:]
         pairs = rng.integers(len(parents), size=(_CROSSED, 2)).tolist()
-        found.append(np.array([self.space.crossover(*(as_genotype(parents[i]) for i in pair), rng) for pair in pairs]))
+        crossed = [self.space.crossover(as_genotype(parents[a]), as_genotype(parents[b]), rng) for a, b in pairs]
+        found.append(np.array(crossed))
         every = np.concatenate(found)
         return every[self.is_new(every)]
