@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from small_search import ROOT, ledger_of, small, wait_for, written
 from synthetic_run import run as story
 from synthetic_table import RUNGS, STEPS, synthetic_table
 
 import run_search
 from nas import arena, race, table
 from nas.arena import Played, Settings, measured_seed, play
+from nas.config import EarlyStopping
 from nas.ledger import Header, LedgerWriter, read
 from nas.pareto import hypervolume
 from nas.trials import Completed, Proposal, Resumed
@@ -253,3 +257,35 @@ def test_races_are_judged_by_the_trainings_that_chose_nothing(tmp_path: Path) ->
     assert "0.5 minutes each" in printed and (tmp_path / "time.png").stat().st_size > 0
     times = pd.read_csv(tmp_path / "time.csv").groupby(["algorithm", "seed"])["hypervolume"].last()
     assert times.to_numpy() == pytest.approx(each["recorded"].to_numpy(), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_race_that_is_interrupted_carries_on(tmp_path: Path) -> None:
+    file = written(tmp_path, small(early_stopping=EarlyStopping(())))
+    out = tmp_path / "race"
+    arguments = [sys.executable, "run_search.py", "compare", file, "--minutes", "0.2", "--seeds", "1", "--repeats", "1"]
+    arguments += ["--algorithms", "ageing_evolution,stratified_random", "--out", out]
+    program = list(map(str, arguments))
+    first = out / "runs" / "ageing_evolution-0"
+    with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: (first / "ledger.jsonl").exists() and ledger_of(first).pending, process)
+        process.terminate()
+        assert process.communicate(timeout=60) == ("", "interrupted; the same command carries on\n")
+    before = ledger_of(first)
+    assert process.returncode == 130 and race.running_seconds(before) < 12
+
+    result = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    after = ledger_of(first)
+    assert after.entries[: len(before.entries)] == before.entries and not after.pending
+    assert sum(isinstance(entry.record, Resumed) for entry in after.entries) == 1
+    for name in ("ageing_evolution", "stratified_random"):
+        ledger = ledger_of(out / "runs" / f"{name}-0")
+        finals = [p for p in ledger.proposals.values() if p.kind == "finalist"]
+        searched = [p for p in ledger.proposals.values() if p.kind == "search"]
+        assert finals and {p.fingerprint for p in finals} <= {p.fingerprint for p in searched}
+        assert {p.seed for p in finals}.isdisjoint(p.seed for p in searched)
+    lines = [path.read_text() for path in sorted((out / "runs").glob("*/ledger.jsonl"))]
+    again = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.stdout == result.stdout
+    assert lines == [path.read_text() for path in sorted((out / "runs").glob("*/ledger.jsonl"))]
