@@ -44,7 +44,9 @@ class NSGA2(Algorithm):
         crossover: float = 0.9,
     ) -> None:
         super().__init__(space, limits, objective, cost_name, planned)
-        self.population = check_integer("population", population or max(planned // 5, 4), 2, 10**9)
+        self.population = check_integer(
+            "population", max(planned // 5, 4) if population is None else population, 2, 10**9
+        )
         if not 0 <= crossover <= 1:
             raise InputError("crossover", crossover, "must be a share from 0 to 1")
         self.crossover = crossover

@@ -1,0 +1,59 @@
+"""Optuna's TPE as a search algorithm: its own suggestions, sooner and without a word."""
+
+import numpy as np
+import optuna
+import pytest
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState, create_trial
+from test_algorithms import SPACE, genotypes, make, run
+
+
+def test_it_suggests_what_optuna_suggests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two suggestions in a row, as a study made at once and Optuna's sampler as it comes make them."""
+    algorithm = make("optuna_tpe", limits=())
+    run(algorithm, 40, pending=3)
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    spaces = {c.name: optuna.distributions.CategoricalDistribution(range(len(c.options))) for c in SPACE.choices}
+    for index, (genotype, cost) in algorithm.proposed.items():
+        active = SPACE.active(np.array([genotype]))[0]
+        genes = {c.name: gene for c, gene, on in zip(SPACE.choices, genotype, active, strict=True) if on}
+        found = algorithm.results.get(index)
+        state = TrialState.RUNNING if found is None else TrialState.COMPLETE
+        values = None if found is None else [float(np.log(cost)), found]
+        used = {name: spaces[name] for name in genes}
+        study.add_trial(create_trial(state=state, params=genes, distributions=used, values=values))
+    trial, sampler = (
+        create_trial(state=TrialState.RUNNING),
+        TPESampler(seed=int(np.random.default_rng(5).integers(2**31))),
+    )
+    trial.number = len(algorithm.proposed)
+    suggested = []
+    for _ in range(2):
+        genotype = np.zeros((1, len(SPACE.choices)), dtype=int)
+        for i, choice in enumerate(SPACE.choices):
+            if SPACE.active(genotype)[0, i]:
+                genotype[0, i] = sampler.sample_independent(study, trial, choice.name, spaces[choice.name])
+        suggested.append(tuple(genotype[0].tolist()))
+    new = [g for g in suggested if g not in algorithm.seen]
+    asked = algorithm.ask(np.random.default_rng(5))
+    if new:
+        assert (asked, algorithm.wasted) == (new[0], suggested.index(new[0]))
+    else:
+        assert algorithm.wasted >= 2
+
+
+def test_it_says_nothing_and_leaves_the_verbosity_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    run(make("optuna_tpe"), 15)
+    assert optuna.logging.get_verbosity() == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_repeats_are_discarded_and_counted() -> None:
+    algorithm = make("optuna_tpe")
+    assert len(set(genotypes(run(algorithm, 60)))) == 60
+    wasted = []
+    for seed in range(20):
+        algorithm.ask(np.random.default_rng(seed))
+        wasted.append(algorithm.wasted)
+    assert all(0 <= each <= 10 for each in wasted) and any(wasted)
