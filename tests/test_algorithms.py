@@ -4,12 +4,14 @@ import hashlib
 import itertools
 import json
 import math
+import time
 
 import numpy as np
 import pytest
 
 from nas.algorithms.algorithm import Exhausted
 from nas.algorithms.catalogue import ALGORITHMS
+from nas.config import load
 from nas.objective import Objective
 from nas.pareto import crowded_order, hypervolume
 from nas.trials import Completed, Failed, Proposal, Rung, Stopped
@@ -310,6 +312,7 @@ FIRST_PROPOSALS = {
     "optuna_tpe": "9ba695715a0e2864",
     "keras_tuner_bayesian": "6a2912e9f42d17c7",
     "keras_tuner_hyperband": "cc17048c5293b8fb",
+    "frontier_search": "deaf45685576fd46",
     "given": "b0f34cc274e59c68",
 }
 
@@ -318,6 +321,25 @@ FIRST_PROPOSALS = {
 def test_the_first_proposals_are_permanent(name):
     proposed = genotypes(run(make(name, planned=15), 20, pending=2, seed=11))
     assert hashlib.sha256(json.dumps(proposed).encode()).hexdigest()[:16] == FIRST_PROPOSALS[name]
+
+
+@every_algorithm
+@pytest.mark.benchmark
+def test_a_proposal_after_a_thousand_results_takes_half_a_second(name):
+    space, rng = movinet_space(load("default").space), np.random.default_rng(0)
+    options = {"members": [[0] * len(space.choices)]} if name == "given" else {}
+    algorithm = make(name, space, (), planned=1001, **options)
+    for index, row in enumerate(space.sample(rng, 1000).tolist()):
+        algorithm.tell(proposal(space, index, tuple(row)))
+        algorithm.tell(Completed(index, 10, {"accuracy": quality(space, row) + rng.normal() * 0.03}, 1.0))
+    algorithm.ask(np.random.default_rng(0))  # the first one fits, compiles and caches
+    seconds = []
+    for seed in range(5):
+        start = time.process_time()
+        algorithm.ask(np.random.default_rng(seed))
+        seconds.append(time.process_time() - start)
+    print(f"{name}: {np.median(seconds):.3f} s")
+    assert np.median(seconds) < 0.5
 
 
 @pytest.fixture(scope="module")
