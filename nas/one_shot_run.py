@@ -12,6 +12,7 @@ import csv
 import dataclasses
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,10 +96,10 @@ def _progress(search: OneShotSearch) -> str:
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The plain data and the arrays of a checkpoint; `InputError` if there is none or it is something else."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = dict(file)
         plain = json.loads(str(arrays.pop("plain")))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError("checkpoint", str(path), f"cannot be read: {error}") from None
     if plain.get("schema") != SCHEMA:
         raise InputError("checkpoint.schema", plain.get("schema"), f"must be {SCHEMA!r}")
