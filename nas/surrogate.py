@@ -28,7 +28,13 @@ _TREND = 0.5
 _NOISE = 0.1
 _COMMON_SD = 1.0
 _OWN_SD = 0.7
-_LEAST_NOISE = 1e-4
+_SLOPE_SD = 0.7
+
+# What part of the variance that no feature explains is the architecture's own, so that another training of it would
+# show it again: without repeats the data cannot tell, and of the mean over a few trainings one is a good part itself.
+_OWN_SHARE = 0.5
+_JITTER = 1e-6
+_FAR = 2.5  # widths of the first log cost beyond which the noise grows no more
 
 # Resilient propagation (Riedmiller and Braun 1993): step sizes of log parameters.
 _FIRST_STEP, _LEAST_STEP, _LARGEST_STEP = 0.2, 1e-3, 1.0
@@ -60,6 +66,10 @@ class Encoding:
         slots = self.space.one_hot(genotypes) * math.sqrt(0.5)
         return np.concatenate([slots, (log_costs - self.center) / self.width], axis=1, dtype=np.float64)
 
+    def place(self, features: np.ndarray) -> np.ndarray:
+        """Where in the range of the first log cost features [n, F] lie: [n]."""
+        return np.clip(features[:, -self.costs], -_FAR, _FAR)
+
 
 def _kind(name: str) -> str:
     """`kernel` for `block1.layer2.kernel` and for `kernel3`."""
@@ -73,39 +83,59 @@ class Kernel:
     Attributes:
       weights: how much each choice and each log cost counts in the squared distance, [G + m].
       scale: variance of what depends on that distance; trend: of the slope in a log cost.
-      noise: variance between two trainings of one architecture.
+      noise: variance that nothing explains, at the center of the first log cost; slope: of its logarithm there.
     """
 
     weights: np.ndarray
     scale: float
     trend: float
     noise: float
-
-    def between(self, a: np.ndarray, b: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """Covariance of the values without noise of features [n, F] and [k, F]: [n, k]."""
-        return self.similarity(a, b, encoding) + self.line(a, b, encoding)
+    slope: float
 
     def similarity(self, a: np.ndarray, b: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """The part of `between` that depends on the distance."""
+        """exp(-1/2 squared distance) of features [n, F] and [k, F]: [n, k]."""
         root = np.sqrt(self.weights[encoding.axis_of])
         a, b = a * root, b * root
         squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * a @ b.T
-        return self.scale * np.exp(-0.5 * np.maximum(squared, 0))
+        return np.exp(-0.5 * np.maximum(squared, 0))
 
     def line(self, a: np.ndarray, b: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """The part of `between` that is linear in log costs, with an unknown mean."""
+        """Covariance of what is linear in log costs, with an unknown mean: [n, k]."""
         return 1 + self.trend * a[:, -encoding.costs :] @ b[:, -encoding.costs :].T
+
+    def unexplained(self, a: np.ndarray, encoding: Encoding) -> np.ndarray:
+        """Variance that no feature explains: [n]."""
+        return self.noise * np.exp(self.slope * encoding.place(a))
+
+    def between(self, a: np.ndarray, b: np.ndarray, encoding: Encoding) -> np.ndarray:
+        """Covariance of the values, noise of training aside, of features [n, F] and [k, F]: [n, k]."""
+        similar = self.similarity(a, b, encoding)
+        covariance = self.scale * similar + self.line(a, b, encoding)
+        rows, columns = np.nonzero(_same(similar))
+        own = np.sqrt(self.unexplained(a[rows], encoding) * self.unexplained(b[columns], encoding))
+        covariance[rows, columns] += _OWN_SHARE * own
+        return covariance
 
     def variance(self, a: np.ndarray, encoding: Encoding) -> np.ndarray:
         """The diagonal of `between(a, a)`: [n]."""
-        return self.scale + 1 + self.trend * (a[:, -encoding.costs :] ** 2).sum(axis=1)
+        line = 1 + self.trend * (a[:, -encoding.costs :] ** 2).sum(axis=1)
+        return self.scale + line + _OWN_SHARE * self.unexplained(a, encoding)
+
+    def noise_of_training(self, a: np.ndarray, encoding: Encoding) -> np.ndarray:
+        """Variance between trainings of one architecture: [n]."""
+        return (1 - _OWN_SHARE) * self.unexplained(a, encoding) + _JITTER
+
+
+def _same(similar: np.ndarray) -> np.ndarray:
+    """Whether two are one architecture: their distance is 0 but for rounding."""
+    return similar > 1 - 1e-9
 
 
 class Evidence:
     """The posterior density of the parameters given features [n, F] and values [n].
 
     Parameters are logarithms [P]: of what is common to each kind, of what is each choice's own, of scale, trend and
-    noise. `extra` [n] is the variance of each value beyond the noise of a training.
+    noise; the last is the noise's slope. `extra` [n] is the variance of each value beyond the noise of a training.
     """
 
     def __init__(self, encoding: Encoding, features: np.ndarray, values: np.ndarray, extra: np.ndarray) -> None:
@@ -113,46 +143,52 @@ class Evidence:
         self.kinds, self.axes = encoding.kind_of.max() + 1, len(encoding.kind_of)
         common = np.full(self.kinds, _SPREAD / len(encoding.space.choices))
         common[self.kinds - encoding.costs :] = _COST_WEIGHT
-        self.center = np.log([*common, *[1.0] * self.axes, _SCALE, _TREND, _NOISE])
-        self.sd = np.repeat([_COMMON_SD, _OWN_SD, _COMMON_SD], [self.kinds, self.axes, 3])
+        self.center = np.array([*np.log([*common, *[1.0] * self.axes, _SCALE, _TREND, _NOISE]), 0.0])
+        sds = [_COMMON_SD, _OWN_SD, _COMMON_SD, _SLOPE_SD]
+        self.sd = np.repeat(sds, [self.kinds, self.axes, 3, 1])
 
-    def kernel(self, logs: np.ndarray) -> Kernel:
+    def kernel(self, parameters: np.ndarray) -> Kernel:
         """The kernel of parameters [P]."""
-        common, own, rest = np.split(logs, [self.kinds, self.kinds + self.axes])
-        scale, trend, noise = np.exp(rest).tolist()
-        return Kernel(np.exp(common[self.encoding.kind_of] + own), scale, trend, noise + _LEAST_NOISE)
+        common, own, rest = np.split(parameters, [self.kinds, self.kinds + self.axes])
+        weights = np.exp(common[self.encoding.kind_of] + own)
+        return Kernel(weights, *np.exp(rest[:3]).tolist(), float(rest[3]))
 
-    def loss(self, logs: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
         """Negative log density of parameters [P], up to a constant, and its gradient [P]."""
-        kernel, x, away = self.kernel(logs), self.features, (logs - self.center) / self.sd
+        kernel, x, away = self.kernel(parameters), self.features, (parameters - self.center) / self.sd
         similar, line = kernel.similarity(x, x, self.encoding), kernel.line(x, x, self.encoding)
-        factor = np.linalg.cholesky(similar + line + np.diag(kernel.noise + self.extra))
+        unexplained = np.sqrt(kernel.unexplained(x, self.encoding))
+        own = _OWN_SHARE * _same(similar) + (1 - _OWN_SHARE) * np.eye(len(x))
+        noise = own * np.outer(unexplained, unexplained)
+        covariance = kernel.scale * similar + line + noise
+        covariance[np.diag_indices_from(covariance)] += self.extra + _JITTER
+        factor = np.linalg.cholesky(covariance)
         root = np.linalg.inv(factor)
         inverse = root.T @ root
         alpha = inverse @ self.values
         density = 0.5 * self.values @ alpha + np.log(np.diag(factor)).sum() + 0.5 * away @ away
         # d/dp = 1/2 sum(inner * dK/dp)
         inner = inverse - np.outer(alpha, alpha)
-        shared = inner * similar
+        shared, noisy = kernel.scale * inner * similar, (inner * noise).sum(axis=1)
         pulls = (x**2).T @ shared.sum(axis=1) - np.einsum("if,if->f", x, shared @ x)
-        own = -0.5 * kernel.weights * np.bincount(self.encoding.axis_of, pulls)
-        common = np.bincount(self.encoding.kind_of, own)
-        noise = np.trace(inner) * (kernel.noise - _LEAST_NOISE)
-        rest = 0.5 * np.array([shared.sum(), (inner * (line - 1)).sum(), noise])
-        return float(density), np.concatenate([common, own, rest]) + away / self.sd
+        of_axes = -0.5 * kernel.weights * np.bincount(self.encoding.axis_of, pulls)
+        of_kinds = np.bincount(self.encoding.kind_of, of_axes)
+        trend = (inner * (line - 1)).sum()
+        rest = 0.5 * np.array([shared.sum(), trend, noisy.sum(), noisy @ self.encoding.place(x)])
+        return float(density), np.concatenate([of_kinds, of_axes, rest]) + away / self.sd
 
     def fit(self) -> Kernel:
         """The kernel of highest density found in a bounded number of steps."""
-        logs = best = self.center
-        step, before, lowest = np.full(len(logs), _FIRST_STEP), np.zeros(len(logs)), math.inf
+        parameters = best = self.center
+        step, before, lowest = np.full(len(best), _FIRST_STEP), np.zeros(len(best)), math.inf
         for _ in range(_ITERATIONS):
-            density, gradient = self.loss(logs)
+            density, gradient = self.loss(parameters)
             if density < lowest:
-                lowest, best = density, logs
+                lowest, best = density, parameters
             turned = gradient * before
             step = np.clip(step * np.where(turned > 0, 1.3, np.where(turned < 0, 0.5, 1.0)), _LEAST_STEP, _LARGEST_STEP)
             before = np.where(turned < 0, 0.0, gradient)
-            logs = logs - np.sign(before) * step
+            parameters = parameters - np.sign(before) * step
         return self.kernel(best)
 
 
@@ -169,16 +205,16 @@ class Posterior:
     ) -> None:
         self.kernel, self.encoding, self.features = kernel, encoding, features
         covariance = kernel.between(features, features, encoding)
-        covariance[np.diag_indices_from(covariance)] += kernel.noise + extra
+        covariance[np.diag_indices_from(covariance)] += kernel.noise_of_training(features, encoding) + extra
         self._inverse = np.linalg.inv(covariance)
         self._alpha = self._inverse @ values
 
     def mean(self, features: np.ndarray) -> np.ndarray:
-        """Expected objective without noise, [n]."""
+        """Expected value of an architecture, noise of training aside, [n]."""
         return self.kernel.between(features, self.features, self.encoding) @ self._alpha
 
     def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the objective without noise, each [n]."""
+        """Mean and standard deviation of the value of an architecture, noise of training aside, each [n]."""
         across = self.kernel.between(features, self.features, self.encoding)
         explained = np.einsum("ij,ij->i", across @ self._inverse, across)
         variance = self.kernel.variance(features, self.encoding) - explained

@@ -83,15 +83,16 @@ def _logs(costs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     return np.log(np.stack([np.maximum(costs[name], 1) for name in names], axis=1, dtype=np.float64))
 
 
-def _encoding(space: SearchSpace[Any], limits: Sequence[Limit]) -> tuple[list[str], Encoding]:
+def _encoding(space: SearchSpace[Any], limits: Sequence[Limit], first: str) -> tuple[list[str], Encoding]:
     """Every exact cost says something of an architecture, also those it is not traded against: where they vary."""
     # A fact of space and limits: of fixed draws.
     draws = sample_feasible(space, np.random.default_rng(0), _SPREAD_DRAWS, limits)
     costs = space.count(draws)
-    logs = _logs(costs, list(costs))
-    varying = np.flatnonzero(logs.std(axis=0) > 1e-6)
-    center, width = logs[:, varying].mean(axis=0), logs[:, varying].std(axis=0)
-    return [list(costs)[i] for i in varying], Encoding(space, center, width)
+    names = sorted(costs, key=lambda name: name != first)
+    logs = _logs(costs, names)
+    center, width = logs.mean(axis=0), logs.std(axis=0)
+    varying = [i for i, name in enumerate(names) if name == first or width[i] > 1e-6]
+    return [names[i] for i in varying], Encoding(space, center[varying], np.maximum(width[varying], 1e-6))
 
 
 @final
@@ -130,7 +131,7 @@ class FrontierSearch(Algorithm):
         self.strata = cost_strata(space, limits, cost_name, strata)
         ranges = [self.strata if name == cost_name else cost_strata(space, limits, name, 1) for name in self.costs]
         self.reference = np.log([each.high for each in ranges])
-        self._described, self._encoding = _encoding(space, limits)
+        self._described, self._encoding = _encoding(space, limits, cost_name)
         self._listed = space.members() if space.size <= _LISTED else None
         self._fitted: tuple[bytes, Kernel] | None = None
 
