@@ -1,0 +1,84 @@
+"""The frontier search beyond the contract of all algorithms: better than its start, batches, several costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic_table import synthetic_table
+
+from nas.algorithms.frontier_search import FrontierSearch
+from nas.algorithms.stratified_random import StratifiedRandom
+from nas.pareto import hypervolume
+from nas.table import Table
+from nas.trials import Completed, Proposal
+from search_space.errors import InputError
+from search_space.sampling import Limit
+
+TABLE = synthetic_table(3, choices=(3,) * 6, seeds=2, noise=0.02)
+
+
+def played(algorithm: FrontierSearch | StratifiedRandom, table: Table, evaluations: int, seed: int) -> list[int]:
+    """Rows evaluated, each told with the accuracy of one of its trainings."""
+    rows, rng = [], np.random.default_rng(seed)
+    for index in range(evaluations):
+        genotype = algorithm.ask(np.random.default_rng([seed, index]))
+        rows.append(table.row(genotype))
+        cost = {name: int(values[rows[-1]]) for name, values in table.costs.items()}
+        algorithm.tell(Proposal(index, "search", genotype, {}, f"f{index}", 0, index, cost))
+        value = float(table.accuracy[rows[-1], rng.integers(table.accuracy.shape[1])])
+        algorithm.tell(Completed(index, 10, {"accuracy": value}, 1.0))
+    return rows
+
+
+def share(table: Table, rows: list[int]) -> float:
+    """Of the hypervolume of all means."""
+    points = np.column_stack([np.log(table.costs["macs"]), -table.means])
+    corner = (points[:, 0].max(), 0.0)
+    return hypervolume(points[rows], corner) / hypervolume(points, corner)
+
+
+def test_it_is_ahead_of_stratified_random_where_choices_matter() -> None:
+    def mean(kind: type[FrontierSearch] | type[StratifiedRandom]) -> float:
+        return float(
+            np.mean([share(TABLE, played(kind(TABLE.space, planned=60), TABLE, 60, seed)) for seed in range(4)])
+        )
+
+    assert mean(FrontierSearch) > mean(StratifiedRandom) + 0.03
+
+
+def test_a_batch_of_pending_proposals_spreads() -> None:
+    algorithm = FrontierSearch(TABLE.space, planned=60, random_every=0)
+    played(algorithm, TABLE, 40, 0)
+    batch = []
+    for index in range(40, 46):
+        batch.append(algorithm.ask(np.random.default_rng(index)))
+        algorithm.tell(Proposal(index, "search", batch[-1], {}, f"f{index}", 0, index, {"macs": 1}))
+    assert len(set(batch)) == 6
+    assert len({TABLE.costs["macs"][TABLE.row(genotype)] for genotype in batch}) > 2
+
+
+def test_the_start_fills_the_strata_and_takes_what_is_given_first() -> None:
+    given = [(2, 2, 2, 2, 2, 2), (0, 0, 0, 0, 0, 0)]
+    algorithm = FrontierSearch(TABLE.space, planned=100, start=14, start_genotypes=given)
+    rows = played(algorithm, TABLE, 14, 0)
+    assert [tuple(row) for row in TABLE.genotypes[rows[:2]].tolist()] == given
+    filled = np.bincount([algorithm.strata.of(cost) for cost in TABLE.costs["macs"][rows]], minlength=12)
+    assert (filled > 0).sum() >= 9
+
+
+def test_several_costs_are_traded_and_limits_kept() -> None:
+    algorithm = FrontierSearch(
+        TABLE.space, (Limit("macs", int(np.median(TABLE.costs["macs"]))),), planned=40, costs=tuple(TABLE.costs)
+    )
+    rows = played(algorithm, TABLE, 40, 0)
+    assert len(set(rows)) == 40
+    assert (TABLE.costs["macs"][rows] <= np.median(TABLE.costs["macs"])).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"start": 1}, {"random_every": -1}, {"strata": 0}, {"costs": ("state_bytes",)}, {"start_genotypes": [(9,)]}],
+)
+def test_bad_options_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        FrontierSearch(TABLE.space, **options)  # type: ignore[arg-type]
