@@ -40,12 +40,14 @@ def table(ledger: Ledger) -> pd.DataFrame:
     """One row per draw; draw 0 is the incumbent.
 
     The coefficients of depth, width, resolution and frames; each one's share of the growth, and the growth; the worst
-    of the steps of phi (`miss`, as a share of a doubling); `first`: mean accuracy over the parents of the one training
-    that all draws have. Of finalists, from trainings with other seeds: accuracy, and the mean difference from the
-    incumbent of the same parent and repeat, their number n and its 95 % interval low to high, by Student's t.
+    of the steps of phi (`miss`, as a share of a doubling); `same_as`: the first draw that comes to the same networks,
+    itself if none does; `first`: mean accuracy over the parents of the one training that all draws have. Of finalists,
+    from trainings with other seeds: accuracy, and the mean difference from the incumbent of the same parent and
+    repeat, their number n and its 95 % interval low to high, by Student's t.
     """
     found = _accuracies(ledger)
     planned = ledger.header.config
+    networks = [draw["fingerprints"] for draw in planned["draws"]]
     incumbent = _finals(planned["draws"][0], planned["settings"]["seeds"], found)
     rows = []
     for index, draw in enumerate(planned["draws"]):
@@ -59,6 +61,7 @@ def table(ledger: Ledger) -> pd.DataFrame:
                 **{f"share.{name}": share for name, share in shares_of(coefficients).items()},
                 "growth": coefficients.growth,
                 "miss": float(np.abs(np.array(draw["steps"]) / 2 - 1).max()),
+                "same_as": networks.index(draw["fingerprints"]),
                 "first": float(first),
                 ACCURACY.name: float(finals.mean()),
                 **_difference(finals - incumbent),
@@ -92,7 +95,7 @@ def decision(ledger: Ledger) -> dict[str, Any]:
     tried, planned = table(ledger), ledger.header.config
     if tried["n"].iloc[0] == 0:
         raise InputError(str(ledger.path), len(ledger.completed), "trainings are done; the search is not finished")
-    others = tried[(tried["draw"] > 0) & (tried["n"] > 0)]
+    others = tried[(tried["draw"] > 0) & (tried["n"] > 0) & (tried["same_as"] == tried["draw"])]
     best = others.sort_values(ACCURACY.name).iloc[-1] if len(others) else tried.iloc[0]
     better = bool(best["low"] > 0)
     reach = f"{best['difference']:+.3f} [{best['low']:+.3f}, {best['high']:+.3f}]"
@@ -144,7 +147,7 @@ def text(ledger: Ledger) -> str:
             f"{row['miss']:.1%}{'' if row['miss'] <= TOLERANCE else ' !'}",
             f"{row['first']:.3f}",
             f"{row[ACCURACY.name]:.3f}" if retrained else "-",
-            reach if row["draw"] else "incumbent",
+            ("incumbent" if row["draw"] == 0 else reach) if row["same_as"] == row["draw"] else f"as {row['same_as']}",
         ))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

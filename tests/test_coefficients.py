@@ -22,6 +22,7 @@ import run_search
 from nas import coefficients, config, run
 from nas.coefficients import EQUAL, FINALISTS, TIMES, Settings, carry_out, finalists, parents_of, plan
 from nas.ledger import Header, Ledger, LedgerWriter, read
+from nas.search import make_algorithm
 from nas.trials import Completed, Event, Failed, Proposal
 from results import coefficients as tried
 from results import refinement
@@ -273,6 +274,10 @@ def test_an_algorithm_that_takes_a_start_gets_the_scaled_parents(of_a_run: Path)
     assert options["random_every"] == 5 and 1 <= len(options["start_genotypes"]) <= 3
     macs = space.count(space.canonical_batch(np.array(options["start_genotypes"])))["macs"]
     assert np.abs(np.log(macs / TARGET)).max() < math.log(2)
+    settings = config.from_dict(made)
+    within = [tuple(options["start_genotypes"][i]) for i in np.flatnonzero(macs <= settings.limits[0].at_most)]
+    first = make_algorithm(settings).ask(np.random.default_rng(0))
+    assert not within or first == within[0]
 
 
 def test_a_real_search_and_a_real_refinement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
