@@ -23,7 +23,7 @@ from search_space import architecture, movinet_space
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig, nearest
 from search_space.network import yaml_text
-from search_space.scaling import Coefficients, Factors, scale_space, scale_to_macs
+from search_space.scaling import UNSCALED, Coefficients, Factors, scale_space, scale_to_macs
 
 STEPS = 32  # of phi per unit: neighbours differ by 2 %, before rounding
 REACH = 12  # units of phi searched either way
@@ -50,7 +50,7 @@ def refinement(ledger: Ledger, config: FamilyConfig, name: str) -> dict[str, Any
     run, target = ledger.header.config, config.targets[name]
     space = movinet_space.from_dict(run["space"], f"{ledger.path}:1: config.space")
     fixed = run["data"]["source"] == _FIXED_CLIPS
-    coefficients, lift = _without_clip(config) if fixed else (config.coefficients, config.lift)
+    coefficients, lift = _within_the_clips(config) if fixed else (config.coefficients, config.lift)
     scaled = replace(_scaled(space, target, coefficients, lift, run["seed"]), name=f"{space.name}_{name}")
     most = round(target * (1 + config.tolerance))
     algorithm = dict(run["algorithm"])
@@ -66,12 +66,13 @@ def refinement(ledger: Ledger, config: FamilyConfig, name: str) -> dict[str, Any
         "limits": {"macs": most},
         "algorithm": algorithm,
         "finals": {**run["finals"], "references": []},
-        "family": families.to_dict(replace(config, lift=Factors(), targets={name: target}, ensemble={})),
+        "family": families.to_dict(replace(config, lift=UNSCALED, targets={name: target}, ensemble={})),
     }
 
 
-def _without_clip(config: FamilyConfig) -> tuple[Coefficients, Factors]:
-    return replace(config.coefficients, resolution=1, frames=1), replace(config.lift, resolution=1, frames=1)
+def _within_the_clips(config: FamilyConfig) -> tuple[Coefficients, Factors]:
+    """Growth of depth and width from where the proxy is: the lift is to the size of networks on other clips."""
+    return replace(config.coefficients, resolution=1, frames=1), UNSCALED
 
 
 def _scaled(space: SpaceConfig, target: float, coefficients: Coefficients, lift: Factors, seed: int) -> SpaceConfig:
