@@ -1,4 +1,4 @@
-"""Writes what a benchmark measured into its section of `docs/benchmarks.md`; the machine is named with every table."""
+"""Writes what a benchmark measured into its section of `docs/benchmarks.md`, or of another document; the machine is named with every table."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write(name: str, text: str) -> None:
+def write(name: str, text: str, document: Path = DOCUMENT) -> None:
     """Replaces the section between `<!-- name -->` and `<!-- /name -->`.
 
     Raises:
       SystemExit: the document has no such section.
     """
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    before, opened, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
+    before, opened, rest = document.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (opened and closed):
-        raise SystemExit(f"{DOCUMENT}: has no section {name!r}")
-    DOCUMENT.write_text(f"{before}{begin}{text.strip()}\n{end}{after}", encoding="utf-8")
+        raise SystemExit(f"{document}: has no section {name!r}")
+    document.write_text(f"{before}{begin}{text.strip()}\n{end}{after}", encoding="utf-8")
