@@ -151,7 +151,8 @@ class Evidence:
         """The kernel of parameters [P]."""
         common, own, rest = np.split(parameters, [self.kinds, self.kinds + self.axes])
         weights = np.exp(common[self.encoding.kind_of] + own)
-        return Kernel(weights, *np.exp(rest[:3]).tolist(), float(rest[3]))
+        scale, trend, noise = np.exp(rest[:3]).tolist()
+        return Kernel(weights, scale, trend, noise, float(rest[3]))
 
     def loss(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
         """Negative log density of parameters [P], up to a constant, and its gradient [P]."""

@@ -243,7 +243,7 @@ FLAGS = [
     (["serach", "tiny"], "'serach'", "did you mean search?"),
     (["tiny"], "'tiny'", "did you mean search tiny?"),
     (["plt", "x"], "'plt'", "did you mean plot?"),
-    (["frobnicate"], "'frobnicate'", "search, plot, scale, describe"),
+    (["frobnicate"], "'frobnicate'", "search, one-shot, plot, scale"),
     (["search", "tyni"], "'tyni'", "did you mean 'tiny'?"),
     (["search", "no/such.yaml"], "'no/such.yaml'", "No such file"),
     (["search", "."], "'.'", "nor a YAML file"),

@@ -7,6 +7,8 @@ import dataclasses
 import itertools
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from played_run import played
-from small_search import small
+from small_search import ROOT, finished, searching, small, written
 
 import run_search
 from nas import coefficients, config, run
@@ -280,32 +282,38 @@ def test_an_algorithm_that_takes_a_start_gets_the_scaled_parents(of_a_run: Path)
     assert not within or first == within[0]
 
 
-def test_a_real_search_and_a_real_refinement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def commanded(*arguments: str) -> tuple[int, str, str]:
+    """`run_search.py ...` in a process of its own: in this one TensorFlow's threads may be settled."""
+    command = [sys.executable, str(ROOT / "run_search.py"), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_a_real_search_and_a_real_refinement(tmp_path: Path) -> None:
     """Real trainings of next to nothing, from the command line."""
     base = small()
     space = dataclasses.replace(base.space, frame_strides=(1, 4), resolutions=(10, 16), blocks=base.space.blocks[:3])
     lift = {"family": {"lift": vars(LIFT), "targets": {MODEL: 1e9}}}
     stopping, finals = config.EarlyStopping(()), config.Finals(1, 2, ())
     settings = dataclasses.replace(base, space=space, trials=3, early_stopping=stopping, finals=finals, **lift)
-    run.start(settings, tmp_path / "run", "serial", contextlib.nullcontext)
+    finished(searching(tmp_path / "run", "serial", written(tmp_path, settings)))
     command = ["coefficients", str(tmp_path / "run"), "--draws", "2", "--seeds", "2"]
-    assert run_search.main(command) == 0
+    code, first, _ = commanded(*command)
+    assert code == 0 and "training 1: network" in first and "incumbent" in first
     folder = tmp_path / "run" / tried.FOLDER
     ledger = read(folder / coefficients.LEDGER)
     assert {done.steps for done in ledger.completed.values()} == {4}
     assert set(ledger.completed[0].metrics) >= {"accuracy"} and "test_accuracy" not in ledger.completed[0].metrics
     assert tried.chosen(tmp_path / "run") is not None
-    first = capsys.readouterr().out
-    assert "training 1: network" in first and "incumbent" in first
-    assert run_search.main(command) == 0  # nothing is left to train
-    assert "training" not in capsys.readouterr().out.partition("incumbent")[0]
-    assert run_search.main([*command[:2], "--draws", "3"]) == 2
-    assert "holds another search for coefficients" in capsys.readouterr().err
+    code, again, _ = commanded(*command)  # nothing is left to train
+    assert code == 0 and "training" not in again.partition("incumbent")[0]
+    code, _, error = commanded(*command[:2], "--draws", "3")
+    assert code == 2 and "holds another search for coefficients" in error
     file = tmp_path / "refine.yaml"
     cost = np.median([count(from_dict(p.architecture), 12).macs for p in run.read(tmp_path / "run").proposals.values()])
     target = f"{MODEL}={2 * cost:.0f}"
     assert run_search.main(["scale", command[1], "--target", target, "--refine", MODEL, "--out", str(file)]) == 0
-    run.start(config.load(str(file)), tmp_path / "refined", "serial", contextlib.nullcontext)
+    finished(searching(tmp_path / "refined", "serial", file))
     refined = run.read(tmp_path / "refined")
     assert refined.completed and all(p.cost["macs"] <= 2 * cost * 1.03 for p in refined.proposals.values())
 
