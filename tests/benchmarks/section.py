@@ -1,4 +1,4 @@
-"""Writes what a benchmark measured into its section of `docs/benchmarks.md`, or of another document; the machine is named with every table."""
+"""Writes what a benchmark measured into its section of a document; the machine is named with every table."""
 
 from __future__ import annotations
 
