@@ -324,6 +324,19 @@ def test_the_first_proposals_are_permanent(name):
 
 
 @every_algorithm
+@pytest.mark.slow
+def test_two_thousand_proposals_in_a_vast_capped_space(name):
+    space, limits = movinet_space(base_config()), (Limit("macs", 20e9), Limit("state_bytes", 2_000_000))
+    assert space.size > 10**20
+    if name == "given":
+        pytest.skip("proposes what it is given")
+    proposed = genotypes(run(make(name, space, limits, planned=2000), 2000, pending=4))
+    assert len(set(proposed)) == 2000
+    found = space.count(np.array(proposed))
+    assert all((found[limit.name] <= limit.at_most).all() for limit in limits)
+
+
+@every_algorithm
 @pytest.mark.benchmark
 def test_a_proposal_after_a_thousand_results_takes_half_a_second(name):
     space, rng = movinet_space(load("default").space), np.random.default_rng(0)
