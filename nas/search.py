@@ -64,12 +64,11 @@ def _published_starts(config: SearchConfig, space: SearchSpace[Architecture]) ->
 
 
 def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) -> dict[str, Architecture]:
-    """The configured references at the scale of the space under the limits; none where nothing is trained again."""
-    finals = config.finals
-    if not finals.repeats or not finals.references:
+    """The configured references at the scale of the space under the limits."""
+    if not config.finals.references:
         return {}
     macs = cost_strata(space, config.limits, "macs", 1)
-    return reference_architectures(config.space, finals.references, macs.low, macs.high)
+    return reference_architectures(config.space, config.finals.references, macs.low, macs.high)
 
 
 Final = tuple[str, str, Genotype | None, Architecture, int]  # kind, label, genotype, architecture, repeat
@@ -99,8 +98,9 @@ class Search:
         self.config, self.ledger = config, ledger
         self.algorithm = algorithm or make_algorithm(config)
         self.bands = cost_strata(self.algorithm.space, config.limits, config.costs[0], config.early_stopping.bands)
-        self.references = scaled_references(config, self.algorithm.space)
+        self.references = scaled_references(config, self.algorithm.space) if config.finals.repeats else {}
         self.proposals: dict[int, Proposal] = {}
+        self._times: Counter[Genotype | None] = Counter()  # that each candidate was proposed
         self.running: dict[int, Proposal] = {}
         self.rungs: dict[int, list[Rung]] = {}
         self.completed: dict[int, Completed] = {}
@@ -169,6 +169,7 @@ class Search:
         self.algorithm.tell(event)
         if isinstance(event, Proposal):
             self.proposals[event.index] = event
+            self._times[event.genotype] += event.kind == "search"
             self.running[event.index] = event
             # A final tells that the search was over, also where it ended before all candidates that were planned.
             self._asked_all |= event.kind != "search" or len(self.algorithm.proposed) >= self.config.trials
@@ -209,7 +210,7 @@ class Search:
                 self._asked_all = True
                 self._plan_finals()
             else:
-                repeat = sum(genotype == earlier for earlier, _ in self.algorithm.proposed.values())
+                repeat = self._times[genotype]
                 return self._proposal("search", "", genotype, self.algorithm.space.decode(genotype), repeat)
         final = self._next_final()
         return self._proposal(*final) if final else None
@@ -238,11 +239,10 @@ class Search:
     def _all_finals(self) -> Iterator[Final]:
         """With new seeds: those of the trials that put a network on the front must not confirm it."""
         front = [self.proposals[index] for index in self.front()]
-        trained = Counter(genotype for genotype, _ in self.algorithm.proposed.values())
         for repeat in range(self.config.finals.repeats):
             for proposal in front:
                 architecture = architectures.from_dict(proposal.architecture)
-                seed = trained[proposal.genotype] + repeat  # type: ignore[index]  # the search's have a genotype
+                seed = self._times[proposal.genotype] + repeat
                 yield "finalist", f"trial {proposal.index}", proposal.genotype, architecture, seed
             for name, architecture in self.references.items():
                 yield "reference", name, None, architecture, repeat + 1
