@@ -6,10 +6,7 @@ what differs is the seed of its weights. Repeats see another order.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nas.config import DataConfig, SearchConfig
+from nas.quiet_start import quiet_start
 from nas.trials import Completed, Failed, Proposal, Rung
 from search_space.architecture import Architecture, from_dict
 from search_space.errors import InputError
@@ -64,21 +62,6 @@ def open_made(folder: str) -> Any:
     return open_dataset(folder)
 
 
-@contextlib.contextmanager
-def _quiet_start() -> Iterator[None]:
-    """Keeps standard error clear of what TensorFlow's C++ side has to say on its way up; no setting does."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(errors, 2)
-        os.close(errors)
-        os.close(nowhere)
-
-
 class Trainer:
     """Trains proposals one after another; holds the data and the compiled functions of its process.
 
@@ -89,7 +72,7 @@ class Trainer:
     """
 
     def __init__(self, config: SearchConfig, data: Any, threads: int | None = 1) -> None:
-        with _quiet_start():
+        with quiet_start():
             from movinet import proxy
 
             if threads is not None:

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 
 from nas.algorithms.algorithm import Algorithm
+from nas.quiet_start import quiet_start
 
 
 class Catalogue(Mapping[str, type[Algorithm]]):
@@ -16,7 +17,8 @@ class Catalogue(Mapping[str, type[Algorithm]]):
 
     def __getitem__(self, name: str) -> type[Algorithm]:
         module, _, kind = self._places[name].partition(":")
-        found: type[Algorithm] = getattr(importlib.import_module(module), kind)
+        with quiet_start():  # Keras Tuner imports TensorFlow
+            found: type[Algorithm] = getattr(importlib.import_module(module), kind)
         return found
 
     def __contains__(self, name: object) -> bool:
