@@ -1,4 +1,18 @@
-"""The one exception for input a user can mend."""
+"""The one exception for input a user can mend, and text that a terminal only shows."""
+
+import unicodedata
+
+LONGEST = 2000  # characters of a message
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of Unicode: controls, marks of direction, half characters, breaks
+
+
+def printable(text: str, kept: str = "") -> str:
+    """`text` with what a terminal would act on, or show nothing of, escaped: `\\x1b`; the characters `kept` stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(each)[1:-1] if each not in kept and unicodedata.category(each) in _UNSEEN else each for each in text
+    )
 
 
 class InputError(ValueError):
@@ -10,10 +24,16 @@ class InputError(ValueError):
     """
 
     def __init__(self, place: str, value: object, rule: str) -> None:
-        shown = repr(value)
-        if len(shown) > 120:
-            shown = shown[:117] + "..."
-        super().__init__(f"{place}: {shown} {rule}")
+        line = " ".join(f"{place}: {_shown(value)} {rule}".splitlines())
+        super().__init__(printable(line)[:LONGEST])
         self.place = place
         self.value = value
         self.rule = rule
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = repr(value)
+    except RecursionError:  # lists in lists in lists
+        shown = f"a {type(value).__name__}"
+    return shown if len(shown) <= 120 else shown[:117] + "..."

@@ -9,9 +9,14 @@ from typing import Any
 
 import yaml
 
+from search_space import foreign_files
 from search_space.errors import InputError
 
-MAX_BYTES = 2**24  # far above any configuration: a video given by mistake is refused before it is read whole
+# All far above any configuration, and low enough to be read within seconds: PyYAML takes 8 for a megabyte.
+MAX_BYTES = 2**20
+MAX_VALUES = 10**6  # counted where they are used: ten lists of ten references each to the last are 1e10
+MAX_DEPTH = 50
+MAX_NUMBER = 2**14  # characters; 1:1:1... is a number in base 60, and takes time with the square of its length
 
 
 def read_yaml(path: Path | str, place: str) -> Any:
@@ -27,7 +32,7 @@ def read_yaml(path: Path | str, place: str) -> Any:
 def parse_yaml(content: bytes | str, place: str, shown: str) -> Any:
     """The plain data in YAML text; what is wrong with it is said of `shown`, as `read_yaml` does."""
     try:
-        data = yaml.load(content if isinstance(content, str) else content.decode("utf-8"), _Loader)
+        data = _loaded(content if isinstance(content, str) else content.decode("utf-8"))
     # PyYAML itself raises the latter three, for a date that does not exist, `!!bool 3`, `!!int ''`, ...
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
         raise InputError(place, shown, f"is not YAML: {_reason(error)}") from None
@@ -38,6 +43,37 @@ def parse_yaml(content: bytes | str, place: str, shown: str) -> Any:
     return data
 
 
+def _loaded(text: str) -> Any:
+    """Composes first, which takes no more than the text does, and constructs what is not too much."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, {}, 0)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_size(node: yaml.Node, known: dict[int, int], depth: int) -> int:
+    """How many values a node stands for, with each reference to another as often as it is used."""
+    if depth > MAX_DEPTH:
+        raise yaml.constructor.ConstructorError(None, None, f"deeper than {MAX_DEPTH} levels", node.start_mark)
+    if id(node) in known:
+        return known[id(node)]
+    if isinstance(node, yaml.ScalarNode):
+        if len(node.value) > MAX_NUMBER and node.tag.endswith((":int", ":float")):
+            raise yaml.constructor.ConstructorError(None, None, "an integer or number too long", node.start_mark)
+        return 1
+    parts = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
+    count = 1 + sum(_check_size(part, known, depth + 1) for part in parts)
+    if count > MAX_VALUES:
+        raise yaml.constructor.ConstructorError(None, None, f"more than {MAX_VALUES} values", node.start_mark)
+    known[id(node)] = count
+    return count
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
@@ -46,13 +82,9 @@ def _reason(error: Exception) -> str:
 
 def _content(path: Path | str, place: str) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        return foreign_files.content(path, MAX_BYTES)
     except OSError as error:
         raise InputError(place, str(path), f"cannot be read: {error.strerror}") from None
-    if len(content) > MAX_BYTES:
-        raise InputError(place, str(path), f"is larger than {MAX_BYTES} bytes, which no configuration is")
-    return content
 
 
 class _Loader(yaml.SafeLoader):
