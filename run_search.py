@@ -72,6 +72,7 @@ def parser() -> Parser:
     search.add_argument("--seed", type=int, help="of everything random in the run")
     search.add_argument("--trials", type=int, help="candidates to ask of the algorithm")
     search.add_argument("--serial", action="store_true", help="one trial at a time in this process, without Ray")
+    search.add_argument("--simulate", action="store_true", default=None, help="make accuracies up; train nothing")
     search.add_argument("--quiet", action="store_true", help="print only the outcome")
 
     one_shot = commands.add_parser("one-shot", help="the paper's own search: a supernet, its controllers, retraining")
@@ -288,7 +289,7 @@ def _new_folder(name: str) -> Path:
 
 
 def _check_alone(options: argparse.Namespace) -> None:
-    for name in ("config", "out", *CHANGES):
+    for name in ("config", "out", "simulate", *CHANGES):
         if getattr(options, name, None) is not None:
             place = name if name == "config" else f"--{name}"
             rule = "cannot be given with --resume, which takes everything from the run"
@@ -296,7 +297,11 @@ def _check_alone(options: argparse.Namespace) -> None:
 
 
 def _changed(settings: SearchConfig, options: argparse.Namespace) -> SearchConfig:
+    from nas.config import SimulationConfig
+
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
+    if getattr(options, "simulate", None):
+        changes["simulation"] = settings.simulation or SimulationConfig()
     try:
         return dataclasses.replace(settings, **changes)
     except InputError as error:

@@ -44,6 +44,10 @@ class Attempts:
             self._running[name] = proposal
         return proposal
 
+    def errors(self, proposal: Proposal) -> int:
+        """How many attempts at a proposal have ended in an error."""
+        return self._errors[proposal.index]
+
     def observe(self, event: Rung | Completed | Failed) -> bool:
         """Records; False if the trial is to be stopped."""
         goes_on = False

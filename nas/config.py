@@ -236,6 +236,40 @@ class AlgorithmConfig:
 
 
 @dataclass(frozen=True)
+class SimulationConfig:
+    """Measurements made up or looked up in place of training; see `nas.simulation`.
+
+    Attributes:
+      table: a benchmark table with fingerprints (.csv, .csv.gz); '' makes accuracies up by a formula.
+      seconds: of a training, on average; a sleep.
+      die: probability, per attempt, that the worker kills itself.
+      hang: that it never comes back.
+      diverge: that the loss is not finite.
+      error: that it raises.
+      memory_mb: that a worker takes with every trial and never gives back.
+    """
+
+    table: str = ""
+    seconds: float = 0.0
+    die: float = 0.0
+    hang: float = 0.0
+    diverge: float = 0.0
+    error: float = 0.0
+    memory_mb: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.table, str) or "\0" in self.table:
+            raise InputError("table", self.table, "must be the path of a benchmark table, or ''")
+        _check_number("seconds", self.seconds, 0.0, 1e6)
+        _check_number("memory_mb", self.memory_mb, 0.0, 1e6)
+        faults = ("die", "hang", "diverge", "error")
+        for name in faults:
+            _check_number(name, getattr(self, name), 0.0, 1.0)
+        if (together := sum(getattr(self, name) for name in faults)) > 1:
+            raise InputError(" + ".join(faults), together, "must be at most 1")
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """Everything a run depends on.
 
@@ -249,6 +283,7 @@ class SearchConfig:
       algorithm, early_stopping, finals: see their classes.
       family: of `results.family.FamilyConfig`, kept as plain data here: this layer only records it.
       one_shot: for `run_search.py one-shot` alone.
+      simulation: in place of training; none trains.
       seed: of everything random in the run.
       workers: trials trained at a time.
       worker_memory_mb: a worker above this much resident memory is replaced by a new process.
@@ -265,6 +300,7 @@ class SearchConfig:
     finals: Finals = Finals()
     family: Mapping[str, Any] = field(default_factory=dict)
     one_shot: OneShot | None = None
+    simulation: SimulationConfig | None = None
     seed: int = 0
     workers: int = 2
     worker_memory_mb: int = 3000
@@ -277,6 +313,8 @@ class SearchConfig:
         _check_costs(self.costs)
         if not isinstance(self.family, Mapping):
             raise InputError("family", self.family, "must be a mapping")
+        if self.simulation is not None and self.one_shot is not None:
+            raise InputError("simulation", "one_shot", "is beside it, which trains for real; take one of them out")
 
 
 def _check_costs(costs: object) -> None:
@@ -311,6 +349,7 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "early_stopping": EarlyStopping,
     "finals": Finals,
     "one_shot": OneShot,
+    "simulation": SimulationConfig,
 }
 
 
@@ -373,7 +412,7 @@ def presets() -> list[str]:
 
 
 def load(name: str) -> SearchConfig:
-    """A preset by name, or a YAML file by path; a folder of videos in it is taken from the working directory.
+    """A preset by name, or a YAML file by path; paths in it are taken from the working directory.
 
     Raises:
       InputError: neither, unreadable, not YAML, or not a search.
@@ -385,8 +424,15 @@ def load(name: str) -> SearchConfig:
         rule = f"is neither a preset ({', '.join(presets())}) nor a YAML file{_hint(name, presets())}"
         raise InputError("search", name, rule)
     config = from_dict(read_yaml(path, "search"), f"{name}: search")
-    if not config.data.path:
-        return config
-    # A run is also resumed from elsewhere.
-    folder = os.path.abspath(os.path.expanduser(config.data.path))
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, path=folder))
+    if config.data.path:
+        data = dataclasses.replace(config.data, path=_absolute(config.data.path))
+        config = dataclasses.replace(config, data=data)
+    if config.simulation and config.simulation.table:
+        simulation = dataclasses.replace(config.simulation, table=_absolute(config.simulation.table))
+        config = dataclasses.replace(config, simulation=simulation)
+    return config
+
+
+def _absolute(path: str) -> str:
+    """A run is also resumed from elsewhere."""
+    return os.path.abspath(os.path.expanduser(path))

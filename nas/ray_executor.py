@@ -78,16 +78,17 @@ class TrainProposal(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Opens the data and imports TensorFlow, once a process."""
         from nas.config import from_dict as config_from_dict
-        from nas.trial import Trainer, open_made
+        from nas.simulation import evaluator
+        from nas.trial import open_made
 
         self.search_config = config_from_dict(config["search"])
-        self.trainer = Trainer(self.search_config, open_made(config["data"]))
+        self.trainer = evaluator(self.search_config, open_made(config["data"]) if config["data"] else None)
         self.full = False
         self._start(config)
 
     def _start(self, config: dict[str, Any]) -> None:
         proposal = from_dict(config["proposal"])
-        self.events = self.trainer.train(proposal)  # type: ignore[arg-type]
+        self.events = self.trainer.train(proposal, config["attempt"])  # type: ignore[arg-type]
 
     def step(self) -> dict[str, Any]:
         """Trains to the next rung or to the end."""
@@ -131,7 +132,7 @@ class _Proposals(_Driver, Searcher):
         proposal = self.attempts.propose(trial_id)
         if proposal is None:
             return Searcher.FINISHED if self.attempts.over else None
-        return self.shared | {"proposal": to_dict(proposal)}
+        return self.shared | {"proposal": to_dict(proposal), "attempt": self.attempts.errors(proposal)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error or result is None:
@@ -229,12 +230,12 @@ def _scratch(run: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(search: Search, data: Path) -> None:
+def run(search: Search, data: Path | None) -> None:
     """Trains everything the search proposes, `config.workers` trials at a time, one core each.
 
     Args:
       search: what proposes and records.
-      data: folder of the dataset, from `trial.open_data`.
+      data: folder of the dataset, from `trial.open_data`; none for a simulation.
 
     Raises:
       InputError: an event could not be recorded, or there is no room for Ray's files.
@@ -261,9 +262,9 @@ def run(search: Search, data: Path) -> None:
         raise attempts.fault
 
 
-def _tune(attempts: Attempts, data: Path, scratch: Path) -> None:
+def _tune(attempts: Attempts, data: Path | None, scratch: Path) -> None:
     config = attempts.search.config
-    shared = {"search": config_to_dict(config), "data": str(data)}
+    shared = {"search": config_to_dict(config), "data": str(data) if data else ""}
     tuner = tune.Tuner(
         tune.with_resources(TrainProposal, {"cpu": 1}),
         tune_config=tune.TuneConfig(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from nas.ledger import Ledger
 from nas.run import config_of, data_of
 from nas.search import trial_seed
-from nas.trial import Trainer
+from nas.simulation import evaluator
 from nas.trials import Completed, Failed, Proposal, Rung
 from search_space.architecture import check_integer
 from search_space.errors import InputError
@@ -55,7 +55,7 @@ def trained(
     Raises:
       InputError: the run's data is no longer the same, or cannot be made.
     """
-    trainer = Trainer(config_of(ledger), data_of(ledger), threads)
+    trainer = evaluator(config_of(ledger), data_of(ledger), threads)
     for proposal in proposals:
         for event in trainer.train(proposal):
             if not isinstance(event, Rung):

@@ -20,7 +20,8 @@ from nas.config import SearchConfig
 from nas.ledger import Header, Ledger, LedgerWriter
 from nas.run_lock import RunLock
 from nas.search import Search
-from nas.trial import Trainer, open_data
+from nas.simulation import DATA_HASH, Simulation, check_can_fail, evaluator
+from nas.trial import open_data
 from nas.trials import Resumed
 from search_space.errors import InputError
 from search_space.network import yaml_text
@@ -57,13 +58,24 @@ def config_of(ledger: Ledger) -> SearchConfig:
 
 
 def data_of(ledger: Ledger) -> Any:
-    """The data set a run began with; `InputError` if its content is no longer the same."""
-    config = config_of(ledger)
-    data = open_data(config.data, config.space)
-    if data.content_hash != ledger.header.data_hash:
+    """The data set a run began with, none if it is simulated; `InputError` if its content is no longer the same."""
+    data = _opened(config_of(ledger))
+    if _hash(data) != ledger.header.data_hash:
         rule = f"is not the content the run began with, {ledger.header.data_hash}: its clips have changed"
-        raise InputError(f"data of {ledger.path.parent}", data.content_hash, rule)
+        raise InputError(f"data of {ledger.path.parent}", _hash(data), rule)
     return data
+
+
+def _opened(config: SearchConfig) -> Any:
+    """The data set, made if need be; None for a simulation, whose table is read here lest every worker fail at it."""
+    if config.simulation is None:
+        return open_data(config.data, config.space)
+    Simulation(config)
+    return None
+
+
+def _hash(data: Any) -> str:
+    return DATA_HASH if data is None else data.content_hash
 
 
 def start(config: SearchConfig, folder: Path, executor: str, watch: Watch) -> None:
@@ -79,11 +91,12 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch) -> No
       InputError: the folder holds a run or anything else, or cannot be written; or the data is at fault.
     """
     _check_new(folder)
-    data = open_data(config.data, config.space)
+    check_can_fail(config.simulation, executor)
+    data = _opened(config)
     with _made(folder), RunLock(folder) as lock, contextlib.ExitStack() as undo:
         _check_new(folder)  # nobody else can begin a run in it from here on
         undo.callback(_remove, lock.path, folder / LEDGER, folder / CONFIG)
-        header = Header(configs.to_dict(config), versions(), config.seed, data.content_hash)
+        header = Header(configs.to_dict(config), versions(), config.seed, _hash(data))
         with LedgerWriter.create(folder / LEDGER, header) as writer:
             _write_config(folder / CONFIG, configs.to_dict(config))
             search = Search(config, writer)
@@ -99,6 +112,7 @@ def resume(folder: Path, executor: str, watch: Watch) -> None:
     """
     ledger = read(folder)
     config = config_of(ledger)
+    check_can_fail(config.simulation, executor)
     data = data_of(ledger)
     # Nothing is written before all of this is known to fit.
     with RunLock(folder), LedgerWriter.open_for_append(folder / LEDGER) as writer:
@@ -115,16 +129,16 @@ def _carried_on(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> S
         raise InputError(f"{ledger.path}: {error.place}", error.value, error.rule) from None
 
 
-def _execute(search: Search, data: object, executor: str, watch: Watch) -> None:
+def _execute(search: Search, data: Any, executor: str, watch: Watch) -> None:
     with watch(search):
         if executor == "serial":
             from nas import serial
 
-            serial.run(search, Trainer(search.config, data))
+            serial.run(search, evaluator(search.config, data))
         else:
             from nas import ray_executor
 
-            ray_executor.run(search, Path(data.path))  # type: ignore[attr-defined]
+            ray_executor.run(search, Path(data.path) if data is not None else None)
 
 
 def _check_new(folder: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from nas.search import Search
+from nas.simulation import Simulation
 from nas.trial import Trainer
 
 
-def run(search: Search, trainer: Trainer) -> None:
+def run(search: Search, trainer: Trainer | Simulation) -> None:
     """Trains everything the search proposes."""
     while (proposal := search.propose()) is not None:
         for event in trainer.train(proposal):

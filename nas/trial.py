@@ -83,10 +83,10 @@ class Trainer:
         self.rungs = config.early_stopping.steps(self.recipe.steps)
         self.compiler = proxy.Compiler()
 
-    def train(self, proposal: Proposal) -> Generator[Rung | Completed | Failed]:
+    def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
         """Rungs as they are reached, then `Completed`; `Failed` if a loss is not finite.
 
-        A consumer that has seen enough simply stops iterating.
+        A consumer that has seen enough simply stops iterating. Every attempt is the same training.
         """
         from movinet import proxy
 

@@ -1,0 +1,156 @@
+"""Evaluations in place of training, at once or after a while, and faults on demand: the machinery without its work.
+
+Accuracies are looked up in a benchmark table or made up by a formula; costs, proposals, early stopping, ledger and
+everything after them are the real ones. Faults are drawn from the run's seed, the trial's index and its attempt, so
+they are the same however the run was interrupted. Loads neither TensorFlow nor a data set.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas import table_cells
+from nas.config import SearchConfig, SimulationConfig
+from nas.trial import Trainer
+from nas.trials import Completed, Failed, Proposal, Rung
+from search_space.errors import InputError
+
+DATA_HASH = "simulated"  # in the ledger's header, where a real run has that of its clips
+CHANCE = 0.05  # accuracy of a network of FLOOR multiply-adds or less
+FLOOR = 1e5
+NOISE = 0.01  # standard deviation between trainings of one network
+EARLY_NOISE = 0.02  # and of what is measured at a rung
+FAULTS = ("die", "hang", "diverge", "error")
+_EFFECTS, _DRAWS = 0x0EFF, 0x0D1E  # set the streams of random numbers apart from other uses of the seeds
+_PLACES = 64  # choices and options beyond so many share their effects
+
+
+class SimulatedError(Exception):
+    """What a simulated trial raises."""
+
+
+class Simulation:
+    """Measures proposals without training them; stands where a `nas.trial.Trainer` does.
+
+    Args:
+      config: the run's, with its `simulation`.
+
+    Raises:
+      InputError: the table cannot be read, or names no fingerprints.
+    """
+
+    def __init__(self, config: SearchConfig) -> None:
+        assert config.simulation is not None
+        self.config, self.settings = config, config.simulation
+        self.steps = config.training.steps
+        self.rungs = config.early_stopping.steps(self.steps)
+        self.effects = np.random.default_rng(_EFFECTS).normal(size=(_PLACES, _PLACES))
+        self.table = _accuracies(Path(self.settings.table)) if self.settings.table else None
+        self.kept: list[np.ndarray] = []
+
+    def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
+        """Rungs, then `Completed`; or what the fault drawn for this attempt makes of it, at a random rung."""
+        rng = np.random.default_rng([_DRAWS, proposal.seed])
+        total = self.settings.seconds * rng.uniform(0.5, 1.5)
+        fault, at = self._fault(proposal.index, attempt)
+        self.kept.append(np.ones(int(self.settings.memory_mb * 2**20), np.uint8))
+        if self.table is not None and proposal.fingerprint not in self.table:
+            yield Failed(proposal.index, f"no row of {self.settings.table} is the network {proposal.fingerprint}", 1)
+            return
+        before = 0
+        for steps in (*self.rungs, self.steps):
+            time.sleep(total * (steps - before) / self.steps)
+            if fault and at <= steps:
+                _strike(fault)
+                yield Failed(proposal.index, f"diverged within {steps} steps, as simulated", 1)
+                return
+            metrics = self._metrics(proposal, steps, rng)
+            seconds = total * steps / self.steps
+            yield (Rung if steps < self.steps else Completed)(proposal.index, steps, metrics, seconds)
+            before = steps
+
+    def _fault(self, index: int, attempt: int) -> tuple[str, int]:
+        """One of `FAULTS`, or '' for none, and the number of steps after which it strikes."""
+        rng = np.random.default_rng([_DRAWS, self.config.seed, index, attempt])
+        edges = np.cumsum([getattr(self.settings, name) for name in FAULTS])
+        which = int(np.searchsorted(edges, rng.random(), side="right"))
+        return (*FAULTS, "")[which], int(rng.integers(1, self.steps + 1))
+
+    def _metrics(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> dict[str, float]:
+        accuracy = self._made_up(proposal, steps, rng) if self.table is None else self._looked_up(proposal, steps)
+        metrics = {"accuracy": accuracy, "loss": -math.log(max(accuracy, 1e-6))}
+        if steps == self.steps and proposal.kind != "search":
+            metrics |= {f"test_{name}": value for name, value in metrics.items()}
+        return metrics
+
+    def _made_up(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> float:
+        """Grows with the logarithm of the cost and saturates; every option has an effect of its own."""
+        decades = max(math.log10(proposal.cost["macs"] / FLOOR), 0.0)
+        genes = np.array(proposal.genotype or (), dtype=np.int64) % _PLACES
+        own = self.effects[np.arange(len(genes)) % _PLACES, genes].mean() if len(genes) else 0.0
+        full = CHANCE + 0.85 * (1 - math.exp(-decades / 1.5)) + 0.2 * own
+        share = (steps / self.steps) ** (0.1 + 0.05 * decades)  # costly networks learn more slowly
+        noise = rng.normal(0, NOISE if steps == self.steps else EARLY_NOISE)
+        return float(np.clip(CHANCE + (full - CHANCE) * share + noise, 0.001, 0.999))
+
+    def _looked_up(self, proposal: Proposal, steps: int) -> float:
+        """Of the training that the repeat names, at the last steps measured up to these; the full budget's if none."""
+        assert self.table is not None
+        curve = self.table[proposal.fingerprint]
+        measured = [share for share in curve if share <= steps / self.steps]
+        values = curve[max(measured)] if measured else curve[1.0]
+        return float(values[proposal.repeat % len(values)])
+
+
+def evaluator(config: SearchConfig, data: Any, threads: int | None = 1) -> Trainer | Simulation:
+    """What measures a run's proposals: real training on `data`, or its simulation."""
+    return Trainer(config, data, threads) if config.simulation is None else Simulation(config)
+
+
+def check_can_fail(settings: SimulationConfig | None, executor: str) -> None:
+    """That faults which end or block a process do not strike the only one that there is."""
+    for name in ("die", "hang"):
+        if settings is not None and executor == "serial" and getattr(settings, name):
+            rule = "must be 0 without workers, as the run itself would be struck"
+            raise InputError(f"simulation.{name}", getattr(settings, name), rule)
+
+
+def _strike(fault: str) -> None:
+    """Does not return, unless the fault is a loss that is not finite."""
+    if fault == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "error":
+        raise SimulatedError("as simulated")
+    while fault == "hang":
+        time.sleep(3600)
+
+
+def _accuracies(path: Path) -> dict[str, dict[float, np.ndarray]]:
+    """Of every fingerprint of a table: share of the full budget -> accuracy of each training that has one."""
+    columns = table_cells.read(path)
+    if "fingerprint" not in columns:
+        raise InputError(str(path), "fingerprint", "is a column that a table to simulate by must have")
+    full = table_cells.constant(path, "steps", columns)
+    found: dict[str, dict[float, np.ndarray]] = {name: {} for name in columns["fingerprint"]}
+    for share, names in _by_share(columns, full).items():
+        values = np.stack([table_cells.numbers(path, name, columns) for name in names], axis=1)
+        for fingerprint, row in zip(columns["fingerprint"], values, strict=True):
+            if not np.isnan(row).all():
+                found[fingerprint][share] = row[~np.isnan(row)]
+    return {fingerprint: curve for fingerprint, curve in found.items() if 1.0 in curve}
+
+
+def _by_share(columns: table_cells.Columns, full: int) -> dict[float, list[str]]:
+    shares: dict[float, list[str]] = {}
+    for match in filter(None, map(table_cells.ACCURACY.fullmatch, columns)):
+        if not match[2] or full:
+            shares.setdefault(int(match[2]) / full if match[2] else 1.0, []).append(match[0])
+    return shares
