@@ -50,7 +50,7 @@ class DataConfig:
 
     Attributes:
       source: "moving_digits", or "video_folder".
-      level: of the moving digits: tiny, default or hard.
+      level: of the moving digits: tiny, short, default or hard.
       train, validation, test: clips of each split of the moving digits.
       path: folder of the videos, with a sub-folder for each class; '' for the moving digits.
       frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
@@ -68,7 +68,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _check_choice("source", self.source, ("moving_digits", "video_folder"))
-        _check_choice("level", self.level, ("tiny", "default", "hard"))
+        _check_choice("level", self.level, ("tiny", "short", "default", "hard"))
         for name in ("train", "validation", "test", "frame_stride", "clips_per_video"):
             check_integer(name, getattr(self, name), 1, 10_000_000)
         if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path) or "\0" in self.path:

@@ -83,7 +83,7 @@ TRAININGS = st.builds(
     rezero=numbers(0, 10),
 )
 DATA = st.one_of(
-    st.builds(DataConfig, level=st.sampled_from(("tiny", "default", "hard")), train=st.integers(1, 10**7)),
+    st.builds(DataConfig, level=st.sampled_from(("tiny", "short", "default", "hard")), train=st.integers(1, 10**7)),
     st.builds(
         DataConfig,
         source=st.just("video_folder"),

@@ -327,7 +327,7 @@ def test_a_data_service_serves_records(records):
         ({"image_field_key": "frames", "input_path": "{records}/*"}, "is why its records cannot be read"),
         ({"label_field_key": "class", "input_path": "{records}/*"}, "is why its records cannot be read"),
         ({"input_path": "{here}"}, "is why its records cannot be read"),
-        ({"file_type": "moving_digits", "input_path": "easy"}, "must be one of tiny, default, hard"),
+        ({"file_type": "moving_digits", "input_path": "easy"}, "must be one of tiny, short, default, hard"),
         ({"file_type": "moving_digits", "input_path": ("tiny", "hard")}, "must be one path"),
         ({"file_type": "moving_digits", "input_path": "tiny", "num_classes": 11}, "num_classes: 11 must be.*12"),
         ({"file_type": "moving_digits", "aug_random_rotation": True, "input_path": "tiny"}, "feature_shape.*square"),

@@ -57,6 +57,7 @@ def frames(path: Trajectory) -> list[tuple[int, ...]]:
 # in the settings' "source" and say so in the change's message.
 PINNED = {
     "tiny": "0619c622a460b8af518ea3eba766452640c1053d4902b9e89e33a8599fa5e7e3",
+    "short": "64d42b3276eb8d134a09b788cefbba70db25baeba3bc73e8c663684f76c80fee",
     "default": "53f25e4cc8cca5256ddade7b5cf826faad89fddc4ab6407d5d0edb59f4d5ae5d",
     "hard": "6cc570b7dd9329affddbd06510464c71f6e2540cae17341f721551784d31510a",
 }
@@ -284,7 +285,7 @@ def test_bad_settings_are_refused(change: dict[str, int]) -> None:
 
 
 def test_bad_level_and_counts_are_refused() -> None:
-    with pytest.raises(InputError, match="'easy' must be one of tiny, default, hard"):
+    with pytest.raises(InputError, match="'easy' must be one of tiny, short, default, hard"):
         level("easy")
     with pytest.raises(InputError, match="counts.test: 0"):
         Counts(test=0)

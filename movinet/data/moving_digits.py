@@ -85,13 +85,14 @@ class Counts:
 
 
 TINY = MovingDigitsConfig(pairs=2, ticks=16)  # for unit tests
+SHORT = MovingDigitsConfig(pairs=3, ticks=16)  # of a search's proxies, which learn the other pairs by luck or not at all
 DEFAULT = MovingDigitsConfig()
 HARD = MovingDigitsConfig(resolution=32, noise=20, distractors=1)
 
 
 def level(name: str, seed: int = 0) -> MovingDigitsConfig:
-    """The configuration called "tiny", "default" or "hard"; raises `InputError` for another name."""
-    levels = {"tiny": TINY, "default": DEFAULT, "hard": HARD}
+    """The configuration called "tiny", "short", "default" or "hard"; raises `InputError` for another name."""
+    levels = {"tiny": TINY, "short": SHORT, "default": DEFAULT, "hard": HARD}
     if name not in levels:
         raise InputError("moving_digits.level", name, f"must be one of {', '.join(levels)}")
     return MovingDigitsConfig(**{**asdict(levels[name]), "seed": seed})

@@ -12,7 +12,7 @@ from movinet.data.timeline import UnusableVideo
 from movinet.model import Shape
 from search_space.errors import InputError
 
-LEVELS = ("tiny", "default", "hard")
+LEVELS = ("tiny", "short", "default", "hard")
 
 
 def sample_clips(where: str, shape: Shape, stride: int, count: int, split: str = "train") -> npt.NDArray[np.float32]:
