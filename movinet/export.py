@@ -219,7 +219,7 @@ def parser() -> Parser:
     top.add_argument(
         "--bundle_input_init_states_fn", type=boolean, nargs="?", const=True, default=True, help="signature"
     )
-    top.add_argument("--representative", default="default", help="clips: folder, list, or tiny, short, default, hard digits")
+    top.add_argument("--representative", default="default", help="clips: folder, list, or a level of the digits")
     top.add_argument("--representative_count", type=int, default=100, help="clips to find the ranges of int8 with")
     top.add_argument("--check_clips", type=int, default=4, help="clips to compare with the Keras model on")
     top.add_argument("--tolerance", type=float, help="of a logit, by the largest logit; by default " + str(TOLERANCES))

@@ -85,7 +85,7 @@ class Counts:
 
 
 TINY = MovingDigitsConfig(pairs=2, ticks=16)  # for unit tests
-SHORT = MovingDigitsConfig(pairs=3, ticks=16)  # of a search's proxies, which learn the other pairs by luck or not at all
+SHORT = MovingDigitsConfig(pairs=3, ticks=16)  # for a search's proxies: the other pairs are learned late, by luck
 DEFAULT = MovingDigitsConfig()
 HARD = MovingDigitsConfig(resolution=32, noise=20, distractors=1)
 
