@@ -106,7 +106,9 @@ class Supernet:
     def restore(self, arrays: Mapping[str, np.ndarray], steps_done: int) -> None:
         """Takes over what `arrays` gave after so many steps; `InputError` if it is of another space."""
         own = self.arrays()
-        shapes, given = ({name: value.shape for name, value in each.items()} for each in (own, arrays))
+        shapes, given = (
+            {name: (value.shape, str(value.dtype)) for name, value in each.items()} for each in (own, arrays)
+        )
         if shapes != given:
             wrong = sorted(set(shapes.items()) ^ set(given.items()))[0][0]
             raise InputError("supernet", wrong, "is not a weight of this space, or has another shape")

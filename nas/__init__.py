@@ -30,5 +30,6 @@ race          search algorithms in real training, the same time for all
 controller    the distribution over members that a one-shot search learns
 one_shot      the paper's own search, on a supernet; reaches TensorFlow too
 one_shot_run  its folder: started, carried on, retrained, a table ranked
+array_file    the arrays of its checkpoint, read with care
 display       what a search looks like while it runs
 """

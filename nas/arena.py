@@ -30,10 +30,12 @@ from nas.run_lock import RunLock
 from nas.table import Table
 from nas.table_cells import MACS
 from nas.trials import Completed, Proposal, Rung, Stopped
+from search_space import foreign_files
 from search_space.architecture import check_integer, check_keys
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/arena/1"
+MAX_BYTES = 2**30
 RUNS = "runs.jsonl"
 
 
@@ -224,7 +226,10 @@ def _opened(path: Path, header: Mapping[str, Any]) -> dict[tuple[str, int, bool]
         if any(each.name != "run.lock" for each in path.parent.iterdir()):
             raise InputError("--out", str(path.parent), "must be a new folder, an empty one or one of a comparison")
         _append(path, header)
-    data = path.read_bytes()
+    try:
+        data = foreign_files.content(path, MAX_BYTES)
+    except OSError as error:
+        raise InputError(str(path), error.strerror, "is why this comparison cannot be read") from None
     first, *lines = data.splitlines(keepends=True) or [b""]
     found = _parsed(f"{path}:1", first)
     if found != header:
@@ -239,8 +244,8 @@ def _opened(path: Path, header: Mapping[str, Any]) -> dict[tuple[str, int, bool]
 
 def _parsed(place: str, line: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
+        data = foreign_files.parsed_json(line)
+    except ValueError:
         data = None
     if not isinstance(data, dict):
         raise InputError(place, line[:60].decode(errors="replace"), "is not a line of a comparison")

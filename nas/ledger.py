@@ -22,10 +22,12 @@ from types import TracebackType
 from typing import Any
 
 from nas.trials import Completed, Event, Failed, Note, Proposal, Record, Resumed, Rung, Stopped, from_dict, to_dict
+from search_space import foreign_files
 from search_space.architecture import check_integer, check_keys
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/ledger/1"
+MAX_BYTES = 2**32  # a trial of the default search takes 2e3
 
 
 def _now() -> str:
@@ -137,7 +139,7 @@ def read(path: str | Path) -> Ledger:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = foreign_files.content(path, MAX_BYTES)
     except OSError as error:
         raise InputError(str(path), error.strerror, "is why this ledger cannot be read") from None
     lines, torn = _lines(path, data)
@@ -210,7 +212,7 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
     data = _parsed(place, line, "is not a line of JSON; the ledger was damaged or edited")
     moment = data.pop("time", None) if isinstance(data, dict) else None
     record = from_dict(data, place)
-    if isinstance(moment, bool) or not isinstance(moment, int | float):
+    if isinstance(moment, bool) or not isinstance(moment, int | float) or not abs(moment) < 1e15:
         raise InputError(f"{place}: time", moment, "must be a number of seconds")
     return Entry(number, moment, record)
 

@@ -23,7 +23,7 @@ from nas.algorithms.stratified_random import cost_strata
 from nas.config import OneShot, SearchConfig
 from nas.controller import Controller, chosen_within
 from nas.trial import ORDER, Trainer
-from search_space.architecture import Architecture
+from search_space.architecture import Architecture, check_integer
 from search_space.errors import InputError
 from search_space.movinet_space import movinet_space
 from search_space.sampling import sample_stratified, sample_stratum
@@ -156,16 +156,24 @@ class OneShotSearch:
         """Takes over what `read_checkpoint` gave.
 
         Raises:
-          InputError: it is of another space, or the clips have changed since.
+          InputError: it is of another space, damaged, or the clips have changed since.
         """
+        try:
+            self._restore(plain, arrays)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError("checkpoint", f"{type(error).__name__}: {error}", "is what is wrong with it") from None
+
+    def _restore(self, plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         if plain["data"] != self.trainer.data.content_hash:
             raise InputError("data", self.trainer.data.content_hash, f"must be {plain['data']}, as the search began")
         weights = {name: value for name, value in arrays.items() if name != "history"}
-        self.supernet.restore(weights, plain["steps"])
+        self.supernet.restore(weights, check_integer("steps", plain["steps"], 0, self.settings.steps))
         for controller, state in zip(self.controllers, plain["controllers"], strict=True):
             controller.restore(state)
-        self.history = [tuple(row) for row in arrays["history"].tolist()]
-        self.seconds = plain["seconds"]
+        self.history = [tuple(map(float, row)) for row in arrays["history"].reshape(-1, len(COLUMNS)).tolist()]
+        self.seconds = float(plain["seconds"])
 
 
 def targets_of(config: SearchConfig) -> tuple[float, ...]:

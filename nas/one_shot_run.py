@@ -12,7 +12,6 @@ import csv
 import dataclasses
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,17 +19,20 @@ from typing import Any
 
 import numpy as np
 
+from nas import array_file, run, table
 from nas import config as configs
-from nas import run, table
 from nas.config import AlgorithmConfig, EarlyStopping, SearchConfig
 from nas.one_shot import COLUMNS, SCHEMA, Found, OneShotSearch, targets_of
 from nas.run_lock import RunLock
 from nas.trial import Trainer, open_data
 from search_space import architecture as architectures
+from search_space import foreign_files
+from search_space.architecture import check_keys
 from search_space.errors import InputError
 
 SUPERNET, RETRAINED = "supernet", "retrained"
 CHECKPOINT, HISTORY, MEMBERS = "checkpoint.npz", "history.csv", "members.json"
+MAX_MEMBERS = 2**26  # bytes
 SCORE = "supernet"  # the column
 RANKED = 50  # rows from one report to the next
 Report = Callable[[str], None]
@@ -95,14 +97,15 @@ def _progress(search: OneShotSearch) -> str:
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The plain data and the arrays of a checkpoint; `InputError` if there is none or it is something else."""
+    arrays = array_file.read(path, "checkpoint")
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = dict(file)
-        plain = json.loads(str(arrays.pop("plain")))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        plain = foreign_files.parsed_json(str(arrays.pop("plain")))
+    except (ValueError, KeyError) as error:
         raise InputError("checkpoint", str(path), f"cannot be read: {error}") from None
-    if plain.get("schema") != SCHEMA:
-        raise InputError("checkpoint.schema", plain.get("schema"), f"must be {SCHEMA!r}")
+    schema = plain.get("schema") if isinstance(plain, dict) else None
+    if schema != SCHEMA:
+        raise InputError("checkpoint.schema", schema, f"must be {SCHEMA!r}")
+    check_keys("checkpoint", plain, *(("schema", "config", "data", "steps", "seconds", "controllers"),) * 2)
     return plain, arrays
 
 
@@ -146,12 +149,12 @@ def read_members(folder: Path) -> list[Found]:
     """What a finished search found; `InputError` if it is not there yet."""
     path = folder / SUPERNET / MEMBERS
     try:
-        members = json.loads(path.read_text(encoding="utf-8"))["members"]
-    except (OSError, ValueError, KeyError) as error:
+        members = foreign_files.parsed_json(foreign_files.content(path, MAX_MEMBERS))["members"]
+        names = [f.name for f in dataclasses.fields(Found)]
+        return [Found(**{name: member[name] for name in names} | {"genotype": tuple(member["genotype"])})
+                for member in members]  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError("members", str(path), f"cannot be read: {error}") from None
-    names = [f.name for f in dataclasses.fields(Found)]
-    return [Found(**{name: member[name] for name in names} | {"genotype": tuple(member["genotype"])})
-            for member in members]  # fmt: skip
 
 
 def retraining(config: SearchConfig, found: Sequence[Found]) -> SearchConfig:

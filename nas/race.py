@@ -29,6 +29,7 @@ from nas.run_lock import RunLock
 from nas.search import Search, make_algorithm
 from nas.trial import Trainer, open_data
 from nas.trials import Event, Resumed
+from search_space import foreign_files
 from search_space.architecture import check_integer
 from search_space.errors import InputError
 from search_space.space import Genotype
@@ -173,8 +174,8 @@ def _check_same(race: Race, folder: Path) -> None:
             raise InputError("--out", str(folder), "must be a new folder, an empty one or one of a comparison")
         path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        found = foreign_files.parsed_json(foreign_files.content(path, 2**16))
+    except (OSError, ValueError):
         found = None
     if found != settings:
         raise InputError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import math
 import os
 import re
@@ -19,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from search_space import foreign_files
 from search_space.cost import COST_NAMES
 from search_space.errors import InputError
 
 Option = int | float | str | None  # None: the choice is absent
 MACS = "macs"
+MAX_BYTES = 2**29  # NAS-Bench-101 with its 423 624 networks would take 2e8
 CHOICE, SCORE = "choice.", "score."
 ACCURACY = re.compile(r"accuracy\.(\d{1,4})(?:@([1-9]\d{0,14}))?")
 _SECONDS = re.compile(r"seconds\.\d{1,4}")
@@ -46,8 +47,7 @@ def read(path: Path) -> Columns:
     """
     check_ending(path)
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        text = _content(path).decode("utf-8-sig")
         header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     except OSError as error:  # a broken gzip file's among them
         raise InputError(str(path), error.strerror or str(error), "is why this table cannot be read") from None
@@ -62,6 +62,17 @@ def read(path: Path) -> Columns:
     if not rows:
         raise InputError(str(path), 0, "is the number of rows; a table needs one at least")
     return dict(zip(header, zip(*rows, strict=True), strict=True))
+
+
+def _content(path: Path) -> bytes:
+    data = foreign_files.content(path, MAX_BYTES)
+    if path.suffix != ".gz":
+        return data
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        unpacked = file.read(MAX_BYTES + 1)
+    if len(unpacked) > MAX_BYTES:
+        raise ValueError(f"it unpacks to more than {MAX_BYTES} bytes")
+    return unpacked
 
 
 def check_ending(path: Path) -> None:
@@ -145,8 +156,8 @@ def objects(path: Path, name: str, columns: Columns) -> list[Mapping[str, Any]]:
 
 def _object(place: str, text: str) -> Mapping[str, Any]:
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
+        data = foreign_files.parsed_json(text)
+    except ValueError:
         data = None
     if not isinstance(data, dict):
         raise InputError(place, text, "must be a JSON object")

@@ -7,7 +7,7 @@ be on a front. All are frozen, checked when made, and have a JSON form (`to_dict
 from __future__ import annotations
 
 import functools
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -204,5 +204,5 @@ def _check_measurement(place: str, event: Rung | Completed | Stopped) -> None:
 
 
 def _check_number(place: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise InputError(place, value, "must be a finite number; a diverged trial is a failed one")

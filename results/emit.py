@@ -11,10 +11,12 @@ from typing import Any
 
 from results.experiment import ensemble_experiment, experiment
 from results.family import Family, Member
+from search_space import foreign_files
 from search_space.errors import InputError
 from search_space.network import dump, yaml_text
 
 RECORD = "family.json"
+MAX_RECORD = 2**24  # bytes
 
 
 def emit(family: Family, folder: str | Path) -> list[Path]:
@@ -100,7 +102,7 @@ def _recorded(path: Path) -> list[str]:
     if not path.exists():
         return []
     try:
-        record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: Mapping[str, Any] = foreign_files.parsed_json(foreign_files.content(path, MAX_RECORD))
         return [Path(name).name for name in record["files"]]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise InputError(str(path), "contents", "are not the record of a family; choose another folder") from None

@@ -8,7 +8,6 @@ evaluations of one kind are also drawn into one picture, in the first DIR.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,10 +21,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from results.files import replaced
 from results.plots import BLACK, BLUE, DPI, GREEN, GREY, SIZE, TEXT, VERMILION
+from search_space import foreign_files
 from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/evaluation/1"
+MAX_BYTES = 2**28
 COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", BLACK)  # Okabe & Ito, as in results.plots
 MARKS = "osD^vPX"
 NAMED = 40  # classes whose names are readable along an axis
@@ -166,7 +167,7 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     """The evaluation.json of a folder. Raises `InputError` if it is not one."""
     file = folder / "evaluation.json"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = foreign_files.parsed_json(foreign_files.content(file, MAX_BYTES))
     except (OSError, ValueError) as error:
         raise InputError(str(file), str(error), "is why it cannot be read") from None
     schema = found.get("schema") if isinstance(found, dict) else None

@@ -20,6 +20,7 @@ from pathlib import Path
 from movinet.data.folder import VideoFile
 from movinet.data.store import SPLITS, Skipped, split_called
 from search_space.errors import InputError
+from search_space.foreign_files import content
 
 MAX_LIST = 1 << 28  # bytes; Kinetics-700 has 3e7
 MAX_CLASSES = 1 << 17
@@ -83,9 +84,7 @@ def _find(base: str, places: Sequence[str]) -> str | Skipped:
 
 def _rows(list_file: Path) -> Iterator[Row]:
     try:
-        if list_file.stat().st_size > MAX_LIST:
-            raise InputError(str(list_file), list_file.stat().st_size, f"bytes must be at most {MAX_LIST}")
-        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
+        lines = content(list_file, MAX_LIST).decode("utf-8-sig").splitlines()
         header = [name.strip().lower() for name in next(csv.reader(lines[:1]), [])]
         if "label" in header:
             yield from _csv_rows(list_file, header, lines[1:])
@@ -174,9 +173,10 @@ def _classes(list_file: Path, rows: Sequence[Row]) -> tuple[tuple[str, ...], dic
 def read_classes(file: Path) -> tuple[str, ...]:
     """The names in `file`, one a line. Raises `InputError` if there are none, or one comes twice."""
     try:
-        names = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+        lines = content(file, MAX_LIST).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(file), str(error), "stopped the class names from being read") from error
+    names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) < len(names):
         raise InputError(str(file), f"{len(names)} names", "must be one or more, each of its own")
     return names

@@ -63,7 +63,7 @@ class KeptSource:
             file = self._file(i, short_side)
             if not file.exists() and not self._keep(i, file, short_side):
                 return self.source.read(i, own, short_side)
-            return np.asarray(np.load(file, mmap_mode="r")[own])
+            return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False)[own])
         except (OSError, ValueError, IndexError) as error:
             raise InputError(
                 str(self.folder), str(error), "stopped decoded videos from being kept (delete it)"

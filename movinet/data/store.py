@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from search_space import foreign_files
 from search_space.architecture import check_integer
 from search_space.errors import InputError
 
@@ -31,6 +33,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("validation", "validate", "valid", "val"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+MAX_HEADER = 2**28  # bytes; it names every file that was skipped
 MEND = "(delete the dataset's folder to have it made again)"
 
 
@@ -209,14 +212,14 @@ def open_dataset(path: Path | str, verify: bool = False) -> Dataset:
         ticks, content_hash = int(header["ticks"]), str(header["content_hash"])
         skipped = tuple(Skipped(**item) for item in header["skipped"])
         counts = {split: int(header["counts"][split]) for split in SPLITS}
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(str(file), str(error), f"is wrong in this dataset {MEND}") from error
     splits = {}
     for split in SPLITS:
         clips = _map_array(path / split / "clips.npy", np.uint8, (counts[split], ticks, resolution, resolution, 3))
         labels = _map_array(path / split / "labels.npy", np.int32, (counts[split],))
-        if not 0 <= labels.min() <= labels.max() < len(classes):
-            raise InputError(str(path / split / "labels.npy"), int(labels.max()), f"is not a label {MEND}")
+        if not len(labels) or not 0 <= labels.min() <= labels.max() < len(classes):
+            raise InputError(str(path / split / "labels.npy"), int(max(labels, default=-1)), f"is not a label {MEND}")
         splits[split] = Split(clips, labels)
     if verify and content_sha256(splits.values()) != content_hash:
         raise InputError(str(path), content_hash, f"is the recorded sha256, but the content differs {MEND}")
@@ -225,7 +228,7 @@ def open_dataset(path: Path | str, verify: bool = False) -> Dataset:
 
 def _read_header(file: Path) -> dict[str, Any]:
     try:
-        header = json.loads(file.read_text(encoding="utf-8"))
+        header = foreign_files.parsed_json(foreign_files.content(file, MAX_HEADER))
     except (OSError, ValueError) as error:
         raise InputError(str(file), str(error), f"stopped the dataset from being read {MEND}") from error
     schema = header.get("schema") if isinstance(header, dict) else None
@@ -236,11 +239,13 @@ def _read_header(file: Path) -> dict[str, Any]:
 
 def _map_array(file: Path, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     try:
-        array = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(str(file), str(error), f"stopped the dataset from being read {MEND}") from error
     if not isinstance(array, np.memmap) or array.dtype != dtype or array.shape != shape:
-        raise InputError(str(file), array.shape, f"must be {shape} of {np.dtype(dtype)} {MEND}")
+        raise InputError(
+            str(file), getattr(array, "shape", type(array).__name__), f"must be {shape} of {np.dtype(dtype)} {MEND}"
+        )
     size = file.stat().st_size
     if size != array.offset + array.nbytes:
         raise InputError(str(file), size, f"bytes must be {array.offset + array.nbytes} {MEND}")
