@@ -58,6 +58,7 @@ def carry_on(folder: Path, report: Report, threads: int | None = 1) -> OneShotSe
     Raises:
       InputError: no such search in the folder, another process uses it, or its clips have changed.
     """
+    foreign_files.check_no_links(folder)
     plain, arrays = read_checkpoint(folder / SUPERNET / CHECKPOINT)
     config = configs.from_dict(plain["config"], f"{folder / SUPERNET / CHECKPOINT}: config")
     data = open_data(config.data, config.space, config.seed)

@@ -23,6 +23,7 @@ from nas.search import Search
 from nas.simulation import DATA_HASH, Simulation, check_can_fail, evaluator
 from nas.trial import open_data
 from nas.trials import Resumed
+from search_space import foreign_files
 from search_space.errors import InputError
 from search_space.network import yaml_text
 
@@ -49,6 +50,7 @@ def read(folder: Path) -> Ledger:
         raise InputError("run", str(folder), "is not a folder")
     if not os.path.exists(folder / LEDGER):
         raise InputError("run", str(folder), f"is not the folder of a run: it holds no {LEDGER}")
+    foreign_files.check_no_links(folder)
     return ledgers.read(folder / LEDGER)
 
 

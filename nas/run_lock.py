@@ -27,7 +27,7 @@ class RunLock:
           InputError: another process holds it (its id is named), or the folder cannot be written.
         """
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise InputError(str(self.path), error.strerror, "is why this folder cannot be locked") from None
         try:

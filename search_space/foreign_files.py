@@ -12,6 +12,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from search_space.errors import InputError
+
 
 def content(path: Path | str, most: int) -> bytes:
     """All of a file of at most `most` bytes.
@@ -27,6 +29,18 @@ def content(path: Path | str, most: int) -> bytes:
         if status.st_size > most or len(data) > most:
             raise OSError(errno.EFBIG, f"is larger than {most} bytes, which no such file is")
         return data
+
+
+def check_no_links(folder: Path | str) -> None:
+    """That nothing in a folder leads out of it: what is written into a folder from elsewhere must stay there.
+
+    Raises:
+      InputError: it holds a symbolic link, at any depth.
+    """
+    for base, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if os.path.islink(path := os.path.join(base, name)):
+                raise InputError("run", path, "is a link: what is written there would land elsewhere; remove it")
 
 
 def parsed_json(text: str | bytes) -> Any:
