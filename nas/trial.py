@@ -69,9 +69,14 @@ class Trainer:
       config: the run's.
       data: from `open_data`.
       threads: cores that TensorFlow may use; None leaves its own choice.
+
+    Raises:
+      InputError: the run is a simulated one.
     """
 
     def __init__(self, config: SearchConfig, data: Any, threads: int | None = 1) -> None:
+        if config.simulation is not None:
+            raise InputError("simulation", vars(config.simulation), "is for searches; here networks are trained")
         with quiet_start():
             from movinet import proxy
 

@@ -148,7 +148,8 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
 
 def _counts(ledger: Ledger) -> str:
     kinds = [ledger.proposals[index].kind for index in ledger.completed]
-    text = f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early"
+    text = "simulated: " if ledger.header.config.get("simulation") else ""
+    text += f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early"
     text += f", {len(ledger.failed)} failed" if ledger.failed else ""
     again = len(kinds) - kinds.count("search")
     return f"{text}; {again} trainings of finalists and published networks" if again else text

@@ -25,7 +25,9 @@ from nas.config import (
     DataConfig,
     EarlyStopping,
     Finals,
+    ResourcesConfig,
     SearchConfig,
+    SimulationConfig,
     TrainingConfig,
     from_dict,
     load,
@@ -39,7 +41,7 @@ from search_space.network import yaml_text
 from search_space.published import PUBLISHED
 from search_space.sampling import Limit
 
-CLASSES = (DataConfig, TrainingConfig, EarlyStopping, Finals, AlgorithmConfig, SearchConfig)
+CLASSES = (DataConfig, TrainingConfig, EarlyStopping, Finals, AlgorithmConfig, SimulationConfig, SearchConfig)
 
 
 def numbers(low: float, high: float) -> st.SearchStrategy[float]:
@@ -122,7 +124,8 @@ CONFIGS = st.builds(
     finals=st.builds(Finals, st.integers(0, 1000), st.integers(1, 10**5), some(st.sampled_from(sorted(PUBLISHED)))),
     family=st.fixed_dictionaries({}, optional={"classes": st.integers(1, 999), "targets": st.just({"a0": 1e9})}),
     seed=st.integers(0, 2**31 - 1),
-    workers=st.integers(1, 10**5),
+    workers=st.integers(0, 10**5),
+    resources=st.builds(ResourcesConfig, st.sampled_from([0.25, 1, 2.5, 8]), st.sampled_from([0, 0.5, 2])),
 )
 
 
