@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NoReturn
 from search_space.errors import InputError
 
 if TYPE_CHECKING:
+    from nas.cluster import Cluster
     from nas.config import SearchConfig
     from nas.display import Display
     from nas.search import Search
@@ -68,7 +69,8 @@ def parser() -> Parser:
     search.add_argument("config", nargs="?", help="a preset or a YAML file (default: the preset default)")
     search.add_argument("--out", type=Path, help="folder of the run (default: a new one in results/runs)")
     search.add_argument("--resume", type=Path, metavar="RUN", help="carry on the run in this folder")
-    search.add_argument("--workers", type=int, help="trials trained at a time, a core each")
+    search.add_argument("--workers", type=int, help="trials trained at a time (0: as many as there is room for)")
+    _add_cluster(search)
     search.add_argument("--seed", type=int, help="of everything random in the run")
     search.add_argument("--trials", type=int, help="candidates to ask of the algorithm")
     search.add_argument("--serial", action="store_true", help="one trial at a time in this process, without Ray")
@@ -80,7 +82,8 @@ def parser() -> Parser:
     one_shot.add_argument("--out", type=Path, help="folder of the search (default: a new one in results/runs)")
     one_shot.add_argument("--resume", type=Path, metavar="RUN", help="carry on the search in this folder")
     one_shot.add_argument("--rank", type=Path, metavar="TABLE", help="score a table's rows instead of retraining")
-    one_shot.add_argument("--workers", type=int, help="trials retrained at a time, a core each")
+    one_shot.add_argument("--workers", type=int, help="trials retrained at a time (0: as many as there is room for)")
+    _add_cluster(one_shot)
     one_shot.add_argument("--seed", type=int, help="of everything random in the search")
     one_shot.add_argument("--serial", action="store_true", help="retrain one at a time in this process, without Ray")
     one_shot.add_argument("--quiet", action="store_true", help="print only the outcome")
@@ -148,6 +151,12 @@ def parser() -> Parser:
     ):
         command.set_defaults(usage=command.format_usage())
     return top
+
+
+def _add_cluster(command: Parser) -> None:
+    command.add_argument("--address", help="of a Ray cluster to join: auto, or HOST:PORT (default: none, this machine)")
+    command.add_argument("--share", metavar="URI", help="object storage from which the cluster's nodes fetch the clips")
+    command.add_argument("--mirror", metavar="URI", help="object storage to which the run's folder is copied")
 
 
 def _version() -> str:
@@ -219,23 +228,24 @@ def _printed(text: str) -> int:
 
 def search(options: argparse.Namespace) -> str:
     """Trains what is proposed, then makes everything that is made of a ledger."""
-    from nas import config, run
+    from nas import config, mirror, run
     from results import family
     from results.outcome import write_outcome
 
-    watch = _watch(options.quiet)
+    watch, cluster = _watch(options.quiet), _cluster(options)
     executor = "serial" if options.serial else "ray"
     signal.signal(signal.SIGTERM, _interrupt)
     folder = options.resume or options.out or _new_folder(options.config or "default")
     try:
-        if options.resume:
-            _check_alone(options)
-            run.resume(folder, executor, watch)
-        else:
-            settings = _changed(config.load(options.config or "default"), options)
-            family.from_dict(settings.family, f"{options.config}: search.family")  # before hours of search, not after
-            run.start(settings, folder, executor, watch)
-        return write_outcome(run.read(folder), folder)
+        with mirror.mirrored(folder, options.mirror, _warning()):
+            if options.resume:
+                _check_alone(options)
+                run.resume(folder, executor, watch, cluster)
+            else:
+                settings = _changed(config.load(options.config or "default"), options)
+                family.from_dict(settings.family, f"{options.config}: search.family")  # not after hours of search
+                run.start(settings, folder, executor, watch, cluster)
+            return write_outcome(run.read(folder), folder)
     except KeyboardInterrupt:
         if not (folder / run.LEDGER).exists():
             raise Interrupted("interrupted before the first trial; nothing was kept") from None
@@ -245,13 +255,14 @@ def search(options: argparse.Namespace) -> str:
 
 def one_shot(options: argparse.Namespace) -> str:
     """Trains a supernet and its controllers, then from scratch what they found; or ranks a table by the supernet."""
-    from nas import config, one_shot_run, run
+    from nas import config, mirror, one_shot_run, run
     from results.outcome import write_outcome
 
     def report(line: str) -> None:
         if not options.quiet:
             print(line, flush=True)
 
+    cluster = _cluster(options)
     signal.signal(signal.SIGTERM, _interrupt)
     folder = options.resume or options.out or _new_folder(options.config or "one_shot")
     try:
@@ -265,13 +276,28 @@ def one_shot(options: argparse.Namespace) -> str:
             return str(one_shot_run.rank(trained, options.rank, folder, report))
         report(one_shot_run.table_text(one_shot_run.read_members(folder)))
         executor = "serial" if options.serial else "ray"
-        inner = one_shot_run.retrain(folder, trained.config, executor, _watch(options.quiet))
-        return write_outcome(run.read(inner), inner)
+        with mirror.mirrored(folder, options.mirror, _warning()):
+            inner = one_shot_run.retrain(folder, trained.config, executor, _watch(options.quiet), cluster)
+            return write_outcome(run.read(inner), inner)
     except KeyboardInterrupt:
         if not one_shot_run.can_carry_on(folder):
             raise Interrupted("interrupted before the first checkpoint; nothing was kept") from None
         carry_on = f"run_search.py one-shot --resume {shlex.quote(str(folder))}"
         raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
+
+
+def _cluster(options: argparse.Namespace) -> Cluster:
+    from nas.cluster import Cluster
+
+    if options.serial and options.address:
+        raise InputError("--serial", options.address, "is the --address of a cluster, which has workers")
+    return Cluster(options.address or "", options.share or "")
+
+
+def _warning() -> Callable[[str], None]:
+    """Prints a line to the standard error of now, which is not what it is while Ray runs."""
+    stream = sys.stderr
+    return lambda line: print(line, file=stream, flush=True)
 
 
 def _watch(quiet: bool) -> Callable[[Search], Display]:

@@ -270,6 +270,55 @@ class SimulationConfig:
 
 
 @dataclass(frozen=True)
+class ResourcesConfig:
+    """What one trial takes of a node while it is trained; Ray counts, it does not enforce.
+
+    Attributes:
+      cpus: cores; TensorFlow runs on as many threads, on one if it is less than one.
+      gpus: 0.5 has two trials share a GPU; with 0 a trial sees none.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+
+    def __post_init__(self) -> None:
+        _check_number("cpus", self.cpus, 0.01, 10_000)
+        _check_number("gpus", self.gpus, 0, 1000)
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise InputError("gpus", self.gpus, "must be whole above 1")
+
+    @property
+    def threads(self) -> int:
+        """Of TensorFlow."""
+        return max(1, int(self.cpus))
+
+
+@dataclass(frozen=True)
+class FaultsConfig:
+    """How much may go wrong.
+
+    Attributes:
+      trial_seconds: a worker that trains for so long without a measurement is ended, its trial has failed; 0 for ever.
+      attempts: of a trial whose worker dies or raises.
+      most_failed: share of the trials that may fail; if there are more, the search stops and says why.
+      least: so many trials have ended before that is looked at.
+    """
+
+    trial_seconds: float = 0
+    attempts: int = 3
+    most_failed: float = 0.5
+    least: int = 8
+
+    def __post_init__(self) -> None:
+        _check_number("trial_seconds", self.trial_seconds, 0, 1e7)
+        if 0 < self.trial_seconds < 1:
+            raise InputError("trial_seconds", self.trial_seconds, "must be 0, or at least 1")
+        check_integer("attempts", self.attempts, 1, 1000)
+        _check_number("most_failed", self.most_failed, 0, 1)
+        check_integer("least", self.least, 1, 10_000_000)
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """Everything a run depends on.
 
@@ -285,8 +334,10 @@ class SearchConfig:
       one_shot: for `run_search.py one-shot` alone.
       simulation: in place of training; none trains.
       seed: of everything random in the run.
-      workers: trials trained at a time.
+      workers: trials trained at a time; 0 for as many as there is room for, on this machine or in the cluster.
+      resources: of each trial.
       worker_memory_mb: a worker above this much resident memory is replaced by a new process.
+      faults: how much may go wrong.
     """
 
     space: SpaceConfig
@@ -302,13 +353,15 @@ class SearchConfig:
     one_shot: OneShot | None = None
     simulation: SimulationConfig | None = None
     seed: int = 0
-    workers: int = 2
+    workers: int = 0
+    resources: ResourcesConfig = ResourcesConfig()
     worker_memory_mb: int = 3000
+    faults: FaultsConfig = FaultsConfig()
 
     def __post_init__(self) -> None:
         check_integer("trials", self.trials, 1, MAX_TRIALS)
         check_integer("seed", self.seed, 0, 2**31 - 1)
-        check_integer("workers", self.workers, 1, 100_000)
+        check_integer("workers", self.workers, 0, 100_000)
         check_integer("worker_memory_mb", self.worker_memory_mb, 500, 10_000_000)
         _check_costs(self.costs)
         if not isinstance(self.family, Mapping):
@@ -350,6 +403,8 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "finals": Finals,
     "one_shot": OneShot,
     "simulation": SimulationConfig,
+    "resources": ResourcesConfig,
+    "faults": FaultsConfig,
 }
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from nas import array_file, run, table
 from nas import config as configs
+from nas.cluster import ALONE, Cluster
 from nas.config import AlgorithmConfig, EarlyStopping, SearchConfig
 from nas.one_shot import COLUMNS, SCHEMA, Found, OneShotSearch, targets_of
 from nas.run_lock import RunLock
@@ -167,13 +168,13 @@ def retraining(config: SearchConfig, found: Sequence[Found]) -> SearchConfig:
     )
 
 
-def retrain(folder: Path, config: SearchConfig, executor: str, watch: run.Watch) -> Path:
+def retrain(folder: Path, config: SearchConfig, executor: str, watch: run.Watch, cluster: Cluster = ALONE) -> Path:
     """Trains from scratch what a finished search found, or carries that on; returns the folder of that run."""
     inner = folder / RETRAINED
     if os.path.exists(inner / run.LEDGER):
-        run.resume(inner, executor, watch)
+        run.resume(inner, executor, watch, cluster)
     else:
-        run.start(retraining(config, read_members(folder)), inner, executor, watch)
+        run.start(retraining(config, read_members(folder)), inner, executor, watch, cluster)
     return inner
 
 

@@ -1,60 +1,42 @@
 """Executes a search with Ray Tune: workers that stay warm, on this machine or a cluster.
 
 Ray schedules and isolates; what to train next, what to stop and what was found is the `Search`'s, whose ledger
-is the record. So Ray's own snapshots, loggers and output are off.
+is the record. So Ray's own snapshots, loggers and output are off. `Cluster.prepared` comes before the import of this.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import hashlib
 import json
 import logging
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray import cloudpickle, tune
+from ray.exceptions import RayTaskError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from nas import cluster, node_data
 from nas.attempts import Attempts
 from nas.config import to_dict as config_to_dict
+from nas.node_data import Clips
 from nas.search import Search
 from nas.trials import Completed, Failed, Rung, from_dict, to_dict
 from search_space.errors import InputError
 
-# Read by Ray when it is imported. Niceness: Ray starts workers at 15, which starves them on a busy machine and
-# distorts every time measured in them. Prestarted workers: Tune cannot use them. Memory monitor: it would end
-# workers for what other programs use. Token: else Ray makes one in the user's home.
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    "RAY_worker_niceness": "0",
-    "RAY_prestart_worker_first_driver": "0",
-    "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
-for _name, _value in ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
-
-import ray  # noqa: E402
-from ray import cloudpickle, tune  # noqa: E402
-from ray.exceptions import RayTaskError  # noqa: E402
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
-from ray.tune.stopper import Stopper  # noqa: E402
-
-OBJECT_STORE_BYTES = 100 * 2**20  # clips are memory-mapped files; next to nothing passes through Ray
 EVENT = "event"
+EXPERIMENT = "search"  # as Ray Tune calls it
+CHUNK = 1000  # trials that Ray Tune sees in one go: it keeps each, so that its memory and its time for one would grow
 LONGEST_SOCKET_FOLDER = 60  # a socket's path has 107 bytes at the most, and Ray adds 46
 
 
@@ -79,10 +61,10 @@ class TrainProposal(tune.Trainable):
         """Opens the data and imports TensorFlow, once a process."""
         from nas.config import from_dict as config_from_dict
         from nas.simulation import evaluator
-        from nas.trial import open_made
 
         self.search_config = config_from_dict(config["search"])
-        self.trainer = evaluator(self.search_config, open_made(config["data"]) if config["data"] else None)
+        data = node_data.from_dict(config["data"]).opened(self.search_config) if config["data"] else None
+        self.trainer = evaluator(self.search_config, data, self.search_config.resources.threads)
         self.full = False
         self._start(config)
 
@@ -94,7 +76,8 @@ class TrainProposal(tune.Trainable):
         """Trains to the next rung or to the end."""
         if self.full:
             raise WorkerFull
-        event = next(self.events)
+        with _ended_after(self.search_config.faults.trial_seconds):
+            event = next(self.events)
         return {EVENT: json.dumps(to_dict(event)), tune.result.DONE: not isinstance(event, Rung)}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -112,13 +95,29 @@ class TrainProposal(tune.Trainable):
         """Nothing; see `save_checkpoint`."""
 
 
+@contextlib.contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Ends this process if the body takes longer; 0 lets it. By a thread in C, so a body that never yields is no help.
+
+    Where it hung is written to the worker's log.
+    """
+    if not seconds:
+        yield
+        return
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
 class _Driver:
     """Holds what stays in this process: Ray pickles searcher, scheduler and stopper for snapshots that nobody reads."""
 
     attempts: Attempts
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "attempts"}
+        return {name: value for name, value in vars(self).items() if name not in ("attempts", "trials")}
 
 
 class _Proposals(_Driver, Searcher):
@@ -139,7 +138,7 @@ class _Proposals(_Driver, Searcher):
             return  # the scheduler was told, with the error
         event = _event(result)
         if not isinstance(event, Rung):  # a rung was observed when it came, and ended the trial
-            self.attempts.observe(event)
+            self.attempts.observe(trial_id, event)
         self.attempts.end(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
@@ -150,21 +149,48 @@ class _Proposals(_Driver, Searcher):
 
 
 class _Rungs(_Driver, FIFOScheduler):
-    """Stops what the search stops, and hears of errors."""
+    """Stops what the search stops, ends what hangs, and hears of errors."""
 
     def __init__(self, attempts: Attempts) -> None:
         super().__init__()
         self.attempts = attempts
+        self.trials: dict[str, Any] = {}  # that have not ended, by id
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self.trials[trial.trial_id] = trial
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The first that waits. Called in every turn of Tune's loop, ten times a second or more."""
+        for name, trial in self.trials.items():
+            if trial.status == Trial.RUNNING:
+                self.attempts.begin(name)
+        for name in self.attempts.overdue():
+            ray.kill(self.trials[name].temporary_state.ray_actor)
+        if self.attempts.search.draining:
+            for name in self.attempts.not_begun():
+                self.attempts.hand_back(name)
+                tune_controller.stop_trial(self.trials[name])
+        return next((trial for trial in self.trials.values() if trial.status == Trial.PENDING), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        return TrialScheduler.CONTINUE if self.attempts.observe(_event(result)) else TrialScheduler.STOP
+        goes_on = self.attempts.observe(trial.trial_id, _event(result))
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self.trials.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self.trials.pop(trial.trial_id, None)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        cause = _cause(trial)
+        name, cause = trial.trial_id, _cause(trial)
+        self.trials.pop(name, None)
         if isinstance(cause, WorkerFull):
-            self.attempts.hand_back(trial.trial_id)
+            self.attempts.hand_back(name)
+        elif cause is None:
+            self.attempts.die(name)
         else:
-            self.attempts.fail(trial.trial_id, f"{type(cause).__name__}: {cause}" if cause else "its worker died")
+            self.attempts.fail(name, cause if isinstance(cause, InputError) else f"{type(cause).__name__}: {cause}")
 
 
 class _Faults(_Driver, Stopper):
@@ -230,53 +256,46 @@ def _scratch(run: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(search: Search, data: Path | None) -> None:
-    """Trains everything the search proposes, `config.workers` trials at a time, one core each.
+def run(search: Search, data: Clips | None, address: str = "") -> None:
+    """Trains everything the search proposes, `config.workers` trials at a time.
 
     Args:
       search: what proposes and records.
-      data: folder of the dataset, from `trial.open_data`; none for a simulation.
+      data: how a worker comes to the clips; none for a simulation.
+      address: of the Ray cluster to join; '' starts one on this machine.
 
     Raises:
-      InputError: an event could not be recorded, or there is no room for Ray's files.
+      InputError: an event could not be recorded, there is no room for Ray's files, or `cluster.session` has a reason.
     """
     if search.finished:
         return
     attempts = Attempts(search)
-    with _scratch(search.ledger.path.parent) as scratch, _quiet():
-        ray.init(
-            address="local",
-            num_cpus=search.config.workers,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            configure_logging=False,
-            _temp_dir=str(scratch),
-        )
-        try:
-            _tune(attempts, data, scratch)
-        finally:
-            ray.shutdown()
+    config = search.config
+    shared = {"search": config_to_dict(config), "data": node_data.to_dict(data) if data else None}
+    with _scratch(search.ledger.path.parent) as scratch, _quiet(), cluster.session(config, address, scratch):
+        at_a_time = cluster.trials_at_a_time(config, address)
+        while not attempts.over:
+            _tune(attempts, shared, at_a_time, scratch)
+            shutil.rmtree(scratch / EXPERIMENT, ignore_errors=True)
     if attempts.fault:
         raise attempts.fault
 
 
-def _tune(attempts: Attempts, data: Path | None, scratch: Path) -> None:
-    config = attempts.search.config
-    shared = {"search": config_to_dict(config), "data": str(data) if data else ""}
+def _tune(attempts: Attempts, shared: dict[str, Any], at_a_time: int | None, scratch: Path) -> None:
+    """Has Ray Tune train the next `CHUNK` trials, or what is left."""
+    resources = attempts.search.config.resources
     tuner = tune.Tuner(
-        tune.with_resources(TrainProposal, {"cpu": 1}),
+        tune.with_resources(TrainProposal, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=_Proposals(attempts, shared),
             scheduler=_Rungs(attempts),
-            num_samples=-1,
-            max_concurrent_trials=config.workers,
+            num_samples=CHUNK,
+            max_concurrent_trials=at_a_time,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name="search",
+            name=EXPERIMENT,
             storage_path=str(scratch),
             stop=_Faults(attempts),
             failure_config=tune.FailureConfig(max_failures=0),  # `Attempts` counts them

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nas import config as configs
+from nas import interrupts, node_data
 from nas import ledger as ledgers
+from nas.cluster import ALONE, Cluster
 from nas.config import SearchConfig
 from nas.ledger import Header, Ledger, LedgerWriter
 from nas.run_lock import RunLock
@@ -80,7 +82,7 @@ def _hash(data: Any) -> str:
     return DATA_HASH if data is None else data.content_hash
 
 
-def start(config: SearchConfig, folder: Path, executor: str, watch: Watch) -> None:
+def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) -> None:
     """Runs a search in a new or empty folder.
 
     Args:
@@ -88,6 +90,7 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch) -> No
       folder: of the run.
       executor: one of `EXECUTORS`.
       watch: given the search, a context in which it runs, such as a display.
+      cluster: to join, for the executor "ray".
 
     Raises:
       InputError: the folder holds a run or anything else, or cannot be written; or the data is at fault.
@@ -95,6 +98,7 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch) -> No
     _check_new(folder)
     check_can_fail(config.simulation, executor)
     data = _opened(config)
+    cluster = _prepared(cluster, executor, data)
     with _made(folder), RunLock(folder) as lock, contextlib.ExitStack() as undo:
         _check_new(folder)  # nobody else can begin a run in it from here on
         undo.callback(_remove, lock.path, folder / LEDGER, folder / CONFIG)
@@ -103,10 +107,10 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch) -> No
             _write_config(folder / CONFIG, configs.to_dict(config))
             search = Search(config, writer)
             undo.pop_all()
-            _execute(search, data, executor, watch)
+            _execute(search, data, executor, watch, cluster)
 
 
-def resume(folder: Path, executor: str, watch: Watch) -> None:
+def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) -> None:
     """Carries a run on from its ledger: nothing finished is lost or trained twice.
 
     Raises:
@@ -116,12 +120,22 @@ def resume(folder: Path, executor: str, watch: Watch) -> None:
     config = config_of(ledger)
     check_can_fail(config.simulation, executor)
     data = data_of(ledger)
+    cluster = _prepared(cluster, executor, data)
     # Nothing is written before all of this is known to fit.
     with RunLock(folder), LedgerWriter.open_for_append(folder / LEDGER) as writer:
         search = _carried_on(config, writer, read(folder))
         if not search.finished:
             writer.append(Resumed(versions()))
-        _execute(search, data, executor, watch)
+        _execute(search, data, executor, watch, cluster)
+
+
+def _prepared(cluster: Cluster, executor: str, data: Any) -> Cluster:
+    """Finds out what can be told of a cluster, and does what is done for its nodes, before anything is written."""
+    if executor != "ray":
+        return cluster
+    if data is not None and cluster.share:
+        node_data.share(Path(data.path), data.content_hash, cluster.share)
+    return cluster.prepared()
 
 
 def _carried_on(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> Search:
@@ -131,16 +145,20 @@ def _carried_on(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> S
         raise InputError(f"{ledger.path}: {error.place}", error.value, error.rule) from None
 
 
-def _execute(search: Search, data: Any, executor: str, watch: Watch) -> None:
-    with watch(search):
+def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cluster) -> None:
+    """Raises `KeyboardInterrupt` if the search was told to stop and something is left to train."""
+    with watch(search), interrupts.gently(search.drain, "what has begun is finished"):
         if executor == "serial":
             from nas import serial
 
-            serial.run(search, evaluator(search.config, data))
+            serial.run(search, evaluator(search.config, data, search.config.resources.threads))
         else:
             from nas import ray_executor
 
-            ray_executor.run(search, Path(data.path) if data is not None else None)
+            clips = None if data is None else node_data.Clips(str(data.path), data.content_hash, cluster.share)
+            ray_executor.run(search, clips, cluster.address)
+    if search.draining and not search.finished:
+        raise KeyboardInterrupt
 
 
 def _check_new(folder: Path) -> None:

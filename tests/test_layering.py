@@ -28,6 +28,9 @@ MAY_IMPORT = {
     "nas.scores": {"nas", "search_space", "numpy", "movinet"},  # where they are scored without training
     "nas.coefficients": {"nas", "search_space", "numpy", "movinet.proxy"},  # clips of any number of frames
     "nas.ray_executor": {"nas", "search_space", "numpy", "ray"},
+    "nas.cluster": {"nas", "search_space", "ray"},
+    "nas.mirror": {"nas", "search_space", "pyarrow"},
+    "nas.node_data": {"nas", "search_space", "movinet.data", "pyarrow"},
     "nas.algorithms.optuna_tpe": {"nas", "search_space", "numpy", "optuna"},
     "nas.keras_tuner_adapter": {"nas", "search_space", "numpy", "movinet", "keras_tuner", "keras"},  # builds models
     "results": {"results", "search_space", "numpy", "yaml", "pandas", "matplotlib"}

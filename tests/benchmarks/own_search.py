@@ -15,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nas import config, ray_executor
+from nas import config
 from nas.algorithms.algorithm import Algorithm
+from nas.cluster import ALONE
 from nas.ledger import Header, LedgerWriter
+from nas.node_data import Clips
 from nas.search import Search
+from nas.trial import open_made
 from nas.trials import Completed, Event
 from search_space import architecture as schema
 from search_space.movinet_space import movinet_space
@@ -53,7 +56,11 @@ def main() -> None:
             search.algorithm = Listed(space, chosen.limits, planned=chosen.trials)
             search.algorithm.members = [space.encode(schema.from_dict(member)) for member in request["members"]]
             search.watchers.append(watch)
-            ray_executor.run(search, Path(request["data"]))
+            ALONE.prepared()
+            from nas import ray_executor
+
+            data = open_made(request["data"])
+            ray_executor.run(search, Clips(request["data"], data.content_hash))
     if len(ended) != chosen.trials:
         sys.exit(f"{len(ended)} of {chosen.trials} trials completed")
     print(json.dumps({"ended": ended[-1]}))

@@ -1,0 +1,194 @@
+"""Where Ray runs: on this machine alone, started for a run and closed to others; or a cluster that is joined.
+
+`Cluster.prepared` comes before Ray is imported for the first time, as that is when Ray reads its environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nas.config import ResourcesConfig, SearchConfig
+from search_space.errors import InputError
+
+# Of a worker. By default a GPU's memory is taken whole by the first of those that share it, and who asked for none
+# sees them all.
+WORKER_ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+# Of a Ray of our own. Niceness: Ray starts workers at 15, which starves them on a busy machine and distorts every
+# time measured in them. Prestarted workers: Tune cannot use them. Memory monitor: it would end workers for what other
+# programs use. The last one has every port opened on the loopback address only, on Linux too.
+OWN = {
+    "RAY_worker_niceness": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+OBJECT_STORE_BYTES = 100 * 2**20  # clips are memory-mapped files; next to nothing passes through Ray
+CODE = ("search_space", "nas", "movinet")  # packages that a worker needs
+JOIN = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
+print(ray.get_runtime_context().gcs_address)
+"""
+LONGEST_WAIT = 60.0  # seconds for a cluster to answer; Ray itself would wait for five minutes and then exit
+SECONDS_TO_CONNECT = 10.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where a run's workers are. `address` '' starts a Ray on this machine.
+
+    `share`: URI of a folder in object storage from which nodes fetch the clips, if they share no folder.
+    """
+
+    address: str = ""
+    share: str = ""
+
+    def prepared(self) -> Cluster:
+        """Sets what Ray reads when it is imported, where it is not set already, and finds out if the cluster answers.
+
+        The address is then HOST:PORT, so that a second look for any cluster does not find another one.
+
+        Raises:
+          InputError: it does not, or not in time.
+        """
+        for name, value in (ENVIRONMENT | ({} if self.address else OWN | WORKER_ENVIRONMENT)).items():
+            os.environ.setdefault(name, value)
+        if not self.address:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray makes one in the user's home
+            return self
+        if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever names a token means it to be used
+        return replace(self, address=_answering(self.address))
+
+
+ALONE = Cluster()
+
+
+@contextlib.contextmanager
+def session(config: SearchConfig, address: str, scratch: Path) -> Iterator[None]:
+    """Ray while a search runs: what was started for it is ended with it, and a cluster is left as it was.
+
+    Args:
+      config: the run's.
+      address: of the cluster to join; '' starts a Ray on this machine.
+      scratch: a folder with a short name, for logs and sockets of a Ray of our own.
+
+    Raises:
+      InputError: this machine has less than one trial needs.
+    """
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
+    if address:
+        try:
+            ray.init(address=address, runtime_env=runtime_env(), **options)
+        except (ConnectionError, RuntimeError) as error:  # it answered a moment ago
+            raise InputError("--address", address, f"cannot be joined: {error}") from None
+    else:
+        cpus = math.ceil(config.workers * config.resources.cpus) or None  # None: as many as there are
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            _temp_dir=str(scratch),
+            **options,
+        )
+    try:
+        if not address:
+            _check_room(config.resources, ray.cluster_resources())
+        yield
+    finally:
+        ray.shutdown()
+
+
+def runtime_env() -> dict[str, Any]:
+    """What the nodes of a cluster are sent: the code of this process, whatever is installed there."""
+    root = Path(__file__).parents[1]
+    return {
+        "py_modules": [str(root / name) for name in CODE],
+        "excludes": ["**/__pycache__/**", "**/*.pyc"],
+        "env_vars": dict(WORKER_ENVIRONMENT),
+    }
+
+
+def trials_at_a_time(config: SearchConfig, address: str) -> int | None:
+    """How many trials run side by side; None for as many as the cluster has room for at any time.
+
+    With none configured, a Ray of our own has the room that it found on this machine.
+    """
+    import ray
+
+    if config.workers:
+        return config.workers
+    return None if address else _room(config.resources, ray.cluster_resources())
+
+
+def _room(resources: ResourcesConfig, available: dict[str, float]) -> int:
+    needed = {"CPU": resources.cpus, "GPU": resources.gpus}
+    return min(math.floor(available.get(name, 0) / share + 1e-9) for name, share in needed.items() if share)
+
+
+def _check_room(resources: ResourcesConfig, available: dict[str, float]) -> None:
+    for key, name in (("cpus", "CPU"), ("gpus", "GPU")):
+        wanted, found = getattr(resources, key), available.get(name, 0)
+        if wanted > found:
+            raise InputError(f"resources.{key}", wanted, f"must be at most {found:g}, what Ray finds on this machine")
+
+
+def _answering(address: str) -> str:
+    """HOST:PORT of a cluster that lets us in, found by a process that can be ended: Ray waits as long as it likes."""
+    if address.startswith("ray://"):
+        rule = "is of a Ray client, over which Ray Tune does not run; start this on a node of the cluster, with auto"
+        raise InputError("--address", address, rule)
+    if address != "auto":
+        _check_listens(address)
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-c", JOIN, address],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_WAIT,
+        )
+    except subprocess.TimeoutExpired:
+        rule = f"did not let us in within {LONGEST_WAIT:g} s; is it a Ray cluster with this machine in it?"
+        raise InputError("--address", address, rule) from None
+    if tried.returncode:
+        why = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+        token = "; is its token in RAY_AUTH_TOKEN?" if "AuthToken" in tried.stderr else ""
+        raise InputError("--address", address, f"cannot be joined: {why}{token}")
+    return tried.stdout.strip()
+
+
+def _check_listens(address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
+        raise InputError("--address", address, "must be auto, or HOST:PORT of a Ray cluster")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError("--address", address, f"cannot be reached: {reason.lower()}") from None
