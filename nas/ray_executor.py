@@ -62,14 +62,14 @@ class TrainProposal(tune.Trainable):
         from nas.config import from_dict as config_from_dict
         from nas.simulation import evaluator
 
-        self.search_config = config_from_dict(config["search"])
+        self.search_config = config_from_dict(json.loads(config["search"]))
         data = node_data.from_dict(config["data"]).opened(self.search_config) if config["data"] else None
         self.trainer = evaluator(self.search_config, data, self.search_config.resources.threads)
         self.full = False
         self._start(config)
 
     def _start(self, config: dict[str, Any]) -> None:
-        proposal = from_dict(config["proposal"])
+        proposal = from_dict(json.loads(config["proposal"]))
         self.events = self.trainer.train(proposal, config["attempt"])  # type: ignore[arg-type]
 
     def step(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class _Proposals(_Driver, Searcher):
         proposal = self.attempts.propose(trial_id)
         if proposal is None:
             return Searcher.FINISHED if self.attempts.over else None
-        return self.shared | {"proposal": to_dict(proposal), "attempt": self.attempts.errors(proposal)}
+        return self.shared | {"proposal": json.dumps(to_dict(proposal)), "attempt": self.attempts.errors(proposal)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error or result is None:
@@ -155,9 +155,11 @@ class _Rungs(_Driver, FIFOScheduler):
         super().__init__()
         self.attempts = attempts
         self.trials: dict[str, Any] = {}  # that have not ended, by id
+        self.files: Path | None = None  # where Ray Tune keeps its own on this node
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         self.trials[trial.trial_id] = trial
+        self.files = Path(trial.storage.experiment_driver_staging_path).parents[1]
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The first that waits. Called in every turn of Tune's loop, ten times a second or more."""
@@ -271,12 +273,12 @@ def run(search: Search, data: Clips | None, address: str = "") -> None:
         return
     attempts = Attempts(search)
     config = search.config
-    shared = {"search": config_to_dict(config), "data": node_data.to_dict(data) if data else None}
+    # As texts, of which Ray Tune's copies, one a trial, take no memory.
+    shared = {"search": json.dumps(config_to_dict(config)), "data": node_data.to_dict(data) if data else None}
     with _scratch(search.ledger.path.parent) as scratch, _quiet(), cluster.session(config, address, scratch):
         at_a_time = cluster.trials_at_a_time(config, address)
         while not attempts.over:
             _tune(attempts, shared, at_a_time, scratch)
-            shutil.rmtree(scratch / EXPERIMENT, ignore_errors=True)
     if attempts.fault:
         raise attempts.fault
 
@@ -284,11 +286,12 @@ def run(search: Search, data: Clips | None, address: str = "") -> None:
 def _tune(attempts: Attempts, shared: dict[str, Any], at_a_time: int | None, scratch: Path) -> None:
     """Has Ray Tune train the next `CHUNK` trials, or what is left."""
     resources = attempts.search.config.resources
+    scheduler = _Rungs(attempts)
     tuner = tune.Tuner(
         tune.with_resources(TrainProposal, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=_Proposals(attempts, shared),
-            scheduler=_Rungs(attempts),
+            scheduler=scheduler,
             num_samples=CHUNK,
             max_concurrent_trials=at_a_time,
             reuse_actors=True,
@@ -303,4 +306,9 @@ def _tune(attempts: Attempts, shared: dict[str, Any], at_a_time: int | None, scr
             verbose=0,
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    finally:
+        for files in (scratch / EXPERIMENT, scheduler.files):
+            if files:
+                shutil.rmtree(files, ignore_errors=True)

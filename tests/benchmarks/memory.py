@@ -21,12 +21,12 @@ from pathlib import Path
 
 import section
 
-from nas import config
+from nas import config, node_data
 from nas.config import SearchConfig
 from nas.ledger import Header, LedgerWriter
 from nas.ray_executor import EVENT, TrainProposal, resident_mb
 from nas.search import Search
-from nas.trial import open_data
+from nas.trial import open_data, open_made
 from nas.trials import Completed, from_dict, to_dict
 
 SETTLED = 10
@@ -45,10 +45,15 @@ class Moment:
 
 def measured(search: Search, data: Path) -> list[Moment]:
     """One moment for each candidate."""
-    shared = {"search": config.to_dict(search.config), "data": str(data)}
+    content = open_made(str(data)).content_hash
+    shared = {
+        "search": json.dumps(config.to_dict(search.config)),
+        "data": node_data.to_dict(node_data.Clips(str(data), content)),
+        "attempt": 0,
+    }
     worker, found = None, []
     while proposal := search.propose():
-        settings = {**shared, "proposal": to_dict(proposal)}
+        settings = {**shared, "proposal": json.dumps(to_dict(proposal))}
         if worker is None:
             worker = TrainProposal(settings)
         else:
