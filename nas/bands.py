@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from nas.objective import ACCURACY, Objective
 from search_space.architecture import check_integer
@@ -41,6 +43,10 @@ class Bands:
     def of(self, cost: float) -> int:
         """The band of `cost`: band i holds edges[i] <= cost < edges[i + 1]."""
         return bisect_right(self.edges, cost, 1, self.count) - 1
+
+    def filled(self, costs: np.ndarray) -> np.ndarray:
+        """How many of the costs [n] each band holds: int [count]."""
+        return np.bincount(np.searchsorted(self.edges[1:-1], costs, side="right"), minlength=self.count)
 
 
 class BandedHalving:
@@ -79,6 +85,7 @@ class BandedHalving:
         self.objective = objective
         self.minimum = minimum
         self._values: dict[tuple[int, int], dict[int, float]] = {}
+        self._sorted: dict[tuple[int, int], list[float]] = {}
 
     def decide(self, index: int, cost: float, steps: int, value: float) -> Literal["continue", "stop"]:
         """Records trial `index`'s metric after `steps`, and says whether it goes on.
@@ -93,9 +100,12 @@ class BandedHalving:
             raise InputError(f"trial {index}", value, "must be a finite number; a diverged trial is a failed one")
         if steps not in self.rungs:
             return "continue"
-        recorded = self._values.setdefault((self.bands.of(cost), steps), {})
-        own = recorded.setdefault(index, float(self.objective.minimised(value)))
-        better = sum(other < own for other in recorded.values())
+        place = self.bands.of(cost), steps
+        recorded, in_order = self._values.setdefault(place, {}), self._sorted.setdefault(place, [])
+        if index not in recorded:
+            recorded[index] = float(self.objective.minimised(value))
+            insort(in_order, recorded[index])
+        better = bisect_left(in_order, recorded[index])
         enough = len(recorded) >= self.minimum
         return "stop" if enough and better * self.reduction >= len(recorded) else "continue"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO, cast
@@ -53,46 +53,65 @@ class Snapshot:
     bands: tuple[Band, ...]
 
 
-def snapshot(search: Search) -> Snapshot:
-    """The search as it is now; to be called by the thread that changes it."""
-    return Snapshot(
-        planned=search.planned,
-        done=len(search.completed) + len(search.stopped) + len(search.failed),
-        stopped=len(search.stopped),
-        failed=len(search.failed),
-        hypervolume=progress_hypervolume(search),
-        bands=_bands(search),
-    )
+class Progress:
+    """What a search has come to, event by event, as a long one is too long to be counted anew at each.
+
+    To be made and told of events by the thread that changes the search.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.trained, self.stopped = [0] * search.bands.count, [0] * search.bands.count
+        self.best: list[Completed | None] = [None] * search.bands.count
+        self.front: list[tuple[float, float]] = []  # log cost (the first) and minimised accuracy
+        for event in (*search.completed.values(), *search.stopped.values()):
+            self.take(event)
+
+    def take(self, event: Event) -> None:
+        """Counts a trial that has ended; the searched ones have their place in a band."""
+        if not isinstance(event, Completed | Stopped) or self.search.proposals[event.index].kind != "search":
+            return
+        band = self.search.bands.of(self.search.proposals[event.index].cost["macs"])
+        if isinstance(event, Stopped):
+            self.stopped[band] += 1
+            return
+        self.trained[band] += 1
+        best = self.best[band]
+        if best is None or event.metrics[ACCURACY.name] > best.metrics[ACCURACY.name]:
+            self.best[band] = event
+        value = self.search.minimised(event.index)
+        self.front = _improved(self.front, (value[0], value[-1]))
+
+    def hypervolume(self) -> float:
+        """Share of the space's rectangle of log cost and accuracy that the search's front dominates, 0 to 1."""
+        low, high = np.log(self.search.bands.low), np.log(self.search.bands.high)
+        reference = np.array([high, ACCURACY.minimised(0.0)])
+        return float(hypervolume(np.reshape(self.front, (-1, 2)), reference) / max(high - low, 1e-9))
+
+    def snapshot(self) -> Snapshot:
+        """The search as it is now."""
+        search = self.search
+        return Snapshot(
+            planned=search.planned,
+            done=len(search.completed) + len(search.stopped) + len(search.failed),
+            stopped=len(search.stopped),
+            failed=len(search.failed),
+            hypervolume=self.hypervolume(),
+            bands=tuple(map(self._band, range(search.bands.count))),
+        )
+
+    def _band(self, i: int) -> Band:
+        low, high, best = *self.search.bands.edges[i : i + 2], self.best[i]
+        named = (None, None) if best is None else (best.index, best.metrics[ACCURACY.name])
+        return Band(low, high, self.trained[i], self.stopped[i], *named)
 
 
-def progress_hypervolume(search: Search) -> float:
-    """Share of the space's rectangle of log cost (the first) and accuracy that the search's front dominates, 0 to 1."""
-    found = [i for i in search.completed if search.proposals[i].kind == "search"]
-    low, high = np.log(search.bands.low), np.log(search.bands.high)
-    values = [search.minimised(i) for i in found]
-    points = np.array([(value[0], value[-1]) for value in values]).reshape(-1, 2)
-    reference = np.array([high, ACCURACY.minimised(0.0)])
-    return float(hypervolume(points, reference) / max(high - low, 1e-9))
-
-
-def _bands(search: Search) -> tuple[Band, ...]:
-    trained, stopped = _by_band(search, search.completed), _by_band(search, search.stopped)
-    return tuple(map(_band, search.bands.edges, search.bands.edges[1:], trained, stopped))
-
-
-def _by_band(search: Search, finished: Mapping[int, Completed | Stopped]) -> list[dict[int, float]]:
-    """Of each band, the accuracy of the search's trials in it, by index."""
-    found: list[dict[int, float]] = [{} for _ in range(search.bands.count)]
-    for index, event in finished.items():
-        proposal = search.proposals[index]
-        if proposal.kind == "search":
-            found[search.bands.of(proposal.cost["macs"])][index] = event.metrics[ACCURACY.name]
-    return found
-
-
-def _band(low: float, high: float, trained: Mapping[int, float], stopped: Mapping[int, float]) -> Band:
-    best = max(trained, key=lambda index: trained[index], default=None)
-    return Band(low, high, len(trained), len(stopped), best, None if best is None else trained[best])
+def _improved(front: list[tuple[float, float]], point: tuple[float, float]) -> list[tuple[float, float]]:
+    """A front with one point more, both minimised; in no order."""
+    x, y = point
+    if any(a <= x and b <= y for a, b in front):
+        return front
+    return [*(each for each in front if each[0] < x or each[1] < y), point]
 
 
 def duration(seconds: float) -> str:
@@ -145,7 +164,8 @@ class Display:
         self.search, self.stream = search, Forgiving(stream)
         self.console = Console(file=cast(TextIO, self.stream), highlight=False)
         self.started = self.last = time.monotonic()
-        self.now = snapshot(search)
+        self.progress = Progress(search)
+        self.now = self.progress.snapshot()
         self.before = self.now.done
         self.quiet = quiet
         self.live: Live | None = None
@@ -172,7 +192,8 @@ class Display:
     def _event(self, event: Event) -> None:
         if self.quiet or not isinstance(event, Completed | Stopped | Failed):
             return
-        self.now, self.last = snapshot(self.search), time.monotonic()
+        self.progress.take(event)
+        self.now, self.last = self.progress.snapshot(), time.monotonic()
         if not self.live:
             self._write(self._line(event))
 

@@ -42,6 +42,8 @@ def test_every_cost_is_within_the_edges_of_its_band(a, b, count, cost):
     assert 0 <= band < count
     assert band == 0 or bands.edges[band] <= cost
     assert band == count - 1 or cost < bands.edges[band + 1]
+    costs = np.array([cost, a, b, *bands.edges])
+    assert bands.filled(costs).tolist() == [sum(bands.of(each) == i for each in costs) for i in range(count)]
 
 
 def test_the_best_share_goes_on_once_enough_are_there():

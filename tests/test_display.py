@@ -24,8 +24,9 @@ from played_run import begin, play, report, settings
 from rich.console import Console
 
 from nas.config import AlgorithmConfig, EarlyStopping
-from nas.display import Display, Snapshot, duration, progress_hypervolume, snapshot
+from nas.display import Display, Progress, Snapshot, duration
 from nas.ledger import LedgerWriter
+from nas.pareto import hypervolume
 from nas.search import Search
 from nas.trials import Completed, Failed, Proposal, Rung, Stopped
 
@@ -93,7 +94,7 @@ def test_a_file_gets_one_plain_line_for_each_finished_trial(search: Search) -> N
     assert "again 1" in text and "published a0" in text
     assert " left" in lines[0] and " left" not in lines[-1]
     assert lines[-1].startswith(f"[{finished}/{finished}]")
-    assert f"hypervolume {progress_hypervolume(search):.3f}" in lines[-1]
+    assert f"hypervolume {Progress(search).hypervolume():.3f}" in lines[-1]
 
 
 def test_hypervolume_never_falls_and_is_that_of_the_search(search: Search) -> None:
@@ -135,7 +136,7 @@ def test_the_panel_says_everything_and_never_wraps(search: Search) -> None:
         assert max(map(len, [*empty[columns], *full[columns]])) <= columns
         assert len(empty[columns]) == len(full[columns]) == 3 + 1 + 3  # totals, times and bar; heading; bands
         assert empty[columns][0].startswith("0/") and " 0 running " in empty[columns][0]
-        check_panel(full[columns], snapshot(search))
+        check_panel(full[columns], Progress(search).snapshot())
 
 
 def check_panel(lines: list[str], now: Snapshot) -> None:
@@ -151,7 +152,7 @@ def check_panel(lines: list[str], now: Snapshot) -> None:
 
 def test_the_bands_hold_every_candidate_once_and_the_best_is_best(search: Search) -> None:
     play(search)
-    bands = snapshot(search).bands
+    bands = Progress(search).snapshot().bands
     trained = {i: each for i, each in search.completed.items() if search.proposals[i].kind == "search"}
     assert sum(band.trained for band in bands) == len(trained)
     assert sum(band.stopped for band in bands) == len(search.stopped) > 0
@@ -162,6 +163,16 @@ def test_the_bands_hold_every_candidate_once_and_the_best_is_best(search: Search
             if band.low <= search.proposals[i].cost["macs"] < band.high * (1 + 1e-9)
         ]
         assert band.accuracy == max(accuracies, default=None)
+
+
+def test_event_by_event_it_comes_to_what_counting_anew_does(search: Search) -> None:
+    display = Display(search, io.StringIO())
+    with display:
+        play(search)
+    assert display.now == Progress(search).snapshot()
+    searched = [search.minimised(i) for i in search.completed if search.proposals[i].kind == "search"]
+    low, high = np.log([search.bands.low, search.bands.high])
+    assert display.now.hypervolume == hypervolume(np.array(searched), np.array([high, 0.0])) / (high - low)
 
 
 def test_time_left_comes_from_the_pace_and_counts_down(search: Search) -> None:
