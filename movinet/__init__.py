@@ -11,6 +11,8 @@ tape, proxy      layers compiled once for all widths; fast training of many smal
 scores           what an untrained network says of how well it will learn
 supernet         all members of a space on shared weights
 checkpoint       weights in files, ours and the release's: release_names, by its record of its objects, object_graph
+h5_weights       files of Keras, read in a process of its own
+archive          a checkpoint unpacked from one
 evaluation       what an evaluation found, and its files; metrics: the arithmetic
 config           experiments: the YAML files of the release and ours
 data             videos, lists, records, digits and caches; neither TensorFlow nor Keras

@@ -5,7 +5,8 @@
 - a TensorFlow checkpoint of the release, as published (`tf.train.Checkpoint(model=...)`), as its trainer writes it
   into a model_dir, or of Keras 2 `save_weights`; base and stream, factorised or not;
 - a TensorFlow checkpoint of this project (`tf.train.Checkpoint(model=...)`, with or without optimiser);
-- `.keras` and `.weights.h5` files of this project.
+- `.keras` and `.weights.h5` files of this project;
+- an archive (`.tar.gz`, `.tar`) of the former, as the release publishes its checkpoints.
 
 All weights of the part asked for are in the file, and none besides, or nothing is loaded and the lists of what
 differs are in the error. Nothing is downloaded, nothing unpickled.
@@ -13,19 +14,17 @@ differs are in the error. Nothing is downloaded, nothing unpickled.
 
 from __future__ import annotations
 
-import io
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
+from movinet import archive, h5_weights
 from movinet.object_graph import Node, open_checkpoint
 from movinet.release_names import release_variables
 from search_space.errors import InputError
@@ -53,7 +52,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], part: str = "
     Args:
       model: of `movinet.model.build` or `build_ensemble`, or a member of the latter.
       path: a `.keras` or `.weights.h5` file; or of a TensorFlow checkpoint its prefix (`ckpt-1`), one of its files, or
-        the folder that holds it (its newest, if there are several).
+        the folder that holds it (its newest, if there are several), or an archive of that.
       part: "all"; "features", all but the classifier, for training on other classes; "backbone", what comes before
         the dense layers, as the release's `init_checkpoint_modules` means it.
 
@@ -105,7 +104,10 @@ def read(path: str | os.PathLike[str], names: list[str]) -> Stored:
     """The weights in a file. `names` are those of the model they are for: the release's files count layers only."""
     path = Path(path)
     if path.suffix in (".keras", ".h5") and path.is_file():
-        return Stored(_read_keras(path))
+        return Stored(h5_weights.read(path))
+    if archive.is_archive(path):
+        with archive.unpacked(path) as folder:
+            return read(archive.checkpoint_in(folder, path), names)
     prefix = checkpoint_prefix(path)
     try:
         return _read_checkpoint(open_checkpoint(prefix), names)
@@ -126,9 +128,11 @@ def checkpoint_prefix(path: str | os.PathLike[str]) -> str:
             return prefix
     if not Path(path).is_dir():
         raise InputError("weights", given, "is not a .keras or .weights.h5 file, nor a TensorFlow checkpoint")
-    newest = tf.train.latest_checkpoint(given)
-    if newest is not None:
-        return newest
+    state = tf.train.get_checkpoint_state(given)
+    # By name, so that the file cannot lead elsewhere: to another folder, or to an address.
+    newest = Path(path, Path(state.model_checkpoint_path).name) if state else Path(path)
+    if Path(f"{newest}.index").is_file():
+        return str(newest)
     found = sorted(Path(path).glob("*.index")) or sorted(Path(path).glob("variables/variables.index"))
     if len(found) != 1:
         held = ", ".join(index.stem for index in found) or "none"
@@ -202,46 +206,20 @@ def _members(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name.partition("/")[0] for name in names if name.count("/") > 1))
 
 
-def _own_variables(model: Node, members: list[str]) -> Iterator[tuple[str, Node]]:
+def _own_variables(model: Node, members: list[str], inner: bool = False) -> Iterator[tuple[str, Node]]:
     """Keras 3 keeps the layers of a functional model in `_operations`; ours hold their variables by name."""
     waiting = iter(members)
     for _, layer in _children(model, "_operations"):
         if layer.child("_operations") is None:
             variables = [held for _, held in layer.children() if held.key]
             yield from (("/".join(variable.full_name.split("/")[-2:]), variable) for variable in variables)
+        elif inner:
+            raise ValueError("it holds models in models in models")
         else:
             member = next(waiting, "another member")
-            yield from ((f"{member}/{name}", variable) for name, variable in _own_variables(layer, []))
+            yield from ((f"{member}/{name}", variable) for name, variable in _own_variables(layer, [], inner=True))
 
 
 def _children(node: Node, path: str) -> list[tuple[str, Node]]:
     found = node.child(path)
     return found.children() if found else []
-
-
-def _read_keras(path: Path) -> dict[str, np.ndarray]:
-    """The weights of a `.weights.h5` file, or of the one in a `.keras` archive.
-
-    Raises:
-      InputError: the file is damaged or of another kind.
-    """
-    try:
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                content = io.BytesIO(archive.read("model.weights.h5"))
-        else:
-            content = io.BytesIO(path.read_bytes())
-        with h5py.File(content, "r") as file:
-            return dict(_h5_weights(file))
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError("weights", str(path), f"cannot be read as a file of Keras: {error}") from None
-
-
-def _h5_weights(model: h5py.Group, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Keras numbers the layers of a file and notes their names; our layers note those of their variables."""
-    for layer in model["layers"].values():
-        name = f"{prefix}{layer['vars'].attrs['name']}/"
-        if "layers" in layer:
-            yield from _h5_weights(layer, name)
-        else:
-            yield from ((f"{name}{own}", np.asarray(value)) for own, value in layer["vars"].items())

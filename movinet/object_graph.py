@@ -6,8 +6,11 @@ one of them, which differs with the version that wrote it. Here an object is fou
 
 from __future__ import annotations
 
+import glob
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,39 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "VARIABLE_VALUE"
+MAX_OBJECTS, MAX_CHILDREN = 50_000, 200_000  # a checkpoint of A5 with the slots of its optimizer has some 5 000
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The values in a checkpoint, each checked against the size of the files before memory is taken for it."""
+
+    prefix: str
+    tensors: Any  # of `tf.train.load_checkpoint`
+
+    def value(self, key: str) -> np.ndarray:
+        """Numbers. Raises `ValueError` if it is something else or larger than the files."""
+        kinds, shapes = self.tensors.get_variable_to_dtype_map(), self.tensors.get_variable_to_shape_map()
+        if key not in shapes or not (kinds[key].is_floating or kinds[key].is_integer or kinds[key].is_bool):
+            raise ValueError(f"{key} is no array of numbers")
+        size = math.prod(shapes[key]) * kinds[key].size
+        if not 0 <= size <= self._bytes():
+            raise ValueError(f"{key} is said to take {size} bytes, more than there are")
+        return np.asarray(self.tensors.get_tensor(key))
+
+    def graph(self) -> Any:
+        """The objects. Raises `ValueError` if they are not there, or too many."""
+        kinds, shapes = self.tensors.get_variable_to_dtype_map(), self.tensors.get_variable_to_shape_map()
+        if kinds.get(_GRAPH_KEY) != tf.string or shapes[_GRAPH_KEY]:
+            raise ValueError("it holds no objects, only names")
+        nodes = TrackableObjectGraph.FromString(self.tensors.get_tensor(_GRAPH_KEY)).nodes
+        if len(nodes) > MAX_OBJECTS or sum(len(node.children) for node in nodes) > MAX_CHILDREN:
+            raise ValueError(f"it holds more than {MAX_OBJECTS} objects or {MAX_CHILDREN} of their names")
+        return nodes
+
+    def _bytes(self) -> int:
+        path = Path(self.prefix)
+        return sum(file.stat().st_size for file in path.parent.glob(f"{glob.escape(path.name)}.data-*"))
 
 
 @dataclass(frozen=True)
@@ -23,7 +59,7 @@ class Node:
     """A saved object; two of one checkpoint are equal if they are the same object."""
 
     number: int
-    reader: Any = field(compare=False, repr=False)
+    reader: Reader = field(compare=False, repr=False)
     nodes: Any = field(compare=False, repr=False)  # all objects, as in the file
 
     def children(self) -> list[tuple[str, Node]]:
@@ -59,8 +95,8 @@ class Node:
         return next((a.full_name for a in self.nodes[self.number].attributes if a.name == _VALUE), "")
 
     def value(self) -> np.ndarray:
-        """The value of a variable."""
-        return np.asarray(self.reader.get_tensor(self.key))
+        """The value of a variable. Raises `ValueError` if it is none, or the file is too small to hold it."""
+        return self.reader.value(self.key)
 
 
 def open_checkpoint(prefix: str) -> Node:
@@ -70,8 +106,5 @@ def open_checkpoint(prefix: str) -> Node:
       ValueError: the checkpoint is one of names alone, as TensorFlow 1 wrote them.
       tf.errors.OpError: a file is missing or damaged.
     """
-    reader = tf.train.load_checkpoint(prefix)
-    if not reader.has_tensor(_GRAPH_KEY):
-        raise ValueError("it holds no objects, only names")
-    graph = TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH_KEY))
-    return Node(0, reader, graph.nodes)
+    reader = Reader(prefix, tf.train.load_checkpoint(prefix))
+    return Node(0, reader, reader.graph())
