@@ -1,0 +1,304 @@
+"""The machinery at a scale that we don't own: simulated trials by the ten thousand, on 64 logical workers.
+
+    python tests/benchmarks/scale.py [--trials 10000] [--workers 64] [--recorded 100000] [--write]
+
+Takes about an hour on two cores, of which the search itself is the most. What is measured:
+
+- a search with Ray whose evaluations take no time: CPU seconds of the driver for each candidate, its resident memory,
+  how many trials are in flight, and what a worker's process takes;
+- the time from `--resume` of that run, cut short by its last hundred lines, to the first new line of its ledger;
+- `plot` of it;
+- the reading and analysing commands on a ledger of so many recorded trials, written here without training;
+- how long the default algorithm thinks about a proposal after so many results.
+
+Seconds are those of the wall and, in brackets, of the CPU: on a busy machine the latter is what to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import section
+
+from nas import config, run
+from nas.algorithms.algorithm import Algorithm, as_genotype
+from nas.config import AlgorithmConfig, SearchConfig, SimulationConfig
+from nas.ledger import Header, LedgerWriter
+from nas.search import Search
+from nas.simulation import DATA_HASH, Simulation
+from nas.trials import Completed, Event, Failed, Record, Stopped, to_dict
+from search_space.movinet_space import movinet_space
+from search_space.space import Genotype
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "reliability.md"
+MB = 2**20
+LEFT = 100  # lines cut off before a run is carried on
+
+
+def settings(trials: int, workers: int, algorithm: str = "stratified_random") -> SearchConfig:
+    """The default search, simulated."""
+    whole = dataclasses.replace(config.load("default"), trials=trials, workers=workers)
+    return dataclasses.replace(whole, algorithm=AlgorithmConfig(algorithm), simulation=SimulationConfig())
+
+
+@dataclasses.dataclass
+class Watcher:
+    """Looks at the driver at every hundredth trial that ends: `rows` of trials, CPU seconds, seconds, MB, in flight."""
+
+    search: Search
+    rows: list[tuple[int, float, float, float, int]] = dataclasses.field(default_factory=list)
+    workers: tuple[int, float] = (0, 0.0)
+    ended: int = 0
+
+    def __call__(self, record: Event | Record) -> None:
+        if not isinstance(record, Completed | Stopped | Failed):
+            return
+        self.ended += 1
+        if self.ended % 100 == 0:
+            running = len(self.search.running)
+            self.rows.append((self.ended, time.process_time(), time.monotonic(), resident(os.getpid()), running))
+        if self.ended == 500:
+            found = [shared_out(pid) for pid in workers_of(os.getsid(0))]
+            self.workers = len(found), float(np.mean(found)) if found else 0.0
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process, MB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
+
+
+def shared_out(pid: int) -> float:
+    """Memory of a process with its share of what it shares, MB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def workers_of(session: int) -> list[int]:
+    """Processes of Ray's trials in a session."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            of = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+            if of == session and (folder / "cmdline").read_bytes().startswith(b"ray::ResourceTrainable"):
+                found.append(int(folder.name))
+    return found
+
+
+def machinery(folder: Path, trials: int, workers: int) -> dict[str, Any]:
+    """A search with Ray; also shown, to nowhere, as a run is."""
+    from nas.display import Display
+
+    watchers: list[Watcher] = []
+
+    @contextlib.contextmanager
+    def watch(search: Search) -> Iterator[None]:
+        watchers.append(Watcher(search))
+        search.watchers.append(watchers[0])
+        with open(os.devnull, "w") as nowhere, Display(search, nowhere):
+            yield
+
+    begun = time.monotonic()
+    run.start(settings(trials, workers), folder, "ray", watch)
+    (found,) = watchers
+    return {"rows": found.rows, "workers": found.workers, "seconds": time.monotonic() - begun}
+
+
+def resume(folder: Path, began: float) -> dict[str, Any]:
+    """Seconds from the start of this process, at `began`, to the first new proposal in the ledger."""
+
+    class Enough(Exception):
+        pass
+
+    def enough(record: Event | Record) -> None:
+        raise Enough
+
+    @contextlib.contextmanager
+    def watch(search: Search) -> Iterator[None]:
+        search.watchers.append(enough)
+        yield
+
+    with contextlib.suppress(Enough):
+        run.resume(folder, "serial", watch)
+    return {"seconds": time.time() - began, "cpu": time.process_time()}
+
+
+class Drawn(Algorithm):
+    """Members drawn beforehand, over all the range of cost: proposing takes no time."""
+
+    def draw(self, n: int) -> Drawn:
+        rng = np.random.default_rng(0)
+        drawn = self.space.sample(rng, n + n // 4, 40.0 * rng.uniform(-1.0, 1.0, n + n // 4) ** 3)
+        self.members = list(dict.fromkeys(map(as_genotype, drawn)))
+        return self
+
+    def ask(self, rng: np.random.Generator) -> Genotype:
+        """The next of them."""
+        return self.members[len(self.proposed) % len(self.members)]
+
+
+class Unsynced:
+    """A ledger's file whose lines are not synced, one second between trials."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file, self.now = path, path.open("a"), 1.8e9
+
+    def append(self, record: Record) -> None:
+        """Writes one line."""
+        self.now += 0.25
+        self.file.write(json.dumps({**to_dict(record), "time": self.now}, separators=(",", ":")) + "\n")
+
+
+def recorded(folder: Path, trials: int) -> dict[str, Any]:
+    """A run's folder, made by the real search, without workers and without waiting for disks."""
+    chosen = settings(trials, 1)
+    folder.mkdir()
+    header = Header(config.to_dict(chosen), run.versions(), chosen.seed, DATA_HASH)
+    LedgerWriter.create(folder / run.LEDGER, header).close()
+    writer, simulation = Unsynced(folder / run.LEDGER), Simulation(chosen)
+    algorithm = Drawn(movinet_space(chosen.space), planned=trials).draw(trials)
+    search = Search(chosen, writer, (), algorithm)  # type: ignore[arg-type]
+    while (proposal := search.propose()) is not None:
+        for event in simulation.train(proposal):
+            if not search.observe(event):
+                break
+    writer.file.close()
+    return {"mb": (folder / run.LEDGER).stat().st_size / MB, "cpu": time.process_time()}
+
+
+def asked(folder: Path, results: int) -> dict[str, Any]:
+    """Seconds of CPU that a proposal of the default algorithm takes after so many results, median of five."""
+    ledger = run.read(folder)
+    events = ledger.events[: [i for i, event in enumerate(ledger.events) if isinstance(event, Completed)][results - 1]]
+    search = Search(settings(10**6, 1, "frontier_search"), None, events)  # type: ignore[arg-type]
+    times = []
+    for n in range(6):
+        before = time.process_time()
+        search.algorithm.ask(np.random.default_rng(n))
+        times.append(time.process_time() - before)
+    return {"first": times[0], "seconds": float(np.median(times[1:])), "mb": peak()}
+
+
+def peak() -> float:
+    """The most memory that this process has had, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+PARTS = {"machinery": machinery, "resume": resume, "recorded": recorded, "asked": asked}
+
+
+def part(name: str, *arguments: Any) -> dict[str, Any]:
+    """One of `PARTS` in a process, and in a session, of its own."""
+    given = json.dumps([str(each) if isinstance(each, Path) else each for each in arguments])
+    command = [sys.executable, __file__, "--part", name, given]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=True)
+    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def timed(*command: object) -> tuple[float, float, float]:
+    """Seconds, CPU seconds and the most memory, MB, of `run_search.py` with arguments; it must do its work."""
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "run_search.py", *map(str, command)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    return time.monotonic() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def between(rows: Sequence[Sequence[float]], first: int, last: int) -> tuple[float, float, float]:
+    """Of the trials that ended from `first` to `last`: CPU ms and ms for each, and the driver's mean memory, MB."""
+    inside = [row for row in rows if first <= row[0] <= last]
+    cpu, seconds = (1000 * (inside[-1][i] - inside[0][i]) / (inside[-1][0] - inside[0][0]) for i in (1, 2))
+    return cpu, seconds, float(np.mean([row[3] for row in inside]))
+
+
+def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
+    """The search itself, its resume, its pictures."""
+    folder = scratch / "searched"
+    found = part("machinery", folder, trials, workers)
+    step, rows = trials // 10, found["rows"]
+    early, late = between(rows, step, 2 * step), between(rows, trials - step, trials)
+    flying = float(np.mean([row[4] for row in rows]))
+    ledger = folder / run.LEDGER
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    shutil.copytree(folder, scratch / "cut")
+    (scratch / "cut" / run.LEDGER).write_bytes(b"".join(lines[:-LEFT]))
+    resumed = part("resume", scratch / "cut", time.time())
+    plotted = timed("plot", folder)
+    thousand = f"{step} trials"
+    return [
+        [
+            f"{trials} candidates on {workers} workers",
+            f"{found['seconds']:.0f} s",
+            f"{flying:.1f} in flight on average",
+        ],
+        ["a worker's process", f"{found['workers'][1]:.0f} MB", f"{found['workers'][0]} of them"],
+        [f"driver, second {thousand}", f"{early[0]:.1f} ms of CPU each", f"{early[2]:.0f} MB"],
+        [f"driver, last {thousand}", f"{late[0]:.1f} ms of CPU each", f"{late[2]:.0f} MB"],
+        ["last against second", f"{late[0] / early[0] - 1:+.0%}", f"{late[2] / early[2] - 1:+.0%}"],
+        ["resume, to the first new line", f"{resumed['seconds']:.1f} s ({resumed['cpu']:.1f})", ""],
+        ["`plot`", f"{plotted[0]:.1f} s ({plotted[1]:.1f})", f"{plotted[2]:.0f} MB"],
+    ]
+
+
+def recorded_rows(scratch: Path, trials: int) -> list[list[str]]:
+    """Commands that read and analyse, on a long ledger; and the default algorithm's proposals after parts of it."""
+    folder = scratch / "recorded"
+    size = part("recorded", folder, trials)["mb"]
+    rows = [[f"a ledger of {trials} candidates", f"{size:.0f} MB", ""]]
+    for command in (["plot", folder], ["fidelity", folder], ["tabulate", folder, "--out", scratch / "table.csv"],
+                    ["fidelity", scratch / "table.csv"], ["scale", folder]):  # fmt: skip
+        seconds, cpu, memory = timed(*command)
+        name = f"`{command[0]}`" + (" of the table" if command[1] != folder else "")
+        rows.append([name, f"{seconds:.1f} s ({cpu:.1f})", f"{memory:.0f} MB"])
+    for results in (n for n in (100, 1000, 3000, 10_000) if n <= trials // 5):
+        found = part("asked", folder, results)
+        rows.append(
+            [f"a proposal after {results} results", f"{found['seconds']:.2f} s of CPU", f"{found['mb']:.0f} MB"]
+        )
+    return rows
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--trials", type=int, default=10_000, help="of the search (10000)")
+    options.add_argument("--workers", type=int, default=64, help="of the search (64)")
+    options.add_argument("--recorded", type=int, default=100_000, help="trials of the long ledger (100000)")
+    options.add_argument("--only", choices=("search", "recorded"), help="one half of it")
+    options.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    options.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.part:
+        folder, *others = json.loads(given.part[1])
+        print(json.dumps(PARTS[given.part[0]](Path(folder), *others)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = search_rows(Path(scratch), given.trials, given.workers) if given.only != "recorded" else []
+        rows += recorded_rows(Path(scratch), given.recorded) if given.only != "search" else []
+    text = f"{section.table(['', 'time', 'memory, or so'], rows)}\n\n{section.machine()}"
+    print(text)
+    if given.write:
+        section.write("scale", text, DOCUMENT)
+
+
+if __name__ == "__main__":
+    main()
