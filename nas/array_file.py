@@ -6,6 +6,7 @@ import math
 import os
 import stat
 import struct
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -15,7 +16,9 @@ import numpy as np
 from search_space.errors import InputError
 
 # From zipfile and numpy, for files that are damaged, encrypted or made to mislead.
-_DAMAGE = (OSError, EOFError, ValueError, OverflowError, RuntimeError, struct.error, zipfile.BadZipFile)
+_DAMAGE = (
+    OSError, EOFError, ValueError, OverflowError, RuntimeError, struct.error, tokenize.TokenError, zipfile.BadZipFile
+)  # fmt: skip
 
 
 def read(path: Path, place: str) -> dict[str, np.ndarray]:

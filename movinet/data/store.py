@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -240,7 +241,7 @@ def _read_header(file: Path) -> dict[str, Any]:
 def _map_array(file: Path, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, tokenize.TokenError, zipfile.BadZipFile) as error:
         raise InputError(str(file), str(error), f"stopped the dataset from being read {MEND}") from error
     if not isinstance(array, np.memmap) or array.dtype != dtype or array.shape != shape:
         raise InputError(
