@@ -84,8 +84,8 @@ class Search:
       algorithm: in place of the configured one.
 
     Whatever looks at it finds trials by index: `proposals`, those of them that are `running` in this process, their
-    `rungs`, and the `completed`, `stopped` and `failed` ones. `watchers` are called with every event once it is
-    recorded.
+    `rungs`, and the `completed`, `stopped` and `failed` ones. `watchers` are called with every event and every note
+    once it is recorded. `draining`: nothing more is to be begun.
     """
 
     def __init__(
@@ -106,7 +106,8 @@ class Search:
         self.completed: dict[int, Completed] = {}
         self.stopped: dict[int, Stopped] = {}
         self.failed: dict[int, Failed] = {}
-        self.watchers: list[Callable[[Event], None]] = []
+        self.watchers: list[Callable[[Event | Note], None]] = []
+        self.draining = False
         self._halving = self._make_halving()
         self._goes_on: dict[tuple[int, int], bool] = {}  # what was decided at the rungs, by index and steps
         self._asked_all = False  # for candidates; what remains is the finals
@@ -117,6 +118,7 @@ class Search:
         # What was running when the run ended is trained again first, in the order proposed.
         self._again = list(self.running.values())
         self.running.clear()
+        self._ended = self._failed = 0  # trials, in this process: whoever carries on has mended something
 
     @property
     def planned(self) -> int:
@@ -132,8 +134,14 @@ class Search:
         """Whether nothing is left to train."""
         return not self.running and not self._again and self._finals is not None and self._next_final() is None
 
+    def drain(self) -> None:
+        """Nothing more is proposed from here on; what runs may end."""
+        self.draining = True
+
     def propose(self) -> Proposal | None:
         """The next trial, recorded as running; None if there is none now: all done, or results are needed first."""
+        if self.draining:
+            return None
         proposal = self._again.pop(0) if self._again else self._next()
         if proposal is None:
             return None
@@ -146,23 +154,47 @@ class Search:
         """Records what a trial reported; False if it is to be stopped.
 
         A rung that a trial reached before its worker or the run was killed is neither recorded nor decided twice.
+
+        Raises:
+          InputError: it cannot be recorded; or it is, and too many have failed.
         """
         if not isinstance(event, Rung):
             self._record(event)
+            self._check_failures(event)
             return False
         rung = (event.index, event.steps)
         if rung not in self._goes_on:
             self._record(event)
         if not self._goes_on[rung]:
-            self._record(Stopped(event.index, event.steps, event.metrics, event.seconds))
+            stopped = Stopped(event.index, event.steps, event.metrics, event.seconds)
+            self._record(stopped)
+            self._check_failures(stopped)
         return self._goes_on[rung]
+
+    def note(self, text: str) -> None:
+        """Records a line for whoever reads the ledger, and shows it to the watchers."""
+        note = Note(text)
+        self.ledger.append(note)
+        self._show(note)
+
+    def _check_failures(self, event: Completed | Stopped | Failed) -> None:
+        self._ended += 1
+        self._failed += isinstance(event, Failed)
+        most, least = self.config.faults.most_failed, self.config.faults.least
+        if isinstance(event, Failed) and self._ended >= least and self._failed > most * self._ended:
+            found = f"{self._failed} of {self._ended} trials"
+            rule = f"failed, and more than {most:g} of them end a search; the last one: {event.reason}"
+            raise InputError("faults.most_failed", found, rule)
 
     def _record(self, event: Event) -> None:
         """Writes an event down before anything acts on it."""
         self.ledger.append(event)
         self._take(event)
+        self._show(event)
+
+    def _show(self, record: Event | Note) -> None:
         for watcher in self.watchers:
-            watcher(event)
+            watcher(record)
 
     def _take(self, event: Event) -> None:
         """Brings the state up to date with an event that is in the ledger."""
@@ -206,7 +238,7 @@ class Search:
             try:
                 genotype = self.algorithm.ask(np.random.default_rng([self.config.seed, asked]))
             except Exhausted as error:
-                self.ledger.append(Note(f"the search ends after {asked} candidates: {error}"))
+                self.note(f"the search ends after {asked} candidates: {error}")
                 self._asked_all = True
                 self._plan_finals()
             else:

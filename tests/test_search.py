@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from small_search import small
 
 from nas import config as configs
-from nas.attempts import ATTEMPTS, Attempts
+from nas.attempts import Attempts
 from nas.config import SearchConfig
 from nas.ledger import Header, Ledger, LedgerWriter, read
 from nas.search import Search, trial_seed
@@ -319,7 +319,7 @@ def test_a_trial_is_handed_out_again_until_its_last_attempt(tmp_path: Path) -> N
         attempts = Attempts(Search(BEGUN, writer))
         first = attempts.propose("x0")
         attempts.hand_back("x0")  # costs no attempt
-        for attempt in range(ATTEMPTS):
+        for attempt in range(BEGUN.faults.attempts):
             name = f"x{attempt + 1}"
             assert attempts.propose(name) == first
             assert attempts.search.failed == {}
@@ -335,7 +335,7 @@ def test_a_ledger_that_cannot_be_written_ends_the_run_instead_of_a_trial(tmp_pat
         attempts = Attempts(Search(BEGUN, writer))
         assert attempts.propose("x")
         with files_at_most(writer.path.stat().st_size + 10):
-            assert not attempts.observe(Completed(0, 4, {"accuracy": 0.5}, 1.0))
+            assert not attempts.observe("x", Completed(0, 4, {"accuracy": 0.5}, 1.0))
         assert attempts.over
         assert "is why a line could not be written" in str(attempts.fault)
         assert attempts.search.completed == {}  # what is not recorded did not happen
