@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
 from search_space import movinet_space
-from search_space.architecture import check_integer, check_keys
+from search_space.architecture import check_integer, check_keys, check_schema
 from search_space.cost import COST_NAMES
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig
@@ -415,8 +415,7 @@ def from_dict(data: object, place: str = "search") -> SearchConfig:
       InputError: an unknown or missing key, a wrong type or a value out of range.
     """
     names = [f.name for f in dataclasses.fields(SearchConfig)]
-    if isinstance(data, Mapping) and data.get("schema", SCHEMA) != SCHEMA:  # first, as its keys will not fit either
-        raise InputError(f"{place}.schema", data["schema"], f"must be {SCHEMA!r}{_what(data['schema'])}")
+    check_schema(place, data, SCHEMA, _what(data))
     top = dict(check_keys(place, data, ["schema", *names], ["schema", "space", "training"]))
     del top["schema"]
     for name, kind in _SECTIONS.items():
@@ -430,9 +429,10 @@ def from_dict(data: object, place: str = "search") -> SearchConfig:
     return _made(place, SearchConfig, **top)
 
 
-def _what(schema: object) -> str:
+def _what(data: object) -> str:
     """A word of help with a file that is something else of ours."""
-    return "; put this under the key space of a search" if schema == movinet_space.SCHEMA else ""
+    space = isinstance(data, Mapping) and data.get("schema") == movinet_space.SCHEMA
+    return "; put this under the key space of a search" if space else ""
 
 
 def _limit(place: str, name: str, at_most: Any) -> Limit:

@@ -28,7 +28,7 @@ from nas.run_lock import RunLock
 from nas.trial import Trainer, open_data
 from search_space import architecture as architectures
 from search_space import foreign_files
-from search_space.architecture import check_keys
+from search_space.architecture import check_keys, check_schema
 from search_space.errors import InputError
 
 SUPERNET, RETRAINED = "supernet", "retrained"
@@ -104,9 +104,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         plain = foreign_files.parsed_json(str(arrays.pop("plain")))
     except (ValueError, KeyError) as error:
         raise InputError("checkpoint", str(path), f"cannot be read: {error}") from None
-    schema = plain.get("schema") if isinstance(plain, dict) else None
-    if schema != SCHEMA:
-        raise InputError("checkpoint.schema", schema, f"must be {SCHEMA!r}")
+    check_schema("checkpoint", plain, SCHEMA)
     check_keys("checkpoint", plain, *(("schema", "config", "data", "steps", "seconds", "controllers"),) * 2)
     return plain, arrays
 

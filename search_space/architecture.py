@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,18 @@ def check_keys(place: str, data: object, allowed: Sequence[str], required: Seque
         if key not in data:
             raise InputError(place, sorted(map(str, data)), f"lacks the key {key!r}")
     return data
+
+
+def check_schema(place: str, data: object, known: str, hint: str = "") -> None:
+    """That data which names a schema names `known`, before its keys are looked at: those of another will not fit."""
+    if not isinstance(data, Mapping) or data.get("schema", known) == known:
+        return
+    given = data["schema"]
+    family, _, version = known.rpartition("/")
+    newer = isinstance(given, str) and re.fullmatch(rf"{re.escape(family)}/(\d{{1,9}})", given)
+    if newer and int(newer[1]) > int(version):
+        hint = "; it is of a newer version of movinet-nas: update this one"
+    raise InputError(f"{place}.schema", given, f"must be {known!r}{hint}")
 
 
 def check_list(place: str, data: object) -> Sequence[Any]:
@@ -181,11 +194,8 @@ def from_dict(data: object, place: str = "architecture") -> Architecture:
     Raises:
       InputError: an unknown or missing key, a wrong type, a value out of range or another schema.
     """
-    top = check_keys(
-        place, data, ("schema", "clip", "stem", "blocks", "head"), ("schema", "clip", "stem", "blocks", "head")
-    )
-    if top["schema"] != SCHEMA:
-        raise InputError(f"{place}.schema", top["schema"], f"must be {SCHEMA!r}")
+    check_schema(place, data, SCHEMA)
+    top = check_keys(place, data, *(("schema", "clip", "stem", "blocks", "head"),) * 2)
     clip = check_keys(f"{place}.clip", top["clip"], *(("frames", "resolution", "frame_stride"),) * 2)
     stem = check_keys(f"{place}.stem", top["stem"], ("width",), ("width",))
     head = check_keys(f"{place}.head", top["head"], *(("project", "dense"),) * 2)

@@ -26,6 +26,7 @@ from search_space.architecture import (
     check_integer,
     check_keys,
     check_list,
+    check_schema,
 )
 from search_space.cost import ArchitectureBatch, count_batch
 from search_space.errors import InputError
@@ -205,9 +206,8 @@ def from_dict(data: object, place: str = "space") -> SpaceConfig:
     """
     lists = ("frame_strides", "resolutions", "stem_widths", "project")
     keys = ("schema", "name", "classes", "frames", *lists, "blocks", "dense")
+    check_schema(place, data, SCHEMA)
     top = check_keys(place, data, keys, keys)
-    if top["schema"] != SCHEMA:
-        raise InputError(f"{place}.schema", top["schema"], f"must be {SCHEMA!r}")
     with _at(place):
         blocks = tuple(_block(f"blocks[{i}]", block) for i, block in enumerate(check_list("blocks", top["blocks"])))
         values: dict[str, Any] = {key: tuple(check_list(key, top[key])) for key in lists}

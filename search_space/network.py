@@ -23,6 +23,7 @@ from search_space.architecture import (
     check_integer,
     check_keys,
     check_list,
+    check_schema,
 )
 from search_space.cost import COST_NAMES, count
 from search_space.errors import InputError
@@ -149,9 +150,8 @@ def from_dict(data: object, place: str = "network") -> Network:
       InputError: an unknown or missing key, a wrong type, a value out of range, another schema, or a recorded cost
         that differs from the counted one.
     """
+    check_schema(place, data, SCHEMA)
     top = check_keys(place, data, (*_KEYS, *_OPTIONAL), _KEYS)
-    if top["schema"] != SCHEMA:
-        raise InputError(f"{place}.schema", top["schema"], f"must be {SCHEMA!r}")
     members = tuple(
         single.from_dict(member, f"{place}.members[{i}]")
         for i, member in enumerate(check_list(f"{place}.members", top["members"]))
