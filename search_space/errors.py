@@ -30,6 +30,9 @@ class InputError(ValueError):
         self.value = value
         self.rule = rule
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
+        return InputError, (self.place, self.value, self.rule)
+
 
 def _shown(value: object) -> str:
     try:

@@ -34,6 +34,7 @@ BEGUN = small(
     trials=6,
     early_stopping=configs.EarlyStopping((0.25, 0.5), 2.0, 2, 2),
     finals=configs.Finals(1, 3, ("a0", "a3")),
+    faults=configs.FaultsConfig(most_failed=1.0),
     seed=SEED,
 )
 
