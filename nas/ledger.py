@@ -12,9 +12,10 @@ import gc
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -209,7 +210,9 @@ def _header(place: str, line: bytes) -> Header:
 
 def _entry(path: Path, number: int, line: bytes) -> Entry:
     place = f"{path}:{number}"
-    data = _parsed(place, line, "is not a line of JSON; the ledger was damaged or edited")
+    mend = f"sed -i.damaged {number}d {shlex.quote(str(path))}"
+    rule = "is not a line of JSON: the ledger was damaged or edited; a search goes on without what it said after: "
+    data = _parsed(place, line, rule + mend)
     moment = data.pop("time", None) if isinstance(data, dict) else None
     record = from_dict(data, place)
     if isinstance(moment, bool) or not isinstance(moment, int | float) or not abs(moment) < 1e15:
@@ -227,9 +230,16 @@ def _check_story(path: Path, entries: tuple[Entry, ...]) -> None:
         if isinstance(record, Proposal):
             _check_once(path, "was proposed", proposed, record.index, entry.line)
         elif record.index not in proposed:
-            raise InputError(f"{path}:{entry.line}", f"trial {record.index}", "was never proposed")
+            raise InputError(
+                f"{path}:{entry.line}", f"trial {record.index}", f"was never proposed; {_cut(path, entry)}"
+            )
         elif isinstance(record, Completed | Stopped):
             _check_once(path, "finished", finished, record.index, entry.line)
+
+
+def _cut(path: Path, entry: Entry) -> str:
+    command = f"sed -i.damaged '{entry.line},$d' {shlex.quote(str(path))}"
+    return f"a search goes on from what is before this line after: {command}"
 
 
 def _check_once(path: Path, what: str, lines: dict[int, int], index: int, line: int) -> None:
@@ -260,6 +270,9 @@ class LedgerWriter:
         descriptor = _opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             _write(new, descriptor, {"schema": SCHEMA, **asdict(header)})
+        except InputError:
+            new.unlink()
+            raise
         finally:
             os.close(descriptor)
         os.replace(new, path)
@@ -313,15 +326,16 @@ def _opened(path: Path, flags: int) -> int:
 def _write(path: Path, descriptor: int, data: Mapping[str, Any]) -> None:
     line = json.dumps(data, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     size = os.fstat(descriptor).st_size
+    reason: str | None = "no space left"
     try:
-        written = os.write(descriptor, line)
-        reason = "no space left"
+        whole = os.write(descriptor, line) == len(line)
+        os.fsync(descriptor)
     except OSError as error:
-        written, reason = 0, str(error.strerror)
-    if written < len(line):
-        os.ftruncate(descriptor, size)
+        whole, reason = False, error.strerror
+    if not whole:
+        with suppress(OSError):  # where nothing can be written at all, nothing was
+            os.ftruncate(descriptor, size)
         raise InputError(str(path), reason, "is why a line could not be written")
-    os.fsync(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

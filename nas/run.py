@@ -23,7 +23,7 @@ from nas.ledger import Header, Ledger, LedgerWriter
 from nas.run_lock import RunLock
 from nas.search import Search
 from nas.simulation import DATA_HASH, Simulation, check_can_fail, evaluator
-from nas.trial import open_data
+from nas.trial import open_data, open_made
 from nas.trials import Resumed
 from search_space import foreign_files
 from search_space.errors import InputError
@@ -62,8 +62,13 @@ def config_of(ledger: Ledger) -> SearchConfig:
 
 
 def data_of(ledger: Ledger) -> Any:
-    """The data set a run began with, none if it is simulated; `InputError` if its content is no longer the same."""
+    """The data set a run began with, none if it is simulated; `InputError` if its content is no longer the same.
+
+    All of it is read for that.
+    """
     data = _opened(config_of(ledger))
+    if data is not None:
+        data = open_made(str(data.path), verify=True)
     if _hash(data) != ledger.header.data_hash:
         rule = f"is not the content the run began with, {ledger.header.data_hash}: its clips have changed"
         raise InputError(f"data of {ledger.path.parent}", _hash(data), rule)

@@ -200,6 +200,9 @@ class Search:
         """Brings the state up to date with an event that is in the ledger."""
         self.algorithm.tell(event)
         if isinstance(event, Proposal):
+            if event.index != len(self.proposals):
+                rule = f"must have the index {len(self.proposals)}: a proposal before it is missing from the record"
+                raise InputError("proposal", f"trial {event.index}", rule)
             self.proposals[event.index] = event
             self._times[event.genotype] += event.kind == "search"
             self.running[event.index] = event

@@ -55,11 +55,11 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
     return data
 
 
-def open_made(folder: str) -> Any:
-    """The dataset in a folder that `open_data` made: memory-mapped, without a copy."""
+def open_made(folder: str, verify: bool = False) -> Any:
+    """The dataset in a folder that `open_data` made: memory-mapped, without a copy; verified, its content is read."""
     from movinet.data.store import open_dataset
 
-    return open_dataset(folder)
+    return open_dataset(folder, verify)
 
 
 class Trainer:
