@@ -2,8 +2,9 @@
 
 Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5. The squared exponential
 kernel over fixed one-hot slots, an absent choice being a value of its own, is a product of one Hamming kernel per
-choice; log costs are further coordinates of it, and carry a linear trend besides. The parameters of kernel and noise
-are those of highest posterior density given the data.
+choice; log costs are further coordinates of it. Besides, log costs have a linear trend and options an effect each,
+which a few results tell before the product can. The parameters of kernel and noise are those of highest posterior
+density given the data.
 
 `n` is a number of architectures, `G` of choices, `m` of costs, `F` of features, `P` of parameters.
 """
@@ -25,6 +26,7 @@ _SPREAD = 2.0
 _COST_WEIGHT = 0.3
 _SCALE = 1.0
 _TREND = 0.5
+_EFFECT = 1.0
 _NOISE = 0.1
 _COMMON_SD = 1.0
 _OWN_SD = 0.7
@@ -82,13 +84,14 @@ class Kernel:
 
     Attributes:
       weights: how much each choice and each log cost counts in the squared distance, [G + m].
-      scale: variance of what depends on that distance; trend: of the slope in a log cost.
+      scale: variance of what depends on that distance; trend: of the slope in a log cost; effect: of an option's own.
       noise: variance that nothing explains, at the center of the first log cost; slope: of its logarithm there.
     """
 
     weights: np.ndarray
     scale: float
     trend: float
+    effect: float
     noise: float
     slope: float
 
@@ -100,8 +103,9 @@ class Kernel:
         return np.exp(-0.5 * np.maximum(squared, 0))
 
     def line(self, a: np.ndarray, b: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """Covariance of what is linear in log costs, with an unknown mean: [n, k]."""
-        return 1 + self.trend * a[:, -encoding.costs :] @ b[:, -encoding.costs :].T
+        """Covariance of what is linear in log costs and options, with an unknown mean: [n, k]."""
+        k = encoding.costs
+        return 1 + self.trend * a[:, -k:] @ b[:, -k:].T + self.effect * a[:, :-k] @ b[:, :-k].T
 
     def unexplained(self, a: np.ndarray, encoding: Encoding) -> np.ndarray:
         """Variance that no feature explains: [n]."""
@@ -118,7 +122,8 @@ class Kernel:
 
     def variance(self, a: np.ndarray, encoding: Encoding) -> np.ndarray:
         """The diagonal of `between(a, a)`: [n]."""
-        line = 1 + self.trend * (a[:, -encoding.costs :] ** 2).sum(axis=1)
+        k = encoding.costs
+        line = 1 + self.trend * (a[:, -k:] ** 2).sum(axis=1) + self.effect * (a[:, :-k] ** 2).sum(axis=1)
         return self.scale + line + _OWN_SHARE * self.unexplained(a, encoding)
 
     def noise_of_training(self, a: np.ndarray, encoding: Encoding) -> np.ndarray:
@@ -134,8 +139,9 @@ def _same(similar: np.ndarray) -> np.ndarray:
 class Evidence:
     """The posterior density of the parameters given features [n, F] and values [n].
 
-    Parameters are logarithms [P]: of what is common to each kind, of what is each choice's own, of scale, trend and
-    noise; the last is the noise's slope. `extra` [n] is the variance of each value beyond the noise of a training.
+    Parameters are logarithms [P]: of what is common to each kind, of what is each choice's own, of scale, trend,
+    effect and noise; the last is the noise's slope. `extra` [n] is the variance of each value beyond the noise of a
+    training.
     """
 
     def __init__(self, encoding: Encoding, features: np.ndarray, values: np.ndarray, extra: np.ndarray) -> None:
@@ -143,16 +149,17 @@ class Evidence:
         self.kinds, self.axes = encoding.kind_of.max() + 1, len(encoding.kind_of)
         common = np.full(self.kinds, _SPREAD / len(encoding.space.choices))
         common[self.kinds - encoding.costs :] = _COST_WEIGHT
-        self.center = np.array([*np.log([*common, *[1.0] * self.axes, _SCALE, _TREND, _NOISE]), 0.0])
+        effect = _EFFECT / len(encoding.space.choices)
+        self.center = np.array([*np.log([*common, *[1.0] * self.axes, _SCALE, _TREND, effect, _NOISE]), 0.0])
         sds = [_COMMON_SD, _OWN_SD, _COMMON_SD, _SLOPE_SD]
-        self.sd = np.repeat(sds, [self.kinds, self.axes, 3, 1])
+        self.sd = np.repeat(sds, [self.kinds, self.axes, 4, 1])
 
     def kernel(self, parameters: np.ndarray) -> Kernel:
         """The kernel of parameters [P]."""
         common, own, rest = np.split(parameters, [self.kinds, self.kinds + self.axes])
         weights = np.exp(common[self.encoding.kind_of] + own)
-        scale, trend, noise = np.exp(rest[:3]).tolist()
-        return Kernel(weights, scale, trend, noise, float(rest[3]))
+        scale, trend, effect, noise = np.exp(rest[:4]).tolist()
+        return Kernel(weights, scale, trend, effect, noise, float(rest[4]))
 
     def loss(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
         """Negative log density of parameters [P], up to a constant, and its gradient [P]."""
@@ -174,8 +181,10 @@ class Evidence:
         pulls = (x**2).T @ shared.sum(axis=1) - np.einsum("if,if->f", x, shared @ x)
         of_axes = -0.5 * kernel.weights * np.bincount(self.encoding.axis_of, pulls)
         of_kinds = np.bincount(self.encoding.kind_of, of_axes)
-        trend = (inner * (line - 1)).sum()
-        rest = 0.5 * np.array([shared.sum(), trend, noisy.sum(), noisy @ self.encoding.place(x)])
+        k = self.encoding.costs
+        trend = kernel.trend * (inner * (x[:, -k:] @ x[:, -k:].T)).sum()
+        effect = kernel.effect * (inner * (x[:, :-k] @ x[:, :-k].T)).sum()
+        rest = 0.5 * np.array([shared.sum(), trend, effect, noisy.sum(), noisy @ self.encoding.place(x)])
         return float(density), np.concatenate([of_kinds, of_axes, rest]) + away / self.sd
 
     def fit(self) -> Kernel:

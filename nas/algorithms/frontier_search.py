@@ -24,7 +24,7 @@ from search_space.sampling import Limit, sample_feasible
 from search_space.space import Genotype, SearchSpace
 
 # The start: a share of what is planned, within bounds.
-_START_SHARE, _LEAST_START, _LARGEST_START = 0.2, 4, 24
+_START_SHARE, _LEAST_START, _LARGEST_START = 0.1, 4, 12
 _SPREAD_DRAWS = 1024
 
 # Candidates of one question: all members of a space of so many, or else children of so many parents and random ones.
