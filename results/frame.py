@@ -32,14 +32,30 @@ def trials(ledger: Ledger) -> pd.DataFrame:
     training; the exact costs and the metrics, by name; started (proposed) and finished in seconds since 1970; reason
     of a failure. Metrics of a stopped trial are those of its partial budget; a failed or pending one has none.
     """
+    return _table(ledger, list(ledger.proposals.values()))
+
+
+def _table(ledger: Ledger, proposals: Sequence[Proposal]) -> pd.DataFrame:
+    """The rows of `trials` of these proposals; built by columns, as a row at a time takes a long run's time."""
     started, finished = _times(ledger)
-    rows = [_trial(ledger, proposal, started, finished) for proposal in ledger.proposals.values()]
-    costs = _names(proposal.cost for proposal in ledger.proposals.values())
-    results: list[Completed | Stopped] = [*ledger.completed.values(), *ledger.stopped.values()]
-    metrics = _names(result.metrics for result in results)
-    first = ("index", "kind", "label", "fingerprint", "repeat", "state", "steps", "seconds")
-    columns = dict.fromkeys((*first, *costs, *metrics, "started", "finished", "reason"))
-    return pd.DataFrame(rows, columns=list(columns)).astype({"steps": "Int64"})
+    results = [ledger.completed.get(each.index) or ledger.stopped.get(each.index) for each in proposals]
+    failures = [ledger.failed.get(each.index) for each in proposals]
+    ends = [result or failure for result, failure in zip(results, failures, strict=True)]
+    columns: dict[str, list[Any]] = {
+        name: [getattr(each, name) for each in proposals]
+        for name in ("index", "kind", "label", "fingerprint", "repeat")
+    }
+    columns["state"] = [type(end).__name__.lower() if end else "pending" for end in ends]
+    columns["steps"] = [result.steps if result else None for result in results]
+    columns["seconds"] = [result.seconds if result else math.nan for result in results]
+    for name in _names(each.cost for each in ledger.proposals.values()):
+        columns[name] = [each.cost.get(name, math.nan) for each in proposals]
+    for name in _names(each.metrics for each in (*ledger.completed.values(), *ledger.stopped.values())):
+        columns[name] = [result.metrics.get(name, math.nan) if result else math.nan for result in results]
+    columns["started"] = [started[each.index] for each in proposals]
+    columns["finished"] = [finished[end.index] if end else math.nan for end in ends]
+    columns["reason"] = [failure.reason if failure else "" for failure in failures]
+    return pd.DataFrame(columns).astype({"steps": "Int64"})
 
 
 def _times(ledger: Ledger) -> tuple[dict[int, float], dict[int, float]]:
@@ -56,25 +72,12 @@ def _names(mappings: Iterable[Mapping[str, Any]]) -> dict[str, None]:
     return dict.fromkeys(name for mapping in mappings for name in mapping)
 
 
-def _trial(
-    ledger: Ledger, proposal: Proposal, started: Mapping[int, float], finished: Mapping[int, float]
-) -> dict[str, Any]:
-    index = proposal.index
-    result = ledger.completed.get(index) or ledger.stopped.get(index)
-    failure = ledger.failed.get(index)
-    row: dict[str, Any] = {**result.metrics, "steps": result.steps, "seconds": result.seconds} if result else {}
-    row |= {name: getattr(proposal, name) for name in ("index", "kind", "label", "fingerprint", "repeat")}
-    row |= {**proposal.cost, "started": started[index], "reason": failure.reason if failure else ""}
-    row["state"] = type(result or failure).__name__.lower() if result or failure else "pending"
-    row["finished"] = finished[index] if result or failure else math.nan
-    return row
-
-
 def trainings(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACCURACY.name) -> pd.DataFrame:
     """The rows of `trials` that are results: trained for the full budget, of these kinds, with the metric."""
-    table = trials(ledger)
+    proposals = ledger.proposals.values()
+    table = _table(ledger, [each for each in proposals if each.kind in kinds and each.index in ledger.completed])
     table = table.reindex(columns=list(dict.fromkeys((*table.columns, MACS.name, objective))))
-    return table[(table["state"] == "completed") & table["kind"].isin(kinds) & table[objective].notna()]
+    return table[table[objective].notna()]
 
 
 def networks(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACCURACY.name) -> pd.DataFrame:
@@ -84,7 +87,10 @@ def networks(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACCU
     joined by "+"; the metric's mean over its trainings of these `kinds`, their number n, the mean's standard_error and
     95 % interval low to high by Student's t (missing for n = 1); exact costs; architecture as plain data.
     """
-    results = trainings(ledger, kinds, objective)
+    return _networks(ledger, trainings(ledger, kinds, objective), objective)
+
+
+def _networks(ledger: Ledger, results: pd.DataFrame, objective: str) -> pd.DataFrame:
     proposals = ledger.proposals
     searched: dict[str, int] = {}
     for proposal in proposals.values():
@@ -139,7 +145,12 @@ def front(
     With search trials among the `kinds`, means of one training compete with each other, and the luckiest win: see
     `selected_front` for what to report.
     """
-    return non_dominated(networks(ledger, kinds, objective), objective, cost)
+    results = trainings(ledger, kinds, objective)
+    # Of the thousands of networks of a long run, only those on the front are worth a row.
+    means = results.groupby("fingerprint", sort=False).agg({objective: "mean", cost: "first"})
+    best = non_dominated(means.reset_index(), objective, cost)["fingerprint"]
+    networks_on_it = _networks(ledger, results[results["fingerprint"].isin(best)], objective)
+    return non_dominated(networks_on_it, objective, cost)
 
 
 def non_dominated(table: pd.DataFrame, objective: str = ACCURACY.name, cost: str = MACS.name) -> pd.DataFrame:

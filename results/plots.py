@@ -168,7 +168,7 @@ def _place(axes: Axes, labels: Sequence[_Label], points: pd.DataFrame) -> None:
     figure.draw_without_rendering()  # settles the layout, so that pixels are final
     at = axes.transData.transform(points[[MACS.name, ACCURACY.name]].to_numpy(float))
     pixels = figure.dpi / 72
-    taken = [Bbox([mark - 4 * pixels, mark + 4 * pixels]) for mark in at]
+    taken = np.concatenate([at - 4 * pixels, at + 4 * pixels], axis=1)
     for label in labels:
         text = axes.annotate(
             label.text,
@@ -193,14 +193,17 @@ def _place(axes: Axes, labels: Sequence[_Label], points: pd.DataFrame) -> None:
         costs = [_covered(box, taken, axes.bbox) for box in boxes]
         best = int(np.argmin(costs))
         text.set_position(places[best])
-        taken.append(boxes[best])
+        taken = np.concatenate([taken, [boxes[best].extents]])
 
 
-def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
-    """Area of a label that lies on something else, or outside the picture."""
-    overlaps = [Bbox.intersection(box, other) for other in (*taken, inside)]
-    areas = [0.0 if overlap is None else overlap.width * overlap.height for overlap in overlaps]
-    return sum(areas[:-1]) + box.width * box.height - areas[-1]
+def _covered(box: Bbox, taken: np.ndarray, inside: Bbox) -> float:
+    """Area of a label that lies on something else, `taken` float [n, 4] as x0, y0, x1, y1, or outside the picture."""
+
+    def overlap(boxes: np.ndarray) -> float:
+        sides = np.minimum(boxes[:, 2:], box.max) - np.maximum(boxes[:, :2], box.min)
+        return float(np.prod(np.maximum(sides, 0), axis=1).sum())
+
+    return overlap(taken) + box.width * box.height - overlap(np.array([inside.extents]))
 
 
 def hypervolume_over_time(axes: Axes, table: pd.DataFrame) -> None:
