@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from typing import Any
@@ -34,27 +35,34 @@ def places(data: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+def nasty(rng: random.Random) -> Any:
+    """One of `NASTY`."""
+    return copy.deepcopy(rng.choice(NASTY))
+
+
 def changed(data: Any, rng: random.Random) -> Any:
     """Plain data with one to four values replaced, removed, doubled, renamed or exchanged."""
-    data = json.loads(json.dumps(data))
+    data = copy.deepcopy(data)
     for _ in range(rng.choice((1, 1, 2, 4))):
         inside = places(data)
         if not inside:
-            return rng.choice(NASTY)
+            return nasty(rng)
         node, key = rng.choice(inside)
         how = rng.randrange(8)
         if how < 4:
-            node[key] = rng.choice(NASTY)
+            node[key] = nasty(rng)
         elif how == 4:
             del node[key]
         elif how == 5:
             other, place = rng.choice(inside)
-            node[key] = json.loads(json.dumps(other[place])) if place in list(_keys(other)) else None
+            node[key] = copy.deepcopy(other[place]) if place in list(_keys(other)) else None
         elif isinstance(node, list):
-            node.insert(key, node[key])
+            node.insert(key, copy.deepcopy(node[key]))
         else:
-            node[rng.choice(("x", "schema", "", "\x1b[2J", str(key) * 2))] = node[key] if how == 6 else node.pop(key)
-    return rng.choice(NASTY) if rng.random() < 0.02 else data
+            node[rng.choice(("x", "schema", "", "\x1b[2J", str(key) * 2))] = (
+                copy.deepcopy(node[key]) if how == 6 else node.pop(key)
+            )
+    return nasty(rng) if rng.random() < 0.02 else data
 
 
 def _keys(node: Any) -> Any:

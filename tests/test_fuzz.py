@@ -29,7 +29,7 @@ from mutation import changed, damaged, mutated_cells, mutated_lines, mutated_yam
 from played_run import played
 
 from movinet.config import experiment_file
-from nas import array_file, arena, config, one_shot_run, run, table
+from nas import arena, config, one_shot_run, run, table
 from nas.ledger import Header, LedgerWriter
 from nas.search import Search
 from results import coefficients, evaluation_plots, family, fidelity, frame, outcome, volume
@@ -83,9 +83,8 @@ def use_run(path: Path, out: Path) -> None:
     frame.selected_front(ledger)
     volume.hypervolume_over_time(ledger)
     outcome.comparison(ledger)
-    with contextlib.suppress(InputError):
-        with LedgerWriter.create(out / "ledger.jsonl", ledger.header) as writer:
-            run._carried_on(run.config_of(ledger), writer, ledger)
+    with contextlib.suppress(InputError), LedgerWriter.create(out / "ledger.jsonl", ledger.header) as writer:
+        run._carried_on(run.config_of(ledger), writer, ledger)
     if ledger.size % 8 == 0:
         outcome.write_plots(ledger, out)
     emit(outcome.family_of(ledger, outcome.family_config(ledger)), out / "configs")
