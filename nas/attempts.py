@@ -38,6 +38,11 @@ class Attempts:
         """Whether nothing more is to be trained."""
         return self.fault is not None or self.search.finished or (self.search.draining and not self._running)
 
+    @property
+    def running(self) -> int:
+        """How many trials have been handed out and have not ended."""
+        return len(self._running)
+
     def propose(self, name: str) -> Proposal | None:
         """What the trial `name` is to train; None if there is nothing now."""
         proposal = None

@@ -10,9 +10,12 @@ import logging
 import math
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +33,7 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # `Room` has a say in that
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -51,6 +55,7 @@ import sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
 print(ray.get_runtime_context().gcs_address)
 """
+SECONDS_TO_LOOK = 2.0  # from one look at the nodes to the next
 LONGEST_WAIT = 60.0  # seconds for a cluster to answer; Ray itself would wait for five minutes and then exit
 SECONDS_TO_CONNECT = 10.0
 
@@ -100,6 +105,35 @@ def session(config: SearchConfig, address: str, scratch: Path) -> Iterator[None]
     """
     import ray
 
+    try:
+        with _signals_kept():
+            _connect(config, address, scratch)
+        if not address:
+            _check_room(config.resources, ray.cluster_resources())
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Signals are for this process, which ends Ray's when it has drained; those come into being deaf to them.
+
+    Systems that go down tell every process. Ray also sets a handler of its own, in the main thread, that exits at once.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _connect(config: SearchConfig, address: str, scratch: Path) -> None:
+    import ray
+
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
     if address:
         try:
@@ -116,12 +150,6 @@ def session(config: SearchConfig, address: str, scratch: Path) -> Iterator[None]
             _temp_dir=str(scratch),
             **options,
         )
-    try:
-        if not address:
-            _check_room(config.resources, ray.cluster_resources())
-        yield
-    finally:
-        ray.shutdown()
 
 
 def runtime_env() -> dict[str, Any]:
@@ -134,21 +162,30 @@ def runtime_env() -> dict[str, Any]:
     }
 
 
-def trials_at_a_time(config: SearchConfig, address: str) -> int | None:
-    """How many trials run side by side; None for as many as the cluster has room for at any time.
+class Room:
+    """How many trials may run side by side: as many as configured, or as fit into the nodes that there are now."""
 
-    With none configured, a Ray of our own has the room that it found on this machine.
-    """
-    import ray
+    def __init__(self, config: SearchConfig) -> None:
+        self.config = config
+        self._found, self._looked = 0, -math.inf
 
-    if config.workers:
-        return config.workers
-    return None if address else _room(config.resources, ray.cluster_resources())
+    def __call__(self) -> int:
+        """Of this moment."""
+        import ray
+
+        if self.config.workers:
+            return self.config.workers
+        if time.monotonic() - self._looked > SECONDS_TO_LOOK:
+            self._found = sum(_fit(self.config, node["Resources"]) for node in ray.nodes() if node["Alive"])
+            self._looked = time.monotonic()
+        return self._found
 
 
-def _room(resources: ResourcesConfig, available: dict[str, float]) -> int:
-    needed = {"CPU": resources.cpus, "GPU": resources.gpus}
-    return min(math.floor(available.get(name, 0) / share + 1e-9) for name, share in needed.items() if share)
+def _fit(config: SearchConfig, node: dict[str, float]) -> int:
+    """Trials that fit into a node; more than one only if it has the memory that their workers may take."""
+    needed = {"CPU": config.resources.cpus, "GPU": config.resources.gpus}
+    most = min(math.floor(node.get(name, 0) / share + 1e-9) for name, share in needed.items() if share)
+    return min(most, max(1, int(node.get("memory", 0) / 2**20 / config.worker_memory_mb)))
 
 
 def _check_room(resources: ResourcesConfig, available: dict[str, float]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import ray
 from ray import cloudpickle, tune
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -63,10 +63,15 @@ class TrainProposal(tune.Trainable):
         from nas.simulation import evaluator
 
         self.search_config = config_from_dict(json.loads(config["search"]))
-        data = node_data.from_dict(config["data"]).opened(self.search_config) if config["data"] else None
-        self.trainer = evaluator(self.search_config, data, self.search_config.resources.threads)
         self.full = False
-        self._start(config)
+        self.fault: InputError | None = None
+        try:
+            data = node_data.from_dict(config["data"]).opened(self.search_config) if config["data"] else None
+            self.trainer = evaluator(self.search_config, data, self.search_config.resources.threads)
+        except InputError as error:
+            self.fault = error  # raised where its kind reaches the driver: of an error in here it sees a text
+        else:
+            self._start(config)
 
     def _start(self, config: dict[str, Any]) -> None:
         proposal = from_dict(json.loads(config["proposal"]))
@@ -76,6 +81,8 @@ class TrainProposal(tune.Trainable):
         """Trains to the next rung or to the end."""
         if self.full:
             raise WorkerFull
+        if self.fault:
+            raise self.fault
         with _ended_after(self.search_config.faults.trial_seconds):
             event = next(self.events)
         return {EVENT: json.dumps(to_dict(event)), tune.result.DONE: not isinstance(event, Rung)}
@@ -126,9 +133,10 @@ class _Proposals(_Driver, Searcher):
     def __init__(self, attempts: Attempts, shared: dict[str, Any]) -> None:
         super().__init__()
         self.attempts, self.shared = attempts, shared
+        self.room = cluster.Room(attempts.search.config)
 
     def suggest(self, trial_id: str) -> Any:
-        proposal = self.attempts.propose(trial_id)
+        proposal = self.attempts.propose(trial_id) if self.attempts.running < self.room() else None
         if proposal is None:
             return Searcher.FINISHED if self.attempts.over else None
         return self.shared | {"proposal": json.dumps(to_dict(proposal)), "attempt": self.attempts.errors(proposal)}
@@ -162,7 +170,11 @@ class _Rungs(_Driver, FIFOScheduler):
         self.files = Path(trial.storage.experiment_driver_staging_path).parents[1]
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The first that waits. Called in every turn of Tune's loop, ten times a second or more."""
+        """The last that waits. Called in every turn of Tune's loop, ten times a second or more.
+
+        A free worker goes to it; of those that wait for a new worker Tune would end the start of that one, so that
+        where trials end faster than a worker starts, a node that was added would never be used.
+        """
         for name, trial in self.trials.items():
             if trial.status == Trial.RUNNING:
                 self.attempts.begin(name)
@@ -172,7 +184,7 @@ class _Rungs(_Driver, FIFOScheduler):
             for name in self.attempts.not_begun():
                 self.attempts.hand_back(name)
                 tune_controller.stop_trial(self.trials[name])
-        return next((trial for trial in self.trials.values() if trial.status == Trial.PENDING), None)
+        return next((trial for trial in reversed(self.trials.values()) if trial.status == Trial.PENDING), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         goes_on = self.attempts.observe(trial.trial_id, _event(result))
@@ -213,6 +225,8 @@ def _cause(trial: Any) -> BaseException | None:
     if not trial.pickled_error_file:
         return None
     error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    if isinstance(error, RayActorError) and error.actor_init_failed:
+        return RuntimeError(str(error).strip().splitlines()[-1])
     return error.cause if isinstance(error, RayTaskError) else None
 
 
@@ -276,14 +290,13 @@ def run(search: Search, data: Clips | None, address: str = "") -> None:
     # As texts, of which Ray Tune's copies, one a trial, take no memory.
     shared = {"search": json.dumps(config_to_dict(config)), "data": node_data.to_dict(data) if data else None}
     with _scratch(search.ledger.path.parent) as scratch, _quiet(), cluster.session(config, address, scratch):
-        at_a_time = cluster.trials_at_a_time(config, address)
         while not attempts.over:
-            _tune(attempts, shared, at_a_time, scratch)
+            _tune(attempts, shared, scratch)
     if attempts.fault:
         raise attempts.fault
 
 
-def _tune(attempts: Attempts, shared: dict[str, Any], at_a_time: int | None, scratch: Path) -> None:
+def _tune(attempts: Attempts, shared: dict[str, Any], scratch: Path) -> None:
     """Has Ray Tune train the next `CHUNK` trials, or what is left."""
     resources = attempts.search.config.resources
     scheduler = _Rungs(attempts)
@@ -293,7 +306,6 @@ def _tune(attempts: Attempts, shared: dict[str, Any], at_a_time: int | None, scr
             search_alg=_Proposals(attempts, shared),
             scheduler=scheduler,
             num_samples=CHUNK,
-            max_concurrent_trials=at_a_time,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
