@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from search_space.command_line import say
 from search_space.errors import InputError
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _meant(word: str) -> str:
 
 def _printed(text: str) -> int:
     try:
-        print(text, flush=True)
+        say(text)
     except OSError as error:
         # Python flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -260,7 +261,7 @@ def one_shot(options: argparse.Namespace) -> str:
 
     def report(line: str) -> None:
         if not options.quiet:
-            print(line, flush=True)
+            say(line)
 
     cluster = _cluster(options)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -297,7 +298,7 @@ def _cluster(options: argparse.Namespace) -> Cluster:
 def _warning() -> Callable[[str], None]:
     """Prints a line to the standard error of now, which is not what it is while Ray runs."""
     stream = sys.stderr
-    return lambda line: print(line, file=stream, flush=True)
+    return lambda line: say(line, stream)
 
 
 def _watch(quiet: bool) -> Callable[[Search], Display]:
@@ -374,7 +375,7 @@ def coefficients(options: argparse.Namespace) -> str:
     front = frame.selected_front(ledger).sort_values("macs")["architecture"]
     parents = searching.parents_of([architecture.from_dict(each) for each in front], config.space)
     folder = options.out or options.run / tried.FOLDER
-    record = searching.search(config, parents, settings, folder, lambda line: print(line, flush=True))
+    record = searching.search(config, parents, settings, folder, say)
     return "\n".join([tried.text(record), *map(str, tried.write(record, folder))])
 
 

@@ -30,7 +30,7 @@ from movinet.data.timeline import UnusableVideo
 from movinet.data.video_source import VideoSource
 from movinet.input.records import encode_jpeg, sequence_example, write_records
 from search_space.architecture import check_integer
-from search_space.command_line import Parser, exit_code
+from search_space.command_line import Parser, exit_code, say
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/records/1"
@@ -249,7 +249,7 @@ def _main(options: dict[str, Any]) -> int:
     for split, part in written.items():
         print(f"{split}: {part.count} videos, {len(part.skipped)} skipped")
         for item in part.skipped[:SHOWN]:
-            print(f"  {item.file}: {item.reason}")
+            say(f"  {item.file}: {item.reason}")
         if len(part.skipped) > SHOWN:
             print(f"  … all are named in {options['output']}/records.json")
     return 0

@@ -33,7 +33,7 @@ from movinet.input.examples import Examples
 from movinet.metrics import Curve, Floats, softmax
 from movinet.stream import StreamSession
 from movinet.training.task import build_model
-from search_space.command_line import Parser, exit_code
+from search_space.command_line import Parser, exit_code, say
 from search_space.errors import InputError
 
 MODES = ("clip", "multi", "stream", "frame")
@@ -187,7 +187,7 @@ def _main(flags: argparse.Namespace) -> int:
 
 
 def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(line, sys.stderr)
 
 
 if __name__ == "__main__":

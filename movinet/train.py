@@ -19,7 +19,7 @@ from pathlib import Path
 from movinet.config import experiment_file
 from movinet.config.experiment import ExperimentConfig
 from movinet.config.fields import hint
-from search_space.command_line import Parser, exit_code
+from search_space.command_line import Parser, exit_code, say
 from search_space.errors import InputError
 
 MODES = ("train", "train_and_eval", "train_and_post_eval", "eval", "eval_continuous", "continuous_eval")
@@ -116,7 +116,7 @@ def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None 
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    say(line)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
-from search_space.errors import InputError
+from search_space.errors import InputError, printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,6 +23,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(self.prog.split()[-1], message, "is wrong; see --help")
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Prints text that may hold names from files of others: a terminal shows it, and does not act on it."""
+    print(printable(text, "\n\t"), file=file, flush=True)
 
 
 def exit_code(work: Callable[[], int]) -> int:

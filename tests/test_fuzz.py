@@ -178,7 +178,13 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         (PUBLISHED / "frontier" / "configs" / f"movinet_{name}.yaml").read_bytes() for name in ("a0", "a6")
     )
     bare = yaml.safe_dump(yaml.safe_load(networks[0])["members"][0]).encode()
-    presets = tuple(path.read_bytes() for path in sorted((ROOT / "nas" / "presets").glob("*.yaml")))
+    searches = tuple(path.read_bytes() for path in sorted((ROOT / "nas" / "presets").glob("*.yaml")))
+    searches += ((PUBLISHED / "frontier" / "config.yaml").read_bytes(),)
+    records = ((PUBLISHED / "coefficients" / "coefficients.yaml").read_bytes(),)
+    overrides = (
+        b"task.model.num_classes=7,trainer.train_steps=[1,2],a.b[0]='x',a.b[1]={c: 1}",
+        b"{task: {model: {num_classes: 7}}, runtime: {}}",
+    )
     evaluation = {"schema": evaluation_plots.SCHEMA, "classes": [], "confusion": [], "curve": []}
     arrays = io.BytesIO()
     plain = {
@@ -191,13 +197,13 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
     }
     np.savez(arrays, plain=np.array(json.dumps(plain)), history=np.zeros((2, 6)), weight=np.zeros((3, 4), np.float32))
     return {
-        "search": Kind("my.yaml", (*presets, (PUBLISHED / "frontier" / "config.yaml").read_bytes()), mutated_yaml, use_search),
+        "search": Kind("my.yaml", searches, mutated_yaml, use_search),
         "run": Kind("ledger.jsonl", ledgers, mutated_lines, use_run),
         "network": Kind("net.yaml", (*networks, bare), mutated_yaml, use_network),
         "table": Kind("table.csv", (cells,), mutated_cells, use_table),
         "packed table": Kind("table.csv.gz", (cells,), mutated_packed, use_table),
-        "override": Kind("override", (b"task.model.num_classes=7,trainer.train_steps=[1,2],a.b[0]='x',a.b[1]={c: 1}", b"{task: {model: {num_classes: 7}}, runtime: {}}"), mutated_override, use_experiment),
-        "coefficients": Kind("coefficients/coefficients.yaml", ((PUBLISHED / "coefficients" / "coefficients.yaml").read_bytes(),), mutated_yaml, use_coefficients),
+        "override": Kind("override", overrides, mutated_override, use_experiment),
+        "coefficients": Kind("coefficients/coefficients.yaml", records, mutated_yaml, use_coefficients),
         "evaluation": Kind("evaluation.json", (json.dumps(evaluation).encode(),), mutated_json, use_evaluation),
         "comparison": Kind("runs.jsonl", (COMPARISON,), mutated_lines, use_comparison),
         "one-shot checkpoint": Kind("checkpoint.npz", (arrays.getvalue(),), mutated_arrays, use_checkpoint),

@@ -16,6 +16,7 @@ from movinet.model import Shape, build_network
 from movinet.training import task
 from search_space import network
 from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION, Clip, check_integer
+from search_space.command_line import say
 from search_space.errors import InputError
 from search_space.network import Network, common_clip
 from search_space.published import published
@@ -135,7 +136,7 @@ def _of_experiment(flags: argparse.Namespace) -> Subject:
         raise InputError(f"--{min(given)}", given[min(given)], "is for networks; an experiment says its variant itself")
     experiment, ignored = experiment_file.load(EXPERIMENT, [flags.config])
     for line in experiment_file.notes(ignored):
-        print(line, file=sys.stderr)
+        say(line, sys.stderr)
     experiment = replace(experiment, runtime=replace(experiment.runtime, mixed_precision_dtype="float32"))
     single = experiment.task.model.ensemble is None
     model = task.build_model(experiment)
