@@ -11,6 +11,7 @@ tape, proxy      layers compiled once for all widths; fast training of many smal
 scores           what an untrained network says of how well it will learn
 supernet         all members of a space on shared weights
 checkpoint       weights in files, ours and the release's: release_names, by its record of its objects, object_graph
+checkpoint_index whether the sizes in an index can be
 h5_weights       files of Keras, read in a process of its own
 archive          a checkpoint unpacked from one
 evaluation       what an evaluation found, and its files; metrics: the arithmetic

@@ -111,7 +111,14 @@ def read(path: str | os.PathLike[str], names: list[str]) -> Stored:
     prefix = checkpoint_prefix(path)
     try:
         return _read_checkpoint(open_checkpoint(prefix), names)
-    except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:  # all of them from TensorFlow's reader
+    except (
+        tf.errors.OpError,
+        OSError,
+        ValueError,
+        IndexError,
+        RuntimeError,
+        DecodeError,
+    ) as error:  # all of them from TensorFlow's reader
         why = " ".join(str(error).split())
         raise InputError("weights", str(path), f"cannot be read as a checkpoint: {why}") from None
 

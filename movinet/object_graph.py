@@ -6,16 +6,16 @@ one of them, which differs with the version that wrote it. Here an object is fou
 
 from __future__ import annotations
 
-import glob
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+from movinet import checkpoint_index
 
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "VARIABLE_VALUE"
@@ -23,43 +23,11 @@ MAX_OBJECTS, MAX_CHILDREN = 50_000, 200_000  # a checkpoint of A5 with the slots
 
 
 @dataclass(frozen=True)
-class Reader:
-    """The values in a checkpoint, each checked against the size of the files before memory is taken for it."""
-
-    prefix: str
-    tensors: Any  # of `tf.train.load_checkpoint`
-
-    def value(self, key: str) -> np.ndarray:
-        """Numbers. Raises `ValueError` if it is something else or larger than the files."""
-        kinds, shapes = self.tensors.get_variable_to_dtype_map(), self.tensors.get_variable_to_shape_map()
-        if key not in shapes or not (kinds[key].is_floating or kinds[key].is_integer or kinds[key].is_bool):
-            raise ValueError(f"{key} is no array of numbers")
-        size = math.prod(shapes[key]) * kinds[key].size
-        if not 0 <= size <= self._bytes():
-            raise ValueError(f"{key} is said to take {size} bytes, more than there are")
-        return np.asarray(self.tensors.get_tensor(key))
-
-    def graph(self) -> Any:
-        """The objects. Raises `ValueError` if they are not there, or too many."""
-        kinds, shapes = self.tensors.get_variable_to_dtype_map(), self.tensors.get_variable_to_shape_map()
-        if kinds.get(_GRAPH_KEY) != tf.string or shapes[_GRAPH_KEY]:
-            raise ValueError("it holds no objects, only names")
-        nodes = TrackableObjectGraph.FromString(self.tensors.get_tensor(_GRAPH_KEY)).nodes
-        if len(nodes) > MAX_OBJECTS or sum(len(node.children) for node in nodes) > MAX_CHILDREN:
-            raise ValueError(f"it holds more than {MAX_OBJECTS} objects or {MAX_CHILDREN} of their names")
-        return nodes
-
-    def _bytes(self) -> int:
-        path = Path(self.prefix)
-        return sum(file.stat().st_size for file in path.parent.glob(f"{glob.escape(path.name)}.data-*"))
-
-
-@dataclass(frozen=True)
 class Node:
     """A saved object; two of one checkpoint are equal if they are the same object."""
 
     number: int
-    reader: Reader = field(compare=False, repr=False)
+    reader: Any = field(compare=False, repr=False)
     nodes: Any = field(compare=False, repr=False)  # all objects, as in the file
 
     def children(self) -> list[tuple[str, Node]]:
@@ -95,16 +63,28 @@ class Node:
         return next((a.full_name for a in self.nodes[self.number].attributes if a.name == _VALUE), "")
 
     def value(self) -> np.ndarray:
-        """The value of a variable. Raises `ValueError` if it is none, or the file is too small to hold it."""
-        return self.reader.value(self.key)
+        """The value of a variable. Raises `ValueError` if it is none."""
+        kind = self.reader.get_variable_to_dtype_map().get(self.key)
+        if kind is None or not (kind.is_floating or kind.is_integer or kind.is_bool):
+            raise ValueError(f"{self.key} is no array of numbers")
+        return np.asarray(self.reader.get_tensor(self.key))
 
 
 def open_checkpoint(prefix: str) -> Node:
     """The root of a checkpoint's objects.
 
     Raises:
-      ValueError: the checkpoint is one of names alone, as TensorFlow 1 wrote them.
+      ValueError: the checkpoint is one of names alone, as TensorFlow 1 wrote them; or what it says cannot be.
       tf.errors.OpError: a file is missing or damaged.
     """
-    reader = Reader(prefix, tf.train.load_checkpoint(prefix))
-    return Node(0, reader, reader.graph())
+    checkpoint_index.check(prefix)
+    reader = tf.train.load_checkpoint(prefix)
+    if reader.get_variable_to_dtype_map().get(_GRAPH_KEY) != tf.string:
+        raise ValueError("it holds no objects, only names")
+    try:
+        nodes = TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH_KEY)).nodes
+    except DecodeError as error:
+        raise ValueError(f"its objects cannot be read: {error}") from None
+    if len(nodes) > MAX_OBJECTS or sum(len(node.children) for node in nodes) > MAX_CHILDREN:
+        raise ValueError(f"it holds more than {MAX_OBJECTS} objects or {MAX_CHILDREN} of their names")
+    return Node(0, reader, nodes)

@@ -18,7 +18,9 @@ PACKAGES = ("search_space", "nas", "movinet", "results")
 MAY_IMPORT = {
     "search_space": {"search_space", "numpy", "yaml"},
     "movinet": {"movinet", "search_space", "numpy", "yaml", "tensorflow", "keras"},
-    "movinet.checkpoint": {"movinet", "search_space", "numpy", "tensorflow", "keras", "h5py"},
+    "movinet.object_graph": {"movinet", "numpy", "tensorflow", "google"},
+    "movinet.checkpoint_index": {"search_space", "tensorflow", "google"},
+    "movinet.h5_weights": {"search_space", "numpy", "h5py"},
     "movinet.train": {"movinet", "search_space", "tensorflow", "gin"},
     "movinet.deploy.interpreter": {"numpy", "ai_edge_litert"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
