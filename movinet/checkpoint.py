@@ -111,14 +111,7 @@ def read(path: str | os.PathLike[str], names: list[str]) -> Stored:
     prefix = checkpoint_prefix(path)
     try:
         return _read_checkpoint(open_checkpoint(prefix), names)
-    except (
-        tf.errors.OpError,
-        OSError,
-        ValueError,
-        IndexError,
-        RuntimeError,
-        DecodeError,
-    ) as error:  # all of them from TensorFlow's reader
+    except (tf.errors.OpError, OSError, ValueError, IndexError, RuntimeError) as error:  # from the readers
         why = " ".join(str(error).split())
         raise InputError("weights", str(path), f"cannot be read as a checkpoint: {why}") from None
 
