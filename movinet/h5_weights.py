@@ -97,11 +97,11 @@ def _opened(path: Path) -> IO[bytes]:
         raise ValueError("it is no regular file")
     if path.suffix != ".keras":
         return open(path, "rb")
-    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
-        data = member.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"its weights are larger than {MAX_BYTES} bytes")
-    return io.BytesIO(data)
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("model.weights.h5")
+        if member.compress_type or member.file_size > MAX_BYTES:
+            raise ValueError(f"its weights are packed, or larger than {MAX_BYTES} bytes")
+        return io.BytesIO(archive.read(member))
 
 
 def _weights(model: h5py.Group, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -182,6 +182,7 @@ def _place(axes: Axes, labels: Sequence[_Label], points: pd.DataFrame) -> None:
             va="center",
             zorder=7,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            parse_math=False,  # a label is a name, which may have dollars in it
         )
         text.set_in_layout(False)
         width = text.get_window_extent().width / pixels / 2
