@@ -24,7 +24,8 @@ from rich.text import Text
 from nas.objective import ACCURACY
 from nas.pareto import hypervolume
 from nas.search import Search
-from nas.trials import Completed, Event, Failed, Proposal, Stopped
+from nas.trials import Completed, Event, Failed, Note, Proposal, Stopped
+from search_space.errors import printable
 
 WIDEST = 80  # characters of the progress bar
 
@@ -168,6 +169,7 @@ class Display:
         self.now = self.progress.snapshot()
         self.before = self.now.done
         self.quiet = quiet
+        self.note = ""  # the last one, such as why a trial is trained again
         self.live: Live | None = None
 
     def __enter__(self) -> Display:
@@ -189,8 +191,13 @@ class Display:
         if self.live:
             self.live.stop()
 
-    def _event(self, event: Event) -> None:
-        if self.quiet or not isinstance(event, Completed | Stopped | Failed):
+    def _event(self, event: Event | Note) -> None:
+        if self.quiet or not isinstance(event, Completed | Stopped | Failed | Note):
+            return
+        if isinstance(event, Note):
+            self.note = event.text
+            if not self.live:
+                self._write(self.note)
             return
         self.progress.take(event)
         self.now, self.last = self.progress.snapshot(), time.monotonic()
@@ -198,7 +205,7 @@ class Display:
             self._write(self._line(event))
 
     def _write(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        print(printable(line), file=self.stream, flush=True)
 
     def time_left(self) -> float | None:
         """Seconds, from the pace of this process; None before its first trial has finished and after its last."""
@@ -218,17 +225,19 @@ class Display:
         return f"{done} {trial}  hypervolume {now.hypervolume:.3f}  {self._left()}".rstrip()
 
     def panel(self) -> Group:
-        """What a terminal shows: three lines, then a row for each band."""
+        """What a terminal shows: three lines, a note if there is one, then a row for each band."""
         now, running = self.now, len(self.search.running)
         trials = Text.assemble(
             (f"{now.done}/{now.planned} trials", "bold"),
             f"  {running} running  {now.stopped} stopped early  ",
             (f"{now.failed} failed", "red" if now.failed else ""),
+            ("  stopping" if self.search.draining else "", "bold"),
         )
         elapsed, left = duration(time.monotonic() - self.started), self._left()
         times = Text(f"hypervolume {now.hypervolume:.3f}  {elapsed}" + (f", {left}" if left else ""))
         bar = ProgressBar(now.planned, now.done, width=min(WIDEST, self.console.width - 1))
-        return Group(trials, times, Padding(bar), _table(now.bands))  # a bar alone does not end its line
+        note = [Text(self.note, overflow="ellipsis", no_wrap=True)] if self.note else []
+        return Group(trials, times, Padding(bar), *note, _table(now.bands))  # a bar alone does not end its line
 
 
 def _table(bands: tuple[Band, ...]) -> Table:

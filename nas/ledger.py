@@ -7,6 +7,7 @@ follows one line per record of `nas.trials`, with its "time" in seconds since 19
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import json
@@ -159,6 +160,9 @@ def _collector_paused() -> Iterator[None]:
     try:
         yield
     finally:
+        # What was made counts as old at once, else the next three collections would look through all of it.
+        gc.freeze()
+        gc.unfreeze()
         if enabled:
             gc.enable()
 
@@ -210,9 +214,8 @@ def _header(place: str, line: bytes) -> Header:
 
 def _entry(path: Path, number: int, line: bytes) -> Entry:
     place = f"{path}:{number}"
-    mend = f"sed -i.damaged {number}d {shlex.quote(str(path))}"
     rule = "is not a line of JSON: the ledger was damaged or edited; a search goes on without what it said after: "
-    data = _parsed(place, line, rule + mend)
+    data = _parsed(place, line, rule + _mended(path, f"{number}d"))
     moment = data.pop("time", None) if isinstance(data, dict) else None
     record = from_dict(data, place)
     if isinstance(moment, bool) or not isinstance(moment, int | float) or not abs(moment) < 1e15:
@@ -238,8 +241,13 @@ def _check_story(path: Path, entries: tuple[Entry, ...]) -> None:
 
 
 def _cut(path: Path, entry: Entry) -> str:
-    command = f"sed -i.damaged '{entry.line},$d' {shlex.quote(str(path))}"
-    return f"a search goes on from what is before this line after: {command}"
+    return f"a search goes on from what is before this line after: {_mended(path, f'{entry.line},$d')}"
+
+
+def _mended(path: Path, edit: str) -> str:
+    """A command that takes out lines, and keeps a copy of the ledger as it was at first."""
+    file, copy = shlex.quote(str(path)), shlex.quote(f"{path}.damaged")
+    return f"cp -n {file} {copy}; sed -i '{edit}' {file}"
 
 
 def _check_once(path: Path, what: str, lines: dict[int, int], index: int, line: int) -> None:
@@ -326,7 +334,7 @@ def _opened(path: Path, flags: int) -> int:
 def _write(path: Path, descriptor: int, data: Mapping[str, Any]) -> None:
     line = json.dumps(data, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     size = os.fstat(descriptor).st_size
-    reason: str | None = "no space left"
+    reason: str | None = os.strerror(errno.ENOSPC)  # what a line that was written in part comes to
     try:
         whole = os.write(descriptor, line) == len(line)
         os.fsync(descriptor)

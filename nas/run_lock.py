@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -38,8 +39,9 @@ class RunLock:
             if isinstance(error, BlockingIOError):
                 raise InputError(str(self.path), holder, "is the process id of a run that uses this folder") from None
             raise InputError(str(self.path), error.strerror, "is why this folder cannot be locked") from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # a full disk; the name of who holds it is for people
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         self._file = descriptor
         return self
 
