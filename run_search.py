@@ -250,7 +250,7 @@ def search(options: argparse.Namespace) -> str:
     except KeyboardInterrupt:
         if not (folder / run.LEDGER).exists():
             raise Interrupted("interrupted before the first trial; nothing was kept") from None
-        carry_on = f"run_search.py search --resume {shlex.quote(str(folder))}"
+        carry_on = f"run_search.py search --resume {shlex.quote(str(folder))}{_cluster_flags(options)}"
         raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
 
 
@@ -283,7 +283,7 @@ def one_shot(options: argparse.Namespace) -> str:
     except KeyboardInterrupt:
         if not one_shot_run.can_carry_on(folder):
             raise Interrupted("interrupted before the first checkpoint; nothing was kept") from None
-        carry_on = f"run_search.py one-shot --resume {shlex.quote(str(folder))}"
+        carry_on = f"run_search.py one-shot --resume {shlex.quote(str(folder))}{_cluster_flags(options)}"
         raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
 
 
@@ -293,6 +293,12 @@ def _cluster(options: argparse.Namespace) -> Cluster:
     if options.serial and options.address:
         raise InputError("--serial", options.address, "is the --address of a cluster, which has workers")
     return Cluster(options.address or "", options.share or "")
+
+
+def _cluster_flags(options: argparse.Namespace) -> str:
+    """As they were given: a run does not record where it is trained."""
+    given = {name: getattr(options, name) for name in ("address", "share", "mirror")}
+    return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
 
 
 def _warning() -> Callable[[str], None]:
