@@ -23,7 +23,7 @@ from results.files import replaced
 from results.plots import BLACK, BLUE, DPI, GREEN, GREY, SIZE, TEXT, VERMILION
 from search_space import foreign_files
 from search_space.command_line import Parser, exit_code
-from search_space.errors import InputError
+from search_space.errors import InputError, printable
 
 SCHEMA = "movinet-nas/evaluation/1"
 MAX_BYTES = 2**28
@@ -111,8 +111,8 @@ def confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
     if len(classes) <= NAMED:
         places, names = range(len(classes)), [_short(name) for name in classes]
         size = TEXT if len(classes) <= NAMED // 2 else TEXT - 3
-        axes.set_xticks(places, names, rotation=90, fontsize=size)
-        axes.set_yticks(places, names, fontsize=size)
+        axes.set_xticks(places, names, rotation=90, fontsize=size, parse_math=False)
+        axes.set_yticks(places, names, fontsize=size, parse_math=False)
 
 
 def _named(name: str, part: str, curves: Mapping[str, Any]) -> str:
@@ -122,6 +122,7 @@ def _named(name: str, part: str, curves: Mapping[str, Any]) -> str:
 
 def _short(name: object) -> str:
     text = str(name)
+    text = printable(text)
     return text if len(text) <= 28 else f"{text[:15]}\u2026{text[-12:]}"  # names often differ at their ends
 
 

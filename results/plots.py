@@ -24,6 +24,7 @@ from nas.objective import ACCURACY, MACS
 from results import frame, volume
 from results.family import Family
 from results.files import replaced
+from search_space.errors import printable
 
 BLUE, VERMILION, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
 SIZE = (7.2, 4.8)  # inches
@@ -171,7 +172,7 @@ def _place(axes: Axes, labels: Sequence[_Label], points: pd.DataFrame) -> None:
     taken = np.concatenate([at - 4 * pixels, at + 4 * pixels], axis=1)
     for label in labels:
         text = axes.annotate(
-            label.text,
+            printable(label.text),
             (label.x, label.y),
             (0, 0),
             textcoords="offset points",
