@@ -12,6 +12,7 @@ import csv
 import dataclasses
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from nas import array_file, run, table
+from nas import array_file, interrupts, run, table
 from nas import config as configs
 from nas.cluster import ALONE, Cluster
 from nas.config import AlgorithmConfig, EarlyStopping, SearchConfig
@@ -78,11 +79,14 @@ def _train(search: OneShotSearch, folder: Path, report: Report) -> OneShotSearch
         os.makedirs(folder / SUPERNET, exist_ok=True)
     except OSError as error:
         raise InputError("--out", str(folder), f"cannot be made: {error.strerror}") from None
-    with RunLock(folder):
+    told = threading.Event()
+    with RunLock(folder), interrupts.gently(told.set, "the supernet is saved"):
         while not search.finished:
-            if search.supernet.steps_done % search.settings.checkpoint == 0:
+            if told.is_set() or search.supernet.steps_done % search.settings.checkpoint == 0:
                 _write_checkpoint(search, folder / SUPERNET / CHECKPOINT)
                 report(_progress(search))
+            if told.is_set():
+                raise KeyboardInterrupt
             search.step()
         if not (folder / SUPERNET / MEMBERS).exists():
             _write_checkpoint(search, folder / SUPERNET / CHECKPOINT)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,17 @@ def test_the_first_steps_train_weights_alone_and_the_targets_take_turns(trainer:
     assert np.isnan(history[:, COLUMNS.index("accuracy")]).tolist() == [True] * 3 + [False] * 6
     assert history[:, COLUMNS.index("target")].tolist() == [0, 1, 2] * 3
     assert [controller.updates for controller in search.controllers] == [2, 2, 2]
+
+
+def test_told_to_stop_it_saves_what_it_has(tmp_path: Path) -> None:
+    def report(line: str) -> None:
+        if "step 5 " in line:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        one_shot_run.begin(settings(checkpoint=5), tmp_path, report, threads=None)
+    plain, _ = one_shot_run.read_checkpoint(tmp_path / "supernet" / "checkpoint.npz")
+    assert plain["steps"] == 5
 
 
 def test_interrupted_is_unbroken(whole: tuple[OneShotSearch, Path], trainer: Trainer, tmp_path: Path) -> None:
