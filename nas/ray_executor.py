@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from search_space.errors import InputError
 EVENT = "event"
 EXPERIMENT = "search"  # as Ray Tune calls it
 CHUNK = 1000  # trials that Ray Tune sees in one go: it keeps each, so that its memory and its time for one would grow
+NODES_EVERY = 2.0  # seconds from one look at whether there is any node to the next
 LONGEST_SOCKET_FOLDER = 60  # a socket's path has 107 bytes at the most, and Ray adds 46
 
 
@@ -134,9 +136,14 @@ class _Proposals(_Driver, Searcher):
         super().__init__()
         self.attempts, self.shared = attempts, shared
         self.room = cluster.Room(attempts.search.config)
+        self.waits = False
 
     def suggest(self, trial_id: str) -> Any:
-        proposal = self.attempts.propose(trial_id) if self.attempts.running < self.room() else None
+        room = self.room()
+        if not (room or self.waits):
+            self.waits = True
+            self.attempts.note("no node of the cluster has room for a trial; the search waits for one")
+        proposal = self.attempts.propose(trial_id) if self.attempts.running < room else None
         if proposal is None:
             return Searcher.FINISHED if self.attempts.over else None
         return self.shared | {"proposal": json.dumps(to_dict(proposal)), "attempt": self.attempts.errors(proposal)}
@@ -208,15 +215,20 @@ class _Rungs(_Driver, FIFOScheduler):
 
 
 class _Faults(_Driver, Stopper):
-    """Ends a run whose events can no longer be recorded."""
+    """Ends a run whose events can no longer be recorded, or whose last node is lost: Tune would wait for another."""
 
     def __init__(self, attempts: Attempts) -> None:
         self.attempts = attempts
+        self.looked = time.monotonic()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
+        if time.monotonic() - self.looked > NODES_EVERY:
+            self.looked = time.monotonic()
+            if not any(node["Alive"] for node in ray.nodes()):
+                self.attempts.fault = InputError("Ray", 0, "is the number of nodes left; the run goes on with --resume")
         return self.attempts.fault is not None
 
 
