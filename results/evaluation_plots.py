@@ -82,7 +82,7 @@ def class_accuracy(axes: Axes, classes: pd.DataFrame) -> None:
     places = np.arange(len(table))[::-1]
     axes.barh(places, table["accuracy"], color=np.where(table["accuracy"] < mean, VERMILION, BLUE), height=0.7)
     axes.axvline(mean, color=GREY, linewidth=1.2, linestyle="--", label=f"mean over classes, {mean:.1%}")
-    axes.set_yticks(places, [_short(name) for name in table["name"]])
+    axes.set_yticks(places, [_short(name) for name in table["name"]], parse_math=False)
     axes.set_ylim(-0.8, len(table) - 0.2)
     axes.set_xlim(0, 1)
     axes.set_xlabel("top-1 accuracy", fontsize=TEXT + 1)

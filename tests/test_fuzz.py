@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import random
+import shutil
 import signal
 import unicodedata
 import zipfile
@@ -83,7 +84,8 @@ def use_run(path: Path, out: Path) -> None:
     frame.selected_front(ledger)
     volume.hypervolume_over_time(ledger)
     outcome.comparison(ledger)
-    with contextlib.suppress(InputError), LedgerWriter.create(out / "ledger.jsonl", ledger.header) as writer:
+    shutil.copy(path, out / "ledger.jsonl")
+    with contextlib.suppress(InputError), LedgerWriter.open_for_append(out / "ledger.jsonl") as writer:
         run._carried_on(run.config_of(ledger), writer, ledger)
     if ledger.size % 8 == 0:
         outcome.write_plots(ledger, out)
