@@ -65,7 +65,8 @@ class Progress:
         self.trained, self.stopped = [0] * search.bands.count, [0] * search.bands.count
         self.best: list[Completed | None] = [None] * search.bands.count
         self.front: list[tuple[float, float]] = []  # log cost (the first) and minimised accuracy
-        for event in (*search.completed.values(), *search.stopped.values()):
+        ended: list[Event] = [*search.completed.values(), *search.stopped.values()]
+        for event in ended:
             self.take(event)
 
     def take(self, event: Event) -> None:

@@ -50,7 +50,8 @@ def _table(ledger: Ledger, proposals: Sequence[Proposal]) -> pd.DataFrame:
     columns["seconds"] = [result.seconds if result else math.nan for result in results]
     for name in _names(each.cost for each in ledger.proposals.values()):
         columns[name] = [each.cost.get(name, math.nan) for each in proposals]
-    for name in _names(each.metrics for each in (*ledger.completed.values(), *ledger.stopped.values())):
+    measured: list[Completed | Stopped] = [*ledger.completed.values(), *ledger.stopped.values()]
+    for name in _names(each.metrics for each in measured):
         columns[name] = [result.metrics.get(name, math.nan) if result else math.nan for result in results]
     columns["started"] = [started[each.index] for each in proposals]
     columns["finished"] = [finished[end.index] if end else math.nan for end in ends]

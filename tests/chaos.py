@@ -44,6 +44,7 @@ from nas.trials import Completed, Failed, Proposal, Stopped
 from search_space.errors import InputError
 
 FAULTS = ("worker", "node", "raylet", "driver", "interrupt", "disk")
+PLAIN = ("worker", "driver", "interrupt")
 RAY_ENDS = 60.0  # seconds for a search to notice that its Ray is gone
 LONGEST = 300.0  # seconds of a search in all; beyond, it hangs
 PROCESSES = 20  # of one search
@@ -103,25 +104,21 @@ def settings(rng: np.random.Generator, training: bool) -> SearchConfig:
     )
 
 
-def plan(rng: np.random.Generator, training: bool, disks: bool) -> list[str]:
+def plan(rng: np.random.Generator, possible: Sequence[str]) -> list[str]:
     """Two to four faults, in order; at most one of those that need a file system or a cluster of their own."""
-    possible = [name for name in FAULTS if name != "disk" or disks]
-    if training:
-        possible = ["worker", "driver", "interrupt"]
     special = str(rng.choice(possible))
-    plain = ["worker", "driver", "interrupt"]
-    rest = [str(each) for each in rng.choice(plain, int(rng.integers(1, 4)))]
+    rest = [str(each) for each in rng.choice(PLAIN, int(rng.integers(1, 4)))]
     return [str(each) for each in rng.permutation([special, *rest])]
 
 
 class Strike:
     """One search with its faults, from the first process to the last."""
 
-    def __init__(self, number: int, seed: int, training: bool, scratch: Path, nodes: Nodes | None, disks: bool) -> None:
+    def __init__(self, number: int, seed: int, training: bool, scratch: Path, possible: Sequence[str]) -> None:
         self.rng = np.random.default_rng([seed, number, training])
         self.settings = settings(self.rng, training)
-        self.left = plan(self.rng, training, disks)
-        self.nodes = nodes if "node" in self.left else None
+        self.left = plan(self.rng, PLAIN if training else possible)
+        self.nodes: Nodes | None = None
         self.node: subprocess.Popen[bytes] | None = None
         self.scratch, self.out = scratch, scratch / "disk" / "run"
         self.out.parent.mkdir(parents=True)
@@ -268,20 +265,20 @@ class Strike:
             self.nodes.lose(self.node)
 
 
-def chaos(searches: int, seed: int, training: int = 0, *, nodes: bool = True) -> Iterator[Outcome]:
-    """Searches one after another; those that train come last. Without `nodes` none joins a cluster."""
-    disks = can_mount()
-    if not disks:
+def chaos(searches: int, seed: int, training: int = 0, faults: Sequence[str] = FAULTS) -> Iterator[Outcome]:
+    """Searches one after another; those that train come last."""
+    if "disk" in faults and not can_mount():
         print("no small file systems can be made here: no disk is filled", file=sys.stderr)
+        faults = [name for name in faults if name != "disk"]
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster: Nodes | None = None
-        jobs = [*((n, False) for n in range(searches)), *((n, True) for n in range(training))]
-        for number, trains in jobs:
-            strike = Strike(number, seed, trains, scratch / f"{number}{trains}", cluster, disks)
-            if "node" in strike.left and nodes and cluster is None:
-                cluster = stack.enter_context(ray_nodes())
-                cluster.add()
+        for number, trains in [*((n, False) for n in range(searches)), *((n, True) for n in range(training))]:
+            strike = Strike(number, seed, trains, scratch / f"{number}{trains}", faults)
+            if "node" in strike.left:
+                if cluster is None:
+                    cluster = stack.enter_context(ray_nodes())
+                    cluster.add()
                 strike.nodes = cluster
             yield strike.run()
             shutil.rmtree(strike.scratch, ignore_errors=True)

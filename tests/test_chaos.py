@@ -1,0 +1,33 @@
+"""Searches under random faults; `chaos.py` says which and what must be true in the end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from chaos import FAULTS, PLAIN, Outcome, chaos, plan, table
+
+
+def check(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        assert not outcome.wrong, outcome
+        assert (outcome.candidates, outcome.lost, outcome.duplicated) == (outcome.asked, 0, 0)
+        assert sum(outcome.struck.values()) >= 1, outcome
+
+
+def test_what_goes_wrong_is_drawn_from_the_seed() -> None:
+    plans = [plan(np.random.default_rng(seed), FAULTS) for seed in range(200)]
+    assert plans == [plan(np.random.default_rng(seed), FAULTS) for seed in range(200)]
+    assert all(2 <= len(each) <= 4 for each in plans)
+    assert {fault for each in plans for fault in each} == set(FAULTS)
+
+
+def test_two_searches_under_fire() -> None:
+    check(list(chaos(2, seed=1, faults=PLAIN)))
+
+
+@pytest.mark.slow
+def test_fifty_searches_under_fire_and_three_that_train() -> None:
+    outcomes = list(chaos(50, seed=2, training=3))
+    check(outcomes)
+    assert set(FAULTS) - {"disk"} <= {fault for outcome in outcomes for fault in outcome.struck}
+    print(table(outcomes))
