@@ -53,6 +53,11 @@ class Attempts:
             self._running[name] = proposal
         return proposal
 
+    def note(self, text: str) -> None:
+        """Tells the user, and whoever reads the ledger."""
+        with self._faults():
+            self.search.note(text)
+
     def errors(self, proposal: Proposal) -> int:
         """How many attempts at a proposal have ended in an error."""
         return len(self._reasons.get(proposal.index, ()))

@@ -74,6 +74,7 @@ class Nodes:
             "RAY_worker_niceness": "0",
             "RAY_memory_monitor_refresh_ms": "0",
             "RAY_prestart_worker_first_driver": "0",
+            "RAY_health_check_period_ms": "500",  # so that a node that is lost is given up soon
         }
         with open(log, "wb") as output:
             node = subprocess.Popen(

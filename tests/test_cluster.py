@@ -57,12 +57,13 @@ def nodes() -> Iterator[Nodes]:
 
 
 def test_a_search_takes_the_nodes_that_come_and_does_without_those_that_go(nodes: Nodes, tmp_path: Path) -> None:
-    """One node at first; two more in the middle of the run; then one of these is killed."""
+    """None has a core at first; then one; two more in the middle of the run; then one of these is killed."""
     out = tmp_path / "out"
-    first = nodes.add()
     search = written(tmp_path, simulated(1.0, 10_000))
     process = started(search, "--out", out, "--quiet", "--address", nodes.address, **nodes.environment)
-    wait_for(lambda: (out / "ledger.jsonl").exists() and ledger_of(out).completed, process)
+    wait_for(lambda: (out / "ledger.jsonl").exists() and ledger_of(out).entries, process)
+    first = nodes.add()
+    wait_for(lambda: ledger_of(out).completed, process)
     second, third = nodes.add(), nodes.add()
     for node in (first, second, third):
         wait_for(lambda node=node: workers_of(node.pid, "train"), process)
@@ -79,7 +80,8 @@ def test_a_search_takes_the_nodes_that_come_and_does_without_those_that_go(nodes
     ledger = ledger_of(out)
     assert ledger.entries[: len(before.entries)] == before.entries
     check_whole(ledger)
-    (note,) = (entry.record for entry in ledger.entries if isinstance(entry.record, Note))
+    waited, note = (entry.record for entry in ledger.entries if isinstance(entry.record, Note))
+    assert waited.text.startswith("no node of the cluster has room")
     assert note.text.endswith("its worker died; attempt 1 of 3")  # of the one trial that the node had
     nodes.lose(second)
     nodes.lose(first)
@@ -164,8 +166,8 @@ def test_a_cluster_that_is_not_there(
 
 
 def test_something_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "LONGEST_WAIT", 5.0)
-    answer = pytest.raises(InputError, match=r"did not let us in within 5 s")
+    monkeypatch.setattr(cluster, "LONGEST_WAIT", 2.0)
+    answer = pytest.raises(InputError, match=r"did not let us in within 2 s")
     with socket.create_server(("127.0.0.1", 0)) as listener, answer:
         cluster._answering(f"127.0.0.1:{listener.getsockname()[1]}")
 
@@ -217,7 +219,7 @@ print(len(fits))
 
 def test_a_ray_of_our_own_goes_in_chunks_and_listens_to_this_machine_only(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    search = written(tmp_path, simulated(0.4, 16, workers=2, resources=ResourcesConfig(cpus=0.5)))
+    search = written(tmp_path, simulated(0.4, 11, workers=2, resources=ResourcesConfig(cpus=0.5)))
     process = subprocess.Popen(
         [sys.executable, "-c", IN_CHUNKS, search, out], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
@@ -225,9 +227,9 @@ def test_a_ray_of_our_own_goes_in_chunks_and_listens_to_this_machine_only(tmp_pa
     wait_for(lambda: workers_of(process.pid, "train"), process)
     ports = listening(of_session(process.pid))
     printed, errors = finished(process)
-    assert (printed, errors) == ("3\n", "")  # 17 trials
+    assert (printed, errors) == ("2\n", "")
     check_whole(ledger_of(out))
-    assert len(ledger_of(out).completed) == 17
+    assert len(ledger_of(out).completed) == 12
     assert ports and all(address in ("127.0.0.1", "::ffff:127.0.0.1") for address in ports)
 
 
