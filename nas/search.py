@@ -7,6 +7,7 @@ configuration and the ledger's events, so a run that was killed goes on as if it
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 from collections import Counter
@@ -32,11 +33,28 @@ from search_space.errors import InputError
 from search_space.movinet_space import BLOCK_STRIDES, movinet_space, nearest
 from search_space.space import Genotype, SearchSpace
 
+SMALL = 100  # characters of a part that is worth looking for; there are few different ones
+
 
 def trial_seed(run_seed: int, fingerprint: str, repeat: int) -> int:
     """The seed of one training: never of a worker or of an order of arrival."""
     digest = hashlib.sha256(f"{run_seed}/{fingerprint}/{repeat}".encode()).digest()
     return int.from_bytes(digest[:4]) >> 1
+
+
+def _shared(data: Any, parts: dict[str, Any]) -> Any:
+    """Equal plain data whose small parts, such as layers, are one object where they are equal: most of a run's memory.
+
+    `parts` are those met before, by what they print as; new ones are added.
+    """
+    if isinstance(data, Mapping):
+        data = {key: _shared(value, parts) for key, value in data.items()}
+    elif isinstance(data, list):
+        data = [_shared(value, parts) for value in data]
+    else:
+        return data
+    text = repr(data)
+    return parts.setdefault(text, data) if len(text) <= SMALL else data
 
 
 def make_algorithm(config: SearchConfig) -> Algorithm:
@@ -109,6 +127,7 @@ class Search:
         self.watchers: list[Callable[[Event | Note], None]] = []
         self.draining = False
         self._halving = self._make_halving()
+        self._parts: dict[str, Any] = {}  # that architectures have in common
         self._goes_on: dict[tuple[int, int], bool] = {}  # what was decided at the rungs, by index and steps
         self._asked_all = False  # for candidates; what remains is the finals
         self._finals: list[Final] | None = None  # known once the last candidate has finished
@@ -203,7 +222,8 @@ class Search:
             if event.index != len(self.proposals):
                 rule = f"must have the index {len(self.proposals)}: a proposal before it is missing from the record"
                 raise InputError("proposal", f"trial {event.index}", rule)
-            self.proposals[event.index] = event
+            lean = dataclasses.replace(event, architecture=_shared(event.architecture, self._parts))
+            self.proposals[event.index] = lean
             self._times[event.genotype] += event.kind == "search"
             self.running[event.index] = event
             # A final tells that the search was over, also where it ended before all candidates that were planned.
