@@ -142,14 +142,20 @@ def _connect(config: SearchConfig, address: str, scratch: Path) -> None:
             raise InputError("--address", address, f"cannot be joined: {error}") from None
     else:
         cpus = math.ceil(config.workers * config.resources.cpus) or None  # None: as many as there are
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            _temp_dir=str(scratch),
-            **options,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                _temp_dir=str(scratch),
+                **options,
+            )
+        except Exception as error:
+            if type(error) is not Exception:  # what Ray raises when its own processes take longer than it waits
+                raise
+            rule = "is why Ray did not start; try again when this machine is less busy"
+            raise InputError("Ray", str(error).partition(".")[0], rule) from None
 
 
 def runtime_env() -> dict[str, Any]:
