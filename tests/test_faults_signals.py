@@ -1,0 +1,157 @@
+"""A run that is told to stop, once and twice, by a terminal and by a system that goes down; what runs leave behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faulty_search import alone, carried_on, simulated
+from small_search import ROOT, finished, kill, ledger_of, of_session, started, wait_for, workers_of, written
+
+from nas.config import SearchConfig
+from nas.trials import Completed
+
+NOTICE = "interrupted: what has begun is finished; interrupt again to stop at once"
+KINDS = ("finished", "SIGINT", "SIGTERM", "SIGKILL")
+
+
+def carry_on(out: Path) -> str:
+    return f"interrupted; carry on with: run_search.py search --resume {shlex.quote(str(out))}"
+
+
+def in_a_trial(process: subprocess.Popen[str], out: Path) -> int:
+    """Waits for the first early measurement; returns how many trials have ended until then."""
+    file = out / "ledger.jsonl"
+    wait_for(lambda: file.exists() and ledger_of(out).rungs, process)
+    return len(ledger_of(out).completed)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_told_once_it_finishes_what_it_has_begun(tmp_path: Path, sent: signal.Signals) -> None:
+    out = tmp_path / "out"
+    process = started(*alone(tmp_path, simulated(seconds=3.0)))
+    in_a_trial(process, out)
+    process.send_signal(sent)
+    output, errors = finished(process)
+    assert (process.returncode, output) == (130, "")
+    assert errors.splitlines() == [NOTICE, carry_on(out)]
+    ledger = ledger_of(out)
+    assert len(ledger.completed) == len(ledger.proposals) == 1  # to its end, and no other was begun
+    carried_on(out)
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_told_twice_it_stops_at_once(tmp_path: Path, second: signal.Signals) -> None:
+    out = tmp_path / "out"
+    process = started(*alone(tmp_path, simulated(seconds=100.0)))
+    wait_for(lambda: (out / "ledger.jsonl").exists() and ledger_of(out).proposals, process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None and process.stderr.readline() == f"{NOTICE}\n"
+    process.send_signal(second)
+    sent = time.monotonic()
+    _, errors = finished(process)
+    assert (process.returncode, errors) == (130, f"{carry_on(out)}\n") and time.monotonic() - sent < 10
+    assert len(ledger_of(out).pending) == 1
+
+
+BOUNDED = """
+import os, signal, time
+from nas.interrupts import gently
+begun = time.monotonic()
+try:
+    with gently(lambda: None, "a test", grace=0.5):
+        os.kill(os.getpid(), signal.{})
+        time.sleep(3)
+    print("finished")
+except KeyboardInterrupt:
+    print(0.5 <= time.monotonic() - begun < 2.5)
+assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+"""
+
+
+@pytest.mark.parametrize(("sent", "said"), [("SIGTERM", "True\n"), ("SIGHUP", "True\n"), ("SIGINT", "finished\n")])
+def test_a_system_that_goes_down_does_not_wait_for_ever(sent: str, said: str) -> None:
+    command = [sys.executable, "-c", BOUNDED.format(sent)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (said, "interrupted: a test; interrupt again to stop at once\n")
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    """As under nohup."""
+    program = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" + BOUNDED.format("SIGHUP")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("finished\n", "")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_workers_finish_what_they_have_begun(tmp_path: Path, sent: signal.Signals) -> None:
+    """Every process of the group is told, as a terminal and a system that goes down do it."""
+    out = tmp_path / "out"
+    chosen = simulated(changes={"workers": 2, "trials": 8}, seconds=4.0)
+    process = started(written(tmp_path, chosen), "--out", out, "--quiet")
+    before = in_a_trial(process, out)
+    os.killpg(process.pid, sent)
+    output, errors = finished(process)
+    assert (process.returncode, output, errors.splitlines()) == (130, "", [NOTICE, carry_on(out)])
+    ledger = ledger_of(out)
+    assert not ledger.pending and not ledger.failed and before <= len(ledger.completed) + len(ledger.stopped) <= 4
+    assert of_session(process.pid) == {}
+    carried_on(out)
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files, with a short name, as sockets will be in it."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def shared_memory() -> set[str]:
+    """Files that this user keeps in shared memory."""
+    return {path.name for path in Path("/dev/shm").iterdir() if path.stat().st_uid == os.getuid()}
+
+
+def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: float) -> None:
+    """A search with workers that ends in a way of `KINDS` some seconds after it has begun, and is carried on if cut."""
+    out = folder / "out"
+    folder.mkdir()
+    process = started(written(folder, chosen), "--out", out, "--quiet", TMPDIR=temporary)
+    sessions = [process.pid]
+    if kind != "finished":
+        wait_for(lambda: workers_of(process.pid), process)
+        time.sleep(after)
+        if kind == "SIGKILL":
+            kill(process)
+        else:
+            process.send_signal(getattr(signal, kind))
+            _, errors = finished(process)
+            assert (process.returncode, errors.splitlines()) == (130, [NOTICE, carry_on(out)])
+        process = started("--resume", out, "--quiet", TMPDIR=temporary)
+        sessions.append(process.pid)
+    _, errors = finished(process)
+    assert (process.returncode, errors) == (0, "")
+    assert [of_session(session) for session in sessions] == [{}] * len(sessions)
+    ended = [event.index for event in ledger_of(out).events if isinstance(event, Completed)]
+    assert len(ended) == len(set(ended)) and not ledger_of(out).pending
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_searches_leave_no_process_no_shared_memory_and_no_file(tmp_path: Path, temporary: Path, count: int) -> None:
+    before, rng = shared_memory(), np.random.default_rng(count)
+    chosen = simulated(changes={"workers": 2}, seconds=0.5)
+    for i in range(count):
+        kind = KINDS[-1 - i % len(KINDS)]
+        one(kind, tmp_path / str(i), chosen, temporary, rng.uniform(0, 3))
+    assert list(temporary.iterdir()) == []
+    assert shared_memory() <= before
