@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ GRACE = 30.0  # seconds for what has begun, where a machine is going down: syste
 SOON = (signal.SIGTERM, signal.SIGHUP)  # a system that shuts down, a terminal that is closed
 SIGNALS = (signal.SIGINT, *SOON)
 NOTICE = "interrupted: {}; interrupt again to stop at once"
+STANDARD_ERROR = 2  # its descriptor
 
 
 @contextmanager
@@ -58,6 +58,6 @@ def gently(drain: Callable[[], None], doing: str, grace: float = GRACE) -> Itera
 
 def _say(line: str) -> None:
     """To standard error, past whatever has taken its place or is in the middle of writing."""
-    start = "\n" if os.isatty(sys.__stderr__.fileno()) else ""  # where ^C was echoed
+    start = "\n" if os.isatty(STANDARD_ERROR) else ""  # where ^C was echoed
     with suppress(OSError):
-        os.write(sys.__stderr__.fileno(), f"{start}{line}\n".encode())
+        os.write(STANDARD_ERROR, f"{start}{line}\n".encode())
