@@ -52,8 +52,19 @@ def _check_entry(name: str, entry: BundleEntryProto, shards: list[Path], sizes: 
         raise ValueError(f"{name} is not in the files")
     if entry.dtype == tf.string.as_datatype_enum:
         _check_text(name, entry, dims, shards[entry.shard_id])
-    elif math.prod(dims) * tf.as_dtype(entry.dtype).size != entry.size:
+    elif math.prod(dims) * _width(name, entry.dtype) != entry.size:
         raise ValueError(f"{name} is said to be of shape {dims} in {entry.size} bytes")
+
+
+def _width(name: str, kind: int) -> int:
+    """Bytes of one value."""
+    try:
+        found = tf.as_dtype(kind)
+    except TypeError:
+        raise ValueError(f"{name} is of no type that there is") from None
+    if found.is_floating or found.is_integer or found.is_bool or found.is_complex:
+        return int(found.size)
+    raise ValueError(f"{name} is of the type {found.name}, which has no numbers")
 
 
 def _check_text(name: str, entry: BundleEntryProto, dims: list[int], shard: Path) -> None:

@@ -47,6 +47,7 @@ from search_space.space import Genotype
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "reliability.md"
 MB = 2**20
+TRAINABLES = (b"ray::TrainProposal", b"ray::ResourceTrainable")  # as Ray names a process that waits, and one at work
 LEFT = 100  # lines cut off before a run is carried on
 
 
@@ -72,7 +73,7 @@ class Watcher:
         if self.ended % 100 == 0:
             running = len(self.search.running)
             self.rows.append((self.ended, time.process_time(), time.monotonic(), resident(os.getpid()), running))
-        if self.ended == 500:
+        if self.ended == 300:
             found = [shared_out(pid) for pid in workers_of(os.getsid(0))]
             self.workers = len(found), float(np.mean(found)) if found else 0.0
 
@@ -94,7 +95,7 @@ def workers_of(session: int) -> list[int]:
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             of = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
-            if of == session and (folder / "cmdline").read_bytes().startswith(b"ray::ResourceTrainable"):
+            if of == session and (folder / "cmdline").read_bytes().startswith(TRAINABLES):
                 found.append(int(folder.name))
     return found
 
