@@ -6,6 +6,7 @@ import math
 import os
 import stat
 import struct
+import sys
 import tokenize
 import zipfile
 from pathlib import Path
@@ -59,4 +60,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
 
 def _content(file: IO[bytes], dtype: np.dtype) -> np.ndarray:
     data = file.read()
-    return np.frombuffer(data, dtype) if data else np.empty(0, dtype)
+    found = np.frombuffer(data, dtype) if data else np.empty(0, dtype)
+    if dtype.kind == "U" and (found.reshape(-1).view(dtype.byteorder + "u4") > sys.maxunicode).any():
+        raise ValueError("it holds a text of no characters")
+    return found

@@ -248,17 +248,17 @@ def try_case(kind: Kind, number: int, base: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     out.mkdir(exist_ok=True)
     file.write_bytes(kind.mutate(rng.choice(kind.seeds), rng))
-    with bounded():
-        try:
-            kind.use(file, out)
-        except InputError as error:
-            assert_one_line(error)
-    assert sorted(path.name for path in folder.iterdir()) == ["in", "out"]
-    assert [path for path in (folder / "in").rglob("*") if path.is_file()] == [file]
-    assert sorted(path.name for path in base.iterdir()) == [str(number)]
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.rmdir()
+    try:
+        with bounded():
+            try:
+                kind.use(file, out)
+            except InputError as error:
+                assert_one_line(error)
+        assert sorted(path.name for path in folder.iterdir()) == ["in", "out"]
+        assert [path for path in (folder / "in").rglob("*") if path.is_file()] == [file]
+        assert sorted(path.name for path in base.iterdir()) == [str(number)]
+    finally:
+        shutil.rmtree(folder)
 
 
 def fuzz(kind: Kind, base: Path, cases: int) -> None:
