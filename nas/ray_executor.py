@@ -12,7 +12,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -190,6 +192,7 @@ class _Rungs(_Driver, FIFOScheduler):
         if self.attempts.search.draining:
             for name in self.attempts.not_begun():
                 self.attempts.hand_back(name)
+                self.trials[name].init_local_path()  # which Tune asks for in the end, also of what never began
                 tune_controller.stop_trial(self.trials[name])
         return next((trial for trial in reversed(self.trials.values()) if trial.status == Trial.PENDING), None)
 
@@ -273,7 +276,7 @@ def _scratch(run: Path) -> Iterator[Path]:
     name = f"movinet-nas-{os.getuid()}-{hashlib.sha256(bytes(run.resolve())).hexdigest()[:8]}"
     base = Path(tempfile.gettempdir())
     folder = (base if len(bytes(base)) + 1 + len(name) <= LONGEST_SOCKET_FOLDER else Path("/tmp")) / name
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(folder)
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
@@ -281,7 +284,20 @@ def _scratch(run: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Takes a scratch folder away, and ends Ray's processes that are still at work in it.
+
+    A worker that was being started when its Ray ended, or what a killed run has left, would find out in a minute.
+    """
+    ours = re.compile(rb"\0--[a-z_-]+=" + re.escape(os.fsencode(folder)) + rb"[/\0]")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if ours.search((process / "cmdline").read_bytes()):
+                os.kill(int(process.name), signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(search: Search, data: Clips | None, address: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_search import ROOT, finished, ledger_of, searching, small, started, story, written
+from small_search import ROOT, finished, ledger_of, searching, small, started, story, wait_for, written
 
 from nas import config, table, table_cells
 from nas.config import SearchConfig, SimulationConfig
@@ -219,3 +220,13 @@ def test_a_worker_loads_neither_tensorflow_nor_pandas() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.stdout, result.stderr) == ("set()\n", "")
+
+
+def test_interrupted_while_trials_wait_for_workers(tmp_path: Path) -> None:
+    """Ray Tune reports on trials that were never begun too."""
+    file = written(tmp_path, replace(simulated(seconds=0.2), workers=4, trials=30))
+    process = started(file, "--quiet", "--out", tmp_path / "out")
+    wait_for(lambda: (tmp_path / "out" / "ledger.jsonl").exists() and ledger_of(tmp_path / "out").proposals, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = finished(process)
+    assert process.returncode == 130 and "Traceback" not in errors and "carry on with" in errors
