@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -233,6 +234,10 @@ class AlgorithmConfig:
         # What every algorithm is given comes from elsewhere; its options are what its own arguments add.
         known = inspect.signature(ALGORITHMS[self.name]).parameters.keys() - inspect.signature(Algorithm).parameters
         check_keys("options", self.options, sorted(known))
+        try:
+            json.dumps(self.options, allow_nan=False)  # as the ledger's header will
+        except (TypeError, ValueError):
+            raise InputError("options", self.options, "must be plain values and finite numbers") from None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def read_yaml(path: Path | str, place: str) -> Any:
 
     Raises:
       InputError: at `place`: the file cannot be read, is not YAML, has a key twice, contains itself, or holds a
-        number that is none, a date, a set, bytes or an object of Python.
+        date, a set, bytes or an object of Python.
     """
     return parse_yaml(_content(path, place), place, str(path))
 
@@ -37,7 +37,7 @@ def parse_yaml(content: bytes | str, place: str, shown: str) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
         raise InputError(place, shown, f"is not YAML: {_reason(error)}") from None
     try:
-        json.dumps(data, allow_nan=False)
+        json.dumps(data)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(place, shown, f"holds what is not plain data: {error}") from None
     return data

@@ -73,7 +73,7 @@ def test_it_sees_what_is_open() -> None:
 
 
 def test_a_search_stays_on_loopback(tmp_path: Path) -> None:
-    process = small_search.started("tiny", "--simulate", "--quiet", "--trials", 40, "--out", tmp_path / "run")
+    process = small_search.started("tiny", "--simulate", "--quiet", "--trials", 6, "--out", tmp_path / "run")
     seen: set[tuple[str, bool]] = set()
     while process.poll() is None:
         seen |= ends(tree(process.pid))
