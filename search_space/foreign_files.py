@@ -21,7 +21,11 @@ def content(path: Path | str, most: int) -> bytes:
     Raises:
       OSError: it cannot be read, is larger, or is no regular file; `strerror` says which.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe must not block
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
+    except ValueError as error:  # a null byte, half a character
+        raise OSError(errno.EINVAL, f"is no name of a file: {error}") from None
+    with open(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "Is a directory" if stat.S_ISDIR(status.st_mode) else "is no regular file")
