@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import hashlib
 import json
 import logging
@@ -320,6 +321,7 @@ def run(search: Search, data: Clips | None, address: str = "") -> None:
     with _scratch(search.ledger.path.parent) as scratch, _quiet(), cluster.session(config, address, scratch):
         while not attempts.over:
             _tune(attempts, shared, scratch)
+            gc.collect()  # Tune's trials refer to one another, and would stay for thousands more
     if attempts.fault:
         raise attempts.fault
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,7 @@ class Algorithm(ABC):
         self.planned = check_integer("planned", planned, 1, 10**9)
         self.seen: dict[Genotype, None] = {}  # a set that keeps its order
         self.proposed: dict[int, tuple[Genotype, int]] = {}  # search trials: genotype and cost, by index
+        self.proposed_costs = array("d")  # in order, where all of them are looked at for every proposal
         self.results: dict[int, float] = {}  # minimised objective of completed search trials, by index
 
     @abstractmethod
@@ -76,6 +78,7 @@ class Algorithm(ABC):
             if event.kind == "search":
                 cost = _named(f"trial {event.index}", event.cost, self.cost_name)
                 self.proposed[event.index] = (genotype, cost)
+                self.proposed_costs.append(cost)
         elif isinstance(event, Completed) and event.index in self.proposed:
             value = _named(f"trial {event.index}", event.metrics, self.objective.name)
             self.results[event.index] = float(self.objective.minimised(value))
@@ -97,6 +100,7 @@ class Algorithm(ABC):
         check_keys("algorithm state", state, *(("seen", "proposed", "results"),) * 2)
         self.seen = {self.space.canonical(tuple(genotype)): None for genotype in state["seen"]}
         self.proposed = {index: (tuple(genotype), cost) for index, genotype, cost in state["proposed"]}
+        self.proposed_costs = array("d", [cost for _, cost in self.proposed.values()])
         self.results = dict(state["results"])
 
     def is_new(self, genotypes: np.ndarray) -> np.ndarray:

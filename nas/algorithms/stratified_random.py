@@ -29,7 +29,7 @@ def cost_strata(space: SearchSpace[Any], limits: Sequence[Limit], cost_name: str
 
 def ask_least_filled(algorithm: Algorithm, strata: Bands, rng: np.random.Generator) -> Genotype:
     """An unseen feasible member of the stratum with the fewest proposals in which one is found; ties at random."""
-    filled = strata.filled(np.array([cost for _, cost in algorithm.proposed.values()]))
+    filled = strata.filled(np.array(algorithm.proposed_costs))
     for stratum in np.lexsort((rng.random(strata.count), filled)):
         low, high = strata.edges[stratum : stratum + 2]
         if stratum == strata.count - 1:
