@@ -29,12 +29,14 @@ class Pairs:
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
         by_x, by_y = _signs(x), _signs(y)
         self._agreement = by_x * by_y
-        self._told = np.abs(by_x), np.abs(by_y)  # whether a ranking tells the two of a pair apart
+        # Whether a ranking tells the two of a pair apart; none where it does so of all.
+        self._told = tuple(None if _all_differ(values) else np.abs(by) for values, by in ((x, by_x), (y, by_y)))
 
     def tau(self, copies: np.ndarray) -> np.ndarray:
         """τ-b of each draw, int [draws, n] -> float [draws]."""
         copies = copies.astype(np.float32)
-        agreement, by_x, by_y = (_summed(pairs, copies) for pairs in (self._agreement, *self._told))
+        agreement = _summed(self._agreement, copies)
+        by_x, by_y = (_of_unlike(copies) if pairs is None else _summed(pairs, copies) for pairs in self._told)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(by_x * by_y > 0, agreement / np.sqrt(by_x * by_y), np.nan)
 
@@ -42,6 +44,16 @@ class Pairs:
 def _signs(values: np.ndarray) -> np.ndarray:
     """int8 [n, n]: 1 where the first is larger, -1 where it is smaller."""
     return (values[:, None] > values).astype(np.int8) - (values[:, None] < values).astype(np.int8)
+
+
+def _all_differ(values: np.ndarray) -> bool:
+    return len(np.unique(values)) == len(values) and not np.isnan(values).any()
+
+
+def _of_unlike(copies: np.ndarray) -> np.ndarray:
+    """`_summed` of 1 for all pairs of different networks: what is left of all pairs without those of copies of one."""
+    exact = copies.astype(np.float64)
+    return exact.sum(axis=1) ** 2 - (exact**2).sum(axis=1)
 
 
 def _summed(pairs: np.ndarray, copies: np.ndarray) -> np.ndarray:

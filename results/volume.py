@@ -13,6 +13,8 @@ its cheap end, dearer ones not at all.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -104,9 +106,10 @@ def hypervolume_over_time(
             continue
         if isinstance(event, Completed) and objective in event.metrics:
             within = within or macs_range(ledger)
-            best = _improved(best, proposal.cost[MACS.name], event.metrics[objective])
-            macs, accuracy = np.array(best).T
-            volume = float(hypervolume(macs, accuracy, within))
+            before, best = best, _improved(best, proposal.cost[MACS.name], event.metrics[objective])
+            if best is not before:
+                macs, accuracy = np.array(best).T
+                volume = float(hypervolume(macs, accuracy, within))
         rows.append((seconds, len(rows) + 1, volume))
     return pd.DataFrame(rows, columns=["seconds", "finished", "hypervolume"])
 
@@ -125,10 +128,12 @@ def _running_time(ledger: Ledger) -> list[tuple[float, Completed | Stopped]]:
 
 
 def _improved(best: list[tuple[float, float]], macs: float, accuracy: float) -> list[tuple[float, float]]:
-    """The front with one point more: small, so that a long run stays quick."""
-    if any(cheaper <= macs and better >= accuracy for cheaper, better in best):
+    """The front, cheapest first, with one point more; the same list if it is not on it, as most of a long run's."""
+    place = bisect_right(best, (macs, math.inf))
+    if place and best[place - 1][1] >= accuracy:
         return best
-    return [*(point for point in best if point[0] < macs or point[1] > accuracy), (macs, accuracy)]
+    kept = [point for point in best[:place] if point[0] < macs]
+    return [*kept, (macs, accuracy), *(point for point in best[place:] if point[1] > accuracy)]
 
 
 def hypervolume_with_interval(
