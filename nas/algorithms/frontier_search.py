@@ -38,6 +38,9 @@ _RANDOM = 192
 _FITTED = 256
 _KNOWN = 1200
 
+# Proposals without a result, latest first, that it believes in: the running ones, and those that were stopped of late.
+_PENDING = 256
+
 # Accuracies this near to 0 or 1 are taken for that: beyond what a validation set of some hundred clips tells.
 _FLOOR = 0.01
 
@@ -174,7 +177,8 @@ class FrontierSearch(Algorithm):
         return as_genotype(draws[apart.argmax()])
 
     def _ask_best(self, rng: np.random.Generator) -> Genotype | None:
-        indices = [*self.results, *(index for index in self.proposed if index not in self.results)]
+        without = [index for index in self.proposed if index not in self.results]
+        indices = [*self.results, *without[-_PENDING:]]
         genotypes = np.array([self.proposed[index][0] for index in indices])
         objective = -np.array(list(self.results.values()))
         scale = Scale.of(objective, _fitted_to(len(objective)))
