@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nas import interrupts
 from nas.config import ResourcesConfig, SearchConfig
 from search_space.errors import InputError
 
@@ -112,17 +113,18 @@ def session(config: SearchConfig, address: str, scratch: Path) -> Iterator[None]
             _check_room(config.resources, ray.cluster_resources())
         yield
     finally:
-        ray.shutdown()
+        with _signals_kept():
+            ray.shutdown()
 
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
     """Signals are for this process, which ends Ray's when it has drained; those come into being deaf to them.
 
-    Systems that go down tell every process. Ray also sets a handler of its own, in the main thread, that exits at once.
+    Systems that go down tell every process. And Ray, as it begins, has SIGTERM end this one at once; as it ends, too.
     """
     handler = signal.getsignal(signal.SIGTERM)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SOON)
     try:
         yield
     finally:

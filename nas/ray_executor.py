@@ -13,9 +13,9 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -289,16 +289,21 @@ def _scratch(run: Path) -> Iterator[Path]:
 
 
 def _clear(folder: Path) -> None:
-    """Takes a scratch folder away, and ends Ray's processes that are still at work in it.
+    """Takes a scratch folder away, and ends Ray's processes that still write to it.
 
-    A worker that was being started when its Ray ended, or what a killed run has left, would find out in a minute.
+    Those that were being started when their Ray ended, or that a killed run has left, would find out in a minute.
     """
-    ours = re.compile(rb"\0--[a-z_-]+=" + re.escape(os.fsencode(folder)) + rb"[/\0]")
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is another user's
-            if ours.search((process / "cmdline").read_bytes()):
+            if process.name != str(os.getpid()) and _writes_to(process, folder):
                 os.kill(int(process.name), signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _writes_to(process: Path, folder: Path) -> bool:
+    """Whether a process, by its folder in /proc, has a file below `folder` open to be written."""
+    files = (process / "fd").iterdir()
+    return any(os.readlink(file).startswith(f"{folder}/") and file.lstat().st_mode & stat.S_IWUSR for file in files)
 
 
 def run(search: Search, data: Clips | None, address: str = "") -> None:
