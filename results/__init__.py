@@ -3,6 +3,7 @@
 files       files that appear whole or not at all
 frame       a ledger as tables: trials, networks, fronts
 volume      hypervolume in log-cost: over time, with intervals, against the published networks
+figure_style  one look for all pictures: sizes, type, colours, files
 plots       the frontier and hypervolume pictures
 family      from a front to A0-A6, with the record of every decision
 coefficients  what a search for compound-scaling coefficients tried and chose

@@ -1,6 +1,6 @@
 """Pictures of an evaluation: accuracy by clips and crops or by frames seen, by class, and which classes are mistaken.
 
-    python -m results.evaluation_plots DIR [DIR ...]
+    python -m results.evaluation_plots DIR [DIR ...] [--format png,svg,pdf]
 
 reads the evaluation.json that `movinet.evaluate` wrote into each DIR and writes the pictures beside it; several
 evaluations of one kind are also drawn into one picture, in the first DIR.
@@ -19,16 +19,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from results.files import replaced
-from results.plots import BLACK, BLUE, DPI, GREEN, GREY, SIZE, TEXT, VERMILION
+from results import figure_style
+from results.figure_style import BLUE, GREY, SMALL, TEXT, VERMILION, dress, legend_above
 from search_space import foreign_files
 from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError, printable
 
 SCHEMA = "movinet-nas/evaluation/1"
 MAX_BYTES = 2**28
-COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", BLACK)  # Okabe & Ito, as in results.plots
-MARKS = "osD^vPX"
 NAMED = 40  # classes whose names are readable along an axis
 EXTREMES = 15  # of more classes, the best and the worst ones
 
@@ -46,7 +44,7 @@ def multi_clip(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
         for crops, own in table.groupby("crops")
     ]
     _lines(axes, lines)
-    axes.set_xlabel("clips of a video", fontsize=TEXT + 1)
+    axes.set_xlabel("clips of a video")
 
 
 def streaming(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
@@ -64,7 +62,7 @@ def streaming(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
         for measure in measures
     ]
     _lines(axes, lines)
-    axes.set_xlabel("frames seen", fontsize=TEXT + 1)
+    axes.set_xlabel("frames seen")
 
 
 def class_accuracy(axes: Axes, classes: pd.DataFrame) -> None:
@@ -85,10 +83,10 @@ def class_accuracy(axes: Axes, classes: pd.DataFrame) -> None:
     axes.set_yticks(places, [_short(name) for name in table["name"]], parse_math=False)
     axes.set_ylim(-0.8, len(table) - 0.2)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("top-1 accuracy", fontsize=TEXT + 1)
+    axes.set_xlabel("top-1 accuracy")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _frame(axes, "x")
-    _legend(axes)
+    dress(axes, "x")
+    legend_above(axes)
 
 
 def confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
@@ -104,13 +102,14 @@ def confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
     bar = axes.figure.colorbar(image, ax=axes, format=PercentFormatter(1, decimals=0), fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=TEXT, color=GREY)
-    axes.set_xlabel("predicted", fontsize=TEXT + 1)
-    axes.set_ylabel("label", fontsize=TEXT + 1)
-    axes.tick_params(labelsize=TEXT, color=GREY)
-    axes.spines[:].set_color(GREY)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("label")
+    dress(axes)
+    axes.grid(False)
+    axes.spines[:].set(visible=True, color=GREY)
     if len(classes) <= NAMED:
         places, names = range(len(classes)), [_short(name) for name in classes]
-        size = TEXT if len(classes) <= NAMED // 2 else TEXT - 3
+        size = TEXT if len(classes) <= NAMED // 2 else SMALL
         axes.set_xticks(places, names, rotation=90, fontsize=size, parse_math=False)
         axes.set_yticks(places, names, fontsize=size, parse_math=False)
 
@@ -129,15 +128,15 @@ def _short(name: object) -> str:
 def _lines(axes: Axes, lines: Sequence[tuple[str, pd.Series, pd.Series]]) -> None:
     highest = max(y.iloc[-1] for _, _, y in lines)
     for i, (name, x, y) in enumerate(lines):
-        colour, mark = COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)] if len(x) <= 30 else ""
-        axes.plot(x, y, color=colour, marker=mark, markersize=4.5, linewidth=1.8, label=name)
+        style = figure_style.line_style(i)
+        axes.plot(x, y, linewidth=1.5, label=name, markevery=max(1, len(x) // 15), **style)
         axes.annotate(
             f"{y.iloc[-1]:.1%}",
             (x.iloc[-1], y.iloc[-1]),
             (4, 4 if y.iloc[-1] == highest else -10),
             textcoords="offset points",
             fontsize=TEXT,
-            color=colour,
+            color=style["color"],
             fontweight="bold",
         )
     values = np.concatenate([y.to_numpy(float) for _, _, y in lines])
@@ -146,22 +145,9 @@ def _lines(axes: Axes, lines: Sequence[tuple[str, pd.Series, pd.Series]]) -> Non
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_ylabel("accuracy", fontsize=TEXT + 1)
-    _frame(axes, "both")
-    _legend(axes)
-
-
-def _frame(axes: Axes, grid: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(labelsize=TEXT, color=GREY)
-    axes.grid(True, axis=grid, color="#E6E6E6", linewidth=0.7, zorder=0)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-
-
-def _legend(axes: Axes) -> None:
-    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0, "ncols": 3}
-    axes.legend(fontsize=TEXT, frameon=False, columnspacing=1.5, **place)
+    axes.set_ylabel("accuracy")
+    dress(axes)
+    legend_above(axes)
 
 
 def read_evaluation(folder: Path) -> dict[str, Any]:
@@ -177,53 +163,58 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     return found
 
 
-def save(folder: Path) -> list[Path]:
-    """The pictures of an evaluation, as PNG in its folder; returns which."""
+def save(folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """The pictures of an evaluation in its folder; returns which."""
     found = read_evaluation(folder)
     names = [row["name"] for row in found["classes"]]
-    saved = save_curves({folder.name: found}, folder)
-    figure, axes = _new(height=max(SIZE[1], 0.19 * min(len(names), 2 * EXTREMES if len(names) > NAMED else NAMED)))
+    saved = save_curves({folder.name: found}, folder, formats)
+    bars = min(len(names), 2 * EXTREMES if len(names) > NAMED else NAMED)
+    figure, axes = figure_style.new(columns=2, height=max(figure_style.TWO_COLUMNS[1], 0.17 * bars))
     class_accuracy(axes, pd.DataFrame(found["classes"]))
-    saved.append(_saved(figure, folder / "classes.png"))
-    figure, axes = _new(height=SIZE[0])
+    saved += _saved(figure, folder, "classes", formats)
+    figure, axes = figure_style.new(columns=2, height=figure_style.WIDTHS[2])
     confusion(axes, np.array(found["confusion"]), names)
-    return [*saved, _saved(figure, folder / "confusion.png")]
+    return [*saved, *_saved(figure, folder, "confusion", formats)]
 
 
-def save_curves(evaluations: Mapping[str, Mapping[str, Any]], folder: Path) -> list[Path]:
+def save_curves(
+    evaluations: Mapping[str, Mapping[str, Any]], folder: Path, formats: Sequence[str] = ("png",)
+) -> list[Path]:
     """A picture of what went over clips, and one of what went over frames; of several evaluations, of several each."""
     saved = []
     for mode, draw in (("multi", multi_clip), ("stream", streaming)):
         curves = {name: pd.DataFrame(one["curve"]) for name, one in evaluations.items() if one["mode"] == mode}
         if len(curves) >= min(2, len(evaluations)):
-            figure, axes = _new()
+            figure, axes = figure_style.new(columns=min(2, len(evaluations)))
             draw(axes, curves)
-            saved.append(_saved(figure, folder / f"{mode}{'_compared' * (len(evaluations) > 1)}.png"))
+            saved += _saved(figure, folder, f"{mode}{'_compared' * (len(evaluations) > 1)}", formats)
     return saved
 
 
-def _new(height: float = SIZE[1]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(SIZE[0], height), dpi=DPI, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _saved(figure: Figure, path: Path) -> Path:
-    with replaced(path) as new:
-        figure.savefig(new, format="png")
-    return path
+def _saved(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
+    paths = [folder / f"{name}.{kind}" for kind in formats]
+    figure_style.save(figure, *paths)
+    return paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, or 2 for input that must be mended."""
     top = Parser("results.evaluation_plots", __doc__)
     top.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder with an evaluation.json")
-    return exit_code(lambda: _main(top.parse_args(arguments).folders))
+    top.add_argument("--format", default="png", metavar="A,B", help="of the pictures: png, svg, pdf (png)")
+
+    def work() -> int:
+        options = top.parse_args(arguments)
+        return _main(options.folders, figure_style.formats_of(options.format))
+
+    return exit_code(work)
 
 
-def _main(folders: Sequence[Path]) -> int:
-    saved = [path for folder in folders for path in save(folder)]
+def _main(folders: Sequence[Path], formats: Sequence[str]) -> int:
+    saved = [path for folder in folders for path in save(folder, formats)]
     if len(folders) > 1:
-        saved += save_curves({_label(folder, folders): read_evaluation(folder) for folder in folders}, folders[0])
+        read = {_label(folder, folders): read_evaluation(folder) for folder in folders}
+        saved += save_curves(read, folders[0], formats)
     print("\n".join(map(str, saved)))
     return 0
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from results import figure_style
 from results.fidelity import BAND_ENOUGH, DRAWS, ENOUGH, Fidelity
+from results.figure_style import BLACK, BLUE, GREEN, GREY, GRID, TEXT, VERMILION
 from results.files import replaced
-from results.plots import BLACK, BLUE, DPI, GREEN, GREY, TEXT, VERMILION
 from search_space.errors import InputError
 
 COLOURS = {"rung": BLUE, "ceiling": BLACK, "cost": VERMILION, "score": GREEN}
@@ -94,10 +94,9 @@ def write(found: Fidelity, folder: Path) -> list[Path]:
         raise InputError("--out", str(folder), f"cannot be made: {error.strerror}") from None
     with replaced(table) as new:
         found.rows.to_csv(new, index=False)
-    figure = Figure(figsize=(7.2, 1.6 + 0.28 * len(found.rows)), dpi=DPI, layout="constrained")
-    draw(figure.add_subplot(), found.rows)
-    with replaced(picture) as new:
-        figure.savefig(new, format="png")
+    figure, axes = figure_style.new(columns=2, height=1.4 + 0.25 * len(found.rows))
+    draw(axes, found.rows)
+    figure_style.save(figure, picture)
     return [table, picture]
 
 
@@ -114,15 +113,13 @@ def draw(axes: Axes, rows: pd.DataFrame) -> None:
         _dots(axes, group, "tau", at + 0.13, COLOURS[str(kind)], mfc="white")
         _dots(axes, group, "tau_within", at - 0.13, COLOURS[str(kind)])
     for _, ceiling in rows[rows["kind"] == "ceiling"].iterrows():
-        axes.axvspan(ceiling["tau_within_low"], ceiling["tau_within_high"], color="#E6E6E6", zorder=0)
+        axes.axvspan(ceiling["tau_within_low"], ceiling["tau_within_high"], color=GRID, zorder=0)
     axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
     axes.set_yticks(places, rows["predictor"], fontsize=TEXT)
-    axes.set_xlabel("Kendall's τ with other seeds at full budget: within bands ●, overall ○", fontsize=TEXT + 1)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(labelsize=TEXT, color=GREY)
+    axes.set_xlabel("Kendall's τ with other seeds at full budget: within bands ●, overall ○")
+    figure_style.dress(axes, "x")
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.grid(True, axis="x", color="#E6E6E6", linewidth=0.7, zorder=0)
-    axes.set_axisbelow(True)
 
 
 def _dots(axes: Axes, rows: pd.DataFrame, name: str, at: np.ndarray, colour: str, **style: Any) -> None:

@@ -98,15 +98,17 @@ def _without_nan(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write_pictures(ledger: Ledger, folder: Path, family: Family | None = None) -> list[Path]:
+def write_pictures(
+    ledger: Ledger, folder: Path, family: Family | None = None, formats: Sequence[str] = ("png",)
+) -> list[Path]:
     """front.png, with the parents of the family marked if one is given, and hypervolume.png; returns their paths."""
-    paths = [folder / "front.png", folder / "hypervolume.png"]
-    plots.save_frontier(ledger, family, paths[0])
-    plots.save_hypervolume(ledger, paths[1])
-    return paths
+    fronts, volumes = ([folder / f"{name}.{kind}" for kind in formats] for name in ("front", "hypervolume"))
+    plots.save_frontier(ledger, family, *fronts)
+    plots.save_hypervolume(ledger, *volumes)
+    return [*fronts, *volumes]
 
 
-def write_plots(ledger: Ledger, folder: Path) -> list[Path]:
+def write_plots(ledger: Ledger, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Tables and pictures of a run, finished or not, into its folder; returns their paths.
 
     Parents are marked where the run has a family by now: what is in the way of one is told by `family_of`.
@@ -120,7 +122,7 @@ def write_plots(ledger: Ledger, folder: Path) -> list[Path]:
     family = None
     with contextlib.suppress(InputError):
         family = family_of(ledger, family_config(ledger))
-    return [*tables, *write_pictures(ledger, folder, family)]
+    return [*tables, *write_pictures(ledger, folder, family, formats)]
 
 
 def write_outcome(ledger: Ledger, folder: Path) -> str:

@@ -1,8 +1,4 @@
-"""Pictures of a run: its frontier and its hypervolume over time.
-
-Drawn on an Axes that is handed in, without pyplot and its global state. Colours are those of Okabe & Ito 2008, "Color
-Universal Design", told apart also with defective colour vision; marks differ in shape as well.
-"""
+"""Pictures of a run: its frontier and its hypervolume over time, each drawn on an Axes that is handed in."""
 
 from __future__ import annotations
 
@@ -14,22 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
-from results import frame, volume
+from results import figure_style, frame, volume
 from results.family import Family
-from results.files import replaced
+from results.figure_style import BLUE, FAINT, GREEN, GREY, TEXT, VERMILION, dress, legend_above
 from search_space.errors import printable
 
-BLUE, VERMILION, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
-SIZE = (7.2, 4.8)  # inches
-DPI = 200
-TEXT = 9  # points
+SIZE = figure_style.TWO_COLUMNS  # inches, of the frontier
 MARGIN = 0.06  # of the data's range, on each side
 
 # Where a label may stand, in points from its mark: right, left, above, below, and farther out.
@@ -100,7 +91,7 @@ def _front_name(front: pd.DataFrame) -> str:
 
 def _candidates(axes: Axes, search: pd.DataFrame) -> None:
     for state, face, edge, name in (
-        ("stopped", "none", "#BBBBBB", "stopped early"),
+        ("stopped", "none", FAINT, "stopped early"),
         ("completed", GREY, "none", "tried"),
     ):
         some = search[search["state"] == state]
@@ -129,7 +120,7 @@ def _limits(axes: Axes, tables: Sequence[pd.DataFrame]) -> None:
     """Those of the means: a wide interval may leave the picture, but doesn't flatten it."""
     points = np.concatenate([table.reindex(columns=[MACS.name, ACCURACY.name]).to_numpy(float) for table in tables])
     if len(points) == 0:
-        axes.text(0.5, 0.5, "no trial finished yet", transform=axes.transAxes, ha="center", color=GREY)
+        axes.text(0.5, 0.5, "no trial finished yet", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
         return
     low, high = points.min(axis=0), points.max(axis=0)
     decades = max(np.log10(high[0] / low[0]), 0.1) * MARGIN
@@ -139,26 +130,14 @@ def _limits(axes: Axes, tables: Sequence[pd.DataFrame]) -> None:
 
 
 def _dress(axes: Axes) -> None:
-    """One style for all pictures of this kind."""
-    axes.set_xlabel("multiply-adds per clip", fontsize=TEXT + 1)
-    axes.set_ylabel("accuracy on validation clips", fontsize=TEXT + 1)
+    axes.set_xlabel("multiply-adds per clip")
+    axes.set_ylabel("accuracy on validation clips")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep="\u2009"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _frame(axes)
-    handles, names = axes.get_legend_handles_labels()
-    if handles:
-        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0, "ncols": 3}
-        axes.legend(handles[::-1], names[::-1], fontsize=TEXT, frameon=False, columnspacing=1.5, **place)
-
-
-def _frame(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(labelsize=TEXT, color=GREY)
-    axes.grid(True, color="#E6E6E6", linewidth=0.7, zorder=0)
-    axes.set_axisbelow(True)
+    dress(axes)
+    legend_above(axes, last_first=True)
 
 
 def _place(axes: Axes, labels: Sequence[_Label], points: pd.DataFrame) -> None:
@@ -182,7 +161,7 @@ def _place(axes: Axes, labels: Sequence[_Label], points: pd.DataFrame) -> None:
             ha="center",
             va="center",
             zorder=7,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
             parse_math=False,  # a label is a name, which may have dollars in it
         )
         text.set_in_layout(False)
@@ -216,41 +195,31 @@ def hypervolume_over_time(axes: Axes, table: pd.DataFrame) -> None:
     axes.fill_between(x, y, step="post", color=BLUE, alpha=0.12, linewidth=0)
     axes.set_xlim(0, max(x[-1], 1 / 60))
     axes.set_ylim(0, max(1.1 * y.max(), 0.01))
-    axes.set_xlabel("running time (minutes)", fontsize=TEXT + 1)
-    axes.set_ylabel("hypervolume (mean attained accuracy)", fontsize=TEXT + 1)
+    axes.set_xlabel("running time (minutes)")
+    axes.set_ylabel("hypervolume (mean attained accuracy)")
     axes.set_title(f"{len(table)} trials finished", fontsize=TEXT, color=GREY, loc="right")
-    _frame(axes)
+    dress(axes)
 
 
-def _new() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    with replaced(path) as new:
-        figure.savefig(new, format="png")
-
-
-def save_frontier(ledger: Ledger, family: Family | None, path: str | Path) -> None:
-    """The frontier of a run as PNG, with the parents of its family if there is one.
+def save_frontier(ledger: Ledger, family: Family | None, *paths: Path) -> None:
+    """The frontier of a run, with the parents of its family if there is one, as the suffixes of the paths say.
 
     Raises:
-      InputError: the file cannot be written.
+      InputError: a file cannot be written.
     """
-    figure, axes = _new()
+    figure, axes = figure_style.new(columns=2)
     references = frame.networks(ledger, ("reference",))
     parents = family.parents() if family else {}
     frontier(axes, frame.trials(ledger), frame.selected_front(ledger), references, parents)
-    _save(figure, path)
+    figure_style.save(figure, *paths)
 
 
-def save_hypervolume(ledger: Ledger, path: str | Path) -> None:
-    """The hypervolume of a run over time as PNG.
+def save_hypervolume(ledger: Ledger, *paths: Path) -> None:
+    """The hypervolume of a run over time, as the suffixes of the paths say.
 
     Raises:
-      InputError: the file cannot be written.
+      InputError: a file cannot be written.
     """
-    figure, axes = _new()
+    figure, axes = figure_style.new()
     hypervolume_over_time(axes, volume.hypervolume_over_time(ledger))
-    _save(figure, path)
+    figure_style.save(figure, *paths)

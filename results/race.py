@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY
+from results import figure_style
 from results.arena import BASELINE, mean_with_interval
 from results.arena_plots import GRID, draw
 from results.arena_text import columns, interval
@@ -118,9 +118,7 @@ def _save(times: pd.DataFrame, algorithms: Sequence[str], minutes: float, path: 
             for _, run in times[times["algorithm"] == name].groupby("seed")
         ]
         volumes[name] = np.stack(steps)
-    figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = figure_style.new(columns=2)
     draw(axes, grid, volumes, "minutes of search on one core")
     axes.set_ylabel("hypervolume as recorded (mean attained accuracy)")
-    with replaced(path) as new:
-        figure.savefig(new, format="png")
+    figure_style.save(figure, path)

@@ -134,6 +134,14 @@ def test_the_command_draws_every_evaluation_and_those_of_a_kind_together(tmp_pat
     assert all(imread(path).std() > 0 for path in found)
 
 
+def test_the_command_writes_the_formats_asked_for(tmp_path, capsys):
+    folder = written(tmp_path / "a0", "stream")
+    assert plots.main([str(folder), "--format", "svg,pdf"]) == 0
+    assert len(capsys.readouterr().out.split()) == 6 == len([*folder.glob("*.svg"), *folder.glob("*.pdf")])
+    assert plots.main([str(folder), "--format", "gif"]) == 2
+    assert capsys.readouterr().err == "error: --format: 'gif' must be of png, svg, pdf, by commas\n"
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"schema": "another"}'])
 def test_what_is_no_evaluation_is_refused(tmp_path, capsys, content):
     if content is not None:

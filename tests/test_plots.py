@@ -17,7 +17,7 @@ from synthetic_run import ledger_of, proposal, run, sampled
 
 from nas.ledger import Ledger
 from nas.trials import Completed, Note
-from results import frame, plots, volume
+from results import figure_style, frame, plots, volume
 from results.family import Family, FamilyConfig, scale_family
 from search_space.errors import InputError
 from search_space.scaling import Factors
@@ -37,8 +37,7 @@ def family(ledger) -> Family:
 
 
 def drawn(ledger: Ledger, family: Family | None) -> Axes:
-    figure = Figure(figsize=plots.SIZE, dpi=plots.DPI, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = figure_style.new(columns=2)
     parents = family.parents() if family else {}
     tables = frame.trials(ledger), frame.selected_front(ledger), frame.networks(ledger, ("reference",))
     plots.frontier(axes, *tables, parents)
@@ -133,7 +132,7 @@ def test_files_are_whole_and_alone(ledger, family, tmp_path):
     plots.save_hypervolume(ledger, tmp_path / "hypervolume.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["front.png", "hypervolume.png"]
     height, width = imread(tmp_path / "front.png").shape[:2]
-    assert (width, height) == (1440, 960)
+    assert (width, height) == (2070, 1320)
     before = (tmp_path / "front.png").read_bytes()
     with pytest.raises(InputError, match="is why it cannot be written"):
         plots.save_frontier(ledger, family, tmp_path / "none" / "front.png")
