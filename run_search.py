@@ -1,27 +1,27 @@
-"""Architecture search for mobile video networks: run a search, look at the frontier, take home A0 to A6.
+"""Architecture search for mobile video networks: run a search, look at the frontier, take home A0 to A6."""
 
-The command line; it wires the packages and holds no logic. `python run_search.py --help` lists the commands.
-"""
+# The command line wires the packages and holds no logic; what it can be told is in results/commands.py.
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import io
 import json
 import os
-import re
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from search_space.command_line import say
+from results import commands
+from results.commands import CommandParser
+from search_space.choices import hint
+from search_space.command_line import mute, say
 from search_space.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,15 +30,6 @@ if TYPE_CHECKING:
     from nas.display import Display
     from nas.search import Search
 
-EXAMPLES = """examples:
-  run_search.py                                  the default search, end to end, into results/runs/
-  run_search.py search tiny --out /tmp/first     a search of seconds, to see what comes out
-  run_search.py search my_search.yaml --workers 8
-  run_search.py search --resume results/runs/x   carry on after an interruption
-  run_search.py plot results/runs/x              the pictures again
-  run_search.py scale results/runs/x --target a0=1e9 --target a1=5e9
-  run_search.py describe a0 --json               a published network, or a file
-"""
 RUNS = Path("results/runs")
 RACERS = ("frontier_search", "stratified_random")  # what `compare` trains unless told
 CHANGES = ("workers", "seed", "trials")  # options that change a field of the configuration
@@ -48,116 +39,9 @@ class Interrupted(KeyboardInterrupt):
     """The message says how to carry on."""
 
 
-class Parser(argparse.ArgumentParser):
-    """One clear line for a bad flag, as for all bad input; no abbreviations, which would be flags of their own."""
-
-    def __init__(self, **options: object) -> None:
-        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
-
-
-def parser() -> Parser:
-    """All commands and flags."""
-    top = Parser(
-        prog="run_search.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    top.add_argument("--version", action="version", version=f"movinet-nas {_version()}")
-    commands = top.add_subparsers(dest="command", metavar="command", parser_class=Parser)
-
-    search = commands.add_parser("search", help="search, then front, pictures and family")
-    search.add_argument("config", nargs="?", help="a preset or a YAML file (default: the preset default)")
-    search.add_argument("--out", type=Path, help="folder of the run (default: a new one in results/runs)")
-    search.add_argument("--resume", type=Path, metavar="RUN", help="carry on the run in this folder")
-    search.add_argument("--workers", type=int, help="trials trained at a time (0: as many as there is room for)")
-    _add_cluster(search)
-    search.add_argument("--seed", type=int, help="of everything random in the run")
-    search.add_argument("--trials", type=int, help="candidates to ask of the algorithm")
-    search.add_argument("--serial", action="store_true", help="one trial at a time in this process, without Ray")
-    search.add_argument("--simulate", action="store_true", default=None, help="make accuracies up; train nothing")
-    search.add_argument("--quiet", action="store_true", help="print only the outcome")
-
-    one_shot = commands.add_parser("one-shot", help="the paper's own search: a supernet, its controllers, retraining")
-    one_shot.add_argument("config", nargs="?", help="a preset or a YAML file (default: the preset one_shot)")
-    one_shot.add_argument("--out", type=Path, help="folder of the search (default: a new one in results/runs)")
-    one_shot.add_argument("--resume", type=Path, metavar="RUN", help="carry on the search in this folder")
-    one_shot.add_argument("--rank", type=Path, metavar="TABLE", help="score a table's rows instead of retraining")
-    one_shot.add_argument("--workers", type=int, help="trials retrained at a time (0: as many as there is room for)")
-    _add_cluster(one_shot)
-    one_shot.add_argument("--seed", type=int, help="of everything random in the search")
-    one_shot.add_argument("--serial", action="store_true", help="retrain one at a time in this process, without Ray")
-    one_shot.add_argument("--quiet", action="store_true", help="print only the outcome")
-
-    plot = commands.add_parser("plot", help="tables and pictures of a run")
-    plot.add_argument("run", type=Path, help="folder of the run")
-
-    scale = commands.add_parser("scale", help="the family of a run, also to other targets")
-    scale.add_argument("run", type=Path, help="folder of the run")
-    scale.add_argument("--target", action="append", metavar="NAME=MACS", help="in place of the configured ones")
-    scale.add_argument("--refine", metavar="NAME", help="write a search around this model instead, to --out FILE.yaml")
-    scale.add_argument("--out", type=Path, help="folder of the configs (default: RUN/configs)")
-
-    coefficients = commands.add_parser("coefficients", help="search the scaling coefficients of a run's family")
-    coefficients.add_argument("run", type=Path, help="folder of the run")
-    coefficients.add_argument("--draws", type=int, default=12, help="coefficients tried, the present ones too (12)")
-    coefficients.add_argument("--seeds", type=int, default=2, help="trainings of each finalist and parent (2)")
-    coefficients.add_argument("--out", type=Path, help="folder of the record (default: RUN/coefficients)")
-
-    describe = commands.add_parser("describe", help="layers and exact costs of a network")
-    describe.add_argument("network", help="a0 to a5, t0, or a YAML file")
-    describe.add_argument("--classes", type=int, help="outputs (default: the file's, or 600)")
-    describe.add_argument("--stream", action="store_true", help="of the released stream form, not of the base")
-    describe.add_argument("--json", action="store_true", help="print one JSON object")
-    fidelity = commands.add_parser("fidelity", help="how well cheap measurements rank networks")
-    fidelity.add_argument("table", type=Path, help="a benchmark table (.csv, .csv.gz) or the folder of a run")
-    fidelity.add_argument("--bands", type=int, default=4, help="of log-FLOPs, in which networks are compared (4)")
-    fidelity.add_argument("--out", type=Path, help="folder for fidelity.csv and fidelity.png")
-    fidelity.add_argument("--json", action="store_true", help="print one JSON object")
-    score = commands.add_parser("score", help="add training-free scores to a benchmark table")
-    score.add_argument("config", help="the preset or YAML file that says on which clips, and from which weights")
-    score.add_argument("table", type=Path, help="a benchmark table with its architectures (.csv, .csv.gz)")
-    score.add_argument("--out", type=Path, required=True, help="the table with its scores; goes on with one begun")
-    score.add_argument("--seeds", type=int, default=2, help="first weights over which a score is averaged (2)")
-    tabulate = commands.add_parser("tabulate", help="a run as a benchmark table")
-    tabulate.add_argument("run", type=Path, help="folder of the run")
-    tabulate.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .csv.gz file")
-    compare = commands.add_parser("compare", help="search algorithms side by side, on a table or in training")
-    compare.add_argument("benchmark", help="a benchmark table (.csv, .csv.gz); or a preset or YAML file, to train")
-    compare.add_argument("--out", type=Path, required=True, help="folder of the comparison; goes on with one begun")
-    compare.add_argument("--algorithms", metavar="A,B", help="names, by commas (default: all; to train: two)")
-    compare.add_argument("--seeds", type=int, help="runs of each algorithm (20; to train: 3)")
-    compare.add_argument("--seed", type=int, default=0, help="of everything random in the comparison (0)")
-    compare.add_argument("--workers", type=int, default=1, help="runs at a time, a core each (1)")
-    compare.add_argument("--evaluations", type=int, help="on a table: trainings of a run (150)")
-    compare.add_argument("--stopping", action="store_true", help="on a table: also with early stopping, equal steps")
-    compare.add_argument("--minutes", type=float, help="to train: of each run (20)")
-    compare.add_argument("--repeats", type=int, help="to train: of each run's front in the end, other seeds (2)")
-    reproduce = commands.add_parser("reproduce", help="train a network of a run again and compare")
-    reproduce.add_argument("run", type=Path, help="folder of the run")
-    reproduce.add_argument("point", help="index of a trial, or label of a finalist")
-    reproduce.add_argument("--repeats", type=int, default=1, help="trainings with other seeds, after the same one (1)")
-    for command in (
-        search,
-        one_shot,
-        plot,
-        scale,
-        coefficients,
-        describe,
-        fidelity,
-        score,
-        tabulate,
-        compare,
-        reproduce,
-    ):
-        command.set_defaults(usage=command.format_usage())
-    return top
-
-
-def _add_cluster(command: Parser) -> None:
-    command.add_argument("--address", help="of a Ray cluster to join: auto, or HOST:PORT (default: none, this machine)")
-    command.add_argument("--share", metavar="URI", help="object storage from which the cluster's nodes fetch the clips")
-    command.add_argument("--mirror", metavar="URI", help="object storage to which the run's folder is copied")
+def parser() -> CommandParser:
+    """All commands and options."""
+    return commands.parser(__doc__ or "", _version())
 
 
 def _version() -> str:
@@ -193,15 +77,9 @@ def _parsed(given: list[str]) -> argparse.Namespace:
         raise InputError("command", given[0], f"must be one of {', '.join(COMMANDS)}{_meant(given[0])}")
     options, unknown = parser().parse_known_args(given)
     if unknown:
-        word = next((word for word in unknown if word.startswith("-")), unknown[0])
-        rule = f"is not one of its options{_hint(word, re.findall(r'--[a-z]+', options.usage))}"
-        raise InputError(options.command, word, rule if word.startswith("-") else "is one argument too many")
+        rule = "is not one of its options" if unknown[0].startswith("-") else "is one argument too many"
+        raise InputError(options.command, unknown[0], rule)
     return options
-
-
-def _hint(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _meant(word: str) -> str:
@@ -210,16 +88,15 @@ def _meant(word: str) -> str:
 
     names = presets()
     if word in names or word.endswith((".yaml", ".yml")):
-        return f"; did you mean search {word}?"
-    return _hint(word, [*COMMANDS, *(f"search {name}" for name in names)])
+        return f"; did you mean 'search {word}'?"
+    return hint(word, [*COMMANDS, *(f"search {name}" for name in names)])
 
 
 def _printed(text: str) -> int:
     try:
         say(text)
     except OSError as error:
-        # Python flushes once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute()
         if isinstance(error, BrokenPipeError):
             return 141  # as if SIGPIPE had ended the process
         print(f"error: standard output: {error.strerror}", file=sys.stderr)
@@ -231,9 +108,8 @@ def search(options: argparse.Namespace) -> str:
     """Trains what is proposed, then makes everything that is made of a ledger."""
     from nas import config, mirror, run
     from results import family
-    from results.outcome import write_outcome
 
-    watch, cluster = _watch(options.quiet), _cluster(options)
+    watch, cluster = _watch(options.quiet or options.json), _cluster(options)
     executor = "serial" if options.serial else "ray"
     signal.signal(signal.SIGTERM, _interrupt)
     folder = options.resume or options.out or _new_folder(options.config or "default")
@@ -246,7 +122,7 @@ def search(options: argparse.Namespace) -> str:
                 settings = _changed(config.load(options.config or "default"), options)
                 family.from_dict(settings.family, f"{options.config}: search.family")  # not after hours of search
                 run.start(settings, folder, executor, watch, cluster)
-            return write_outcome(run.read(folder), folder)
+            return _outcome(folder, options.json)
     except KeyboardInterrupt:
         if not (folder / run.LEDGER).exists():
             raise Interrupted("interrupted before the first trial; nothing was kept") from None
@@ -254,13 +130,24 @@ def search(options: argparse.Namespace) -> str:
         raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
 
 
-def one_shot(options: argparse.Namespace) -> str:
-    """Trains a supernet and its controllers, then from scratch what they found; or ranks a table by the supernet."""
-    from nas import config, mirror, one_shot_run, run
+def _outcome(folder: Path, as_data: bool) -> str:
+    from nas import run
+    from results import as_json
     from results.outcome import write_outcome
 
+    ledger = run.read(folder)
+    text = write_outcome(ledger, folder)
+    return as_json.text(as_json.outcome(ledger, folder)) if as_data else text
+
+
+def one_shot(options: argparse.Namespace) -> str:
+    """Trains a supernet and its controllers, then from scratch what they found; or ranks a table by the supernet."""
+    from nas import config, mirror, one_shot_run
+
+    quiet = options.quiet or options.json
+
     def report(line: str) -> None:
-        if not options.quiet:
+        if not quiet:
             say(line)
 
     cluster = _cluster(options)
@@ -274,17 +161,22 @@ def one_shot(options: argparse.Namespace) -> str:
             settings = _changed(config.load(options.config or "one_shot"), options)
             trained = one_shot_run.begin(settings, folder, report)
         if options.rank:
-            return str(one_shot_run.rank(trained, options.rank, folder, report))
+            return _files([one_shot_run.rank(trained, options.rank, folder, report)], options.json)
         report(one_shot_run.table_text(one_shot_run.read_members(folder)))
         executor = "serial" if options.serial else "ray"
         with mirror.mirrored(folder, options.mirror, _warning()):
-            inner = one_shot_run.retrain(folder, trained.config, executor, _watch(options.quiet), cluster)
-            return write_outcome(run.read(inner), inner)
+            inner = one_shot_run.retrain(folder, trained.config, executor, _watch(quiet), cluster)
+            return _outcome(inner, options.json)
     except KeyboardInterrupt:
         if not one_shot_run.can_carry_on(folder):
             raise Interrupted("interrupted before the first checkpoint; nothing was kept") from None
         carry_on = f"run_search.py one-shot --resume {shlex.quote(str(folder))}{_cluster_flags(options)}"
         raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
+
+
+def _files(paths: Sequence[Path], as_data: bool) -> str:
+    """What was written."""
+    return json.dumps({"files": list(map(str, paths))}) if as_data else "\n".join(map(str, paths))
 
 
 def _cluster(options: argparse.Namespace) -> Cluster:
@@ -344,14 +236,17 @@ def _changed(settings: SearchConfig, options: argparse.Namespace) -> SearchConfi
 def plot(options: argparse.Namespace) -> str:
     """Tables and pictures of a run, finished or not."""
     from nas import run
+    from results.figure_style import formats_of
     from results.outcome import write_plots
 
-    return "\n".join(map(str, write_plots(run.read(options.run), options.run)))
+    formats = formats_of(options.format)
+    return _files(write_plots(run.read(options.run), options.run, formats), options.json)
 
 
 def scale(options: argparse.Namespace) -> str:
     """The family of a run."""
     from nas import run
+    from results import as_json
     from results.emit import emit
     from results.outcome import family_of, family_table, with_targets
 
@@ -361,18 +256,19 @@ def scale(options: argparse.Namespace) -> str:
         from results import refinement
 
         path = options.out or options.run / f"refine_{options.refine}.yaml"
-        return refinement.write(refinement.refinement(ledger, config, options.refine), options.refine, path)
+        told = refinement.write(refinement.refinement(ledger, config, options.refine), options.refine, path)
+        return _files([path], True) if options.json else told
     family = family_of(ledger, config)
-    emit(family, options.out or options.run / "configs")
-    return family_table(family)
+    files = emit(family, options.out or options.run / "configs")
+    return as_json.text({"family": as_json.models(family), "files": files}) if options.json else family_table(family)
 
 
 def coefficients(options: argparse.Namespace) -> str:
     """Scaling coefficients tried on the proxy against those that the run's configuration has."""
     from nas import coefficients as searching
     from nas import run
+    from results import as_json, family, frame
     from results import coefficients as tried
-    from results import family, frame
     from search_space import architecture
 
     ledger = run.read(options.run)
@@ -381,8 +277,16 @@ def coefficients(options: argparse.Namespace) -> str:
     front = frame.selected_front(ledger).sort_values("macs")["architecture"]
     parents = searching.parents_of([architecture.from_dict(each) for each in front], config.space)
     folder = options.out or options.run / tried.FOLDER
-    record = searching.search(config, parents, settings, folder, say)
-    return "\n".join([tried.text(record), *map(str, tried.write(record, folder))])
+    record = searching.search(config, parents, settings, folder, _told_apart(options.json))
+    files = tried.write(record, folder)
+    if options.json:
+        return as_json.text(as_json.tried_coefficients(record, files))
+    return "\n".join([tried.text(record), *map(str, files)])
+
+
+def _told_apart(as_data: bool) -> Callable[[str], None]:
+    """Prints progress: to standard error where data alone is to be on standard output."""
+    return _warning() if as_data else say
 
 
 def describe(options: argparse.Namespace) -> str:
@@ -413,7 +317,7 @@ def score(options: argparse.Namespace) -> str:
     from nas import config, scores
 
     scores.score(config.load(options.config), options.table, options.out, options.seeds)
-    return str(options.out)
+    return _files([options.out], options.json)
 
 
 def tabulate(options: argparse.Namespace) -> str:
@@ -421,7 +325,8 @@ def tabulate(options: argparse.Namespace) -> str:
     from nas import run
     from results import tabulation
 
-    return tabulation.tabulate(run.read(options.run), options.out)
+    found = tabulation.tabulated(run.read(options.run), options.out)
+    return json.dumps(found) if options.json else tabulation.text(found)
 
 
 def compare(options: argparse.Namespace) -> str:
@@ -441,6 +346,7 @@ def compare(options: argparse.Namespace) -> str:
 def _compared_on_table(options: argparse.Namespace) -> str:
     from nas import arena, table
     from nas.algorithms.catalogue import ALGORITHMS
+    from results import as_json
     from results.arena_outcome import write_comparison
 
     read = table.read(options.benchmark)
@@ -449,11 +355,14 @@ def _compared_on_table(options: argparse.Namespace) -> str:
     variants = [settings, dataclasses.replace(settings, stopping=True)] if options.stopping else [settings]
     seeds = 20 if options.seeds is None else options.seeds
     played = arena.compare(read, names, seeds, variants, options.out, options.workers, _progress)
-    return write_comparison(read, played, names, settings, options.out)
+    told = write_comparison(read, played, names, settings, options.out)
+    tables = ["summary", "stopping"] if options.stopping else ["summary"]
+    return as_json.text(as_json.tables(options.out, tables)) if options.json else told
 
 
 def _compared_in_training(options: argparse.Namespace) -> str:
     from nas import config, race
+    from results import as_json
     from results import race as results
 
     settings = config.load(options.benchmark)
@@ -461,7 +370,8 @@ def _compared_in_training(options: argparse.Namespace) -> str:
     minutes, repeats, seeds = options.minutes, options.repeats, options.seeds
     chosen = race.Race(settings, names, 20.0 if minutes is None else minutes, repeats or 2, options.seed)
     ledgers = race.compare(chosen, 3 if seeds is None else seeds, options.out, options.workers, _progress)
-    return results.write(ledgers, names, chosen.minutes, options.out)
+    told = results.write(ledgers, names, chosen.minutes, options.out)
+    return as_json.text(as_json.tables(options.out, ("summary", "runs"))) if options.json else told
 
 
 def _progress(done: int, of: int) -> None:
@@ -473,12 +383,21 @@ def reproduce(options: argparse.Namespace) -> str:
     """Whether a network of a run, trained again, does what was recorded."""
     from nas import reproduce as trainings
     from nas import run
-    from results import reproduction
+    from results import as_json, reproduction
 
     ledger = run.read(options.run)
     point = trainings.point(ledger, options.point)
     trained = trainings.trained(ledger, trainings.again(ledger, point, options.repeats))
-    return reproduction.text(reproduction.reproduction(ledger, point, trained), point)
+    found = reproduction.reproduction(ledger, point, trained)
+    return as_json.text(as_json.reproduced(found, point)) if options.json else reproduction.text(found, point)
+
+
+def completion(options: argparse.Namespace) -> str:
+    """A script by which a shell completes this command line."""
+    from nas import config
+    from results.completion import script
+
+    return script(parser(), options.shell, config.presets())
 
 
 COMMANDS = {
@@ -493,6 +412,7 @@ COMMANDS = {
     "tabulate": tabulate,
     "compare": compare,
     "reproduce": reproduce,
+    "completion": completion,
 }
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import tensorflow as tf
 from movinet import archive, h5_weights
 from movinet.object_graph import Node, open_checkpoint
 from movinet.release_names import release_variables
+from search_space.choices import check_choice
 from search_space.errors import InputError
 
 # What stays as it is, by part of the model to load.
@@ -59,8 +60,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], part: str = "
     Raises:
       InputError: there is no such file, it cannot be read, or its weights are not exactly those of the part.
     """
-    if part not in PARTS:
-        raise InputError("part", part, f"must be one of {', '.join(PARTS)}")
+    check_choice("part", part, PARTS)
     variables = named_variables(model)
     stored = read(path, list(variables))
     skipped = PARTS[part]

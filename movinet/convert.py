@@ -1,10 +1,8 @@
 """Turns a folder or a list of videos into TFRecords that this project and the MoViNet release read.
 
-    python -m movinet.convert VIDEOS OUTPUT [--short-side 320] [--target-fps 25] …
-
-VIDEOS is a folder with a sub-folder for each class, or such folders in train, val and test; or a list (docs/data.md).
-OUTPUT appears when it is complete, with `<split>-00000-of-00004.tfrecord` …, `classes.txt` and `records.json`, which
-names every file that was skipped. An interrupted conversion carries on where it stopped, if it is started again.
+Videos are a folder with a sub-folder for each class, or such folders in train, val and test; or a list (docs/data.md).
+The output appears when it is complete, with `<split>-00000-of-00004.tfrecord` …, `classes.txt` and `records.json`,
+which names every file that was skipped. An interrupted conversion carries on where it stopped, if it is started again.
 """
 
 from __future__ import annotations
@@ -223,9 +221,16 @@ def _shown(skipped: Sequence[Skipped]) -> str:
     return "; ".join(f"{item.file} {item.reason}" for item in skipped)
 
 
+EXAMPLES = (
+    ("my_videos my_records", "every split there is, as they are"),
+    ("my_videos my_records --split train --short-side 320 --target-fps 25", "smaller, at one frame rate"),
+    ("kinetics.csv my_records --video-root /data/kinetics --workers 8", "a list of segments of videos"),
+)
+
+
 def parser() -> Parser:
     """The command line: a flag for each field of `Conversion`."""
-    top = Parser("movinet.convert", __doc__)
+    top = Parser("movinet.convert", __doc__, EXAMPLES)
     top.add_argument("videos", help="folder or list of videos")
     top.add_argument("output", help="folder to make")
     top.add_argument("--split", action="append", dest="splits", default=[], help="train, validation, test or all")

@@ -1,7 +1,5 @@
 """Evaluates a trained network in detail: by class, by clips and crops, frame by frame.
 
-    python -m movinet.evaluate --config_file=movinet_a0.yaml --checkpoint=/tmp/run --mode=stream --out /tmp/evaluation
-
 The network and its validation_data are those of the experiment. A mode says what of a video is seen: its middle clip
 ("clip"); several clips and crops, whose probabilities are averaged as in the release ("multi"; 10 x 3 unless the
 experiment says num_test_clips or num_test_crops); the clip frame after frame ("stream", causal networks only); its
@@ -33,6 +31,7 @@ from movinet.input.examples import Examples
 from movinet.metrics import Curve, Floats, softmax
 from movinet.stream import StreamSession
 from movinet.training.task import build_model
+from search_space.choices import check_choice
 from search_space.command_line import Parser, exit_code, say
 from search_space.errors import InputError
 
@@ -91,8 +90,7 @@ def evaluate(
 
 def seen(data: DataConfig, mode: str) -> DataConfig:
     """The data as this mode reads it: its views, all of its examples, and as many clips at a time as it says."""
-    if mode not in MODES:
-        raise InputError("--mode", mode, f"must be one of {', '.join(MODES)}")
+    check_choice("--mode", mode, MODES)
     clips, crops = (data.num_test_clips, data.num_test_crops) if mode == "multi" else (1, 1)
     if mode == "multi" and clips * crops == 1:
         clips, crops = VIEWS
@@ -144,9 +142,23 @@ def _views(probabilities: Floats, clips: int, crops: int) -> Iterator[Evidence]:
             yield {"crops": count, "clips": part}, own[:, :, chosen.round().astype(int)].mean(axis=(1, 2))
 
 
+EXAMPLES = (
+    ("--config_file=digits_stream --checkpoint=results/runs/stream --out results/runs/seen", "the middle clips"),
+    (
+        "--config_file=digits_stream --checkpoint=results/runs/stream --mode=stream --out results/runs/by_frame",
+        "frame after frame",
+    ),
+    (
+        "--config_file=movinet_a0.experiment.yaml --checkpoint=movinet_a0_base --mode=multi --out a0 \\\n"
+        "      --params_override=task.validation_data.input_path=/data/k600/valid*",
+        "10 clips and 3 crops of each video, with the release's weights",
+    ),
+)
+
+
 def parser() -> Parser:
     """The flags; those of the experiment are named as in `movinet.train`."""
-    top = Parser("movinet.evaluate", __doc__)
+    top = Parser("movinet.evaluate", __doc__, EXAMPLES)
     top.add_argument("--experiment", default="movinet_kinetics600", help="the defaults to begin with")
     top.add_argument("--config_file", action="append", default=[], help="YAML file, or a preset; may be repeated")
     top.add_argument("--params_override", default="", help="YAML, JSON, key.path=value,... or a file of it")

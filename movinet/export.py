@@ -1,8 +1,5 @@
 """Exports a network as a SavedModel or for LiteRT (.tflite), for clips or, if it is causal, for streams.
 
-    python -m movinet.export --config=a0 --variant=stream --checkpoint_path=CHECKPOINT --export_path=/tmp/a0_stream
-    python -m movinet.export --config=movinet_a0.yaml --format=tflite --quantize=int8 --export_path=/tmp/a0.tflite
-
 Flags of the release's export keep their names; docs/export.md says what the files hold. What was written is run beside
 the Keras model on real clips, and only appears under its name if they agree.
 """
@@ -31,6 +28,7 @@ from movinet.deploy.sample_clips import sample_clips
 from movinet.model import Shape
 from movinet.stream import IMAGE
 from search_space.architecture import check_integer
+from search_space.choices import check_choice
 from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
@@ -90,10 +88,8 @@ class Export:
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        if self.form not in FORMATS:
-            raise InputError("--format", self.form, f"must be one of {', '.join(FORMATS)}")
-        if self.quantize not in litert.QUANTIZATIONS:
-            raise InputError("--quantize", self.quantize, f"must be one of {', '.join(litert.QUANTIZATIONS)}")
+        check_choice("--format", self.form, FORMATS)
+        check_choice("--quantize", self.quantize, litert.QUANTIZATIONS)
         if self.form == "saved_model" and self.quantize != "float32":
             raise InputError("--quantize", self.quantize, "is for --format=tflite")
         if self.form == "tflite" and self.path.suffix != ".tflite":
@@ -209,9 +205,20 @@ def _agreement(subject: Subject, asked: Export, shape: Shape, run: Callable[[Flo
     return Agreement.between(np.stack(expected), np.stack(found))
 
 
+EXAMPLES = (
+    ("--config=a0 --variant=stream --checkpoint_path=movinet_a0_stream --export_path=a0_stream", "for streams"),
+    ("--config=movinet_a0.yaml --checkpoint_path=my_run --export_path=a0", "a network of your own, for clips"),
+    (
+        "--config=digits_stream --checkpoint_path=results/runs/stream --format=tflite --quantize=int8 \\\n"
+        "      --representative=tiny --export_path=stream.tflite",
+        "for LiteRT in int8, with the ranges of the digits",
+    ),
+)
+
+
 def parser() -> Parser:
     """The flags; `network_flags` has those of the network."""
-    top = Parser("movinet.export", __doc__)
+    top = Parser("movinet.export", __doc__, EXAMPLES)
     network_flags.add_flags(top)
     top.add_argument("--export_path", "--out", type=Path, required=True, help="folder, or file.tflite, to make")
     top.add_argument("--format", default="saved_model", help=" or ".join(FORMATS))

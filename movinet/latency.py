@@ -1,8 +1,5 @@
 """Measures what a network takes on this machine, one clip at a time: time of a frame and of a clip, peak memory.
 
-    python -m movinet.latency --config=a0 --variant=stream
-    python -m movinet.latency --config=movinet_a0.yaml --form=litert --threads=1 --json=latency.json
-
 Forms: the Keras model and its folded form as functions of TensorFlow, the SavedModel, the LiteRT file. Each number is
 measured in a process of its own. A network that is not causal has no measurement by frame.
 """
@@ -23,6 +20,7 @@ from movinet.deploy import litert, network_flags, saved_model
 from movinet.deploy.network_flags import Subject
 from movinet.deploy.timing import FORMS, UNITS, Request, Timing
 from search_space.architecture import check_integer
+from search_space.choices import check_choice
 from search_space.command_line import Parser, exit_code
 from search_space.errors import InputError
 
@@ -90,9 +88,15 @@ def _aligned(cell: str, width: int, column: int) -> str:
     return cell.ljust(width) if column < 2 else cell.rjust(width)
 
 
+EXAMPLES = (
+    ("--config=a0 --variant=stream", "every form, by frame and by clip"),
+    ("--config=movinet_a0.yaml --form=litert --threads=1 --json=latency.json", "one form, also as data"),
+)
+
+
 def parser() -> Parser:
     """The flags; `network_flags` has those of the network."""
-    top = Parser("movinet.latency", __doc__)
+    top = Parser("movinet.latency", __doc__, EXAMPLES)
     network_flags.add_flags(top)
     top.add_argument("--form", action="append", help="one of " + ", ".join(FORMS) + "; may be repeated; default all")
     top.add_argument("--unit", action="append", help="frame or clip; may be repeated; default both")
@@ -116,8 +120,7 @@ def _measured(given: Sequence[str]) -> list[tuple[Request, Timing]]:
     flags = parser().parse_args(given)
     for flag, values, known in (("--form", flags.form, FORMS), ("--unit", flags.unit, UNITS)):
         for value in values or ():
-            if value not in known:
-                raise InputError(flag, value, f"must be one of {', '.join(known)}")
+            check_choice(flag, value, known)
     for threads in flags.threads or ():
         check_integer("--threads", threads, 1, 1024)
     if not 0 < flags.seconds < 3600:

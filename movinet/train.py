@@ -1,10 +1,7 @@
 """Trains and evaluates a MoViNet: the command line of the release's trainer, with its YAML files.
 
-  python -m movinet.train --experiment=movinet_kinetics600 --mode=train_and_eval --model_dir=/tmp/digits \\
-      --config_file=digits_base
-
-docs/training.md has more. What is trained where is said by the experiment: its defaults, then every --config_file,
-then --params_override.
+What is trained where is said by the experiment: its defaults, then every --config_file, then --params_override. A
+training that was interrupted carries on with the same command. docs/training.md has more.
 """
 
 from __future__ import annotations
@@ -18,16 +15,35 @@ from pathlib import Path
 
 from movinet.config import experiment_file
 from movinet.config.experiment import ExperimentConfig
-from movinet.config.fields import hint
-from search_space.command_line import Parser, exit_code, say
+from search_space.choices import check_choice
+from search_space.command_line import EXIT_CODES, Parser, exit_code, say
 from search_space.errors import InputError
 
 MODES = ("train", "train_and_eval", "train_and_post_eval", "eval", "eval_continuous", "continuous_eval")
 
 
+_DEFAULTS = "--experiment=movinet_kinetics600"
+EXAMPLES = (
+    (
+        f"{_DEFAULTS} --mode=train_and_eval --model_dir=results/runs/digits --config_file=digits_base",
+        "a small network on the embedded digits, in two minutes",
+    ),
+    (
+        f"{_DEFAULTS} --mode=train --model_dir=results/runs/a0 --config_file=movinet_a0.experiment.yaml \\\n"
+        "      --params_override=task.train_data.input_path=/data/k600/train*",
+        "a network that a search emitted, on your records",
+    ),
+    (
+        f"{_DEFAULTS} --mode=eval --model_dir=results/runs/digits --config_file=results/runs/digits/params.yaml",
+        "evaluate the newest checkpoint of a run",
+    ),
+)
+CODES = EXIT_CODES.replace("program;", "program, diverged, or out of memory;")
+
+
 def parser() -> Parser:
     """The flags, which are those of the release."""
-    top = Parser("movinet.train", __doc__)
+    top = Parser("movinet.train", __doc__, EXAMPLES, CODES)
     top.add_argument("--experiment", required=True, help="movinet_kinetics600: the defaults to begin with")
     top.add_argument("--mode", required=True, help=", ".join(MODES))
     top.add_argument("--model_dir", required=True, type=Path, help="folder of checkpoints, summaries and metrics")
@@ -52,10 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     flags, unknown = parser().parse_known_args(arguments)
     if unknown:
-        known = [action.option_strings[-1] for action in parser()._actions]
-        raise InputError("movinet.train", unknown[0], f"is not a flag{hint(unknown[0].partition('=')[0], known)}")
-    if flags.mode not in MODES:
-        raise InputError("--mode", flags.mode, f"must be one of {', '.join(MODES)}{hint(flags.mode, MODES)}")
+        raise InputError("movinet.train", unknown[0], "is one argument too many")
+    check_choice("--mode", flags.mode, MODES)
     override = flags.params_override.strip()
     experiment, ignored = experiment_file.load(
         flags.experiment, flags.config_file, override, tpu=flags.tpu, tf_data_service=flags.tf_data_service

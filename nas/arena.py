@@ -32,6 +32,7 @@ from nas.table_cells import MACS
 from nas.trials import Completed, Proposal, Rung, Stopped
 from search_space import foreign_files
 from search_space.architecture import check_integer, check_keys
+from search_space.choices import check_choice
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/arena/1"
@@ -83,8 +84,7 @@ class Played:
 
 def make_algorithm(name: str, table: Table, planned: int) -> Algorithm:
     """The algorithm with its default options over the table's space, accuracy against multiply-adds."""
-    if name not in ALGORITHMS:
-        raise InputError("algorithm", name, f"must be one of {', '.join(ALGORITHMS)}")
+    check_choice("algorithm", name, ALGORITHMS)
     return ALGORITHMS[name](table.space, (), ACCURACY, MACS, planned)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
 from search_space import movinet_space
 from search_space.architecture import check_integer, check_keys, check_schema
+from search_space.choices import check_choice, hint
 from search_space.cost import COST_NAMES
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig
@@ -28,16 +28,6 @@ PRESETS = Path(__file__).parent / "presets"
 MAX_TRIALS = 10_000_000
 
 T = TypeVar("T")
-
-
-def _hint(value: object, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(value), known, 1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _check_choice(place: str, value: object, known: Iterable[str]) -> None:
-    if not isinstance(value, str) or value not in known:
-        raise InputError(place, value, f"must be one of {', '.join(known)}{_hint(value, known)}")
 
 
 def _check_number(place: str, value: object, low: float, high: float) -> None:
@@ -68,8 +58,8 @@ class DataConfig:
     clips_per_video: int = 1
 
     def __post_init__(self) -> None:
-        _check_choice("source", self.source, ("moving_digits", "video_folder"))
-        _check_choice("level", self.level, ("tiny", "short", "default", "hard"))
+        check_choice("source", self.source, ("moving_digits", "video_folder"))
+        check_choice("level", self.level, ("tiny", "short", "default", "hard"))
         for name in ("train", "validation", "test", "frame_stride", "clips_per_video"):
             check_integer(name, getattr(self, name), 1, 10_000_000)
         if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path) or "\0" in self.path:
@@ -169,7 +159,7 @@ class Finals:
         if not isinstance(self.references, tuple):
             raise InputError("references", self.references, "must be a list of published networks")
         for i, name in enumerate(self.references):
-            _check_choice(f"references[{i}]", name, PUBLISHED)
+            check_choice(f"references[{i}]", name, PUBLISHED)
 
 
 @dataclass(frozen=True)
@@ -230,7 +220,7 @@ class AlgorithmConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_choice("name", self.name, ALGORITHMS)
+        check_choice("name", self.name, ALGORITHMS)
         # What every algorithm is given comes from elsewhere; its options are what its own arguments add.
         known = inspect.signature(ALGORITHMS[self.name]).parameters.keys() - inspect.signature(Algorithm).parameters
         check_keys("options", self.options, sorted(known))
@@ -379,7 +369,7 @@ def _check_costs(costs: object) -> None:
     if not isinstance(costs, tuple) or not costs:
         raise InputError("costs", costs, "must be a list of at least one cost")
     for i, name in enumerate(costs):
-        _check_choice(f"costs[{i}]", name, COST_NAMES)
+        check_choice(f"costs[{i}]", name, COST_NAMES)
         if name in costs[:i]:
             raise InputError(f"costs[{i}]", name, "is listed twice")
 
@@ -481,7 +471,7 @@ def load(name: str) -> SearchConfig:
     if name in presets():
         path = PRESETS / f"{name}.yaml"
     elif not name.endswith((".yaml", ".yml")) and not os.path.isfile(name):
-        rule = f"is neither a preset ({', '.join(presets())}) nor a YAML file{_hint(name, presets())}"
+        rule = f"is neither a preset ({', '.join(presets())}) nor a YAML file{hint(name, presets())}"
         raise InputError("search", name, rule)
     config = from_dict(read_yaml(path, "search"), f"{name}: search")
     if config.data.path:

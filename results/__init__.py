@@ -1,5 +1,9 @@
 """Reads runs and writes what a user takes from them; knows neither TensorFlow nor Ray.
 
+commands    what run_search.py can be told: commands and options
+command_help  what their --help says besides
+completion  the same for a shell: what the tab key completes
+as_json     what commands have to say, as JSON
 files       files that appear whole or not at all
 frame       a ledger as tables: trials, networks, fronts
 volume      hypervolume in log-cost: over time, with intervals, against the published networks

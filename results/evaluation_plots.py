@@ -1,9 +1,7 @@
 """Pictures of an evaluation: accuracy by clips and crops or by frames seen, by class, and which classes are mistaken.
 
-    python -m results.evaluation_plots DIR [DIR ...] [--format png,svg,pdf]
-
-reads the evaluation.json that `movinet.evaluate` wrote into each DIR and writes the pictures beside it; several
-evaluations of one kind are also drawn into one picture, in the first DIR.
+Reads the evaluation.json that `movinet.evaluate` wrote into each folder and writes the pictures beside it; several
+evaluations of one kind are also drawn into one picture, in the first folder.
 """
 
 from __future__ import annotations
@@ -197,14 +195,25 @@ def _saved(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> l
     return paths
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, or 2 for input that must be mended."""
-    top = Parser("results.evaluation_plots", __doc__)
+EXAMPLES = (
+    ("results/runs/seen", "the pictures of one evaluation"),
+    ("results/runs/seen results/runs/by_frame --format png,svg", "of two, also together, in two formats"),
+)
+
+
+def parser() -> Parser:
+    """The command line."""
+    top = Parser("results.evaluation_plots", __doc__, EXAMPLES)
     top.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder with an evaluation.json")
     top.add_argument("--format", default="png", metavar="A,B", help="of the pictures: png, svg, pdf (png)")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0, or 2 for input that must be mended."""
 
     def work() -> int:
-        options = top.parse_args(arguments)
+        options = parser().parse_args(arguments)
         return _main(options.folders, figure_style.formats_of(options.format))
 
     return exit_code(work)

@@ -1,6 +1,7 @@
 """What a network is, what it costs, how it varies and how it scales. Pure Python and numpy.
 
-command_line  flags and exit codes, the same for every command
+command_line  options, help and exit codes, the same for every command
+choices       one name out of several known ones, and which was meant
 errors        one exception for everything a user can get wrong
 rounding      make_divisible, the release's channel rounding
 architecture  Architecture and its parts: the one language of the project; YAML and JSON

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search_space.choices import hint
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/architecture/1"
@@ -42,7 +43,7 @@ def check_keys(place: str, data: object, allowed: Sequence[str], required: Seque
         raise InputError(place, data, f"must be a mapping with the keys {', '.join(allowed)}")
     for key in data:
         if key not in allowed:
-            raise InputError(place, key, f"is an unknown key; known: {', '.join(allowed)}")
+            raise InputError(place, key, f"is an unknown key; known: {', '.join(allowed)}{hint(key, allowed)}")
     for key in required:
         if key not in data:
             raise InputError(place, sorted(map(str, data)), f"lacks the key {key!r}")

@@ -6,9 +6,8 @@ its experiment files; where paper and release differ, the release is meant, beca
 
 from __future__ import annotations
 
-import difflib
-
 from search_space.architecture import Architecture, Block, Clip, Head, Kernel, Layer, Stem
+from search_space.choices import hint
 from search_space.errors import InputError
 
 K13 = (1, 3, 3)
@@ -119,6 +118,5 @@ def published(name: str) -> Architecture:
     """
     if name.lower() in PUBLISHED:
         return PUBLISHED[name.lower()]
-    close = difflib.get_close_matches(name.lower(), PUBLISHED, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise InputError("network", name, f"is not a published network; known: {', '.join(PUBLISHED)}{hint}")
+    rule = f"is not a published network; known: {', '.join(PUBLISHED)}{hint(name, PUBLISHED)}"
+    raise InputError("network", name, rule)

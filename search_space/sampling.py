@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from search_space.architecture import check_integer
+from search_space.choices import check_choice
 from search_space.errors import InputError
 from search_space.space import Genotype, SearchSpace
 
@@ -50,8 +51,7 @@ class Limit:
 
 
 def _cost(costs: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    if name not in costs:
-        raise InputError("limit.name", name, f"must be one of {', '.join(costs)}")
+    check_choice("limit.name", name, costs)
     return costs[name]
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search_space.architecture import check_keys
+from search_space.choices import check_choice
 from search_space.errors import InputError
 
 # `3d_2plus1d` computes what `2plus1d` does, with the same weights: in the release it is the form for training.
@@ -55,8 +56,7 @@ class Variant:
             ("gating_activation", GATES),
             ("classifier_activation", ACTIVATIONS),
         ):
-            if getattr(self, name) not in known:
-                raise InputError(name, getattr(self, name), f"must be one of {', '.join(known)}")
+            check_choice(name, getattr(self, name), known)
 
     @property
     def factorised(self) -> bool:

@@ -242,16 +242,20 @@ def test_a_large_file_is_refused_before_it_is_read_whole(error: Run, tmp_path: P
 
 
 FLAGS = [
-    (["serach", "tiny"], "'serach'", "did you mean search?"),
-    (["tiny"], "'tiny'", "did you mean search tiny?"),
-    (["plt", "x"], "'plt'", "did you mean plot?"),
+    (["serach", "tiny"], "'serach'", "did you mean 'search'?"),
+    (["tiny"], "'tiny'", "did you mean 'search tiny'?"),
+    (["plt", "x"], "'plt'", "did you mean 'plot'?"),
     (["frobnicate"], "'frobnicate'", "search, one-shot, plot, scale"),
     (["search", "tyni"], "'tyni'", "did you mean 'tiny'?"),
     (["search", "no/such.yaml"], "'no/such.yaml'", "No such file"),
     (["search", "."], "'.'", "nor a YAML file"),
-    (["search", "tiny", "--wrokers", "3"], "'--wrokers'", "did you mean --workers?"),
-    (["search", "tiny", "--work", "3"], "'--work'", "did you mean --workers?"),
+    (["search", "tiny", "--wrokers", "3"], "'--wrokers'", "did you mean '--workers'?"),
+    (["search", "tiny", "--work", "3"], "'--work'", "did you mean '--workers'?"),
     (["search", "tiny", "more"], "'more'", "too many"),
+    (["compare", "x.csv", "--ot", "x"], "'--ot'", "did you mean '--out'?"),  # before the required --out is missed
+    (["compare", "tiny", "--out", "x", "--algorithms", "frontier_serch"], "did you mean 'frontier_search'?"),
+    (["search", "tiny", "-q"], "'-q'", "not one of its options"),
+    (["completion", "bsh"], "'bsh'", "bash"),
     (["search", "tiny", "--workers", "two"], "--workers", "'two'"),
     (["search", "tiny", "--workers", "-1"], "--workers: -1", "integer from 0"),
     (["search", "tiny", "--trials", "-4"], "--trials: -4", "integer from 1"),
@@ -561,7 +565,7 @@ def test_a_cache_that_cannot_be_written(
     ("arguments", "words"),
     [
         (["search", "tyni"], ["did you mean 'tiny'"]),
-        (["plto", "x"], ["did you mean plot"]),
+        (["plto", "x"], ["did you mean 'plot'"]),
         (["describe", "a0", "--classes", "x"], ["--classes"]),
         (["search", "--resume", "/no/such"], ["/no/such"]),
     ],

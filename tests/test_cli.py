@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,7 @@ COMMANDS = {
         "--serial",
         "--simulate",
         "--quiet",
+        "--json",
     },
     "one-shot": {
         "config?",
@@ -59,14 +61,15 @@ COMMANDS = {
         "--seed",
         "--serial",
         "--quiet",
+        "--json",
     },
-    "plot": {"run"},
-    "scale": {"run", "--target", "--refine", "--out"},
-    "coefficients": {"run", "--draws", "--seeds", "--out"},
+    "plot": {"run", "--format", "--json"},
+    "scale": {"run", "--target", "--refine", "--out", "--json"},
+    "coefficients": {"run", "--draws", "--seeds", "--out", "--json"},
     "describe": {"network", "--classes", "--stream", "--json"},
     "fidelity": {"table", "--bands", "--out", "--json"},
-    "score": {"config", "table", "--out", "--seeds"},
-    "tabulate": {"run", "--out"},
+    "score": {"config", "table", "--out", "--seeds", "--json"},
+    "tabulate": {"run", "--out", "--json"},
     "compare": {
         "benchmark",
         "--out",
@@ -78,8 +81,10 @@ COMMANDS = {
         "--stopping",
         "--minutes",
         "--repeats",
+        "--json",
     },
-    "reproduce": {"run", "point", "--repeats"},
+    "reproduce": {"run", "point", "--repeats", "--json"},
+    "completion": {"shell"},
 }
 TOP_FLAGS = {"-h", "--help", "--version"}
 
@@ -140,12 +145,30 @@ def test_every_command_and_flag_is_explained(capsys: pytest.CaptureFixture[str])
         assert max(map(len, text.splitlines())) <= 120
 
 
-def test_the_examples_of_the_help_are_commands_that_exist() -> None:
-    lines = re.findall(r"^  run_search\.py(.*?)(?:  +.*)?$", run_search.EXAMPLES, re.MULTILINE)
-    assert len(lines) >= 6
-    for line in lines:
-        options = run_search._parsed(line.split())
-        assert options.command in COMMANDS
+def help_of(*words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        run_search.main([*words, "--help"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_examples_of_the_help_are_commands_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], *([command] for command in COMMANDS)):
+        text = help_of(*words, capsys=capsys)
+        lines = re.findall(r"^  run_search\.py(.*)\n      \S", text, re.MULTILINE)
+        assert 2 <= len(lines) <= 5, words
+        for line in lines:
+            options = run_search._parsed(shlex.split(line.partition(" > ")[0]))
+            assert options.command == (words or [options.command])[0]
+
+
+def test_every_help_has_the_exit_codes_and_a_paragraph(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], *([command] for command in COMMANDS)):
+        text = help_of(*words, capsys=capsys)
+        for code in (0, 1, 2, 130, 141):
+            assert re.search(rf"\b{code} \w", text.partition("exit codes:")[2]), (words, code)
+        paragraph = text.split("\n\n")[1]
+        assert len(paragraph) > 80 and paragraph.endswith("."), words
 
 
 @pytest.mark.parametrize("arguments", [[], ["--serial"], ["--workers", "3", "--quiet"], ["--out", "x"]])
@@ -189,7 +212,9 @@ def test_what_only_reads_loads_no_framework(whole: Path, tmp_path: Path) -> None
         loaded = loaded_by(arguments)
         assert not loaded & HEAVY, arguments
         assert "run_search" in loaded
-    assert not loaded_by(["describe", "a0", "--json"]) & {"pandas", "matplotlib", "rich", "av"}
+    for arguments in (["--help"], ["search", "--help"], ["describe", "a0", "--json"]):
+        assert not loaded_by(arguments) & {"pandas", "matplotlib", "rich", "av", "scipy", "sklearn", "shtab"}
+    assert not loaded_by(["--help"]) & {"numpy", "yaml"}
 
 
 def described(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

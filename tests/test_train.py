@@ -168,7 +168,7 @@ def test_gin_binds_the_seed(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--mode=train"], "the following arguments are required: --experiment, --model_dir"),
-        (["--modell_dir=x"], "'--modell_dir=x' is not a flag; did you mean '--model_dir'?"),
+        (["--modell_dir=x"], "'--modell_dir=x' is not one of its options; did you mean '--model_dir'?"),
         (["--mode=evaluate"], "--mode: 'evaluate' must be one of train, train_and_eval"),
         (["--config_file=none.yaml"], "--config_file: 'none.yaml' cannot be read"),
         (["--params_override=task.train_data.batch=3"], "task.train_data: 'batch' is an unknown key"),

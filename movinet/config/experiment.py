@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from movinet.config.fields import Other, check_choice, check_range, check_types
+from movinet.config.fields import Other, check_range, check_types
 from movinet.config.model_config import ModelConfig
 from movinet.config.trainer_config import DTYPES, RuntimeConfig, TrainerConfig
 from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION
+from search_space.choices import check_choice
 from search_space.errors import InputError
 
 FILE_TYPES = ("tfrecord", "tfds", "video_folder", "video_csv", "moving_digits", "cached")

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from movinet.config.experiment import ExperimentConfig
-from movinet.config.fields import Ignored, build, check_choice, merge, select
+from movinet.config.fields import Ignored, build, merge, select
+from search_space.choices import check_choice
 from search_space.errors import InputError
 from search_space.yaml_file import parse_yaml, read_yaml
 

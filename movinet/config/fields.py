@@ -7,15 +7,15 @@ them. So every key is a field, an `Other` key with its reason, or a mistake.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar, cast
 
+from search_space.choices import hint
 from search_space.errors import InputError
 
 T = TypeVar("T")
@@ -41,12 +41,6 @@ class Ignored:
 
     place: str
     why: str
-
-
-def hint(word: object, known: Iterable[str]) -> str:
-    """A question for the nearest of `known`, if there is one."""
-    close = difflib.get_close_matches(str(word), list(known), 1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def field_types(kind: Any) -> Mapping[str, Any]:
@@ -81,13 +75,6 @@ def check_range(config: Any, low: float, high: float, *names: str) -> None:
         value = getattr(config, name)
         if value is not None and not low <= value <= high:
             raise InputError(name, value, f"must be from {low:g} to {high:g}")
-
-
-def check_choice(place: str, value: object, known: Iterable[str]) -> None:
-    """`value` is one of `known`."""
-    known = list(known)
-    if value not in known:
-        raise InputError(place, value, f"must be one of {', '.join(known)}{hint(value, known)}")
 
 
 def convert(place: str, annotation: Any, value: Any) -> Any:

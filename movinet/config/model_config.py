@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from movinet.config.fields import Other, check_choice, check_range, check_types
+from movinet.config.fields import Other, check_range, check_types
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
+from search_space.choices import check_choice
 from search_space.errors import InputError
 from search_space.published import PUBLISHED
 from search_space.variant import ACTIVATIONS, Variant

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from movinet.config.fields import Other, check_choice, check_range, check_types
+from movinet.config.fields import Other, check_range, check_types
+from search_space.choices import check_choice
 from search_space.errors import InputError
 
 NAME = {"name": Other("only a label")}

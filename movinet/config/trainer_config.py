@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from movinet.config.fields import Other, check_choice, check_range, check_types
+from movinet.config.fields import Other, check_range, check_types
 from movinet.config.optimizer_config import MAX_STEPS, OptimizationConfig
+from search_space.choices import check_choice
 from search_space.errors import InputError
 
 DTYPES = ("float32", "float16", "bfloat16")

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from movinet.data.motions import MOTIONS, PAIRS, SIDE, Integers, Trajectory, draw, positions
 from movinet.data.store import SPLITS, Dataset, Split, cache_path, write_dataset
 from search_space.architecture import check_integer
+from search_space.choices import check_choice
 from search_space.errors import InputError
 
 Labels = TypeVar("Labels", int, npt.NDArray[Any])
@@ -93,8 +94,7 @@ HARD = MovingDigitsConfig(resolution=32, noise=20, distractors=1)
 def level(name: str, seed: int = 0) -> MovingDigitsConfig:
     """The configuration called "tiny", "short", "default" or "hard"; raises `InputError` for another name."""
     levels = {"tiny": TINY, "short": SHORT, "default": DEFAULT, "hard": HARD}
-    if name not in levels:
-        raise InputError("moving_digits.level", name, f"must be one of {', '.join(levels)}")
+    check_choice("moving_digits.level", name, levels)
     return MovingDigitsConfig(**{**asdict(levels[name]), "seed": seed})
 
 

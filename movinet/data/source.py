@@ -22,6 +22,7 @@ from movinet.data.store import SPLITS, Dataset, Skipped, open_dataset, split_cal
 from movinet.data.timeline import checked
 from movinet.data.video_source import VideoSource
 from search_space.architecture import check_integer
+from search_space.choices import check_choice, hint
 from search_space.errors import InputError
 
 FILE_TYPES = ("video_folder", "video_csv", "moving_digits", "cached")
@@ -90,7 +91,7 @@ def open_source(
         return ClipSource(_digits(str(input_path), wanted, num_examples, seed), wanted)
     if file_type == "cached":
         return ClipSource(open_dataset(Path(input_path)), wanted)
-    raise InputError("file_type", file_type, f"must be one of {', '.join(FILE_TYPES)}")
+    raise InputError("file_type", file_type, f"must be one of {', '.join(FILE_TYPES)}{hint(file_type, FILE_TYPES)}")
 
 
 def splits_of(file_type: str, input_path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -122,8 +123,7 @@ def _videos(file_type: str, path: Path, split: str, root: str, fps: Fraction | N
 
 
 def _digits(name: str, split: str, count: int, seed: int) -> Dataset:
-    if split not in SPLITS:
-        raise InputError("split", split, f"must be one of {', '.join(SPLITS)}")
+    check_choice("split", split, SPLITS)
     config = level(name or "default", seed)
     if count == -1:
         return moving_digits(config)
@@ -139,8 +139,7 @@ class ClipSource:
     split: str
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise InputError("split", self.split, f"must be one of {', '.join(SPLITS)}")
+        check_choice("split", self.split, SPLITS)
 
     @property
     def classes(self) -> tuple[str, ...]:

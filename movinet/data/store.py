@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from search_space import foreign_files
 from search_space.architecture import check_integer
+from search_space.choices import hint
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/dataset/1"
@@ -41,7 +42,7 @@ MEND = "(delete the dataset's folder to have it made again)"
 def split_called(name: str, place: str = "split") -> str:
     """The split that is meant by `name`, as releases of datasets call theirs; "all" stays. Raises `InputError`."""
     if name != "all" and name not in SPLIT_NAMES:
-        raise InputError(place, name, f"must be one of {', '.join(SPLITS)}, all")
+        raise InputError(place, name, f"must be one of {', '.join(SPLITS)}, all{hint(name, [*SPLITS, 'all'])}")
     return SPLIT_NAMES.get(name, name)
 
 

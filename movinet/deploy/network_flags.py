@@ -16,6 +16,7 @@ from movinet.model import Shape, build_network
 from movinet.training import task
 from search_space import network
 from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION, Clip, check_integer
+from search_space.choices import check_choice
 from search_space.command_line import say
 from search_space.errors import InputError
 from search_space.network import Network, common_clip
@@ -118,8 +119,7 @@ def _network(config: str, classes: int | None) -> Network:
 
 def variant_of(flags: argparse.Namespace) -> Variant:
     """The variant that the flags describe."""
-    if flags.variant not in VARIANTS:
-        raise InputError("--variant", flags.variant, f"must be one of {', '.join(VARIANTS)}")
+    check_choice("--variant", flags.variant, VARIANTS)
     named = VARIANTS[flags.variant]
     if flags.variant == "stream":
         named = replace(named, use_positional_encoding=flags.config.lower() in POSITIONED)

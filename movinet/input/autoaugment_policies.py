@@ -7,7 +7,7 @@ for `v0`, `panoptic_deeplab_policy` and `vit`, which are the release's (official
 
 from __future__ import annotations
 
-from search_space.errors import InputError
+from search_space.choices import check_choice
 
 Policy = tuple[tuple[tuple[str, float, float], ...], ...]
 
@@ -160,6 +160,5 @@ def policy(name: str) -> Policy:
         "panoptic_deeplab_policy": PANOPTIC,
         "vit": VIT,
     }
-    if name not in policies:
-        raise InputError("aug_type.autoaug.augmentation_name", name, f"must be one of {', '.join(policies)}")
+    check_choice("aug_type.autoaug.augmentation_name", name, policies)
     return policies[name]

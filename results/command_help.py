@@ -1,0 +1,154 @@
+"""What `run_search.py COMMAND --help` says besides the options: a line, a paragraph and examples for each command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TABLE = "results/published/movinet_bench/movinet_bench.csv"
+
+
+@dataclass(frozen=True)
+class Help:
+    """Of a command: a line in the list of all, a paragraph of its own, and examples, each with what it does."""
+
+    line: str
+    paragraph: str
+    examples: tuple[tuple[str, str], ...]
+
+
+TOP = (
+    ("", "the default search, end to end, into results/runs/"),
+    ("search tiny --out results/runs/first", "a search of a minute, to see what comes out"),
+    ("search --resume results/runs/first", "carry on after an interruption"),
+    ("scale results/runs/first --target a0=1e9 --target a1=5e9", "the family for other targets"),
+    ("describe a0 --json", "a published network, or a file"),
+)
+
+COMMANDS = {
+    "search": Help(
+        "search, then front, pictures and family",
+        "Proposes networks, trains each for a small budget, and keeps a record (ledger.jsonl) of every event. When "
+        "all candidates are done, the networks of the front are trained again with other seeds, and tables, "
+        "pictures and the family of configs are written into the folder of the run. ctrl-C ends it well; --resume "
+        "carries on.",
+        (
+            ("search", "the preset default into a new folder of results/runs"),
+            ("search tiny --out results/runs/first", "a minute, to see it work"),
+            ("search my_search.yaml --workers 8 --seed 1", "a configuration of your own"),
+            ("search --resume results/runs/first", "carry on after an interruption; all else is as the run began"),
+        ),
+    ),
+    "one-shot": Help(
+        "the paper's own search: a supernet, its controllers, retraining",
+        "Trains one supernet that holds the weights of all members of the space, and for each cost target a "
+        "controller that learns which members are good. What the controllers settle on is trained from scratch, as "
+        "a run like any other in OUT/retrained. docs/one_shot.md has the configuration.",
+        (
+            ("one-shot", "the preset one_shot: three cost targets on the embedded task"),
+            ("one-shot my_search.yaml --out results/runs/one_shot", "a configuration of your own"),
+            (f"one-shot --resume results/runs/one_shot --rank {TABLE}", "rank the rows of a table by the supernet"),
+        ),
+    ),
+    "plot": Help(
+        "tables and pictures of a run",
+        "Writes trials.csv, front.csv, comparison.json, front.png and hypervolume.png of a run into its folder "
+        "again. The run may be unfinished, or running.",
+        (
+            ("plot results/runs/first", "into results/runs/first"),
+            ("plot results/published/frontier", "the published frontier"),
+        ),
+    ),
+    "scale": Help(
+        "the family of a run, also to other targets",
+        "Chooses parents from the front of a run and scales each to its target by compound scaling, with exact "
+        "costs. Writes a config, an experiment and the reason for every step. With --refine it writes the "
+        "configuration of a search around one model of the family instead. docs/scaling.md says how.",
+        (
+            ("scale results/runs/first", "A0 to A6, as the run's configuration says"),
+            ("scale results/runs/first --target a0=1e9 --target a1=5e9 --out my_family", "other targets"),
+            ("scale results/runs/first --target a2=3e6 --refine a2 --out around_a2.yaml", "a search around one model"),
+        ),
+    ),
+    "coefficients": Help(
+        "search the scaling coefficients of a run's family",
+        "Draws proportions of depth, width, resolution and frames whose cost doubles with each step, scales "
+        "networks of the run's front by each, and trains them. The present coefficients are replaced only if "
+        "another draw is better beyond the noise of seeds; `scale` uses what was chosen. The same command carries "
+        "on.",
+        (
+            ("coefficients results/runs/first", "12 draws, finalists trained with 2 seeds"),
+            ("coefficients results/runs/first --draws 24 --seeds 4", "more of both"),
+        ),
+    ),
+    "describe": Help(
+        "layers and exact costs of a network",
+        "Lists the operations of a published network or of a file, with the shape, multiply-adds and parameters of "
+        "each, and the exact costs of the whole. Nothing is built or trained; one multiply-add counts as one FLOP.",
+        (
+            ("describe a0", "a published network"),
+            ("describe a3 --stream --json", "its released stream form, as data"),
+            ("describe results/published/frontier/configs/movinet_a0.yaml --classes 12", "a file, with other classes"),
+        ),
+    ),
+    "fidelity": Help(
+        "how well cheap measurements rank networks",
+        "Compares early accuracies, costs and training-free scores with the accuracy at the full budget of other "
+        "seeds: Kendall's tau over all networks and within bands of cost, and what each adds to log-FLOPs, with "
+        "intervals. docs/fidelity.md explains the figures.",
+        (
+            (f"fidelity {TABLE}", "on a benchmark table"),
+            ("fidelity results/runs/first --bands 3 --out results/runs/fidelity", "on a run, with files"),
+        ),
+    ),
+    "score": Help(
+        "add training-free scores to a benchmark table",
+        "Adds NASWOT, gradient norm and synflow to a benchmark table that holds its architectures. The same command "
+        "carries on where it was interrupted.",
+        (
+            (f"score bench {TABLE} --out scored.csv", "all rows of MoViNet-Bench"),
+            ("score my_search.yaml my_table.csv --out scored.csv --seeds 4", "averaged over more first weights"),
+        ),
+    ),
+    "tabulate": Help(
+        "a run as a benchmark table",
+        "Writes the search trials of a run as a table on which `compare` runs algorithms and `fidelity` judges "
+        "measurements. docs/benchmark_tables.md has its form.",
+        (
+            ("tabulate results/runs/bench --out my_table.csv", "of a run that trained every member of a space"),
+            ("tabulate results/runs/first --out my_table.csv.gz --json", "compressed; what it holds, as data"),
+        ),
+    ),
+    "compare": Help(
+        "search algorithms side by side, on a table or in training",
+        "On a benchmark table every algorithm is run many times in minutes, on the same noise. Given a "
+        "configuration, algorithms search in real training at equal time. Either way figures have intervals over "
+        "seeds, and the same command carries on. docs/arena.md has the rules.",
+        (
+            (f"compare {TABLE} --out results/runs/arena", "all algorithms on a table"),
+            (
+                "compare my_table.csv --algorithms nsga2,frontier_search --seeds 5 --out results/runs/mine",
+                "two of them",
+            ),
+            ("compare default --minutes 20 --workers 2 --out results/runs/race", "in real training, 20 minutes a run"),
+        ),
+    ),
+    "reproduce": Help(
+        "train a network of a run again and compare",
+        "Trains a recorded network again, first with the recorded seed, then with others, and says whether the "
+        "result is within the spread between seeds. Nothing is written into the run.",
+        (
+            ("reproduce results/runs/first 3", "a trial, by its index"),
+            ("reproduce results/runs/first a2 --repeats 3", "a published network of the finals, with three new seeds"),
+        ),
+    ),
+    "completion": Help(
+        "words for the tab key: a script for bash, zsh or fish",
+        "Prints the script by which a shell completes the commands, options and preset names of movinet-nas, the "
+        "name under which the program is installed. Put it where the shell looks for such scripts, or evaluate it.",
+        (
+            ('completion bash > "$HOME/.local/share/bash-completion/completions/movinet-nas"', "bash, from now on"),
+            ("completion zsh > /usr/local/share/zsh/site-functions/_movinet-nas", "zsh, a folder of its fpath"),
+            ("completion fish > ~/.config/fish/completions/movinet-nas.fish", "fish"),
+        ),
+    ),
+}
