@@ -13,7 +13,7 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
-from results import coefficients, frame, plots, volume
+from results import coefficients, frame, plots, report, volume
 from results import family as families
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
@@ -21,6 +21,7 @@ from results.files import replaced
 from results.volume import Comparison, Estimate
 from search_space.errors import InputError
 
+REPORT = "report.html"
 TEST_ACCURACY = f"test_{ACCURACY.name}"
 
 
@@ -125,6 +126,21 @@ def write_plots(ledger: Ledger, folder: Path, formats: Sequence[str] = ("png",))
     return [*tables, *write_pictures(ledger, folder, family, formats)]
 
 
+def write_report(ledger: Ledger, path: Path) -> Path:
+    """The run as one HTML page, finished or not; returns its path.
+
+    Raises:
+      InputError: no trial has finished yet, or the file cannot be written.
+    """
+    family, without = None, ""
+    try:
+        family = family_of(ledger, family_config(ledger))
+    except InputError as error:
+        without = str(error)
+    report.write(report.Run(ledger, family, without, comparison(ledger)), path)
+    return path
+
+
 def write_outcome(ledger: Ledger, folder: Path) -> str:
     """Tables, pictures and family of a finished run into its folder; returns what to tell the user.
 
@@ -137,14 +153,23 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
         family = family_of(ledger, family_config(ledger))
     except InputError:
         write_pictures(ledger, folder)
+        if ledger.completed or ledger.stopped:
+            write_report(ledger, folder / REPORT)
         raise
     emit(family, folder / "configs")
     write_pictures(ledger, folder, family)
+    write_report(ledger, folder / REPORT)
     parts = [_counts(ledger), _front_table(ledger), family_table(family)]
     compared = comparison(ledger)
     if compared:
         parts.append(_comparison_text(compared))
-    parts.append(f"front      {folder / 'front.png'}\nconfigs    {folder / 'configs'}\nrecord     {ledger.path}")
+    places = {
+        "front": folder / "front.png",
+        "report": folder / REPORT,
+        "configs": folder / "configs",
+        "record": ledger.path,
+    }
+    parts.append("\n".join(f"{name:<11}{path}" for name, path in places.items()))
     return "\n\n".join(parts)
 
 

@@ -32,7 +32,7 @@ MODELS = [f"a{i}" for i in range(7)]
 FILES = {
     *("ledger.jsonl", "trials.csv", "front.csv", "comparison.json", "front.png", "hypervolume.png"),
     *(f"configs/movinet_{model}{suffix}" for model in MODELS for suffix in (".yaml", ".experiment.yaml")),
-    "configs/family.json",
+    *("configs/family.json", "report.html"),
 }
 
 
@@ -134,7 +134,7 @@ def test_the_closing_words_hold_the_comparison(whole: Path, words: str) -> None:
 
 def test_the_closing_words_say_where_everything_is(whole: Path, words: str) -> None:
     paths = [Path(line.split()[1]) for line in paragraph(words, "front      ")]
-    assert paths == [whole / "front.png", whole / "configs", whole / "ledger.jsonl"]
+    assert paths == [whole / "front.png", whole / "report.html", whole / "configs", whole / "ledger.jsonl"]
     assert all(path.exists() for path in paths)
 
 
@@ -208,7 +208,9 @@ def test_a_target_out_of_reach_costs_no_table_and_no_picture(whole: Path, tmp_pa
     ledger = with_family(run.read(whole), {"targets": {"a0": 100}})
     with pytest.raises(InputError, match="family.targets.a0: 100"):
         write_outcome(ledger, tmp_path)
-    assert files(tmp_path).keys() == {"trials.csv", "front.csv", "comparison.json", "front.png", "hypervolume.png"}
+    assert files(tmp_path).keys() == {
+        *("trials.csv", "front.csv", "comparison.json", "front.png", "hypervolume.png", "report.html")
+    }
     for path in write_plots(ledger, tmp_path):
         assert path.stat().st_size > 0
 

@@ -1,0 +1,41 @@
+"""What an architecture has chosen, as numbers that people can compare: of the whole network, and of each block.
+
+Kernels, expansions and squeeze-excite are chosen for each layer; here they are means over layers, so that networks of
+unlike depth have the same numbers. An expansion is channels inside a layer for each channel of its block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from search_space.architecture import Architecture, Block, Layer
+
+WHOLE = "whole network"
+Measure = tuple[str, str]  # the part of the network, and what is measured of it
+
+
+def measures(network: Architecture) -> dict[Measure, float]:
+    """Every measure of a network, in the order in which they are shown."""
+    found: dict[Measure, float] = {(WHOLE, name): value for name, value in _whole(network).items()}
+    for number, block in enumerate(network.blocks, 1):
+        own = {"layers": len(block.layers), "width": block.width, **_layers([block])}
+        found |= {(f"block {number}", name): value for name, value in own.items()}
+    return found
+
+
+def _whole(network: Architecture) -> Mapping[str, float]:
+    clip = {"frames": network.clip.frames, "resolution": network.clip.resolution}
+    size = {"layers": network.depth, "mean width": fmean(block.width for block in network.blocks)}
+    ends = {"stem width": network.stem.width, "head width": network.head.project}
+    return {**clip, **size, **_layers(network.blocks), **ends}
+
+
+def _layers(blocks: Sequence[Block]) -> Mapping[str, float]:
+    layers: list[tuple[Block, Layer]] = [(block, layer) for block in blocks for layer in block.layers]
+    return {
+        "expansion": fmean(layer.expand / block.width for block, layer in layers),
+        "temporal kernel": fmean(layer.kernel[0] for _, layer in layers),
+        "spatial kernel": fmean(layer.kernel[1] for _, layer in layers),
+        "squeeze-excite": fmean(layer.squeeze_excite for _, layer in layers),
+    }

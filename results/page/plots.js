@@ -1,0 +1,207 @@
+// The pictures that Plotly draws. Texts of the run are never given to it, but for names of networks without markup.
+
+const BUTTONLESS = { responsive: true, displayModeBar: false, doubleClick: "reset", showTips: false };
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const plain = (text) => text.replace(/[<>&]/g, " ");
+
+function layout(more) {
+  const axis = { gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true };
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("ink") },
+    margin: { l: 56, r: 16, t: 8, b: 48 },
+    hovermode: "closest",
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger scrolls the page
+    ...more,
+    xaxis: { ...axis, ...more.xaxis },
+    yaxis: { ...axis, ...more.yaxis },
+  };
+}
+
+function trialTrace(name, chosenRows, marker) {
+  return {
+    type: "scatter", // not scattergl: nothing here is to depend on what a browser makes of WebGL
+    mode: "markers",
+    name: `${name} (${chosenRows.length})`,
+    x: chosenRows.map(macsOf),
+    y: chosenRows.map((row) => trials.accuracy[row]),
+    marker,
+    hoverinfo: "none",
+    meta: { item: (place) => trialItem(chosenRows[place]) },
+  };
+}
+
+function pointTrace(points, kind, name, style) {
+  const reach = (high) => points.accuracy.map((value, i) => (points.low[i] === null ? 0 : high ? points.high[i] - value : value - points.low[i]));
+  return {
+    type: "scatter",
+    mode: "lines+markers",
+    name,
+    x: points.network.map((network) => networks.costs.macs[network]),
+    y: points.accuracy,
+    error_y: { type: "data", symmetric: false, array: reach(true), arrayminus: reach(false), thickness: 1.2, width: 3, color: style.line.color },
+    hoverinfo: "none",
+    meta: { item: (place) => pointItem(points, place, kind) },
+    ...style,
+  };
+}
+
+/** Rings around the networks of the front that the family grew from, with the models' names. */
+function parentTrace() {
+  const places = data.front.network.map((_, place) => place).filter((place) => parentOf.has(data.front.network[place]));
+  return {
+    type: "scatter",
+    mode: "markers+text",
+    name: "parents of the family",
+    x: places.map((place) => networks.costs.macs[data.front.network[place]]),
+    y: places.map((place) => data.front.accuracy[place]),
+    text: places.map((place) => plain(parentOf.get(data.front.network[place]).join(" ").toUpperCase())),
+    textposition: "top left",
+    textfont: { color: colour("parents"), size: 13, weight: 700 },
+    marker: { symbol: "circle-open", size: 17, color: colour("parents"), line: { width: 2.2 } },
+    hoverinfo: "none",
+    meta: { item: (place) => pointItem(data.front, places[place], "front") },
+  };
+}
+
+/** An arrow to the pinned network: an annotation, as these are drawn without all points anew. */
+function pinnedArrow(item) {
+  if (item.network === null || item.accuracy === null) return [];
+  const at = { x: Math.log10(networks.costs.macs[item.network]), y: item.accuracy, standoff: 8 };
+  const arrow = { arrowcolor: colour("ink"), arrowwidth: 1.6, arrowhead: 2, ax: 34, ay: 34 };
+  return [{ ...at, ...arrow, text: "pinned", font: { color: colour("ink"), size: 12 }, bgcolor: colour("paper") }];
+}
+
+function frontierTraces() {
+  const visible = shown.filter((row) => trials.accuracy[row] !== null);
+  const of = (kind, state) => visible.filter((row) => (kindOf(row) === "search") === kind && stateOf(row) === state);
+  const ring = { color: "rgba(0,0,0,0)", size: 7, line: { color: colour("stopped"), width: 1.2 } };
+  const again = visible.filter((row) => kindOf(row) !== "search");
+  return [
+    trialTrace("stopped early", of(true, "stopped"), ring),
+    trialTrace("tried", of(true, "completed"), { color: colour("tried"), size: 7, opacity: 0.75 }),
+    trialTrace("trained again, each", again, { color: colour("tried"), size: 6, symbol: "cross-thin", line: { color: colour("stopped"), width: 1.2 } }),
+    pointTrace(data.references, "published", "published, at this scale", {
+      mode: "lines+markers+text",
+      text: data.references.label.map((label) => plain(label.toUpperCase())),
+      textposition: "bottom right",
+      textfont: { color: colour("published"), size: 13 },
+      line: { color: colour("published"), width: 1, dash: "dot" },
+      marker: { color: colour("published"), size: 9, symbol: "diamond" },
+    }),
+    pointTrace(data.front, "front", "front", {
+      line: { color: colour("front"), width: 2.2, shape: "hv" },
+      marker: { color: colour("front"), size: 9 },
+    }),
+    parentTrace(),
+  ];
+}
+
+/** Limits of the means: a wide interval may leave the picture, but does not flatten it. */
+function frontierRanges() {
+  const visible = shown.filter((row) => trials.accuracy[row] !== null);
+  const points = [data.front, data.references];
+  const x = [...visible.map(macsOf), ...points.flatMap((each) => each.network.map((network) => networks.costs.macs[network]))];
+  const y = [...visible.map((row) => trials.accuracy[row]), ...points.flatMap((each) => each.accuracy)];
+  if (!x.length) return [[5, 7], [0, 1]];
+  const ends = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  const [left, right] = ends(x).map(Math.log10);
+  const [low, high] = ends(y);
+  const [side, room] = [Math.max(0.07 * (right - left), 0.05), Math.max(0.08 * (high - low), 0.02)];
+  return [[left - side, right + side], [low - room, high + 1.5 * room]];
+}
+
+function drawFrontier(item) {
+  const [x, y] = frontierRanges();
+  return Plotly.react("frontier-plot", frontierTraces(), layout({
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 } },
+    xaxis: { type: "log", range: x, title: { text: "FLOPs a clip" }, tickformat: "~s", dtick: x[1] - x[0] > 0.7 ? "D2" : undefined, minor: { showgrid: false } },
+    yaxis: { range: y, title: { text: "accuracy" }, tickformat: ".0%" },
+    uirevision: "frontier",
+    annotations: pinnedArrow(item),
+  }), BUTTONLESS);
+}
+
+/** Candidates trained to the full budget, as lines over an axis for each choice, from its least to its greatest value. */
+function drawChoices(item) {
+  const done = shown.filter((row) => kindOf(row) === "search" && stateOf(row) === "completed" && trials.accuracy[row] !== null);
+  const axes = choiceAxes(done);
+  const best = bestOf(done);
+  const others = done.filter((row) => !best.has(row));
+  const own = done.filter((row) => trials.network[row] === item.network).slice(0, 1);
+  const traces = [
+    linesTrace(`others (${others.length})`, others, axes, { color: colour("low"), width: 1 }),
+    linesTrace(`the best (${best.size})`, [...best], axes, { color: colour("front"), width: 1.4 }),
+    linesTrace("pinned", own, axes, { color: colour("published"), width: 3 }),
+    valuesTrace(axes),
+  ];
+  Plotly.react("choices-plot", traces, layout({
+    margin: { l: 32, r: 48, t: 8, b: 16 },
+    legend: { orientation: "h", y: 1.1, yanchor: "bottom", x: 0, font: { size: 12 } },
+    xaxis: { range: [-0.3, axes.length - 0.5], side: "top", showgrid: false, fixedrange: true, tickvals: axes.map((_, i) => i), ticktext: axes.map((axis) => axis.name) },
+    yaxis: { range: [-0.08, 1.06], visible: false, fixedrange: true },
+    shapes: axes.map((_, i) => ({ type: "line", x0: i, x1: i, y0: 0, y1: 1, line: { color: colour("quiet"), width: 1 } })),
+  }), BUTTONLESS);
+}
+
+function choiceAxes(done) {
+  const part = document.getElementById("part").value;
+  const measures = data.measures.filter((measure) => measure.part === part);
+  const axes = measures.map((measure) => ({ name: measure.name, value: (row) => measureOf(measure, trials.network[row]) ?? 0, form: (value) => Number(value.toFixed(2)) }));
+  axes.push({ name: "FLOPs", value: (row) => Math.log10(macsOf(row)), form: (value) => quantity(10 ** value) });
+  axes.push({ name: "accuracy", value: (row) => trials.accuracy[row], form: share });
+  return axes.map((axis) => ({ ...axis, levels: [...new Set(done.map(axis.value))].sort((a, b) => a - b) })).filter((axis) => axis.levels.length > 1);
+}
+
+/** Rows of the best share in accuracy: of all, or in each quarter of the candidates by FLOPs. */
+function bestOf(done) {
+  const share = Number(document.getElementById("best").value);
+  const groups = document.getElementById("among").value === "all" ? 1 : 4;
+  const byCost = [...done].sort((a, b) => macsOf(a) - macsOf(b));
+  const best = new Set();
+  for (let group = 0; group < groups; group++) {
+    const some = byCost.slice(Math.floor((group * byCost.length) / groups), Math.floor(((group + 1) * byCost.length) / groups));
+    some.sort((a, b) => trials.accuracy[b] - trials.accuracy[a]);
+    for (const row of some.slice(0, Math.ceil(share * some.length))) best.add(row);
+  }
+  return best;
+}
+
+/** All lines as one path: a break after each. Lines through one value are spread a little, by a number of their own. */
+function linesTrace(name, chosenRows, axes, line) {
+  const x = [];
+  const y = [];
+  for (const row of chosenRows) {
+    const spread = (((row * 0.618034) % 1) - 0.5) * 0.025;
+    axes.forEach((axis, i) => {
+      x.push(i);
+      y.push(height(axis, axis.value(row)) + (axis.levels.length <= 12 ? spread : 0));
+    });
+    x.push(null);
+    y.push(null);
+  }
+  const item = (place) => trialItem(chosenRows[Math.floor(place / (axes.length + 1))]);
+  return { type: "scatter", mode: "lines", name, x, y, line: { ...line, simplify: false }, connectgaps: false, hoverinfo: "none", meta: { item } };
+}
+
+const height = (axis, value) => (value - axis.levels[0]) / (axis.levels.at(-1) - axis.levels[0]);
+
+/** What stands beside an axis: its values where they are few, else its ends. */
+function valuesTrace(axes) {
+  const marks = axes.flatMap((axis, i) => {
+    const values = axis.levels.length <= 7 ? axis.levels : [axis.levels[0], axis.levels.at(-1)];
+    return values.map((value) => [i, height(axis, value), `\u2002${axis.form(value)}`]);
+  });
+  const [x, y, text] = [0, 1, 2].map((part) => marks.map((mark) => mark[part]));
+  return { type: "scatter", mode: "text", x, y, text, textposition: "middle right", textfont: { size: 11, color: colour("quiet") }, hoverinfo: "skip", showlegend: false };
+}
+
+function drawVolume() {
+  const { minutes, value } = data.volume;
+  const trace = { type: "scatter", mode: "lines", x: [0, ...minutes], y: [0, ...value], line: { shape: "hv", color: colour("front"), width: 2.2 }, fill: "tozeroy", fillcolor: `${colour("front")}22`, hovertemplate: "%{x:.1f} min: %{y:.3f}<extra></extra>" };
+  Plotly.react("volume-plot", [trace], layout({
+    xaxis: { title: { text: "running time, minutes" }, rangemode: "tozero" },
+    yaxis: { title: { text: "hypervolume" }, rangemode: "tozero" },
+  }), BUTTONLESS);
+}

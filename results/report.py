@@ -1,0 +1,125 @@
+"""A run as one HTML page that needs nothing else: pictures, tables, record, and the script that draws.
+
+What the page may do is said in its head (Content Security Policy): no network, and no script but the two that stand
+in it, known by their hashes. All that comes from the run's folder is escaped text or JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from nas.ledger import Ledger
+from nas.objective import ACCURACY, MACS
+from results import frame, report_data, report_family, report_record, report_sections
+from results.family import Family
+from results.files import replaced
+from results.importance import Importance, importance
+from results.markup import Html, script_data, text
+from results.measures import measures
+from results.volume import Comparison
+from search_space.architecture import Architecture
+from search_space.errors import InputError
+
+SCRIPTS = ("networks.js", "filter.js", "plots.js", "drawing.js", "table.js", "report.js")
+PLOTLY = "plotly/package_data/plotly.min.js"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report is made of: `without_family` says why there is none, where there is none."""
+
+    ledger: Ledger
+    family: Family | None
+    without_family: str
+    compared: Comparison | None
+
+
+def write(run: Run, path: Path) -> None:
+    """Writes the page, whole or not at all. A run need not be finished; the same ledger gives the same bytes.
+
+    Raises:
+      InputError: no trial has finished yet, a proposal holds no architecture, Plotly's script is missing, or the file
+        cannot be written.
+    """
+    page = html(run)
+    with replaced(path) as new:
+        new.write_text(page, encoding="utf-8")
+
+
+def html(run: Run) -> str:
+    """The page."""
+    ledger = run.ledger
+    report_data.check_finished(ledger)
+    trials, front = frame.trials(ledger), frame.selected_front(ledger)
+    networks = report_data.networks(ledger)
+    plotly, script = _plotly(), "\n".join(map(_page_file, SCRIPTS))
+    return Template(_page_file("page.html")).substitute(
+        _sections(run, report_sections.with_latencies(front, ledger), networks),
+        title=text(ledger.path.absolute().parent.name),
+        policy=_policy(plotly, script),
+        style=_page_file("report.css"),
+        data=script_data(report_data.data(ledger, trials, front, run.family, networks)),
+        plotly=plotly,
+        script=script,
+    )
+
+
+def _sections(run: Run, front: Any, networks: Mapping[str, Architecture]) -> dict[str, Html]:
+    ledger = run.ledger
+    rng = np.random.default_rng(ledger.header.seed)
+    return {
+        "state": report_sections.state(ledger),
+        "summary": report_sections.summary(ledger, front, run.compared),
+        "front": report_sections.front_table(front),
+        "importance": report_sections.importance(_importance(ledger, networks, rng)),
+        "hypervolume": report_sections.hypervolume(run.compared),
+        "fidelity": report_sections.proxy_fidelity(ledger, rng),
+        "family": report_family.family(run.family, run.without_family),
+        "failures": report_record.failures(ledger),
+        "reproduce": report_record.reproduce(ledger),
+    }
+
+
+def _importance(ledger: Ledger, networks: Mapping[str, Architecture], rng: np.random.Generator) -> Importance:
+    """Of the search's trials that were trained to the full budget."""
+    done = [
+        (ledger.proposals[index], each.metrics[ACCURACY.name])
+        for index, each in ledger.completed.items()
+        if ledger.proposals[index].kind == "search" and ACCURACY.name in each.metrics
+    ]
+    measured = [measures(networks[proposal.fingerprint]) for proposal, _ in done]
+    costs = np.array([math.log10(proposal.cost[MACS.name]) for proposal, _ in done])
+    return importance(measured, costs, np.array([accuracy for _, accuracy in done]), rng)
+
+
+def _page_file(name: str) -> str:
+    return (resources.files("results") / "page" / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    """The script that the package ships; its Python, which takes a while, is not imported."""
+    try:
+        script = metadata.distribution("plotly").locate_file(PLOTLY)
+        return Path(str(script)).read_text(encoding="utf-8").replace("</script", "<\\/script")
+    except (metadata.PackageNotFoundError, OSError):
+        raise InputError("plotly", PLOTLY, "is not installed, and the report needs it: pip install plotly") from None
+
+
+def _policy(*scripts: str) -> str:
+    """Nothing from anywhere, and of scripts only these. Plotly makes styles as it goes, and pictures to save."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{each}'" for each in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )

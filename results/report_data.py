@@ -1,0 +1,173 @@
+"""What the script of a report needs of a run, in columns: ten thousand trials are a few megabytes of JSON.
+
+A network is described once, however often it was trained; a trial names its place in the list of networks. Text is
+stripped of what a screen would act on. Accuracies are shares, costs those of `search_space.cost`, times minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nas.ledger import Ledger
+from nas.objective import ACCURACY, MACS
+from results import frame, volume
+from results.family import Family
+from results.measures import measures
+from search_space import architecture
+from search_space.architecture import Architecture
+from search_space.cost import COST_NAMES
+from search_space.errors import InputError, printable
+
+DIGITS = 5
+STEPS = 1000  # of the hypervolume that are drawn
+
+
+def data(
+    ledger: Ledger,
+    trials: pd.DataFrame,
+    front: pd.DataFrame,
+    family: Family | None,
+    found: Mapping[str, Architecture],
+) -> dict[str, Any]:
+    """Everything that is drawn; `trials` and `front` are those of `results.frame`, `found` are the `networks`."""
+    place = {fingerprint: position for position, fingerprint in enumerate(found)}
+    references = frame.networks(ledger, ("reference",))
+    parents = family.parents() if family else {}
+    return {
+        "trials": _trials(trials, place),
+        "networks": _networks(ledger, found),
+        "measures": _measures([measures(each) for each in found.values()]),
+        "front": _points(front, place),
+        "references": _points(references.sort_values(MACS.name), place),
+        "parents": [[place[fingerprint], names] for fingerprint, names in parents.items()],
+        "members": _members(family),
+        "volume": _volume(ledger),
+    }
+
+
+def networks(ledger: Ledger) -> dict[str, Architecture]:
+    """Every network of a run by its fingerprint, in the order proposed.
+
+    Raises:
+      InputError: a proposal whose architecture is none.
+    """
+    found: dict[str, Architecture] = {}
+    for index, proposal in ledger.proposals.items():
+        if proposal.fingerprint not in found:
+            place = f"{ledger.path}: trial {index}: architecture"
+            found[proposal.fingerprint] = architecture.from_dict(proposal.architecture, place)
+    return found
+
+
+def _trials(trials: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
+    numbers = {name: _numbers(trials.get(name, [])) for name in (ACCURACY.name, "steps", "seconds")}
+    return {
+        **{name: trials[name].tolist() for name in ("index", "repeat")},
+        **{name: _coded(trials[name]) for name in ("kind", "state")},
+        **numbers,
+        "network": [place[fingerprint] for fingerprint in trials["fingerprint"]],
+        "label": _sparse(trials["label"]),
+        "reason": _sparse(trials["reason"]),
+    }
+
+
+def _sparse(texts: Iterable[str]) -> dict[int, str]:
+    """Those that are not empty, by position."""
+    return {position: printable(text) for position, text in enumerate(texts) if text}
+
+
+def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
+    """Repeated values as positions in the list of distinct ones, which is in their order."""
+    values = list(values)
+    levels = sorted({value for value in values if value is not None})
+    codes = {value: code for code, value in enumerate(levels)}
+    return {"levels": levels, "codes": [codes.get(value, -1) for value in values]}
+
+
+def _numbers(values: Iterable[Any]) -> list[float | int | None]:
+    """For JSON, which has no NaN."""
+    return [_number(value) for value in values]
+
+
+def _number(value: Any) -> float | int | None:
+    if value is None or value is pd.NA or not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
+
+
+def _networks(ledger: Ledger, found: Mapping[str, Architecture]) -> dict[str, Any]:
+    first = {proposal.fingerprint: proposal for proposal in reversed(ledger.proposals.values())}
+    costs = [first[fingerprint].cost for fingerprint in found]
+    return {
+        "fingerprint": [printable(fingerprint) for fingerprint in found],
+        "architecture": [compact(each) for each in found.values()],
+        "costs": {name: [cost.get(name) for cost in costs] for name in COST_NAMES},
+    }
+
+
+def compact(network: Architecture) -> str:
+    """Clip, stem, blocks and head as a line: `8.16.2|8|8.2 16.1.5.1 24.3.3.0|...|96.512`.
+
+    A layer is the channels inside, its kernel's size in time and in space, and whether it has squeeze-excite.
+    """
+    clip = f"{network.clip.frames}.{network.clip.resolution}.{network.clip.frame_stride}"
+    blocks = [
+        " ".join(
+            [f"{block.width}.{block.stride}"]
+            + [f"{one.expand}.{one.kernel[0]}.{one.kernel[1]}.{one.squeeze_excite:d}" for one in block.layers]
+        )
+        for block in network.blocks
+    ]
+    return "|".join([clip, str(network.stem.width), *blocks, f"{network.head.project}.{network.head.dense}"])
+
+
+def _measures(measured: Sequence[Mapping[tuple[str, str], float]]) -> list[dict[str, Any]]:
+    names = dict.fromkeys(name for each in measured for name in each)
+    columns = {name: [_number(each.get(name)) for each in measured] for name in names}
+    return [{"part": part, "name": name, **_coded(column)} for (part, name), column in columns.items()]
+
+
+def _points(table: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
+    """Networks with the mean of their trainings and its interval, cheapest first."""
+    return {
+        "network": [place[fingerprint] for fingerprint in table["fingerprint"]],
+        "label": [printable(label) for label in table["label"]],
+        **{name: _numbers(table[name]) for name in (ACCURACY.name, "low", "high", "n")},
+    }
+
+
+def _members(family: Family | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": member.name,
+            "costs": {name: member.network.cost[name] for name in COST_NAMES},
+            "architectures": [compact(each) for each in member.network.members],
+        }
+        for member in (family.models if family else ())
+    ]
+
+
+def _volume(ledger: Ledger) -> dict[str, Any]:
+    """Hypervolume over minutes where it changes, and at its end."""
+    table = volume.hypervolume_over_time(ledger)
+    value = table["hypervolume"].to_numpy(float)
+    steps = np.flatnonzero(np.diff(value, prepend=-1.0, append=-1.0)[:-1])
+    if len(steps) > STEPS:
+        steps = steps[np.linspace(0, len(steps) - 1, STEPS).round().astype(int)]
+    steps = np.unique([*steps, len(value) - 1]) if len(value) else steps
+    return {
+        "minutes": _numbers(table["seconds"].to_numpy(float)[steps] / 60),
+        "finished": table["finished"].to_numpy()[steps].tolist(),
+        "value": _numbers(value[steps]),
+    }
+
+
+def check_finished(ledger: Ledger) -> None:
+    """`InputError` if there is nothing to show yet."""
+    if not (ledger.completed or ledger.stopped):
+        raise InputError(str(ledger.path), 0, "trials have finished; there is nothing to show yet")

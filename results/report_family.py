@@ -1,0 +1,68 @@
+"""The family of a report: its models, what they cost, and the record of how each came about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from results.family import Family, Member
+from results.markup import Html, definitions, details, element, join, table
+from search_space.architecture import Clip
+
+
+def family(made: Family | None, without: str) -> Html:
+    """The models, and the record of how each came about."""
+    if made is None:
+        return element("p", f"No family yet: {without}", class_="verdict")
+    head = ["model", "FLOPs a clip, G", "target, G", "off by", "parameters, M", "stream state, KiB", "activations, MiB"]
+    rows = [_member(member) for member in made.models]
+    return join(
+        [
+            table("The family and its costs", [*head, "clip", "layers", "from"], rows, texts=(0, 7, 9)),
+            details("Record of every decision", *map(_decision, made.models)),
+            details("The whole record as JSON", element("pre", json.dumps(made.record(), indent=1), tabindex=0)),
+        ]
+    )
+
+
+def _member(member: Member) -> list[object]:
+    network, cost = member.network, member.network.cost
+    target, parent = network.target_macs, member.decision.get("parent")
+    show = element("button", member.name.upper(), type="button", data_member=member.name, class_="pin")
+    return [
+        show,
+        f"{cost['macs'] / 1e9:.2f}",
+        "–" if target is None else f"{target / 1e9:.2f}",
+        "–" if target is None else f"{100 * (cost['macs'] / target - 1):+.2f} %",
+        f"{cost['trainable_parameters'] / 1e6:.2f}",
+        f"{cost['state_bytes'] / 1024:,.0f}",
+        f"{cost['activation_bytes'] / 2**20:,.1f}",
+        " + ".join(
+            f"{one.clip.frames} × {one.clip.resolution}², 1 in {one.clip.frame_stride}" for one in network.members
+        ),
+        " + ".join(str(one.depth) for one in network.members),
+        _parent(parent) if parent else " + ".join(member.decision["members"]),
+    ]
+
+
+def _clip(clip: Clip) -> str:
+    return f"{clip.frames} × {clip.resolution}², 1 in {clip.frame_stride}"
+
+
+def _parent(parent: Mapping[str, Any]) -> str:
+    return str(parent["fingerprint"]) if parent["index"] is None else f"trial {parent['index']}"
+
+
+def _decision(member: Member) -> Html:
+    plain = {name: value for name, value in member.decision.items() if name != "model"}
+    pairs = [(name.replace("_", " "), _brief(value)) for name, value in plain.items()]
+    return join([element("h4", member.name.upper()), definitions(pairs, class_="record")])
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_brief(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_brief, value)) or "none"
+    return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

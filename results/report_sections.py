@@ -1,0 +1,212 @@
+"""The tables and words of a report: each function makes the inside of a section.
+
+What is drawn beside them is made by the page's script, from `results.report_data`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nas import table as tables
+from nas.ledger import Ledger
+from nas.objective import ACCURACY
+from results import fidelity
+from results.agreement import agreements
+from results.importance import ENOUGH, Effect, Importance
+from results.markup import Html, bar, definitions, details, element, interval, join, number, table, text
+from results.volume import Comparison, Estimate
+from search_space.errors import InputError
+
+FIDELITY_DRAWS = 200
+COSTS = {
+    "macs": ("FLOPs a clip", 1e6, "M"),
+    "macs_per_frame": ("FLOPs a frame, streamed", 1e6, "M"),
+    "trainable_parameters": ("parameters", 1e3, "k"),
+    "state_bytes": ("stream state", 1024, "KiB"),
+    "activation_bytes": ("peak activations", 1024, "KiB"),
+}
+
+
+def summary(ledger: Ledger, front: pd.DataFrame, compared: Comparison | None) -> Html:
+    """The run in a handful of figures."""
+    kinds = [ledger.proposals[index].kind for index in ledger.completed]
+    searched = [proposal for proposal in ledger.proposals.values() if proposal.kind == "search"]
+    figures = [
+        ("candidates", f"{len(searched)}"),
+        ("trained in full", f"{kinds.count('search')}"),
+        ("stopped early", f"{len(ledger.stopped)}"),
+        ("failed", f"{len(ledger.failed)}"),
+        ("trained again, or published", f"{len(kinds) - kinds.count('search')}"),
+        ("networks on the front", f"{len(front)}"),
+    ]
+    if len(front):
+        figures.append(("best accuracy on it", f"{front[ACCURACY.name].max():.3f}"))
+    if compared:
+        figures.append(("hypervolume of the front", f"{compared.searched.value:.3f}"))
+        figures.append(("of the published networks", f"{compared.references.value:.3f}"))
+    return definitions(figures, class_="tiles")
+
+
+def state(ledger: Ledger) -> Html:
+    """Whether the run is over, and whether anything was trained at all."""
+    asked = ledger.header.config.get("trials")
+    words = [f"Begun {ledger.header.created}."]
+    if ledger.header.config.get("simulation"):
+        words.append("Simulated: its accuracies are made up, nothing was trained.")
+    searched = sum(proposal.kind == "search" for proposal in ledger.proposals.values())
+    if ledger.pending or (isinstance(asked, int) and searched < asked):
+        of = f" of {asked}" if isinstance(asked, int) else ""
+        words.append(
+            f"Not finished: {searched}{of} candidates proposed, {len(ledger.pending)} trials without a result."
+        )
+    return text(" ".join(words))
+
+
+def front_table(front: pd.DataFrame) -> Html:
+    """The front with its exact costs, and with what was measured beside accuracy."""
+    latencies = [name for name in front.columns if "latency" in str(name)]
+    names = [name for name in COSTS if name in front.columns]
+    head = ["network", "accuracy, 95 % interval", "trainings", *(_heading(name) for name in names), *latencies]
+    rows = [
+        [
+            named(row),
+            interval(row[ACCURACY.name], row["low"], row["high"], ".3f"),
+            row["n"],
+            *(number(row[name] / COSTS[name][1], ",.4g") for name in names),
+            *(number(row[name], ".4g") for name in latencies),
+        ]
+        for row in _rows(front)
+    ]
+    caption = "The front, cheapest first, and what its networks cost"
+    return table(caption, head, rows) if rows else element("p", "No network was trained to the full budget yet.")
+
+
+def _heading(name: str) -> str:
+    words, _, unit = COSTS[name]
+    return f"{words}, {unit}"
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[dict[Any, Any]]:
+    yield from frame.to_dict("records")
+
+
+def named(row: Mapping[Any, Any]) -> str:
+    """A network by its first search trial, else its label, else its fingerprint."""
+    if not pd.isna(row["index"]):
+        return f"trial {int(row['index'])}"
+    return str(row["label"] or row["fingerprint"])
+
+
+def importance(found: Importance) -> Html:
+    """Which choices go with accuracy at equal cost."""
+    if not found.effects:
+        words = f"Not enough evidence: {found.trials} trials were trained to the full budget, and it takes {ENOUGH}."
+        return element("p", words, class_="verdict")
+    low, high = (100 * each for each in found.gain)
+    sure = "" if low > 0 else " Zero lies within the interval: that is not enough evidence that choices matter at all."
+    words = (
+        f"Of the variance of accuracy in trials held out, log-FLOPs predicts {100 * max(found.by_cost, 0):.0f} %, and "
+        f"with all choices {100 * max(found.by_all, 0):.0f} %: a gain of {low:.1f} to {high:.1f} points.{sure}"
+    )
+    clear = [effect for effect in found.effects if effect.clear]
+    others = [effect for effect in found.effects if not effect.clear]
+    caption = f"Choices against accuracy at equal log-FLOPs, {found.trials} trials"
+    parts = [element("p", words, class_="verdict")]
+    if clear:
+        parts.append(_effects(caption, clear))
+    if others:
+        summary = f"Choices of which there is not enough evidence: {len(others)} of {len(found.effects)}"
+        parts.append(details(summary, _effects("Choices without enough evidence", others)))
+    return join(parts)
+
+
+def _effects(caption: str, effects: Sequence[Effect]) -> Html:
+    rows = [
+        [
+            ": ".join(effect.measure),
+            bar(effect.value, effect.low, effect.high, effect.clear),
+            interval(effect.value, effect.low, effect.high),
+            f"{100 * effect.value**2:.0f} %",
+            ("more is better" if effect.value > 0 else "less is better") if effect.clear else "not enough evidence",
+        ]
+        for effect in effects
+    ]
+    head = ["choice", "picture", "correlation at equal FLOPs", "of what is left", "verdict"]
+    return table(caption, head, rows, texts=(0, 1, 4))
+
+
+def hypervolume(compared: Comparison | None) -> Html:
+    """The front against the published networks."""
+    if compared is None:
+        words = "No comparison: it takes finals and published networks that were measured on test clips."
+        return element("p", words, class_="verdict")
+    estimates = {"searched front": compared.searched, "published networks": compared.references}
+    rows = [(name, _estimate(each)) for name, each in [*estimates.items(), ("difference", compared.difference)]]
+    trainings = f"{compared.searched_trainings} and {compared.reference_trainings} trainings"
+    caption = f"Hypervolume on test clips, {trainings}, {compared.within.low:,.0f} to {compared.within.high:,.0f} FLOPs"
+    return table(caption, ["", "hypervolume, 95 % interval"], rows)
+
+
+def _estimate(estimate: Estimate) -> str:
+    return interval(estimate.value, estimate.low, estimate.high, ".3f")
+
+
+def proxy_fidelity(ledger: Ledger, rng: np.random.Generator) -> Html:
+    """What early accuracies and costs say of the full budget."""
+    own = [
+        [each.name, bar(each.tau, each.low, each.high, each.low > 0), interval(each.tau, each.low, each.high), each.of]
+        + [each.verdict]
+        for each in agreements(ledger, rng)
+    ]
+    head = ["accuracy", "picture", "Kendall's τ, 95 % interval", "compared", "verdict"]
+    same = table("Accuracy of a search trial, against its own at full budget", head, own, texts=(0, 1, 4))
+    return join([same, _by_other_seeds(ledger)])
+
+
+def _by_other_seeds(ledger: Ledger) -> Html:
+    try:
+        found = fidelity.fidelity(tables.from_ledger(ledger), draws=FIDELITY_DRAWS)
+    except InputError as error:
+        return element("p", f"What ranks networks for other seeds cannot be said: {error}", class_="verdict")
+    rows = [
+        [
+            row["predictor"],
+            bar(*_tau(row), abs(row["tau_within"]) > 0 and not row["verdict"].startswith("not enough")),
+            interval(*_tau(row)),
+            interval(*(row[f"beyond_cost{end}"] for end in ("", "_low", "_high"))),
+            row["networks"],
+            row["verdict"],
+        ]
+        for row in _rows(found.rows)
+    ]
+    head = ["predictor", "picture", "τ within bands of FLOPs", "τ beside log-FLOPs", "networks", "verdict"]
+    caption = "What ranks networks as trainings with other seeds do"
+    return table(caption, head, rows, texts=(0, 1, 5))
+
+
+def _tau(row: Mapping[Any, Any]) -> tuple[float, float, float]:
+    return row["tau_within"], row["tau_within_low"], row["tau_within_high"]
+
+
+def latency_means(ledger: Ledger) -> Mapping[str, Mapping[str, float]]:
+    """Means of metrics that are latencies, by fingerprint; none where the ledger has none."""
+    seen: dict[str, dict[str, list[float]]] = {}
+    for index, done in ledger.completed.items():
+        for name, value in done.metrics.items():
+            if "latency" in name:
+                seen.setdefault(ledger.proposals[index].fingerprint, {}).setdefault(name, []).append(value)
+    return {network: {name: fmean(values) for name, values in each.items()} for network, each in seen.items()}
+
+
+def with_latencies(front: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
+    """The front with a column for each latency that was measured of its networks."""
+    means = latency_means(ledger)
+    names = dict.fromkeys(name for network in front["fingerprint"] for name in means.get(network, {}))
+    columns = {name: [means.get(each, {}).get(name, math.nan) for each in front["fingerprint"]] for name in names}
+    return front.assign(**columns)
