@@ -243,6 +243,14 @@ def plot(options: argparse.Namespace) -> str:
     return _files(write_plots(run.read(options.run), options.run, formats), options.json)
 
 
+def report(options: argparse.Namespace) -> str:
+    """A run as an HTML page, finished or not."""
+    from nas import run
+    from results.outcome import REPORT, write_report
+
+    return _files([write_report(run.read(options.run), options.out or options.run / REPORT)], options.json)
+
+
 def scale(options: argparse.Namespace) -> str:
     """The family of a run."""
     from nas import run
@@ -404,6 +412,7 @@ COMMANDS = {
     "search": search,
     "one-shot": one_shot,
     "plot": plot,
+    "report": report,
     "scale": scale,
     "coefficients": coefficients,
     "describe": describe,

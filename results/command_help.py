@@ -58,6 +58,17 @@ COMMANDS = {
             ("plot results/published/frontier", "the published frontier"),
         ),
     ),
+    "report": Help(
+        "a run as one HTML page",
+        "Writes a page that needs no network: the frontier with every candidate, which choices go with accuracy and "
+        "how sure that is, hypervolume, fidelity, the family with its reasons, costs, failures, and how to reproduce "
+        "the run. The run may be unfinished, or running; a search writes the page at its end. docs/report.md explains "
+        "the panels.",
+        (
+            ("report results/runs/first", "results/runs/first/report.html"),
+            ("report results/published/frontier --out /tmp/frontier.html", "the published frontier"),
+        ),
+    ),
     "scale": Help(
         "the family of a run, also to other targets",
         "Chooses parents from the front of a run and scales each to its target by compound scaling, with exact "

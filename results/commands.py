@@ -73,6 +73,12 @@ def _plot(command: CommandParser) -> None:
     _json(command)
 
 
+def _report(command: CommandParser) -> None:
+    command.add_argument("run", type=Path, help="folder of the run")
+    command.add_argument("--out", type=Path, metavar="FILE", help="the page (default: RUN/report.html)")
+    _json(command)
+
+
 def _scale(command: CommandParser) -> None:
     command.add_argument("run", type=Path, help="folder of the run")
     command.add_argument("--target", action="append", metavar="NAME=MACS", help="in place of the configured ones")
@@ -156,6 +162,7 @@ _OPTIONS: dict[str, Callable[[CommandParser], None]] = {
     "search": _search,
     "one-shot": _one_shot,
     "plot": _plot,
+    "report": _report,
     "scale": _scale,
     "coefficients": _coefficients,
     "describe": _describe,

@@ -54,7 +54,10 @@ def table(caption: str, head: Sequence[object], rows: Iterable[Sequence[object]]
         for row in rows
     ]
     whole = element(
-        "table", element("caption", caption), element("thead", element("tr", *heading)), element("tbody", *body)
+        "table",
+        element("caption", element("span", caption)),
+        element("thead", element("tr", *heading)),
+        element("tbody", *body),
     )
     return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=caption)
 

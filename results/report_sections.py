@@ -176,7 +176,7 @@ def _by_other_seeds(ledger: Ledger) -> Html:
         return element("p", f"What ranks networks for other seeds cannot be said: {error}", class_="verdict")
     rows = [
         [
-            row["predictor"],
+            str(row["predictor"]).replace("macs", "FLOPs").replace("_", " "),
             bar(*_tau(row), abs(row["tau_within"]) > 0 and not row["verdict"].startswith("not enough")),
             interval(*_tau(row)),
             interval(*(row[f"beyond_cost{end}"] for end in ("", "_low", "_high"))),

@@ -64,6 +64,7 @@ COMMANDS = {
         "--json",
     },
     "plot": {"run", "--format", "--json"},
+    "report": {"run", "--out", "--json"},
     "scale": {"run", "--target", "--refine", "--out", "--json"},
     "coefficients": {"run", "--draws", "--seeds", "--out", "--json"},
     "describe": {"network", "--classes", "--stream", "--json"},

@@ -2,6 +2,7 @@
 
 const BUTTONLESS = { responsive: true, displayModeBar: false, doubleClick: "reset", showTips: false };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const narrow = () => innerWidth < 620;
 const plain = (text) => text.replace(/[<>&]/g, " ");
 
 function layout(more) {
@@ -108,14 +109,14 @@ function frontierRanges() {
   const ends = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
   const [left, right] = ends(x).map(Math.log10);
   const [low, high] = ends(y);
-  const [side, room] = [Math.max(0.07 * (right - left), 0.05), Math.max(0.08 * (high - low), 0.02)];
+  const [side, room] = [Math.max((narrow() ? 0.15 : 0.07) * (right - left), 0.05), Math.max(0.08 * (high - low), 0.02)];
   return [[left - side, right + side], [low - room, high + 1.5 * room]];
 }
 
 function drawFrontier(item) {
   const [x, y] = frontierRanges();
   return Plotly.react("frontier-plot", frontierTraces(), layout({
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 } },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, ...(narrow() ? { entrywidthmode: "fraction", entrywidth: 0.5 } : {}) },
     xaxis: { type: "log", range: x, title: { text: "FLOPs a clip" }, tickformat: "~s", dtick: x[1] - x[0] > 0.7 ? "D2" : undefined, minor: { showgrid: false } },
     yaxis: { range: y, title: { text: "accuracy" }, tickformat: ".0%" },
     uirevision: "frontier",
@@ -138,8 +139,8 @@ function drawChoices(item) {
   ];
   Plotly.react("choices-plot", traces, layout({
     margin: { l: 32, r: 48, t: 8, b: 16 },
-    legend: { orientation: "h", y: 1.1, yanchor: "bottom", x: 0, font: { size: 12 } },
-    xaxis: { range: [-0.3, axes.length - 0.5], side: "top", showgrid: false, fixedrange: true, tickvals: axes.map((_, i) => i), ticktext: axes.map((axis) => axis.name) },
+    legend: { orientation: "h", y: -0.02, yanchor: "top", x: 0, font: { size: 12 } },
+    xaxis: { range: [-0.3, axes.length - 0.5], side: "top", showgrid: false, fixedrange: true, tickvals: axes.map((_, i) => i), ticktext: axes.map((axis) => axis.name.replace(" ", "<br>")), tickangle: 0 },
     yaxis: { range: [-0.08, 1.06], visible: false, fixedrange: true },
     shapes: axes.map((_, i) => ({ type: "line", x0: i, x1: i, y0: 0, y1: 1, line: { color: colour("quiet"), width: 1 } })),
   }), BUTTONLESS);

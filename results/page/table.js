@@ -44,7 +44,7 @@ function drawTable() {
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   page = Math.min(page, last);
   const some = inOrder().slice(page * PAGE, (page + 1) * PAGE);
-  const table = made("table", {}, made("caption", {}, "Trials; a name pins its network, a heading sorts"),
+  const table = made("table", {}, made("caption", {}, made("span", {}, "Trials; a name pins its network, a heading sorts")),
     made("thead", {}, made("tr", {}, ...COLUMNS.map(headCell))), made("tbody", {}, ...some.map(bodyRow)));
   const turn = (by, text) => {
     const button = made("button", { type: "button" }, text);
