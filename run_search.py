@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nas.cluster import Cluster
     from nas.config import SearchConfig
     from nas.display import Display
+    from nas.json_lines import JsonLines
     from nas.search import Search
 
 RUNS = Path("results/runs")
@@ -109,7 +110,7 @@ def search(options: argparse.Namespace) -> str:
     from nas import config, mirror, run
     from results import family
 
-    watch, cluster = _watch(options.quiet or options.json), _cluster(options)
+    watch, cluster = _watch(options), _cluster(options)
     executor = "serial" if options.serial else "ray"
     signal.signal(signal.SIGTERM, _interrupt)
     folder = options.resume or options.out or _new_folder(options.config or "default")
@@ -122,7 +123,7 @@ def search(options: argparse.Namespace) -> str:
                 settings = _changed(config.load(options.config or "default"), options)
                 family.from_dict(settings.family, f"{options.config}: search.family")  # not after hours of search
                 run.start(settings, folder, executor, watch, cluster)
-            return _outcome(folder, options.json)
+            return _outcome(folder, options)
     except KeyboardInterrupt:
         if not (folder / run.LEDGER).exists():
             raise Interrupted("interrupted before the first trial; nothing was kept") from None
@@ -130,25 +131,27 @@ def search(options: argparse.Namespace) -> str:
         raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
 
 
-def _outcome(folder: Path, as_data: bool) -> str:
+def _outcome(folder: Path, options: argparse.Namespace) -> str:
     from nas import run
     from results import as_json
     from results.outcome import write_outcome
 
     ledger = run.read(folder)
     text = write_outcome(ledger, folder)
-    return as_json.text(as_json.outcome(ledger, folder)) if as_data else text
+    if not (options.json or options.json_lines):
+        return text
+    head = {"event": "outcome"} if options.json_lines else {}
+    return as_json.text(head | as_json.outcome(ledger, folder))
 
 
 def one_shot(options: argparse.Namespace) -> str:
     """Trains a supernet and its controllers, then from scratch what they found; or ranks a table by the supernet."""
     from nas import config, mirror, one_shot_run
-
-    quiet = options.quiet or options.json
+    from nas.json_lines import text
 
     def report(line: str) -> None:
-        if not quiet:
-            say(line)
+        if not (options.quiet or options.json):
+            say(text({"event": "note", "text": line}) if options.json_lines else line)
 
     cluster = _cluster(options)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -161,12 +164,13 @@ def one_shot(options: argparse.Namespace) -> str:
             settings = _changed(config.load(options.config or "one_shot"), options)
             trained = one_shot_run.begin(settings, folder, report)
         if options.rank:
-            return _files([one_shot_run.rank(trained, options.rank, folder, report)], options.json)
+            ranked = one_shot_run.rank(trained, options.rank, folder, report)
+            return _files([ranked], options.json or options.json_lines)
         report(one_shot_run.table_text(one_shot_run.read_members(folder)))
         executor = "serial" if options.serial else "ray"
         with mirror.mirrored(folder, options.mirror, _warning()):
-            inner = one_shot_run.retrain(folder, trained.config, executor, _watch(quiet), cluster)
-            return _outcome(inner, options.json)
+            inner = one_shot_run.retrain(folder, trained.config, executor, _watch(options), cluster)
+            return _outcome(inner, options)
     except KeyboardInterrupt:
         if not one_shot_run.can_carry_on(folder):
             raise Interrupted("interrupted before the first checkpoint; nothing was kept") from None
@@ -199,10 +203,16 @@ def _warning() -> Callable[[str], None]:
     return lambda line: say(line, stream)
 
 
-def _watch(quiet: bool) -> Callable[[Search], Display]:
+def _watch(options: argparse.Namespace) -> Callable[[Search], Display | JsonLines]:
     from nas.display import Display
+    from nas.json_lines import JsonLines
 
-    return lambda running: Display(running, sys.stdout or io.StringIO(), quiet)  # none where it was closed
+    def watch(running: Search) -> Display | JsonLines:
+        stream = sys.stdout or io.StringIO()  # none where it was closed
+        quiet = options.quiet or options.json
+        return JsonLines(running, stream) if options.json_lines else Display(running, stream, quiet)
+
+    return watch
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -34,5 +34,9 @@ controller    the distribution over members that a one-shot search learns
 one_shot      the paper's own search, on a supernet; reaches TensorFlow too
 one_shot_run  its folder: started, carried on, retrained, a table ranked
 array_file    the arrays of its checkpoint, read with care
+progress      how far a search has come and how fast it gets on
 display       what a search looks like while it runs
+panel         the same on a terminal
+json_lines    the same for programs
+forgiving     a stream that may fail
 """

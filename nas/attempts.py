@@ -111,6 +111,7 @@ class Attempts:
         reasons.append(" ".join(str(reason).split())[:LONGEST_REASON])
         if len(reasons) < self.limits.attempts:
             self.hand_back(name)
+            self.search.retried += 1
             with self._faults():
                 self.search.note(f"trial {index}: {reasons[-1]}; attempt {len(reasons)} of {self.limits.attempts}")
         elif isinstance(reason, InputError):

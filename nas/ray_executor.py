@@ -142,7 +142,7 @@ class _Proposals(_Driver, Searcher):
         self.waits = False
 
     def suggest(self, trial_id: str) -> Any:
-        room = self.room()
+        self.attempts.search.room = room = self.room()
         if not (room or self.waits):
             self.waits = True
             self.attempts.note("no node of the cluster has room for a trial; the search waits for one")

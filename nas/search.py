@@ -104,6 +104,8 @@ class Search:
     Whatever looks at it finds trials by index: `proposals`, those of them that are `running` in this process, their
     `rungs`, and the `completed`, `stopped` and `failed` ones. `watchers` are called with every event and every note
     once it is recorded. `draining`: nothing more is to be begun.
+    Its executor keeps `room`, how many trials can be trained at a time (None: not known yet), and `retried`, how many
+    attempts have ended in an error and were begun again.
     """
 
     def __init__(
@@ -126,6 +128,8 @@ class Search:
         self.failed: dict[int, Failed] = {}
         self.watchers: list[Callable[[Event | Note], None]] = []
         self.draining = False
+        self.room: int | None = None
+        self.retried = 0
         self._halving = self._make_halving()
         self._parts: dict[str, Any] = {}  # that architectures have in common
         self._goes_on: dict[tuple[int, int], bool] = {}  # what was decided at the rungs, by index and steps

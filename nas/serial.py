@@ -9,6 +9,7 @@ from nas.trial import Trainer
 
 def run(search: Search, trainer: Trainer | Simulation) -> None:
     """Trains everything the search proposes."""
+    search.room = 1
     while (proposal := search.propose()) is not None:
         for event in trainer.train(proposal):
             if not search.observe(event):

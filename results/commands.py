@@ -50,7 +50,7 @@ def _search(command: CommandParser) -> None:
     command.add_argument("--trials", type=int, help="candidates to ask of the algorithm")
     command.add_argument("--serial", action="store_true", help="one trial at a time in this process, without Ray")
     command.add_argument("--simulate", action="store_true", default=None, help="make accuracies up; train nothing")
-    command.add_argument("--quiet", action="store_true", help="print only the outcome")
+    _said(command)
     _json(command)
 
 
@@ -63,7 +63,7 @@ def _one_shot(command: CommandParser) -> None:
     _cluster(command)
     command.add_argument("--seed", type=int, help="of everything random in the search")
     command.add_argument("--serial", action="store_true", help="retrain one at a time in this process, without Ray")
-    command.add_argument("--quiet", action="store_true", help="print only the outcome")
+    _said(command)
     _json(command)
 
 
@@ -152,6 +152,12 @@ def _cluster(command: argparse.ArgumentParser) -> None:
     command.add_argument("--address", help="of a Ray cluster to join: auto, or HOST:PORT (default: none, this machine)")
     command.add_argument("--share", metavar="URI", help="object storage from which the cluster's nodes fetch the clips")
     command.add_argument("--mirror", metavar="URI", help="object storage to which the run's folder is copied")
+
+
+def _said(command: argparse.ArgumentParser) -> None:
+    while_it_runs = command.add_mutually_exclusive_group()
+    while_it_runs.add_argument("--quiet", action="store_true", help="print only the outcome")
+    while_it_runs.add_argument("--json-lines", action="store_true", help="print each event as a JSON object on a line")
 
 
 def _json(command: argparse.ArgumentParser) -> None:

@@ -47,6 +47,7 @@ COMMANDS = {
         "--serial",
         "--simulate",
         "--quiet",
+        "--json-lines",
         "--json",
     },
     "one-shot": {
@@ -61,6 +62,7 @@ COMMANDS = {
         "--seed",
         "--serial",
         "--quiet",
+        "--json-lines",
         "--json",
     },
     "plot": {"run", "--format", "--json"},

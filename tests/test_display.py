@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import io
-import os
 import re
-import select
-import struct
-import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -22,11 +16,14 @@ import numpy as np
 import pytest
 from played_run import begin, play, report, settings
 from rich.console import Console
+from terminal import Terminal
 
-from nas.config import AlgorithmConfig, EarlyStopping
-from nas.display import Display, Progress, Snapshot, duration
+from nas.config import AlgorithmConfig, EarlyStopping, ResourcesConfig
+from nas.display import Display
 from nas.ledger import LedgerWriter
+from nas.panel import duration
 from nas.pareto import hypervolume
+from nas.progress import Progress, Snapshot
 from nas.search import Search
 from nas.trials import Completed, Failed, Proposal, Rung, Stopped
 
@@ -57,7 +54,7 @@ def search(writer: LedgerWriter) -> Search:
     return Search(settings(**CHOSEN), writer)
 
 
-class Terminal(io.StringIO):
+class SaysItIsOne(io.StringIO):
     """A stream that says it is a terminal."""
 
     def isatty(self) -> bool:
@@ -94,7 +91,7 @@ def test_a_file_gets_one_plain_line_for_each_finished_trial(search: Search) -> N
     assert "again 1" in text and "published a0" in text
     assert " left" in lines[0] and " left" not in lines[-1]
     assert lines[-1].startswith(f"[{finished}/{finished}]")
-    assert f"hypervolume {Progress(search).hypervolume():.3f}" in lines[-1]
+    assert f"hypervolume {Progress(search).volume:.3f}" in lines[-1]
 
 
 def test_hypervolume_never_falls_and_is_that_of_the_search(search: Search) -> None:
@@ -108,7 +105,7 @@ def test_hypervolume_never_falls_and_is_that_of_the_search(search: Search) -> No
 
 
 def test_quiet_writes_nothing_and_leaves_nothing_behind(search: Search) -> None:
-    for stream in (io.StringIO(), Terminal()):
+    for stream in (io.StringIO(), SaysItIsOne()):
         with Display(search, stream, quiet=True):
             play(search, trials=2)
         assert stream.getvalue() == "" and search.watchers == []
@@ -119,9 +116,9 @@ def test_a_run_that_is_carried_on_says_so(search: Search) -> None:
     stream = io.StringIO()
     with Display(search, stream) as display:
         assert stream.getvalue() == "carrying on after 3 finished trials\n"
-        assert display.time_left() is None  # there is no pace yet
+        assert display.pace.time_left(display.now) is None  # there is no pace yet
         play(search, trials=1)
-        assert display.time_left() is not None
+        assert display.pace.time_left(display.now) is not None
     assert "[ 4/" in stream.getvalue()
 
 
@@ -131,19 +128,25 @@ def test_the_panel_says_everything_and_never_wraps(search: Search) -> None:
         empty = {columns: drawn(display, columns) for columns in COLUMNS}
         play(search, failing=1)
         search.running[99] = dataclasses.replace(search.proposals[0], index=99)
+        search.room = 2
+        search.config = dataclasses.replace(search.config, resources=ResourcesConfig(cpus=3, gpus=0.5))
+        display.now = dataclasses.replace(display.now, retried=2)
         full = {columns: drawn(display, columns) for columns in COLUMNS}
     for columns in COLUMNS:
         assert max(map(len, [*empty[columns], *full[columns]])) <= columns
-        assert len(empty[columns]) == len(full[columns]) == 3 + 1 + 3  # totals, times and bar; heading; bands
+        assert len(empty[columns]) == 3 + 1 + 3  # counts, pace and bar; heading; bands
         assert empty[columns][0].startswith("0/") and " 0 running " in empty[columns][0]
-        check_panel(full[columns], Progress(search).snapshot())
+        check_panel(full[columns], display.now)
 
 
 def check_panel(lines: list[str], now: Snapshot) -> None:
+    text = "  ".join(line.rstrip() for line in lines)
     for said in (f"{now.done}/{now.planned} trials", "1 running", f"{now.stopped} stopped early", "1 failed"):
-        assert said in lines[0]
-    assert f"hypervolume {now.hypervolume:.3f}" in lines[1]
-    for line, band in zip(lines[4:], now.bands, strict=True):
+        assert said in text
+    assert f"hypervolume {now.hypervolume:.3f} ▁" in text and "trials/h" in text
+    assert "2 retried" in text and "1 of 2 workers busy, 3 CPUs and 0.5 GPUs" in text
+    assert "trial 1 failed: loss nan after 3 steps" in text
+    for line, band in zip(lines[-3:], now.bands, strict=True):
         cells = line.split()
         assert cells[:3] == [f"{band.low / 1e6:.2f}", "to", f"{band.high / 1e6:.2f}"]
         assert cells[3:5] == [str(band.trained), str(band.stopped)]
@@ -178,17 +181,17 @@ def test_event_by_event_it_comes_to_what_counting_anew_does(search: Search) -> N
 def test_time_left_comes_from_the_pace_and_counts_down(search: Search) -> None:
     display = Display(search, io.StringIO())
     with display:
-        assert display.time_left() is None
+        assert display.pace.time_left(display.now) is None
         play(search, trials=2)
-        display.started = display.last - 60
-        left = display.time_left()
+        display.pace.started = display.pace.last - 60
+        left = display.pace.time_left(display.now)
         assert left == pytest.approx(30 * (search.planned - 2), abs=0.5)
-        display.last -= 20
-        display.started -= 20
-        assert display.time_left() == pytest.approx(left - 20, abs=0.5)
-        display.last -= 10_000
-        display.started -= 10_000
-        assert display.time_left() == 0
+        display.pace.last -= 20
+        display.pace.started -= 20
+        assert display.pace.time_left(display.now) == pytest.approx(left - 20, abs=0.5)
+        display.pace.last -= 10_000
+        display.pace.started -= 10_000
+        assert display.pace.time_left(display.now) == 0
 
 
 @pytest.mark.parametrize(
@@ -289,6 +292,21 @@ def test_events_of_every_kind_are_taken(search: Search) -> None:
     assert set(seen) == {Proposal, Rung, Completed, Stopped, Failed}
 
 
+WAITING = """
+import sys, time
+from pathlib import Path
+from played_run import begin, play, settings
+from nas.display import Display
+from nas.search import Search
+with begin(Path(sys.argv[1]), settings()) as writer:
+    search = Search(settings(), writer)
+    search.room = 2
+    with Display(search, sys.stdout) as display:
+        play(search, trials=3, failing=2)
+        while not Path(sys.argv[2]).exists():
+            time.sleep(0.05)
+    print("the end")
+"""
 PROGRAM = """
 import sys, time
 from pathlib import Path
@@ -307,53 +325,51 @@ with begin(Path(sys.argv[1]), settings()) as writer:
 """
 
 
-def in_terminal(columns: int, folder: Path, **environment: str) -> str:
-    """What the program writes to a pseudo-terminal so wide."""
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # of another
-    environ = inherited | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TERM": "xterm-256color"} | environment
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(folder)], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
-    )
-    os.close(theirs)
-    written = b"".join(until_closed(ours))
-    os.close(ours)
-    assert process.wait(60) == 0, written.decode()
-    return written.decode()
-
-
-def until_closed(descriptor: int) -> Iterator[bytes]:
-    while select.select([descriptor], [], [], 60)[0]:
-        try:
-            piece = os.read(descriptor, 65536)
-        except OSError:  # EIO: the other end was closed
-            return
-        if not piece:
-            return
-        yield piece
-
-
 def plain(text: str) -> list[str]:
     """Lines as they were written, without what moves the cursor or colours."""
     return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", text)]
 
 
+def program(folder: Path) -> list[object]:
+    return [sys.executable, "-c", PROGRAM, folder]
+
+
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_a_live_panel_on_a_terminal(columns: int, tmp_path: Path) -> None:
-    text = in_terminal(columns, tmp_path / "run")
-    lines = plain(text)
-    assert "Traceback" not in text
+    with Terminal(program(tmp_path / "run"), columns) as terminal:
+        assert terminal.end() == 0, terminal.written.decode()
+    lines, rows = terminal.lines(), terminal.rows()
+    assert "Traceback" not in terminal.written.decode()
     assert max(map(len, lines)) <= columns
     assert any(re.match(r"2/\d+ trials  1 running", line) for line in lines), "drawn while nothing happened"
-    last = "\n".join(lines[-10:])
-    assert re.search(r"(\d+)/\1 trials  0 running  \d+ stopped early  1 failed", last)
-    assert "best accuracy" in last and last.rstrip().endswith("the end")
-    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
+    seen = "  ".join(rows)
+    assert re.match(r"(\d+)/\1 trials  0 running  \d+ stopped early  1 failed", seen), "nothing above the panel"
+    assert seen.count("hypervolume") == seen.count("best accuracy") == 1 and rows[-1] == "the end"
+    assert terminal.written.count(b"\x1b[?25l") == terminal.written.count(b"\x1b[?25h") == 1  # the cursor is back
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+def test_a_terminal_that_is_resized_has_one_panel_on_it(breaks: bool, tmp_path: Path) -> None:
+    """Wider than the panel, narrower than it, and so narrow that even its table does not fit as it was."""
+    go_on = tmp_path / "go on"
+    with Terminal([sys.executable, "-c", WAITING, tmp_path / "run", go_on], 200, breaks) as terminal:
+        terminal.read(lambda: "trial 2 failed" in "".join(terminal.rows()))
+        for columns in (60, 120, 44, 80):
+            terminal.resize(columns)
+            drawn = len(terminal.written)
+            terminal.read(lambda drawn=drawn: terminal.written.count(b" running", drawn) >= 2)
+            rows = terminal.rows()
+            assert "  ".join(rows).count(" running") == "  ".join(rows).count("trials/h") == 1, "\n".join(rows)
+            assert max(map(len, rows)) <= columns
+        go_on.touch()
+        assert terminal.end() == 0, terminal.written.decode()
+    assert "Traceback" not in terminal.written.decode() and terminal.rows()[-1] == "the end"
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path) -> None:
-    text = in_terminal(80, tmp_path / "run", TERM="dumb")
+    with Terminal(program(tmp_path / "run"), 80, TERM="dumb") as terminal:
+        assert terminal.end() == 0
+    text = terminal.written.decode()
     assert "\x1b" not in text and "[1/" in text.replace(" ", "")
 
 
