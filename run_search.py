@@ -224,7 +224,7 @@ def _new_folder(name: str) -> Path:
 
 
 def _check_alone(options: argparse.Namespace) -> None:
-    for name in ("config", "out", "simulate", *CHANGES):
+    for name in ("config", "out", "simulate", "tensorboard", *CHANGES):
         if getattr(options, name, None) is not None:
             place = name if name == "config" else f"--{name}"
             rule = "cannot be given with --resume, which takes everything from the run"
@@ -237,6 +237,8 @@ def _changed(settings: SearchConfig, options: argparse.Namespace) -> SearchConfi
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     if getattr(options, "simulate", None):
         changes["simulation"] = settings.simulation or SimulationConfig()
+    if getattr(options, "tensorboard", None):
+        changes["tracking"] = dataclasses.replace(settings.tracking, tensorboard=True)
     try:
         return dataclasses.replace(settings, **changes)
     except InputError as error:
@@ -293,7 +295,7 @@ def coefficients(options: argparse.Namespace) -> str:
     config, made = run.config_of(ledger), family.from_dict(ledger.header.config.get("family", {}))
     settings = searching.Settings(options.draws, options.seeds, made.coefficients, made.lift, made.classes)
     front = frame.selected_front(ledger).sort_values("macs")["architecture"]
-    parents = searching.parents_of([architecture.from_dict(each) for each in front], config.space)
+    parents = searching.parents_of([architecture.from_dict(each) for each in front], config.space, made.coefficients)
     folder = options.out or options.run / tried.FOLDER
     record = searching.search(config, parents, settings, folder, _told_apart(options.json))
     files = tried.write(record, folder)

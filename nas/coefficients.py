@@ -89,19 +89,33 @@ class _Trainer(Trainer):
         return self.evaluate(candidate, architecture, self.data.validation)
 
 
-def parents_of(front: Sequence[Architecture], space: SpaceConfig) -> list[Architecture]:
+def parents_of(front: Sequence[Architecture], space: SpaceConfig, incumbent: Coefficients) -> list[Architecture]:
     """Up to `PARENTS` networks from the cheaper half of a front (cheapest first), on the smallest clip of the space.
 
+    Only those that the incumbent scales to `TIMES` their cost: rounding leaves some small networks no way there.
+
     Raises:
-      InputError: an empty front.
+      InputError: an empty front, or one without such a network.
     """
     if not front:
         raise InputError("front", 0, "networks are too few to scale: no trial was trained to the full budget")
-    half = front[: -(-len(front) // 2)]
-    places = np.linspace(0, len(half) - 1, PARENTS).round().astype(int)
     stride = max(space.frame_strides)
     clip = Clip(-(-space.frames // stride), min(space.resolutions), stride)
-    return list(dict.fromkeys(replace(half[place], clip=clip) for place in places))
+    small = dict.fromkeys(replace(each, clip=clip) for each in front[: -(-len(front) // 2)])
+    fit = [each for each in small if _can_scale(each, incumbent, space)]
+    if not fit:
+        raise InputError(
+            "front", len(small), f"networks of its cheaper half cannot be scaled to {TIMES} times their cost"
+        )
+    places = np.linspace(0, len(fit) - 1, PARENTS).round().astype(int)
+    return list(dict.fromkeys(fit[place] for place in places))
+
+
+def _can_scale(parent: Architecture, coefficients: Coefficients, space: SpaceConfig) -> bool:
+    try:
+        return bool(_scaled([parent], coefficients, space))
+    except InputError:
+        return False
 
 
 def _scaled(parents: Sequence[Architecture], coefficients: Coefficients, space: SpaceConfig) -> list[Architecture]:

@@ -34,10 +34,11 @@ from search_space.cost import count
 from search_space.errors import InputError
 from search_space.movinet_space import from_dict as space_from_dict
 from search_space.movinet_space import movinet_space
-from search_space.scaling import DEFAULT_COEFFICIENTS, Coefficients, Factors
+from search_space.scaling import DEFAULT_COEFFICIENTS, Coefficients, Factors, scale_to_macs
 
 PRESET = config.load("default")
-LIFT = Factors(2.5, 3.0, 9.3333333, 3.125)
+CLASSES = PRESET.space.classes
+LIFT = Factors(2.5, 3.0, 9.3333333, 6.25)
 SETTINGS = Settings(draws=6, seeds=3, lift=LIFT)
 MODEL = "a0"
 LUCKY, BETTER = 1, 2  # draws that come to networks of their own
@@ -47,12 +48,12 @@ def members(settings: config.SearchConfig, n: int) -> list[Architecture]:
     """Members of a space, cheapest first."""
     space = movinet_space(settings.space)
     found = [space.decode(tuple(row)) for row in space.sample(np.random.default_rng(0), n, -6.0).tolist()]
-    return sorted(found, key=lambda each: count(each, 36).macs)
+    return sorted(found, key=lambda each: count(each, CLASSES).macs)
 
 
 @pytest.fixture(scope="module")
 def planned() -> dict[str, Any]:
-    return plan(PRESET, parents_of(members(PRESET, 6), PRESET.space), SETTINGS)
+    return plan(PRESET, parents_of(members(PRESET, 12), PRESET.space, DEFAULT_COEFFICIENTS), SETTINGS)
 
 
 def trained(path: Path, planned: dict[str, Any], train: Callable[[Proposal], Event]) -> Ledger:
@@ -78,14 +79,28 @@ def measured(planned: dict[str, Any], better: int | None, by: float = 0.05) -> C
     return train
 
 
-def test_parents_are_of_the_cheaper_half_on_the_smallest_clip() -> None:
-    front = members(PRESET, 7)
-    parents = parents_of(front, PRESET.space)
-    assert [parent.blocks for parent in parents] == [front[0].blocks, front[3].blocks]
-    assert {parent.clip for parent in parents} == {Clip(8, 16, 4)}
-    assert len(parents_of(front[:1], PRESET.space)) == 1
+def test_parents_are_of_the_cheaper_half_on_the_smallest_clip_and_can_grow() -> None:
+    front = members(PRESET, 12)
+    small = [dataclasses.replace(each, clip=Clip(4, 16, 4)) for each in front[:6]]
+    grow = [each for each in small if can_grow(each)]
+    assert 1 < len(grow) < 6
+    assert parents_of(front, PRESET.space, DEFAULT_COEFFICIENTS) == [grow[0], grow[-1]]
+    assert parents_of([front[small.index(grow[0])]], PRESET.space, DEFAULT_COEFFICIENTS) == [grow[0]]
     with pytest.raises(InputError, match="front: 0 networks are too few"):
-        parents_of([], PRESET.space)
+        parents_of([], PRESET.space, DEFAULT_COEFFICIENTS)
+    stuck = next(each for each in small if each not in grow)
+    with pytest.raises(
+        InputError, match="front: 1 networks of its cheaper half cannot be scaled to 4 times their cost"
+    ):
+        parents_of([stuck], PRESET.space, DEFAULT_COEFFICIENTS)
+
+
+def can_grow(network: Architecture) -> bool:
+    target = TIMES * count(network, CLASSES).macs
+    try:
+        return bool(scale_to_macs(network, target, CLASSES, DEFAULT_COEFFICIENTS, tolerance=EQUAL))
+    except InputError:
+        return False
 
 
 def test_every_draw_is_compared_at_equal_cost_on_clips_that_there_are(planned: dict[str, Any]) -> None:
@@ -97,8 +112,8 @@ def test_every_draw_is_compared_at_equal_cost_on_clips_that_there_are(planned: d
         assert np.abs(np.array(draw["steps"]) / 2 - 1).max() <= 0.05
         for parent, data in zip(parents, draw["networks"], strict=True):
             network = from_dict(data)
-            assert abs(count(network, 36).macs / count(parent, 36).macs / TIMES - 1) <= EQUAL
-            assert network.clip.frames <= 32 and network.clip.resolution <= 24
+            assert abs(count(network, CLASSES).macs / count(parent, CLASSES).macs / TIMES - 1) <= EQUAL
+            assert network.clip.frames <= 16 and network.clip.resolution <= 24
     names = [name for draw in planned["draws"] for name in draw["fingerprints"]]
     for draw in (LUCKY, BETTER):  # what other tests rely on; others come to the same networks once rounded
         assert all(names.count(name) == 1 for name in planned["draws"][draw]["fingerprints"])
