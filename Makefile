@@ -7,13 +7,14 @@ READY := .venv/ready
 PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test check format lock clean
+.PHONY: help setup search test check format docs lock clean
 
 help:
 	@echo 'make search [ARGS="--out DIR"]  the whole job on the embedded data: search, front, family A0-A6'
 	@echo 'make test   [ARGS="-k NAME"]    the tests'
 	@echo 'make check                      lint, format and types'
 	@echo 'make format                     apply formatting and safe lint fixes'
+	@echo 'make docs                       the documentation as a site, build/site/index.html'
 	@echo 'make lock   [ARGS="--upgrade"]  renew requirements.lock from pyproject.toml'
 	@echo 'make setup | clean              make | remove the virtual environment'
 	@echo 'PYTHON=/path/to/python3 names another interpreter (3.11 to 3.13).'
@@ -34,6 +35,9 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . build/site
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \

@@ -31,21 +31,22 @@ class Cost:
 
     All of the base form, unless they are counted for another variant.
 
-    macs: multiply-adds for the whole clip.
-    macs_per_frame: multiply-adds to advance a causal stream of the same network by one frame: every convolution for
-      one frame, and squeeze-excite and classifier once, since they run on every frame.
-    trainable_parameters: convolution weights, batch-norm scale and offset, squeeze-excite and dense weights and
-      biases, and one ReZero scalar per layer.
-    total_parameters: the same and the moving mean and variance of batch norm.
-    state_bytes: what a stream carries from frame to frame at batch 1, float32; of a variant that is not causal, that of
-      the released stream form without positional encoding. Per layer with kT > 1 the last kT - 1 frames before its
-      convolution over time; per squeeze-excite and for the head a running sum and an int32 frame count; with
-      positional encoding another count.
-    activation_bytes: peak of live float32 values at batch 1, whole clip, inference. Schedule: one operation
-      after another; batch norm, activation, gating, ReZero and addition in place; an output is freed after its last
-      reader. A layer runs expand, depthwise, squeeze-excite, project, then pools (if its stride is 2) and projects
-      the skip where shapes differ, then adds; its input lives until the skip has read it. Weights and the workspace
-      of a kernel are not counted.
+    Attributes:
+      macs: multiply-adds for the whole clip.
+      macs_per_frame: multiply-adds to advance a causal stream of the same network by one frame: every convolution for
+        one frame, and squeeze-excite and classifier once, since they run on every frame.
+      trainable_parameters: convolution weights, batch-norm scale and offset, squeeze-excite and dense weights and
+        biases, and one ReZero scalar per layer.
+      total_parameters: the same and the moving mean and variance of batch norm.
+      state_bytes: what a stream carries from frame to frame at batch 1, float32; of a variant that is not causal, that
+        of the released stream form without positional encoding. Per layer with kT > 1 the last kT - 1 frames before its
+        convolution over time; per squeeze-excite and for the head a running sum and an int32 frame count; with
+        positional encoding another count.
+      activation_bytes: peak of live float32 values at batch 1, whole clip, inference. Schedule: one operation after
+        another; batch norm, activation, gating, ReZero and addition in place; an output is freed after its last reader.
+        A layer runs expand, depthwise, squeeze-excite, project, then pools (if its stride is 2) and projects the skip
+        where shapes differ, then adds; its input lives until the skip has read it. Weights and the workspace of a
+        kernel are not counted.
     """
 
     macs: int

@@ -161,12 +161,13 @@ def scale(
 ) -> Architecture:
     """The architecture with every dimension multiplied by its factor, then rounded.
 
-    depth: layers of each block, at least 1. The last go first; new ones repeat in turn the block's layers after the
-      first, or its only layer.
-    width: stem, blocks, expansions and head projection, divisible by 8; the dense layer likewise, but it grows no
-      further than to 2048.
-    resolution: even pixels.
-    frames: whole frames, and the frame stride that keeps the clip's duration most nearly.
+    Args:
+      depth: layers of each block, at least 1. The last go first; new ones repeat in turn the block's layers after the
+        first, or its only layer.
+      width: stem, blocks, expansions and head projection, divisible by 8; the dense layer likewise, but it grows no
+        further than to 2048.
+      resolution: even pixels.
+      frames: whole frames, and the frame stride that keeps the clip's duration most nearly.
 
     Raises:
       InputError: a factor is not positive, or a dimension leaves the range of `Architecture`.

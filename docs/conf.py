@@ -1,0 +1,121 @@
+"""The site of the documentation, made by `make docs`: the Markdown files as the repository shows them, and the API."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+project = "movinet-nas"
+author = "the movinet-nas authors"
+release = version = metadata.version(project)
+
+# Pages stay where they are, so that a link which works in the repository works on the site.
+root_doc = "README"
+include_patterns = ["*.md", "docs/*.md", "docs/api/*", "results/published/**.md"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+templates_path = ["templates"]
+html_theme = "furo"
+html_title = f"movinet-nas {release}"
+html_copy_source = False
+html_additional_pages = {"index": "index.html"}
+
+myst_heading_anchors = 3
+myst_ref_domains = ["std"]  # not `arena`, the module, for a folder of that name
+napoleon_use_ivar = True
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+default_role = "literal"  # docstrings write `code`
+
+PACKAGES = ("search_space", "movinet", "nas", "results")
+CONTENTS = {
+    "Use": "command_line search spaces one_shot scaling data training checkpoints evaluation export cluster",
+    "Understand": "faq design arena benchmark_tables fidelity reliability benchmarks",
+}
+PUBLISHED = ("results/published/README", "results/published/arena/README", "results/published/movinet_bench/README")
+PROJECT = ("docs/api", "CHANGELOG", "CONTRIBUTING", "SECURITY")
+
+
+def _contents() -> str:
+    parts = {caption: [f"docs/{name}" for name in names.split()] for caption, names in CONTENTS.items()}
+    parts |= {"Published": list(PUBLISHED), "Project": list(PROJECT)}
+    tree = "\n```{{toctree}}\n:hidden:\n:caption: {}\n\n{}\n```\n"
+    return "".join(tree.format(caption, "\n".join(names)) for caption, names in parts.items())
+
+
+def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
+    """The front page is the README, which knows no directives."""
+    if name == root_doc:
+        source[0] += _contents()
+
+
+def plain_text(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Docstrings are plain text: what reStructuredText would take for markup is none, and columns stay columns."""
+    paragraphs = "\n".join(lines).split("\n\n")
+    lines[:] = "\n\n".join(map(_columns if what == "module" else _escaped, paragraphs)).split("\n")
+
+
+def _columns(paragraph: str) -> str:
+    rows = paragraph.split("\n")
+    if sum(bool(re.search(r"\S  +\S", row)) for row in rows) * 2 <= len(rows):
+        return _escaped(paragraph)
+    return "::\n\n" + "\n".join(f"    {row}" for row in rows)
+
+
+def _escaped(paragraph: str) -> str:
+    parts = re.split(r"(``[^`]+``|`[^`]+`|:\w+:)", paragraph)
+    return "".join(part if i % 2 else re.sub(r"[*|]|(?<=\w)_(?!\w)", r"\\\g<0>", part) for i, part in enumerate(parts))
+
+
+def without_folders(app: Sphinx, tree: nodes.document) -> None:
+    """A folder of the repository is no page: what links to one is text."""
+    here = Path(tree["source"]).parent
+    for node in list(tree.findall(addnodes.pending_xref)):
+        if (here / node["reftarget"]).is_dir():
+            node.replace_self(node.children)
+
+
+def list_addresses(app: Sphinx, failure: Exception | None) -> None:
+    """Addresses outside are not asked for, as a build needs no network: external_links.txt has them for a look."""
+    if failure is None and app.builder.format == "html":
+        trees = (app.env.get_doctree(name) for name in app.env.found_docs)
+        found = {node["refuri"] for tree in trees for node in tree.findall(nodes.reference) if "refuri" in node}
+        addresses = sorted(address for address in found if "://" in address)
+        (Path(app.outdir) / "external_links.txt").write_text("".join(f"{each}\n" for each in addresses))
+
+
+def write_api() -> None:
+    """A page for each package, with all of its modules."""
+    folder = ROOT / "docs" / "api"
+    folder.mkdir(exist_ok=True)
+    for package in (each.parent for name in PACKAGES for each in (ROOT / name).rglob("__init__.py")):
+        name = ".".join(package.relative_to(ROOT).parts)
+        modules = [f"{name}.{each.stem}" for each in sorted(package.glob("*.py")) if each.stem != "__init__"]
+        parts = [_part(name, "="), *(_part(module, "-") for module in modules)]
+        page, text = folder / f"{name}.rst", "\n".join(parts)
+        if not page.exists() or page.read_text() != text:
+            page.write_text(text)
+
+
+def _part(module: str, line: str) -> str:
+    title = module.replace("_", "\\_")
+    return f"{title}\n{line * len(title)}\n\n.. automodule:: {module}\n   :members:\n"
+
+
+def setup(app: Sphinx) -> None:
+    """Connects the above."""
+    write_api()
+    app.connect("source-read", add_contents)
+    app.connect("autodoc-process-docstring", plain_text, priority=900)  # after napoleon
+    app.connect("doctree-read", without_folders)
+    app.connect("build-finished", list_addresses)
