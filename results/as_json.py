@@ -15,9 +15,11 @@ import pandas as pd
 from nas.ledger import Ledger
 from nas.trials import Proposal
 from results import coefficients, frame, reproduction
-from results.family import Family, Member
-from results.outcome import comparison, family_config, family_of
+from results.emit import RECORD
+from results.family import Family
+from results.outcome import comparison
 from results.reproduction import Reproduction
+from search_space.network import Network, load
 
 
 def text(value: object) -> str:
@@ -45,7 +47,7 @@ def rows(table: pd.DataFrame, names: Sequence[str] | None = None) -> list[dict[s
 
 
 def outcome(ledger: Ledger, folder: Path) -> dict[str, Any]:
-    """Of a search: run, counts of trials, the front, the family and, where it was trained, the comparison."""
+    """Of a search whose files are in its folder: counts of trials, the front, the family, and the comparison if any."""
     kinds = [ledger.proposals[index].kind for index in ledger.completed]
     counts = {
         "completed": kinds.count("search"),
@@ -59,25 +61,31 @@ def outcome(ledger: Ledger, folder: Path) -> dict[str, Any]:
         "run": folder,
         "counts": counts,
         "front": rows(front, [name for name in front.columns if name != "architecture"]),
-        "family": models(family_of(ledger, family_config(ledger))),
+        "family": _written_models(folder / "configs"),
         "comparison": None if compared is None else plain(asdict(compared)),
     }
 
 
 def models(family: Family) -> list[dict[str, Any]]:
     """An object for each model: name, target, exact costs, clips, layers, and the trial or the members it is of."""
-    return [_model(member) for member in family.models]
+    return [_model(member.network, member.decision) for member in family.models]
 
 
-def _model(member: Member) -> dict[str, Any]:
-    network, parent = member.network, member.decision.get("parent")
+def _written_models(folder: Path) -> list[dict[str, Any]]:
+    """The same of a family that was written; growing one takes seconds."""
+    decisions = json.loads((folder / RECORD).read_text(encoding="utf-8"))["models"]
+    return [_model(load(folder / f"movinet_{each['model']}.yaml"), each) for each in decisions]
+
+
+def _model(network: Network, decision: Mapping[str, Any]) -> dict[str, Any]:
+    parent = decision.get("parent")
     return {
-        "model": member.name,
+        "model": decision["model"],
         "target_macs": network.target_macs,
         "cost": dict(network.cost),
         "clips": [asdict(each.clip) for each in network.members],
         "layers": [each.depth for each in network.members],
-        "from": list(member.decision["members"]) if parent is None else parent["index"],
+        "from": list(decision["members"]) if parent is None else parent["index"],
     }
 
 

@@ -126,15 +126,15 @@ def write_plots(ledger: Ledger, folder: Path, formats: Sequence[str] = ("png",))
     return [*tables, *write_pictures(ledger, folder, family, formats)]
 
 
-def write_report(ledger: Ledger, path: Path) -> Path:
-    """The run as one HTML page, finished or not; returns its path.
+def write_report(ledger: Ledger, path: Path, family: Family | None = None) -> Path:
+    """The run as one HTML page, finished or not, with its family if that is not given; returns its path.
 
     Raises:
       InputError: no trial has finished yet, or the file cannot be written.
     """
-    family, without = None, ""
+    without = ""
     try:
-        family = family_of(ledger, family_config(ledger))
+        family = family or family_of(ledger, family_config(ledger))
     except InputError as error:
         without = str(error)
     report.write(report.Run(ledger, family, without, comparison(ledger)), path)
@@ -158,7 +158,7 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
         raise
     emit(family, folder / "configs")
     write_pictures(ledger, folder, family)
-    write_report(ledger, folder / REPORT)
+    write_report(ledger, folder / REPORT, family)
     parts = [_counts(ledger), _front_table(ledger), family_table(family)]
     compared = comparison(ledger)
     if compared:
