@@ -1,0 +1,72 @@
+"""The code that the documentation shows: its blocks, and the commands in them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = (
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("results/published/**/*.md")),
+)
+BLOCK = re.compile(r"^```(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:run_search\.py|movinet-nas|python) [^`\n]+)`")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it begins, what it is said to hold, and its text."""
+
+    place: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line as it is shown, without its comment."""
+
+    place: str
+    line: str
+
+    @property
+    def words(self) -> list[str]:
+        """As a shell splits them; what is optional is taken."""
+        words = shlex.split(re.sub(r"[\[\]]", "", self.line))
+        ends = [i for i, word in enumerate(words) if word in ("&&", ">")]
+        return words[: min(ends, default=None)]
+
+
+def blocks() -> list[Block]:
+    """Of all pages, in order."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(Block(f"{page.relative_to(ROOT)}:{line}", *match.groups()))
+    return found
+
+
+def commands() -> list[Command]:
+    """Every line of every block without a language; what a line continues belongs to it."""
+    return [
+        Command(block.place, " ".join(re.sub(r"(^|\s)#.*", "", line).split()))
+        for block in blocks()
+        if not block.language
+        for line in block.text.replace("\\\n", " ").splitlines()
+    ]
+
+
+def inline_commands() -> list[Command]:
+    """Those in the running text, which are often without what they need, or with `COMMAND` for any."""
+    found = []
+    for page in PAGES:
+        text = BLOCK.sub("", page.read_text(encoding="utf-8")).replace("\\|", "|")
+        place = str(page.relative_to(ROOT))
+        found += [Command(place, line.partition(" | ")[0]) for line in INLINE.findall(text)]
+    return found

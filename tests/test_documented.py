@@ -1,0 +1,205 @@
+"""What the documentation shows is what there is: every command is run here, run by another test, or has a reason."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from documented import Block, Command, blocks, commands, inline_commands
+from played_run import played
+
+import run_search
+from nas import config, table
+from search_space.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+# By the beginning of a command, as a regular expression; the first that fits counts.
+RUN_HERE = (
+    r"run_search\.py (plot|scale|report|tabulate) results/(runs|published)/",
+    r"run_search\.py describe ",
+    r"movinet-nas completion ",
+)
+RUN_BY = {
+    r"run_search\.py search (tiny|--resume) ": ("cli", "an_interrupted_search_says_how_to_carry_on_and_does"),
+    r"run_search\.py search (my_search|around_a2)\.yaml": ("coefficients", "a_real_search_and_a_real_refinement"),
+    r"run_search\.py search .*--address": (
+        "cluster",
+        "a_search_takes_the_nodes_that_come_and_does_without_those_that_go",
+    ),
+    r"run_search\.py scale RUN .*--refine": ("coefficients", "a_refinement_is_a_search_around_the_target"),
+    r"run_search\.py coefficients ": ("coefficients", "a_real_search_and_a_real_refinement"),
+    r"run_search\.py compare \S+\.csv(\.gz)? ": ("arena", "the_command_on_a_table"),
+    r"run_search\.py compare default ": ("arena", "a_race_that_is_interrupted_carries_on"),
+    r"run_search\.py fidelity ": ("fidelity", "text_json_and_files_say_the_same"),
+    r"run_search\.py one-shot .*--rank ": ("one_shot", "the_rows_of_a_table_are_ranked"),
+    r"run_search\.py one-shot( |$)": ("one_shot", "interrupted_is_unbroken"),
+    r"run_search\.py reproduce ": ("reproduce", "a_real_run_reproduces_and_is_left_as_it_was"),
+    r"run_search\.py score ": ("scores", "a_table_gets_its_columns_and_goes_on_where_it_was_left"),
+    r"python -m movinet\.train .*digits_": ("train", "an_emitted_experiment_trains_and_evaluates"),
+    r"python -m movinet\.train .*\.experiment\.yaml": ("train", "every_emitted_experiment_trains_and_evaluates"),
+    r"python -m movinet\.evaluate ": ("evaluate", "the_command_writes_what_it_found"),
+    r"python -m movinet\.export .*--quantize": ("export", "smaller_numbers_by_command"),
+    r"python -m movinet\.export ": ("export", "a_network_file_to_saved_model_by_command"),
+    r"python -m movinet\.latency ": ("latency", "every_form"),
+    r"python -m movinet\.convert ": ("convert", "a_folder_becomes_records"),
+    r"python -m results\.evaluation_plots ": ("evaluation_plots", "the_command_writes_the_formats_asked_for"),
+    r"python tests/chaos\.py": ("chaos", "two_searches_under_fire"),
+    r"make docs": ("site", "the_pages_can_be_made_a_site_without_a_warning"),
+}
+NOT_RUN = {
+    r"run_search\.py search bench ": "an hour; its configuration is read by tests/test_config.py",
+    r"run_search\.py tabulate results/runs/bench ": "is of that hour",
+    r"(\w+=\S+ )?make test|make (setup|search|check|format)": "what a change must pass, and the whole of a search",
+    r"python tests/(benchmarks/|release_cases)": "minutes, an idle machine, or the released implementation beside it",
+    r"(python3 -m venv|ray|kubectl|RAY_AUTH_MODE=token .*ray start|cp) ?": "other programs: an environment, a cluster",
+}
+# Python that is not run as it stands.
+SHOWN = {
+    "README.md": "weights of the release; tests/test_release_parity.py and tests/test_stream.py run what it calls",
+    "docs/checkpoints.md": "weights of the release; tests/test_checkpoint.py runs what it calls",
+    "docs/export.md": "exported files; tests/test_export.py runs what it calls",
+    "docs/search.md": "run by tests/test_keras_tuner_adapter.py",
+}
+
+
+def normal(line: str) -> str:
+    """A command by the one name of its program."""
+    line = re.sub(r"^(RAY_AUTH_MODE=token )?(\.venv/bin/)?python3? (?=tests/|run_search)", "python ", line)
+    line = re.sub(r"^RAY_AUTH_MODE=token (?=run_search)", "", line)
+    return re.sub(r"^(python )?run_search\.py", "run_search.py", line)
+
+
+def fits(patterns: Iterable[str], line: str) -> str | None:
+    return next((pattern for pattern in patterns if re.match(pattern, normal(line))), None)
+
+
+COMMANDS = commands()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.place} {command.line[:60]}")
+def test_a_command_is_run_or_has_a_reason(command: Command) -> None:
+    assert command.line, f"{command.place}: a line without a command in a block of commands"
+    assert fits((*NOT_RUN, *RUN_HERE, *RUN_BY), command.line), f"{command.place}: {command.line}: say what runs it"
+
+
+def test_every_row_is_of_a_command_and_every_test_is_there() -> None:
+    lines = [normal(each.line) for each in (*COMMANDS, *inline_commands())]
+    for pattern in (*RUN_HERE, *RUN_BY, *NOT_RUN):
+        assert any(re.match(pattern, line) for line in lines), pattern
+    for file, name in RUN_BY.values():
+        tree = ast.parse((ROOT / "tests" / f"test_{file}.py").read_text(encoding="utf-8"))
+        assert f"test_{name}" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (file, name)
+
+
+def parse(words: list[str]) -> None:
+    """By the parser of the program that the words are for; what is no program of ours is passed over."""
+    for i, word in enumerate(words):
+        if " run_search.py " in f" {word} " and word != "run_search.py":  # a command within a command
+            parse(shlex.split(word))
+        if word in ("run_search.py", "movinet-nas") or word.endswith("/run_search.py"):
+            run_search._parsed(words[i + 1 :])
+            return
+        if word == "-m" and words[i + 1].partition(".")[0] in ("movinet", "results"):
+            importlib.import_module(words[i + 1]).parser().parse_args(words[i + 2 :])
+            return
+        if word.startswith("tests/") and word.endswith(".py"):
+            source = (ROOT / word).read_text(encoding="utf-8")
+            assert all(f'"{flag}"' in source for flag in words[i + 1 :] if flag.startswith("--")), words
+            return
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.place} {command.line[:60]}")
+def test_a_command_is_understood(command: Command) -> None:
+    words = command.words
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}: ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        arguments = next((word.partition("=")[2] for word in words if word.startswith("ARGS=")), "")
+        words = ["run_search.py", *shlex.split(arguments)] if words[1] == "search" else []
+    parse(words)
+
+
+@pytest.mark.parametrize("command", inline_commands(), ids=lambda command: f"{command.place} {command.line}")
+def test_a_command_in_the_text_is_understood(command: Command) -> None:
+    """It may leave out what a command needs, but what is there must be known."""
+    if re.search(r"\b(COMMAND|<command>)\b", command.line):
+        return
+    try:
+        parse([word for word in command.words if word != "…"])
+    except SystemExit as ended:
+        assert ended.code == 0 or "--" not in command.line
+    except InputError as error:
+        assert "are required" in str(error), error
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with what was published, the runs that the commands name, and the shells' folders."""
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "results").mkdir()
+    shutil.copytree(ROOT / "results" / "published", folder / "results" / "published")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOVINET_NAS_CACHE", str(folder / "cache"))
+        run = played(folder / "results" / "runs" / "first")
+    for name in ("x", "mine"):
+        shutil.copytree(run, run.parent / name)
+    yield folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [each for each in COMMANDS if fits(RUN_HERE, each.line) and not fits(NOT_RUN, each.line)],
+    ids=lambda command: f"{command.place} {command.line[:60]}",
+)
+def test_a_command_works(
+    command: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    words = command.words
+    arguments = words[words.index(next(word for word in words if word in ("run_search.py", "movinet-nas"))) + 1 :]
+    assert run_search.main(arguments) == 0
+    assert capsys.readouterr().out
+
+
+def of(language: str) -> list[Block]:
+    return [block for block in blocks() if block.language == language]
+
+
+@pytest.mark.parametrize("block", of("yaml"), ids=lambda block: block.place)
+def test_a_configuration_is_read(block: Block) -> None:
+    """A whole one as it is, a part of one in place of that of a preset."""
+    shown = yaml.safe_load(block.text)
+    assert isinstance(shown, dict), block.place
+    whole = shown if "schema" in shown else {**config.to_dict(config.load("tiny")), **shown}
+    config.from_dict(whole, block.place)
+
+
+@pytest.mark.parametrize("block", of("python"), ids=lambda block: block.place)
+def test_python_is_run_or_its_names_are_there(block: Block) -> None:
+    tree = ast.parse(block.text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and (ROOT / node.module.split(".")[0]).exists():
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names), block.place
+    if block.place.partition(":")[0] not in SHOWN:
+        exec(compile(tree, block.place, "exec"), {})
+
+
+def test_a_benchmark_table_is_read(tmp_path: Path) -> None:
+    (block,) = (block for block in of("csv"))
+    file = tmp_path / "table.csv"
+    file.write_text(block.text)
+    assert table.read(file).accuracy.shape == (3, 2)
+
+
+def test_blocks_say_what_they_are() -> None:
+    """One without a language is of commands, so a plain listing has the language text."""
+    languages = {block.language for block in blocks() if not block.language.startswith("{")}
+    assert languages <= {"", "text", "python", "yaml", "csv", "dockerfile"}
