@@ -39,4 +39,9 @@ display       what a search looks like while it runs
 panel         the same on a terminal
 json_lines    the same for programs
 forgiving     a stream that may fail
+tracking_config  where trials are shown besides, as a part of the configuration
+tracking      shows them there
+trial_parameters  what sets a trial apart there
+event_files   in the files of TensorBoard
+ray_trackers  in MLflow and Weights & Biases, by Ray Tune's integrations
 """

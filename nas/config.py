@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
+from nas.tracking_config import TrackingConfig
 from search_space import movinet_space
 from search_space.architecture import check_integer, check_keys, check_schema
 from search_space.choices import check_choice, hint
@@ -333,6 +334,7 @@ class SearchConfig:
       resources: of each trial.
       worker_memory_mb: a worker above this much resident memory is replaced by a new process.
       faults: how much may go wrong.
+      tracking: where trials are shown besides.
     """
 
     space: SpaceConfig
@@ -352,6 +354,7 @@ class SearchConfig:
     resources: ResourcesConfig = ResourcesConfig()
     worker_memory_mb: int = 3000
     faults: FaultsConfig = FaultsConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     def __post_init__(self) -> None:
         check_integer("trials", self.trials, 1, MAX_TRIALS)
@@ -400,6 +403,7 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "simulation": SimulationConfig,
     "resources": ResourcesConfig,
     "faults": FaultsConfig,
+    "tracking": TrackingConfig,
 }
 
 

@@ -331,6 +331,15 @@ def run(search: Search, data: Clips | None, address: str = "") -> None:
         raise attempts.fault
 
 
+def _trackers(search: Search) -> list[Any]:
+    """What shows trials elsewhere; imported only if it is asked for."""
+    if search.config.tracking.mlflow is None and search.config.tracking.wandb is None:
+        return []
+    from nas import ray_trackers
+
+    return ray_trackers.trackers(search)
+
+
 def _tune(attempts: Attempts, shared: dict[str, Any], scratch: Path) -> None:
     """Has Ray Tune train the next `CHUNK` trials, or what is left."""
     resources = attempts.search.config.resources
@@ -350,6 +359,7 @@ def _tune(attempts: Attempts, shared: dict[str, Any], scratch: Path) -> None:
             stop=_Faults(attempts),
             failure_config=tune.FailureConfig(max_failures=0),  # `Attempts` counts them
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            callbacks=_trackers(attempts.search),
             verbose=0,
         ),
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import config as configs
-from nas import interrupts, node_data
+from nas import interrupts, node_data, tracking
 from nas import ledger as ledgers
 from nas.cluster import ALONE, Cluster
 from nas.config import SearchConfig
@@ -102,6 +102,7 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, clust
     """
     _check_new(folder)
     check_can_fail(config.simulation, executor)
+    tracking.check(config.tracking, executor)
     data = _opened(config)
     cluster = _prepared(cluster, executor, data)
     with _made(folder), RunLock(folder) as lock, contextlib.ExitStack() as undo:
@@ -111,8 +112,11 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, clust
         with LedgerWriter.create(folder / LEDGER, header) as writer:
             _write_config(folder / CONFIG, configs.to_dict(config))
             search = Search(config, writer)
-            undo.pop_all()
-            _execute(search, data, executor, watch, cluster)
+            try:
+                _execute(search, data, executor, watch, cluster)
+            finally:
+                if search.proposals:  # else nothing was begun, as when trials ask for more than the machine has
+                    undo.pop_all()
 
 
 def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) -> None:
@@ -124,6 +128,7 @@ def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) 
     ledger = read(folder)
     config = config_of(ledger)
     check_can_fail(config.simulation, executor)
+    tracking.check(config.tracking, executor)
     data = data_of(ledger)
     cluster = _prepared(cluster, executor, data)
     # Nothing is written before all of this is known to fit.
@@ -152,7 +157,7 @@ def _carried_on(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> S
 
 def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cluster) -> None:
     """Raises `KeyboardInterrupt` if the search was told to stop and something is left to train."""
-    with watch(search), interrupts.gently(search.drain, "what has begun is finished"):
+    with watch(search), tracking.tracked(search), interrupts.gently(search.drain, "what has begun is finished"):
         if executor == "serial":
             from nas import serial
 

@@ -50,6 +50,7 @@ def _search(command: CommandParser) -> None:
     command.add_argument("--trials", type=int, help="candidates to ask of the algorithm")
     command.add_argument("--serial", action="store_true", help="one trial at a time in this process, without Ray")
     command.add_argument("--simulate", action="store_true", default=None, help="make accuracies up; train nothing")
+    command.add_argument("--tensorboard", action="store_true", default=None, help="write its files into the run's too")
     _said(command)
     _json(command)
 

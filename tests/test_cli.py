@@ -46,6 +46,7 @@ COMMANDS = {
         "--trials",
         "--serial",
         "--simulate",
+        "--tensorboard",
         "--quiet",
         "--json-lines",
         "--json",

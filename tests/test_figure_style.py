@@ -18,6 +18,7 @@ from pypdf import PdfReader
 from synthetic_run import run
 from synthetic_table import synthetic_table
 
+import run_search
 from results import arena_plots, evaluation_plots, fidelity_report, figure_style, frame, plots, volume
 from results.family import FamilyConfig, scale_family
 from results.fidelity import fidelity
@@ -157,3 +158,13 @@ def test_labels_of_a_frontier_in_one_column_do_not_collide(drawn):
 def test_another_format_is_refused(text):
     with pytest.raises(InputError, match="must be of png, svg, pdf, by commas"):
         figure_style.formats_of(text)
+
+
+def test_the_command_writes_the_formats_asked_for(tmp_path, capsys):
+    run(tmp_path, searched=12)
+    assert run_search.main(["plot", str(tmp_path), "--format", "pdf,svg,pdf"]) == 0
+    printed = capsys.readouterr().out.split()
+    pictures = [f"{name}.{kind}" for name in ("front", "hypervolume") for kind in ("pdf", "svg")]
+    assert printed[-4:] == [str(tmp_path / name) for name in pictures] and not list(tmp_path.glob("*.png"))
+    assert run_search.main(["plot", str(tmp_path), "--format", "eps"]) == 2
+    assert capsys.readouterr().err == "error: --format: 'eps' must be of png, svg, pdf, by commas\n"
