@@ -14,9 +14,20 @@ from pathlib import Path
 
 import matplotlib
 import pytest
-from small_search import Unbroken, finished, ledger_of, of_session, searching, wait_for, workers_of, written
+from small_search import (
+    Unbroken,
+    finished,
+    ledger_of,
+    of_session,
+    searching,
+    small,
+    started,
+    wait_for,
+    workers_of,
+    written,
+)
 
-from nas.config import FaultsConfig, Finals
+from nas.config import FaultsConfig, Finals, ResourcesConfig, SimulationConfig
 from nas.ledger import Ledger
 from nas.trials import Completed, Failed, Note
 
@@ -154,3 +165,10 @@ def test_ray_says_nothing_and_leaves_nothing_behind(disturbed: Disturbed) -> Non
     assert disturbed.left == {}
     assert disturbed.files == []
     assert disturbed.home <= LIBRARIES
+
+
+def test_a_search_that_this_machine_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    settings = small(workers=0, resources=ResourcesConfig(cpus=4096), simulation=SimulationConfig())
+    process = started(written(tmp_path, settings), "--out", tmp_path / "run")
+    assert "resources.cpus: 4096 must be at most" in process.communicate(timeout=240)[1]
+    assert process.returncode == 2 and not (tmp_path / "run").exists()
