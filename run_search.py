@@ -350,7 +350,11 @@ def tabulate(options: argparse.Namespace) -> str:
 
 
 def compare(options: argparse.Namespace) -> str:
-    """Search algorithms side by side."""
+    """Search algorithms side by side.
+
+    Raises:
+      InputError: an option of the other kind of comparison.
+    """
     on_a_table = options.benchmark.endswith((".csv", ".csv.gz"))
     for name in ("minutes", "repeats") if on_a_table else ("evaluations", "stopping"):
         if getattr(options, name) not in (None, False):

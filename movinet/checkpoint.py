@@ -101,7 +101,11 @@ def named_variables(model: keras.Model, prefix: str = "") -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike[str], names: list[str]) -> Stored:
-    """The weights in a file. `names` are those of the model they are for: the release's files count layers only."""
+    """The weights in a file. `names` are those of the model they are for: the release's files count layers only.
+
+    Raises:
+      InputError: it cannot be read as weights.
+    """
     path = Path(path)
     if path.suffix in (".keras", ".h5") and path.is_file():
         return Stored(h5_weights.read(path))

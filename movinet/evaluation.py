@@ -48,14 +48,17 @@ class Evaluation:
 
     @property
     def top1(self) -> float:
+        """The share of examples whose label is the most probable class."""
         return float(metrics.hits(self.probabilities, self.labels, 1).mean())
 
     @property
     def top5(self) -> float:
+        """The share of examples whose label is among the five most probable classes."""
         return float(metrics.hits(self.probabilities, self.labels, TOP).mean())
 
     @property
     def loss(self) -> float:
+        """Mean cross entropy in nats."""
         return metrics.mean_loss(self.probabilities, self.labels)
 
     @property

@@ -171,7 +171,7 @@ def _frames(subject: Subject, shape: Shape) -> int:
 
 
 def load_saved_model(path: str | os.PathLike[str]) -> Callable[[Floats], Floats]:
-    """A SavedModel that `export` wrote as a function of clips; a stream gets them frame by frame."""
+    """A SavedModel that `export` wrote, from clips `B T H W 3` to logits `B classes`; a stream gets them by frames."""
     loaded = tf.saved_model.load(os.fspath(path))
     serve = loaded.signatures["serving_default"]
     frames = serve.structured_input_signature[1][IMAGE].shape[1] or 1

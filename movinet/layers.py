@@ -39,7 +39,9 @@ class Interpreter(Protocol):
 
     def normalised(
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """`primitive` of x and a kernel, with `norm` (scale and offset) after it; `name` is that of the norm."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -350,6 +352,7 @@ class Forward:
     def normalised(
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
     ) -> Tensor:
+        """As of `Interpreter`, by moving statistics."""
         # With fixed statistics a norm is a factor and an offset for each channel, and the factor goes into the kernel.
         (gamma, beta), (mean, variance) = norm, self.moving[name]
         factor = gamma * tf.math.rsqrt(variance + ops.BN_EPSILON)
@@ -367,6 +370,7 @@ class Folded(Forward):
     def normalised(
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
     ) -> Tensor:
+        """As of `Interpreter`, by the kernel that has the norm in it."""
         kernel, offset = self.kernels[name]
         return tf.nn.bias_add(self(primitive, x, kernel, *inputs, **attributes), offset)
 
@@ -394,5 +398,6 @@ class ForwardTraining(Forward):
     def normalised(
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
     ) -> Tensor:
+        """As of `Interpreter`, by the batch's own statistics, which are kept."""
         y, self.statistics[name] = ops.normalise(self(primitive, x, kernel, *inputs, **attributes), *norm)
         return y

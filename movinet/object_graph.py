@@ -63,7 +63,7 @@ class Node:
         return next((a.full_name for a in self.nodes[self.number].attributes if a.name == _VALUE), "")
 
     def value(self) -> np.ndarray:
-        """The value of a variable. Raises `ValueError` if it is none."""
+        """The value of a variable, of any shape. Raises `ValueError` if it is none."""
         kind = self.reader.get_variable_to_dtype_map().get(self.key)
         if kind is None or not (kind.is_floating or kind.is_integer or kind.is_bool):
             raise ValueError(f"{self.key} is no array of numbers")

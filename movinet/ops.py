@@ -455,6 +455,7 @@ def _frames_of_tap(padded: Tensor, tap: int, n: Any, batch: Any, reach: Reach) -
 
 
 def over_space_and_time(padded: Tensor, w: Tensor, n: Any, batch: Any, reach: Reach) -> Tensor:
+    """A depthwise convolution over space and time, a two-dimensional one for each tap in time; x is padded already."""
     convolved = [
         raw.DepthwiseConv2dNative(
             input=_frames_of_tap(padded, i, n, batch, reach),
@@ -549,6 +550,7 @@ def _as_lines(x: Tensor, batch: Any) -> Tensor:
 
 
 def over_time(padded: Tensor, w: Tensor, batch: Any, reach: Reach) -> Tensor:
+    """A depthwise convolution over time alone, over each pixel's line of frames; x is padded already."""
     _, height, width, channels = sizes(padded)
     line = raw.DepthwiseConv2dNative(
         input=_as_lines(padded, batch),

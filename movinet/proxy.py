@@ -179,7 +179,7 @@ class Arrays:
 
 
 def first_statistics(spec: Spec) -> np.ndarray:
-    """Moving mean 0 and variance 1 of each norm of a layer, concatenated in order."""
+    """Moving mean 0 and variance 1 of each norm of a layer, concatenated in order: a vector."""
     return np.concatenate([np.repeat([0.0, 1.0], c) for _, c in spec.norms])
 
 
@@ -250,12 +250,12 @@ class Network:
         return x
 
     def recalibrate(self, batches: Iterable[tuple[Tensor, int]]) -> None:
-        """Sets the moving statistics to the mean of those of some batches of (frames, clips); weights stay."""
+        """Sets the moving statistics to the mean of those of batches (frames `[T*B, H, W, 3]`, B); weights stay."""
         for done, (frames, clips) in enumerate(batches):
             self._observe(frames, clips, done / (done + 1))
 
     def batch_logits(self, frames: Tensor, clips: int) -> Tensor:
-        """As `logits`, with the statistics of this very batch, which become the moving ones."""
+        """As `logits`, `[B, classes]`, with the statistics of this very batch, which become the moving ones."""
         x = self._observe(frames, clips, 0.0)
         return self._evaluate(self._layers[-1], x, tf.constant(clips, tf.int32))
 
@@ -292,11 +292,11 @@ class Network:
         return _call(evaluate, [x, batch, *arrays.sized, arrays.moving.handle, arrays.moving_splits], [tf.float32])[0]
 
     def weights(self) -> list[np.ndarray]:
-        """The flat weights of each layer, as initialised and trained; for tests and checkpoints."""
+        """The weights of each layer as a flat vector, as initialised and trained; for tests and checkpoints."""
         return [arrays.weights.numpy() for arrays in self._layers]
 
     def moving_statistics(self) -> list[np.ndarray]:
-        """The moving mean and variance of each layer's norms, concatenated in order."""
+        """The moving mean and variance of each layer's norms, concatenated in order: vectors."""
         return [arrays.moving.numpy() for arrays in self._layers]
 
     def _hyper(self) -> Tensor:

@@ -57,7 +57,7 @@ class Step(keras.layers.Layer):
         return self.layer.step(x, states)
 
     def compute_output_spec(self, x: Tensor, states: States) -> tuple[Tensor, dict[str, Tensor]]:
-        """The layer's output, and its states."""
+        """The layer's output, `T B H W C`, and its states."""
         specs = self.layer.state_specs(x.shape)
         return self.layer.compute_output_spec(x), {
             name: keras.KerasTensor(shape, dtype) for name, (shape, dtype) in specs.items()

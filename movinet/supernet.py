@@ -162,7 +162,7 @@ class Member(Network):
         self._supernet, self._specs = supernet, specs
 
     def step(self, frames: Tensor, labels: Tensor) -> Tensor:
-        """As of any network; the shared weights follow."""
+        """As of any network, frames `[T*B, H, W, 3]`, labels `[B]`; the shared weights follow."""
         loss = super().step(frames, labels)
         self._supernet._take_back(self._specs)
         self._supernet.steps_done = self.steps_done

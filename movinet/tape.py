@@ -58,6 +58,7 @@ class Tape:
         *inputs: Any,
         **attributes: Any,
     ) -> Tensor:
+        """As of `movinet.layers.Interpreter`, by the batch's statistics; x `[T*B, H, W, C]`."""
         if primitive is ops.expansion:
             return self._norm(ops.normalised_expansion, x, kernel, *norm, self.batch)
         return self._norm(ops.batch_norm, self(primitive, x, kernel, *inputs, **attributes), *norm, self.batch)
@@ -69,13 +70,13 @@ class Tape:
         return y
 
     def residuals(self, leaves: Sequence[Tensor]) -> list[Tensor]:
-        """What the backward function needs besides the leaves, each once."""
+        """What the backward function needs besides the leaves, each once; of any shape."""
         known = {id(leaf) for leaf in leaves}
         found = {id(r): r for step in self.steps for r in step[3] if id(r) not in known}
         return list(found.values())
 
     def backward(self, output: Tensor, g: Tensor, now: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Cotangents by id of the recorded tensor.
+        """Cotangents by id of the recorded tensor, each of the same shape as that.
 
         Args:
           output: the recorded tensor that `g` is the cotangent of.

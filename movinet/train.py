@@ -99,7 +99,11 @@ def _run_with_gin(experiment: ExperimentConfig, flags: argparse.Namespace) -> in
 
 
 def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None = None) -> int:
-    """Runs a mode in a folder; `seed`, for gin, in place of the experiment's."""
+    """Runs a mode in a folder, with `seed`, which gin may give, in place of the experiment's; returns the exit code.
+
+    Raises:
+      InputError: the clips cannot be read.
+    """
     import tensorflow as tf
 
     from movinet.training.loop import Run

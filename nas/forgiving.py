@@ -15,16 +15,20 @@ class Forgiving(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream, or UTF-8."""
         return self.stream.encoding or "utf-8"
 
     def write(self, text: str) -> int:
+        """Writes text, with `?` for what the encoding has no place for; returns its length."""
         self._attempt(self.stream.write, text.encode(self.encoding, "replace").decode(self.encoding))
         return len(text)
 
     def flush(self) -> None:
+        """Flushes the stream."""
         self._attempt(self.stream.flush)
 
     def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
         return bool(self._attempt(self.stream.isatty))
 
     def _attempt(self, action: Callable[..., object], *arguments: object) -> object:

@@ -30,7 +30,7 @@ class Objective:
         return -array if self.direction == "max" else array
 
     def natural(self, minimised: ArrayLike) -> np.ndarray:
-        """The inverse of `minimised`: back to the metric's own sign."""
+        """The inverse of `minimised`: back to the metric's own sign, elementwise."""
         return self.minimised(minimised)
 
 

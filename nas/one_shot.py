@@ -195,7 +195,7 @@ def targets_of(config: SearchConfig) -> tuple[float, ...]:
 
 
 def clips_of_step(clips: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of the clips of a step, every clip once an epoch; a function of the step alone."""
+    """Indices `[batch_size]` of the clips of a step, every clip once an epoch; a function of the step alone."""
     epochs, places = np.divmod(step * batch_size + np.arange(batch_size), clips)
     orders = {epoch: np.random.default_rng([seed, ORDER, epoch]).permutation(clips) for epoch in set(epochs.tolist())}
     return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places, strict=True)])

@@ -153,7 +153,11 @@ class RowSpace(SearchSpace[Any]):
         return self.rows[order[starts[level] + rng.integers(0, counts[level])]]
 
     def mutate_batch(self, genotypes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """For each genotype another row, drawn from the nearest: int [n, G] -> int [n, G]."""
+        """For each genotype another row, drawn from the nearest: int [n, G] -> int [n, G].
+
+        Raises:
+          InputError: the table has one row.
+        """
         if self.size == 1:
             raise InputError(self.name, self.size, "members leave nothing to mutate")
         first, nearest = self._nearest

@@ -116,7 +116,11 @@ def evaluator(config: SearchConfig, data: Any, threads: int | None = 1) -> Train
 
 
 def check_can_fail(settings: SimulationConfig | None, executor: str) -> None:
-    """That faults which end or block a process do not strike the only one that there is."""
+    """That faults which end or block a process do not strike the only one that there is.
+
+    Raises:
+      InputError: they would.
+    """
     for name in ("die", "hang"):
         if settings is not None and executor == "serial" and getattr(settings, name):
             rule = "must be 0 without workers, as the run itself would be struck"

@@ -76,7 +76,11 @@ def _content(path: Path) -> bytes:
 
 
 def check_ending(path: Path) -> None:
-    """That a path names a CSV file, plain or compressed."""
+    """That a path names a CSV file, plain or compressed.
+
+    Raises:
+      InputError: it does not.
+    """
     if not path.name.endswith((".csv", ".csv.gz")):
         raise InputError(str(path), path.suffix, "is not how a benchmark table ends: .csv or .csv.gz")
 
@@ -113,7 +117,11 @@ def option(text: str) -> Option:
 
 
 def integers(path: Path, name: str, column: Sequence[str]) -> np.ndarray:
-    """int64 [R]."""
+    """A column of whole numbers of at least 1: int64 `[R]`.
+
+    Raises:
+      InputError: one of them is something else.
+    """
     for row, text in enumerate(column):
         if not re.fullmatch(r"\d{1,18}", text) or int(text) < 1:
             raise InputError(f"{path}: {line(row)}: {name}", text, "must be a whole number of at least 1")
@@ -139,7 +147,11 @@ def _number(place: str, text: str) -> float:
 
 
 def constant(path: Path, name: str, columns: Columns) -> int:
-    """The one number of a column, 0 if it is not there."""
+    """The one number of a column, 0 if it is not there.
+
+    Raises:
+      InputError: its cells differ, or hold no whole number.
+    """
     if name not in columns:
         return 0
     values = integers(path, name, columns[name])

@@ -71,7 +71,11 @@ class Comparison:
 
 
 def macs_range(ledger: Ledger) -> MacsRange:
-    """From the cheapest to the dearest network proposed in the run, of any kind."""
+    """From the cheapest to the dearest network proposed in the run, of any kind.
+
+    Raises:
+      InputError: no network was proposed.
+    """
     macs = [proposal.cost[MACS.name] for proposal in ledger.proposals.values()]
     if not macs:
         raise InputError(str(ledger.path), 0, "is the number of trials; a hypervolume needs one")

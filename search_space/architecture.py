@@ -51,7 +51,11 @@ def check_keys(place: str, data: object, allowed: Sequence[str], required: Seque
 
 
 def check_schema(place: str, data: object, known: str, hint: str = "") -> None:
-    """That data which names a schema names `known`, before its keys are looked at: those of another will not fit."""
+    """That data which names a schema names `known`, before its keys are looked at: those of another will not fit.
+
+    Raises:
+      InputError: it names another, or a newer one.
+    """
     if not isinstance(data, Mapping) or data.get("schema", known) == known:
         return
     given = data["schema"]

@@ -107,7 +107,7 @@ class ExpectedCost:
         return float(count_batch(scaled, self.classes)["macs"].mean())
 
     def steps(self, coefficients: Coefficients, phis: Sequence[float] = PHIS) -> np.ndarray:
-        """By how much the mean grows from each phi to the next one: [len(phis) - 1]."""
+        """By how much the mean grows from each of P phis to the next one: `[P - 1]`."""
         means = np.array([self.at(coefficients, phi) for phi in phis])
         return means[1:] / means[:-1]
 

@@ -111,7 +111,11 @@ def counted(
     origin: Mapping[str, Any] | None = None,
     offsets: tuple[int, ...] = (),
 ) -> Network:
-    """The network of these members, with its cost."""
+    """The network of these members, with its cost.
+
+    Raises:
+      InputError: no members, or a number of classes out of range.
+    """
     if not isinstance(members, tuple) or not members:
         raise InputError("members", members, "must be at least one architecture")
     check_integer("classes", classes, 1, MAX_CHANNELS)

@@ -203,6 +203,9 @@ class SearchSpace(Generic[A]):
         """For each genotype another member that differs in one active choice, int [n, G] -> int [n, G].
 
         Choices that thereby become active (the layers of a deeper block) are drawn uniformly.
+
+        Raises:
+          InputError: the space has one member.
         """
         if self.size == 1:
             raise InputError(self.name, self.size, "members leave nothing to mutate")

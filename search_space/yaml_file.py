@@ -30,7 +30,11 @@ def read_yaml(path: Path | str, place: str) -> Any:
 
 
 def parse_yaml(content: bytes | str, place: str, shown: str) -> Any:
-    """The plain data in YAML text; what is wrong with it is said of `shown`, as `read_yaml` does."""
+    """The plain data in YAML text; what is wrong with it is said of `shown`.
+
+    Raises:
+      InputError: as `read_yaml`.
+    """
     try:
         data = _loaded(content if isinstance(content, str) else content.decode("utf-8"))
     # PyYAML itself raises the latter three, for a date that does not exist, `!!bool 3`, `!!int ''`, ...

@@ -70,7 +70,11 @@ def check_types(config: Any) -> None:
 
 
 def check_range(config: Any, low: float, high: float, *names: str) -> None:
-    """For `__post_init__`: each of these fields is None or within low..high."""
+    """For `__post_init__`: each of these fields is None or within low..high.
+
+    Raises:
+      InputError: one of them is not.
+    """
     for name in names:
         value = getattr(config, name)
         if value is not None and not low <= value <= high:

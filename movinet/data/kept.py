@@ -38,26 +38,36 @@ class KeptSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """As of `Source`."""
         return self.source.classes
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
+        """As of `Source`: `[N]`."""
         return self.source.labels
 
     @property
     def skipped(self) -> Sequence[Skipped]:
+        """As of `Source`."""
         return self.source.skipped
 
     def __len__(self) -> int:
         return len(self.source)
 
     def name(self, i: int) -> str:
+        """As of `Source`."""
         return self.source.name(i)
 
     def frames(self, i: int) -> int:
+        """As of `Source`."""
         return self.source.frames(i)
 
     def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
+        """As of `Source`; what is not kept yet is decoded whole, and kept.
+
+        Raises:
+          InputError: the folder cannot be written.
+        """
         own = checked(numbers, self.frames(i))
         try:
             file = self._file(i, short_side)

@@ -69,6 +69,7 @@ class MovingDigitsConfig:
 
     @property
     def classes(self) -> int:
+        """Two motions a pair, each with every appearance."""
         return 2 * self.pairs * len(APPEARANCES)
 
 

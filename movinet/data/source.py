@@ -32,10 +32,14 @@ class Source(Protocol):
     """Examples by number. Any number of threads may read; it pickles without what it has opened."""
 
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """Their names, by label."""
+        ...
 
     @property
-    def labels(self) -> npt.NDArray[np.int32]: ...
+    def labels(self) -> npt.NDArray[np.int32]:
+        """Of all N examples: `[N]`."""
+        ...
 
     @property
     def skipped(self) -> Sequence[Skipped]:
@@ -143,26 +147,32 @@ class ClipSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """As of `Source`."""
         return self.dataset.classes
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
+        """As of `Source`: `[N]`."""
         return getattr(self.dataset, self.split).labels
 
     @property
     def skipped(self) -> Sequence[Skipped]:
+        """As of `Source`."""
         return self.dataset.skipped
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def name(self, i: int) -> str:
+        """The split and the number."""
         return f"{self.split} {i}"
 
     def frames(self, i: int) -> int:
+        """The length of every clip."""
         return self.dataset.ticks
 
     def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
+        """As of `Source`."""
         clip = getattr(self.dataset, self.split).clips[i]
         frames = clip[checked(numbers, len(clip))]
         if short_side in (None, self.dataset.resolution):

@@ -46,13 +46,16 @@ class VideoSource:
         return len(self.files)
 
     def name(self, i: int) -> str:
+        """As of `Source`."""
         file = self.files[i]
         return file.name + ("@{:g}-{:g}".format(*file.segment) if file.segment else "")
 
     def frames(self, i: int) -> int:
+        """As of `Source`."""
         return len(self._laid_out(i)[1])
 
     def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
+        """As of `Source`."""
         timeline, own = self._laid_out(i)
         return self._decoder.read(self.files[i].path, timeline, own[checked(numbers, len(own))], short_side)
 

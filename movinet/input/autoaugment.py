@@ -33,6 +33,7 @@ RANDAUGMENT = (
 
 
 def invert(clip: Tensor) -> Tensor:
+    """The negative."""
     return 255 - clip
 
 
@@ -60,10 +61,12 @@ def color(clip: Tensor, factor: Tensor) -> Tensor:
 
 
 def contrast(clip: Tensor, factor: Tensor) -> Tensor:
+    """Differences from each frame's mean times `factor`."""
     return tf.image.adjust_contrast(clip, factor)
 
 
 def brightness(clip: Tensor, factor: Tensor) -> Tensor:
+    """Blended with black: 0 is black, 1 the clip, above 1 brighter."""
     return _blend(tf.zeros_like(clip), clip, factor)
 
 
@@ -121,10 +124,12 @@ def rotate(clip: Tensor, degrees: Tensor) -> Tensor:
 
 
 def shear_x(clip: Tensor, level: Tensor) -> Tensor:
+    """Each row moved by `level` times its number."""
     return _moved(clip, [1, level, 0, 0, 1, 0])
 
 
 def shear_y(clip: Tensor, level: Tensor) -> Tensor:
+    """Each column moved by `level` times its number."""
     return _moved(clip, [1, 0, 0, level, 1, 0])
 
 

@@ -59,7 +59,11 @@ def batches(
 
 
 def open_examples(data: DataConfig, *, training: bool, seed: int, unusable: Unusable | None = None) -> Examples:
-    """The videos of `data`, which know their names and classes."""
+    """The videos of `data`, which know their names and classes.
+
+    Raises:
+      InputError: the data cannot be read, or its path is several where it must be one.
+    """
     if data.file_type in RECORDS:
         return RecordExamples(data, training, seed)
     if not isinstance(data.input_path, str):
@@ -84,7 +88,11 @@ def indexed_batches(
     first_example: int = 0,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """As `batches`, with the videos' indices, int64 `B`, as the third part."""
+    """As `batches`, with the videos' indices, int64 `B`, as the third part.
+
+    Raises:
+      InputError: a rotation is asked for of clips that are not square.
+    """
     if data.aug_random_rotation and data.feature_shape[1] != data.feature_shape[2]:
         raise InputError("feature_shape", data.feature_shape, "must be square for aug_random_rotation")
     share, own_batch = Share(first_example, data.global_batch_size), data.global_batch_size

@@ -86,7 +86,7 @@ def frame_numbers(data: DataConfig, training: bool, count: Tensor, key: Tensor) 
 
 
 def frame_key(seed: int, number: Tensor) -> Tensor:
-    """The seed of an example's frames, apart from that of their changes."""
+    """The seed, int64 `[2]`, of an example's frames, apart from that of their changes."""
     return tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), number]), 1)
 
 
@@ -105,9 +105,11 @@ class SourceExamples:
             self._check_usable()
 
     def name(self, index: int) -> str:
+        """As of `Examples`."""
         return self.source.name(index)
 
     def of(self, share: Share) -> tf.data.Dataset:
+        """As of `Examples`."""
         numbers = share.numbers()
         if not self._training:
             numbers = numbers.take_while(lambda n: n < len(self.source))

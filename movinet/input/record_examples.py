@@ -32,9 +32,11 @@ class RecordExamples:
         self._check_first()
 
     def name(self, index: int) -> str:
+        """The number; records know no names."""
         return f"record {index}"
 
     def of(self, share: Share) -> tf.data.Dataset:
+        """As of `Examples`."""
         if not self._training:
             numbered = share.taken_from(tf.data.TFRecordDataset(self._files), 0)
         else:

@@ -85,7 +85,11 @@ class Run:
         return metrics
 
     def evaluate(self) -> dict[str, float]:
-        """Evaluates the newest checkpoint, or the weights that the experiment names."""
+        """Evaluates the newest checkpoint, or the weights that the experiment names.
+
+        Raises:
+          InputError: there is neither.
+        """
         if not self.trainer.step and not self._has_weights():
             raise InputError("--model_dir", str(self._folder), "holds no checkpoint, and init_checkpoint names none")
         return self._evaluate()

@@ -217,7 +217,10 @@ class Updates(tf.Module):
             self.steps_since_change = tf.Variable(0, trainable=False, aggregation=_FIRST)
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
-        """Updates by gradients of this replica's share of the (scaled) loss; in a replica's context."""
+        """Updates by gradients, each of the same shape as its variable.
+
+        They are of this replica's share of the (scaled) loss; in a replica's context.
+        """
         gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
         finite = None
         if self.loss_scale is not None:

@@ -207,12 +207,12 @@ class Loss:
         return cls(task.validation_data.num_classes, smoothing, task.losses.l2_weight_decay)
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean over a batch: logits B classes, labels B."""
+        """Mean over a batch, in nats: logits `B classes`, labels `B`."""
         truth = tf.one_hot(labels, self.classes) * (1 - self.label_smoothing) + self.label_smoothing / self.classes
         return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(truth, logits))
 
     def l2(self, kernels: Sequence[Any]) -> Tensor:
-        """l2_weight_decay/2 times the squares."""
+        """l2_weight_decay/2 times the squares, a scalar."""
         if not self.l2_weight_decay or not kernels:
             return tf.constant(0.0)
         return self.l2_weight_decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])

@@ -55,16 +55,17 @@ class Scale:
 
     @classmethod
     def of(cls, objective: np.ndarray, n: int) -> Scale:
-        """By the first n of the objectives."""
+        """By the first n of the objectives `[k]`."""
         share = bool(((objective >= 0) & (objective <= 1)).all())
         values = (_logit(objective) if share else objective)[:n]
         return cls(share, float(values.mean()), float(values.std()) or 1.0)
 
     def values(self, objective: np.ndarray) -> np.ndarray:
+        """Of objectives, elementwise."""
         return ((_logit(objective) if self.share else objective) - self.center) / self.width
 
     def objective(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the objective for those of values; to first order for a share."""
+        """Mean and standard deviation of the objective for those of values, elementwise; to first order for a share."""
         mean, sd = self.center + self.width * mean, self.width * sd
         if not self.share:
             return mean, sd
