@@ -71,7 +71,8 @@ function layerTable(line) {
   const body = parsed(line).blocks.flatMap((block, number) => block.layers.map((layer) =>
     made("tr", {}, made("th", { scope: "row" }, number + 1), ...[block.width, layer.expand, kernelName(layer), layer.excite ? "yes" : "no"].map((cell) => made("td", {}, cell)))));
   const table = made("table", {}, made("caption", {}, "Layers"), made("thead", {}, head), made("tbody", {}, ...body));
-  return made("details", {}, made("summary", {}, "Layers as a table"), table);
+  const scroll = made("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Layers" }, table);
+  return made("details", {}, made("summary", {}, "Layers as a table"), scroll);
 }
 
 /** Fills the pinned panel. `step` goes to the next network of the front, by 1 or -1. */

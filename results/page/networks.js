@@ -65,7 +65,7 @@ const networkCosts = (network) => costFacts((name) => networks.costs[name][netwo
 
 /** What is shown of a trial: its title, figures by name, and architectures; its network and accuracy place it. */
 function trialItem(row) {
-  const label = trials.label[row] ? `, ${trials.label[row]}` : "";
+  const label = trials.label[row] ? ` (${trials.label[row]})` : "";
   const facts = [["kind", kindOf(row)], ["state", stateOf(row)]];
   const partial = stateOf(row) === "stopped" ? " (when stopped)" : "";
   if (trials.accuracy[row] !== null) facts.push(["accuracy", share(trials.accuracy[row]) + partial]);

@@ -1,5 +1,7 @@
 // The pictures that Plotly draws. Texts of the run are never given to it, but for names of networks without markup.
 
+const CROWD = 2000; // trials beyond which each has a smaller mark
+const MOST_LINES = { others: 400, best: 150 };
 const BUTTONLESS = { responsive: true, displayModeBar: false, doubleClick: "reset", showTips: false };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const narrow = () => innerWidth < 620;
@@ -75,14 +77,16 @@ function pinnedArrow(item) {
 }
 
 function frontierTraces() {
+  const size = shown.length > CROWD ? 4 : 7;
   const visible = shown.filter((row) => trials.accuracy[row] !== null);
   const of = (kind, state) => visible.filter((row) => (kindOf(row) === "search") === kind && stateOf(row) === state);
-  const ring = { color: "rgba(0,0,0,0)", size: 7, line: { color: colour("stopped"), width: 1.2 } };
+  const ring = { color: "rgba(0,0,0,0)", size, line: { color: colour("stopped"), width: 1.2 } };
+  const cross = { size: 6, symbol: "cross-thin", line: { color: colour("stopped"), width: 1.2 } };
   const again = visible.filter((row) => kindOf(row) !== "search");
   return [
     trialTrace("stopped early", of(true, "stopped"), ring),
-    trialTrace("tried", of(true, "completed"), { color: colour("tried"), size: 7, opacity: 0.75 }),
-    trialTrace("trained again, each", again, { color: colour("tried"), size: 6, symbol: "cross-thin", line: { color: colour("stopped"), width: 1.2 } }),
+    trialTrace("tried", of(true, "completed"), { color: colour("tried"), size, opacity: 0.7 }),
+    { ...trialTrace("trained again, each", again, cross), hoverinfo: "skip" }, // the marks of their means say it all
     pointTrace(data.references, "published", "published, at this scale", {
       mode: "lines+markers+text",
       text: data.references.label.map((label) => plain(label.toUpperCase())),
@@ -132,8 +136,8 @@ function drawChoices(item) {
   const others = done.filter((row) => !best.has(row));
   const own = done.filter((row) => trials.network[row] === item.network).slice(0, 1);
   const traces = [
-    linesTrace(`others (${others.length})`, others, axes, { color: colour("low"), width: 1 }),
-    linesTrace(`the best (${best.size})`, [...best], axes, { color: colour("front"), width: 1.4 }),
+    linesTrace(...thinned("others", others, MOST_LINES.others), axes, { color: colour("low"), width: 1 }),
+    linesTrace(...thinned("the best", [...best], MOST_LINES.best), axes, { color: colour("front"), width: 1.4 }),
     linesTrace("pinned", own, axes, { color: colour("published"), width: 3 }),
     valuesTrace(axes),
   ];
@@ -167,6 +171,14 @@ function bestOf(done) {
     for (const row of some.slice(0, Math.ceil(share * some.length))) best.add(row);
   }
   return best;
+}
+
+/** A name and at most so many rows, evenly spread: more lines than that are a blot. */
+function thinned(name, chosenRows, most) {
+  const count = chosenRows.length;
+  if (count <= most) return [`${name} (${count})`, chosenRows];
+  const some = Array.from({ length: most }, (_, place) => chosenRows[Math.floor((place * count) / most)]);
+  return [`${name} (${count}, of which ${most} drawn)`, some];
 }
 
 /** All lines as one path: a break after each. Lines through one value are spread a little, by a number of their own. */

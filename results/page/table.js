@@ -63,12 +63,11 @@ function drawTable() {
 
 function drawVolumeTable() {
   const { minutes, finished, value } = data.volume;
-  const cells = (row, name) => row.map((cell, column) => made(column || name === "th" ? name : "th", { scope: name === "th" ? "col" : "row" }, cell));
-  const head = made("tr", {}, ...cells(["minutes", "trials finished", "hypervolume"], "th"));
+  const head = made("tr", {}, ...["minutes", "trials finished", "hypervolume"].map((name) => made("th", { scope: "col" }, name)));
   const body = minutes.map((minute, i) => {
     const [first, ...others] = [minute.toFixed(1), finished[i], share(value[i])];
     return made("tr", {}, made("th", { scope: "row" }, first), ...others.map((cell) => made("td", {}, cell)));
   });
   const table = made("table", {}, made("caption", {}, "Hypervolume where it changed"), made("thead", {}, head), made("tbody", {}, ...body));
-  document.getElementById("volume-table").replaceChildren(table);
+  document.getElementById("volume-table").replaceChildren(made("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Steps of the hypervolume" }, table));
 }
