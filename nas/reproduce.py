@@ -11,6 +11,7 @@ from nas.search import trial_seed
 from nas.simulation import evaluator
 from nas.trials import Completed, Failed, Proposal, Rung
 from search_space.architecture import check_integer
+from search_space.choices import hint
 from search_space.errors import InputError
 
 
@@ -25,9 +26,9 @@ def point(ledger: Ledger, name: str) -> Proposal:
     else:
         found = [proposal for proposal in ledger.proposals.values() if name and proposal.label == name]
     if not found:
-        labels = dict.fromkeys(repr(each.label) for each in ledger.proposals.values() if each.label)
+        labels = dict.fromkeys(each.label for each in ledger.proposals.values() if each.label)
         rule = f"is neither a trial of {ledger.path.parent} nor the label of one of its finals{_listed(labels)}"
-        raise InputError("point", name, rule)
+        raise InputError("point", name, f"{rule}{hint(name, labels)}")
     done = [proposal for proposal in found if proposal.index in ledger.completed]
     if not done:
         raise InputError("point", name, "was not trained to the full budget, so there is nothing to compare with")
@@ -35,7 +36,7 @@ def point(ledger: Ledger, name: str) -> Proposal:
 
 
 def _listed(labels: dict[str, None]) -> str:
-    return f": {', '.join(labels)}" if labels else ""
+    return f": {', '.join(map(repr, labels))}" if labels else ""
 
 
 def again(ledger: Ledger, recorded: Proposal, repeats: int) -> list[Proposal]:

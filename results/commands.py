@@ -146,7 +146,7 @@ def _reproduce(command: CommandParser) -> None:
 
 
 def _completion(command: CommandParser) -> None:
-    command.add_argument("shell", choices=SHELLS, metavar="shell", help="bash, zsh or fish")
+    command.add_argument("shell", help=", ".join(SHELLS))
 
 
 def _cluster(command: argparse.ArgumentParser) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import shtab
 
+from results.commands import SHELLS
+from search_space.choices import check_choice
 from search_space.published import PUBLISHED
 
 PROGRAM = "movinet-nas"  # as it is installed; `python FILE` is nothing that a shell completes
@@ -21,9 +23,13 @@ def script(parser: argparse.ArgumentParser, shell: str, presets: Sequence[str]) 
 
     Args:
       parser: of all commands.
-      shell: bash, zsh or fish.
+      shell: one of `SHELLS`.
       presets: names that stand for a configuration.
+
+    Raises:
+      InputError: another shell.
     """
+    check_choice("shell", shell, SHELLS)
     parser.prog = PROGRAM
     names = {"config": presets, "benchmark": presets, "network": list(PUBLISHED)}
     for command in _commands(parser):
@@ -31,6 +37,8 @@ def script(parser: argparse.ArgumentParser, shell: str, presets: Sequence[str]) 
         for action in command._actions:
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
+            elif action.dest == "shell":
+                action.choices = SHELLS
             elif action.dest in names:
                 action.complete = _completer(action.dest)  # type: ignore[attr-defined]
     return str(shtab.complete(parser, shell, preamble=_functions(names)))  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results.files import replaced
+from search_space.choices import hint
 from search_space.errors import InputError
 
 BLUE, VERMILION, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
@@ -43,7 +44,9 @@ def formats_of(text: str) -> tuple[str, ...]:
     """Formats by commas, as in png,svg. Raises `InputError` for any other than `FORMATS`."""
     names = text.split(",")
     if unknown := [name for name in names if name not in FORMATS]:
-        raise InputError("--format", unknown[0], f"must be of {', '.join(FORMATS)}, by commas")
+        raise InputError(
+            "--format", unknown[0], f"must be of {', '.join(FORMATS)}, by commas{hint(unknown[0], FORMATS)}"
+        )
     return tuple(dict.fromkeys(names))
 
 

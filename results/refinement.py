@@ -20,6 +20,7 @@ from results.family import FamilyConfig
 from results.files import replaced
 from results.frame import selected_front
 from search_space import architecture, movinet_space
+from search_space.choices import hint
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig, nearest
 from search_space.network import yaml_text
@@ -46,7 +47,9 @@ def refinement(ledger: Ledger, config: FamilyConfig, name: str) -> dict[str, Any
       InputError: no such model; an option of the space leaves its range before its median member costs enough.
     """
     if name not in config.targets:
-        raise InputError("--refine", name, f"is not one of the targets {', '.join(config.targets)}")
+        raise InputError(
+            "--refine", name, f"is not one of the targets {', '.join(config.targets)}{hint(name, config.targets)}"
+        )
     run, target = ledger.header.config, config.targets[name]
     space = movinet_space.from_dict(run["space"], f"{ledger.path}:1: config.space")
     fixed = run["data"]["source"] == _FIXED_CLIPS

@@ -82,6 +82,14 @@ def fits(patterns: Iterable[str], line: str) -> str | None:
 
 
 COMMANDS = commands()
+MODULES = (
+    "movinet.train",
+    "movinet.evaluate",
+    "movinet.export",
+    "movinet.latency",
+    "movinet.convert",
+    "results.evaluation_plots",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.place} {command.line[:60]}")
@@ -137,6 +145,19 @@ def test_a_command_in_the_text_is_understood(command: Command) -> None:
         assert ended.code == 0 or "--" not in command.line
     except InputError as error:
         assert "are required" in str(error), error
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_help_of_a_module_has_a_paragraph_and_examples(module: str) -> None:
+    text = " ".join(importlib.import_module(module).parser().format_help().split("\\\n"))
+    lines = re.findall(rf"^  python -m {module} (.+)\n      \S", text, re.MULTILINE)
+    assert 2 <= len(lines) <= 4
+    for line in lines:
+        parse(["-m", module, *shlex.split(line)])
+    for code in (0, 1, 2, 130, 141):
+        assert re.search(rf"\b{code} \w", text.partition("exit codes:")[2])
+    paragraphs = text.partition("usage:")[2].split("\n\n")
+    assert len(paragraphs[1]) + len(paragraphs[2]) > 200
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "nas.node_data": {"nas", "search_space", "movinet.data", "pyarrow"},
     "nas.algorithms.optuna_tpe": {"nas", "search_space", "numpy", "optuna"},
     "nas.keras_tuner_adapter": {"nas", "search_space", "numpy", "movinet", "keras_tuner", "keras"},  # builds models
-    "results.completion": {"search_space", "shtab"},
+    "results.completion": {"results", "search_space", "shtab"},
     "results": {"results", "search_space", "numpy", "yaml", "pandas", "matplotlib"}
     | {
         "nas.arena",

@@ -12,7 +12,7 @@ import yaml
 
 from movinet.config.experiment import ExperimentConfig
 from movinet.config.fields import Ignored, build, merge, select
-from search_space.choices import check_choice
+from search_space.choices import check_choice, hint
 from search_space.errors import InputError
 from search_space.yaml_file import parse_yaml, read_yaml
 
@@ -69,10 +69,23 @@ def _sources(
         yield OVERRIDE, parse_override(override), Path()
 
 
+def presets() -> list[str]:
+    """The names of the experiments that come with the project."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
 def file_of(given: str | Path) -> Path:
-    """The file of a preset, or what is given."""
-    preset = PRESETS / f"{given}.yaml"
-    return preset if str(given).isidentifier() and preset.is_file() else Path(given)
+    """The file of a preset, or what is given.
+
+    Raises:
+      InputError: a name that is neither a preset's nor a file's, where one is near.
+    """
+    name = str(given)
+    if name in presets():
+        return PRESETS / f"{name}.yaml"
+    if name.isidentifier() and not Path(name).exists() and (meant := hint(name, presets())):
+        raise InputError("--config_file", name, f"is neither a preset ({', '.join(presets())}) nor a file{meant}")
+    return Path(given)
 
 
 def _located(found: dict[str, Any], folder: Path) -> dict[str, Any]:
