@@ -21,7 +21,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from nas.progress import Progress
 from nas.search import Search
 from nas.trial_parameters import COSTS, name_of, parameters
-from nas.trials import Completed, Event, Failed, Note, Proposal, Stopped
+from nas.trials import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from search_space.space import Choice
 
 VERSION = "brain.Event:2"  # the first thing in a file
@@ -41,30 +41,33 @@ class TensorBoard:
         self.search, self.folder = search, folder
         self.file = f"events.out.tfevents.{time.time():.0f}.{os.getpid()}"
         self.progress = Progress(search)
-        self.failed = False
-        self._attempt("", Summary(value=[_experiment(search)]), 0)
+        self.begun = self.failed = False
 
     def __call__(self, event: Event | Note) -> None:
         if isinstance(event, Note):
             return
-        name = name_of(self.search.proposals[event.index])
-        if isinstance(event, Proposal):
-            self._attempt(name, Summary(value=[_start(parameters(self.search.algorithm.space, event))]), 0)
-        elif isinstance(event, Failed):
-            self._attempt(name, Summary(value=[_end(FAILURE)]), 0)
-        else:
-            self._attempt(name, _scalars(event.metrics), event.steps)
-        if isinstance(event, Completed | Stopped):
-            last = Summary(value=[*_scalars({"steps": event.steps, "seconds": event.seconds}).value, _end(SUCCESS)])
-            self._attempt(name, last, event.steps)
+        if not self.begun:  # not before, lest a run that cannot begin leave something behind
+            self.begun = True
+            self._attempt("", Summary(value=[_experiment(self.search)]), 0)
+        step = 0 if isinstance(event, Proposal | Failed) else event.steps
+        self._attempt(name_of(self.search.proposals[event.index]), Summary(value=self._values(event)), step)
         if isinstance(event, Completed | Stopped | Failed):
             self._count(event)
+
+    def _values(self, event: Event) -> list[Any]:
+        if isinstance(event, Proposal):
+            return [_start(parameters(self.search.algorithm.space, event))]
+        if isinstance(event, Failed):
+            return [_end(FAILURE)]
+        if isinstance(event, Rung):
+            return _scalars(event.metrics)
+        return [*_scalars({**event.metrics, "steps": event.steps, "seconds": event.seconds}), _end(SUCCESS)]
 
     def _count(self, event: Completed | Stopped | Failed) -> None:
         self.progress.take(event)
         now = self.progress.snapshot()
         counts = {"hypervolume": now.hypervolume, "stopped": now.stopped, "failed": now.failed}
-        self._attempt("", _scalars(counts), now.done)
+        self._attempt("", Summary(value=_scalars(counts)), now.done)
 
     def _attempt(self, folder: str, summary: Summary, step: int) -> None:
         if self.failed:
@@ -85,8 +88,8 @@ class TensorBoard:
             writer.write(BoardEvent(wall_time=time.time(), step=step, summary=summary).SerializeToString())
 
 
-def _scalars(values: Mapping[str, float]) -> Summary:
-    return Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+def _scalars(values: Mapping[str, float]) -> list[Any]:
+    return [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
 
 
 def _experiment(search: Search) -> Summary.Value:

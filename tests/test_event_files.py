@@ -34,28 +34,33 @@ CHOSEN: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
-def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
+def search(cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
     """Played in two processes, as it were, of which the first was killed in a trial."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOVINET_NAS_CACHE", str(folder.parent / "cache"))
-        with begin(folder, settings(**CHOSEN)) as writer:
-            first = Search(settings(**CHOSEN), writer)
-            with tracked(first):
-                play(first, trials=3)
-                first.propose()
-        first_file = next((folder / TENSORBOARD / "trial_00003").iterdir())
-        with first_file.open("ab") as file:
-            file.write(b"\x20\0\0\0half a record")
-        first_file.rename(first_file.with_name("events.out.tfevents.1.1"))
-        ledger = read(folder / "ledger.jsonl")
-        with LedgerWriter.open_for_append(folder / "ledger.jsonl") as writer:
-            second = Search(settings(**CHOSEN), writer, ledger.events)
-            with tracked(second):
-                play(second, failing=5)
-            assert second.finished and second.watchers == []
-            yield second
+    with begin(folder, settings(**CHOSEN)) as writer:
+        first = Search(settings(**CHOSEN), writer)
+        with tracked(first):
+            play(first, trials=3)
+            first.propose()
+    first_file = next((folder / TENSORBOARD / "trial_00003").iterdir())
+    with first_file.open("ab") as file:
+        file.write(b"\x20\0\0\0half a record")
+    first_file.rename(first_file.with_name("events.out.tfevents.1.1"))
+    ledger = read(folder / "ledger.jsonl")
+    with LedgerWriter.open_for_append(folder / "ledger.jsonl") as writer:
+        second = Search(settings(**CHOSEN), writer, ledger.events)
+        with tracked(second):
+            play(second, failing=5)
+        assert second.finished and second.watchers == []
+        yield second
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +131,7 @@ def test_the_hparams_plugin_lists_every_trial(search: Search, folder: Path) -> N
             assert accuracy == pytest.approx(search.completed[index].metrics["accuracy"])
 
 
-def test_a_disk_that_fails_ends_the_files_and_not_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
+def test_a_disk_that_fails_ends_the_files_and_not_the_search(tmp_path: Path) -> None:
     with begin(tmp_path / "run", settings(**CHOSEN)) as writer:
         (tmp_path / "run" / TENSORBOARD).write_text("in the way")
         search = Search(settings(**CHOSEN), writer)
@@ -139,8 +143,7 @@ def test_a_disk_that_fails_ends_the_files_and_not_the_search(tmp_path: Path, mon
     assert len(notes) == 1 and notes[0].startswith("nothing more is written for TensorBoard: ")
 
 
-def test_nothing_is_written_unless_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
+def test_nothing_is_written_unless_it_is_asked_for(tmp_path: Path) -> None:
     chosen = dataclasses.replace(settings(**CHOSEN), tracking=TrackingConfig())
     with begin(tmp_path / "run", chosen) as writer, tracked(Search(chosen, writer)):
         pass

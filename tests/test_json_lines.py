@@ -15,9 +15,10 @@ from small_search import ledger_of, small, written
 
 import run_search
 from nas.attempts import Attempts
-from nas.config import AlgorithmConfig, EarlyStopping, Finals
+from nas.config import AlgorithmConfig, EarlyStopping, Finals, SimulationConfig
 from nas.json_lines import IN_THE_LEDGER, SCHEMA, JsonLines
 from nas.search import Search
+from nas.tracking import TENSORBOARD
 from nas.trials import to_dict
 from results import as_json
 
@@ -29,9 +30,15 @@ CHOSEN: dict[str, Any] = {
 ENDED = ("completed", "stopped", "failed")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
-def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Search]:
-    monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
+def search(tmp_path: Path) -> Iterator[Search]:
     with begin(tmp_path / "run", settings(**CHOSEN)) as writer:
         yield Search(settings(**CHOSEN), writer)
 
@@ -86,19 +93,27 @@ def test_a_reader_that_goes_does_not_end_the_search(search: Search) -> None:
 
 
 def test_the_command_ends_with_its_outcome(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, file = tmp_path / "run", written(tmp_path, small(trials=6, finals=Finals(1, 2, ())))
+    """And writes for TensorBoard as well, which is recorded: a run that is carried on does so too."""
+    family = {"targets": {"a0": 1e7}, "ensemble": {}}
+    chosen = small(simulation=SimulationConfig(), trials=6, finals=Finals(1, 2, ()), family=family)
+    out, file = tmp_path / "run", written(tmp_path, chosen)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        assert run_search.main(["search", str(file), "--simulate", "--serial", "--json-lines", "--out", str(out)]) == 0
+        asked = ["search", str(file), "--serial", "--json-lines", "--tensorboard", "--out", str(out)]
+        assert run_search.main(asked) == 0
+        printed, errors = capsys.readouterr()
+        assert run_search.main(["search", "--resume", str(out), "--tensorboard"]) == 2
     finally:
         signal.signal(signal.SIGTERM, before)
-    printed, errors = capsys.readouterr()
+    assert "--tensorboard: 'True' cannot be given with --resume" in capsys.readouterr().err
     first, *lines, last = objects(printed)
     assert errors == "" and first["event"] == "started" and last.pop("event") == "outcome"
     ledger = ledger_of(out)
     assert last == json.loads(as_json.text(as_json.outcome(ledger, out)))
     assert [line["event"] for line in lines] == [to_dict(entry.record)["event"] for entry in ledger.entries]
     assert {line["progress"]["workers"] for line in lines if "progress" in line} == {1}
+    assert ledger.header.config["tracking"]["tensorboard"] is True
+    assert len(list((out / TENSORBOARD).glob("trial_*/events.out.tfevents.*"))) == len(ledger.proposals)
 
 
 def test_attempts_that_are_made_again_are_counted(search: Search) -> None:

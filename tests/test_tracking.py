@@ -36,9 +36,15 @@ from search_space.errors import InputError
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
-def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Search]:
-    monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
+def search(tmp_path: Path) -> Iterator[Search]:
     with begin(tmp_path / "run", settings()) as writer:
         yield Search(settings(), writer)
 
