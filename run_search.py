@@ -131,7 +131,7 @@ def search(options: argparse.Namespace) -> str:
         raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
 
 
-def _outcome(folder: Path, options: argparse.Namespace) -> str:
+def _outcome(folder: Path, options: argparse.Namespace, **more: object) -> str:
     from nas import run
     from results import as_json
     from results.outcome import write_outcome
@@ -141,7 +141,7 @@ def _outcome(folder: Path, options: argparse.Namespace) -> str:
     if not (options.json or options.json_lines):
         return text
     head = {"event": "outcome"} if options.json_lines else {}
-    return as_json.text(head | as_json.outcome(ledger, folder))
+    return as_json.text(head | as_json.outcome(ledger, folder) | more)
 
 
 def one_shot(options: argparse.Namespace) -> str:
@@ -166,11 +166,12 @@ def one_shot(options: argparse.Namespace) -> str:
         if options.rank:
             ranked = one_shot_run.rank(trained, options.rank, folder, report)
             return _files([ranked], options.json or options.json_lines)
-        report(one_shot_run.table_text(one_shot_run.read_members(folder)))
+        found = one_shot_run.read_members(folder)
+        report(one_shot_run.table_text(found))
         executor = "serial" if options.serial else "ray"
         with mirror.mirrored(folder, options.mirror, _warning()):
             inner = one_shot_run.retrain(folder, trained.config, executor, _watch(options), cluster)
-            return _outcome(inner, options)
+            return _outcome(inner, options, supernet=[vars(each) for each in found])
     except KeyboardInterrupt:
         if not one_shot_run.can_carry_on(folder):
             raise Interrupted("interrupted before the first checkpoint; nothing was kept") from None

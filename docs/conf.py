@@ -48,6 +48,9 @@ PROJECT = ("docs/api", "CHANGELOG", "CONTRIBUTING", "SECURITY")
 
 def _contents() -> str:
     parts = {caption: [f"docs/{name}" for name in names.split()] for caption, names in CONTENTS.items()}
+    listed = {"docs/api", *(name for names in parts.values() for name in names)}
+    more = sorted({f"docs/{page.stem}" for page in (ROOT / "docs").glob("*.md")} - listed)
+    parts |= {"More": more} if more else {}
     parts |= {"Published": list(PUBLISHED), "Project": list(PROJECT)}
     tree = "\n```{{toctree}}\n:hidden:\n:caption: {}\n\n{}\n```\n"
     return "".join(tree.format(caption, "\n".join(names)) for caption, names in parts.items())

@@ -28,7 +28,6 @@ RUN_HERE = (
     r"movinet-nas completion ",
 )
 RUN_BY = {
-    r"run_search\.py search tiny .*--(json-lines|tensorboard)": ("json_lines", "the_command_ends_with_its_outcome"),
     r"run_search\.py search (tiny|--resume) ": ("cli", "an_interrupted_search_says_how_to_carry_on_and_does"),
     r"run_search\.py search (my_search|around_a2)\.yaml": ("coefficients", "a_real_search_and_a_real_refinement"),
     r"run_search\.py search .*--address": (
@@ -41,7 +40,7 @@ RUN_BY = {
     r"run_search\.py compare default ": ("arena", "a_race_that_is_interrupted_carries_on"),
     r"run_search\.py fidelity ": ("fidelity", "text_json_and_files_say_the_same"),
     r"run_search\.py one-shot .*--rank ": ("one_shot", "the_rows_of_a_table_are_ranked"),
-    r"run_search\.py one-shot( |$)": ("one_shot", "interrupted_is_unbroken"),
+    r"run_search\.py one-shot( |$)": ("one_shot", "the_command_retrains_what_was_found"),
     r"run_search\.py reproduce ": ("reproduce", "a_real_run_reproduces_and_is_left_as_it_was"),
     r"run_search\.py score ": ("scores", "a_table_gets_its_columns_and_goes_on_where_it_was_left"),
     r"python -m movinet\.train .*digits_": ("train", "an_emitted_experiment_trains_and_evaluates"),
@@ -60,7 +59,6 @@ NOT_RUN = {
     r"run_search\.py tabulate results/runs/bench ": "is of that hour",
     r"(\w+=\S+ )?make test|make (setup|search|check|format)": "what a change must pass, and the whole of a search",
     r"python tests/(benchmarks/|release_cases)": "minutes, an idle machine, or the released implementation beside it",
-    r"tensorboard ": "another program; tests/test_event_files.py reads by its library what it is pointed at",
     r"(python3 -m venv|ray|kubectl|RAY_AUTH_MODE=token .*ray start|cp) ?": "other programs: an environment, a cluster",
 }
 # Python that is not run as it stands.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from nas.trial import Trainer, open_data
 from search_space.errors import InputError
 from search_space.movinet_space import movinet_space
 
+ROOT = Path(__file__).parents[1]
 FEW = OneShot(steps=12, warmup=0.25, controller_rate=0.5, reward_clips=8, recalibration_clips=16, checkpoint=5)
 
 
@@ -136,6 +140,20 @@ def test_the_rows_of_a_table_are_ranked(whole: tuple[OneShotSearch, Path], tmp_p
     scores = [each.supernet_accuracy for each in one_shot_run.read_members(folder)]
     assert sorted(ranked.scores[one_shot_run.SCORE]) == sorted(set(scores))
     assert ranked.accuracy.tolist() == made.accuracy.tolist()
+
+
+def test_the_command_retrains_what_was_found(whole: tuple[OneShotSearch, Path], tmp_path: Path) -> None:
+    """In a process of its own: in this one TensorFlow's threads are settled."""
+    folder = tmp_path / "again"
+    shutil.copytree(whole[1], folder)
+    program = [sys.executable, str(ROOT / "run_search.py"), "one-shot", "--resume", str(folder), "--serial", "--json"]
+    ended = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.count("\n")) == (0, 1), ended.stderr
+    outcome = json.loads(ended.stdout)
+    found = one_shot_run.read_members(folder)
+    assert [each["macs"] for each in outcome["supernet"]] == [each.macs for each in found]
+    assert outcome["run"] == str(folder / one_shot_run.RETRAINED)
+    assert outcome["counts"]["completed"] == len({each.genotype for each in found})
 
 
 def test_every_choice_is_at_its_widest_at_first_and_as_drawn_at_last(trainer: Trainer) -> None:
