@@ -28,6 +28,7 @@ RUN_HERE = (
     r"movinet-nas completion ",
 )
 RUN_BY = {
+    r"run_search\.py search tiny .*--(json-lines|tensorboard)": ("json_lines", "the_command_ends_with_its_outcome"),
     r"run_search\.py search (tiny|--resume) ": ("cli", "an_interrupted_search_says_how_to_carry_on_and_does"),
     r"run_search\.py search (my_search|around_a2)\.yaml": ("coefficients", "a_real_search_and_a_real_refinement"),
     r"run_search\.py search .*--address": (
@@ -59,6 +60,7 @@ NOT_RUN = {
     r"run_search\.py tabulate results/runs/bench ": "is of that hour",
     r"(\w+=\S+ )?make test|make (setup|search|check|format)": "what a change must pass, and the whole of a search",
     r"python tests/(benchmarks/|release_cases)": "minutes, an idle machine, or the released implementation beside it",
+    r"tensorboard ": "another program; tests/test_event_files.py reads by its library what it is pointed at",
     r"(python3 -m venv|ray|kubectl|RAY_AUTH_MODE=token .*ray start|cp) ?": "other programs: an environment, a cluster",
 }
 # Python that is not run as it stands.
