@@ -106,19 +106,21 @@ def report(found: Sequence[Moment], settings: SearchConfig, preset: str) -> str:
 
 def draw(found: Sequence[Moment]) -> None:
     """The picture: memory and forms over candidates."""
-    from matplotlib.figure import Figure
+    from results import figure_style
+    from results.figure_style import BLUE, VERMILION
 
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = figure_style.new(columns=2, height=3.2)
     candidates = range(1, len(found) + 1)
-    axes.plot(candidates, [moment.mb for moment in found], color="tab:blue")
+    axes.plot(candidates, [moment.mb for moment in found], color=BLUE)
     axes.set(xlabel="candidates trained", xlim=(0, len(found)), ylim=(0, 1.2 * max(moment.mb for moment in found)))
-    axes.set_ylabel("resident memory, MB", color="tab:blue")
+    axes.set_ylabel("resident memory, MB", color=BLUE)
+    figure_style.dress(axes)
     forms = axes.twinx()
-    forms.plot(candidates, [moment.forms for moment in found], color="tab:orange")
+    forms.plot(candidates, [moment.forms for moment in found], color=VERMILION, linestyle="--")
     forms.set_ylim(0, 1.2 * found[-1].forms)
-    forms.set_ylabel("forms of layer traced", color="tab:orange")
-    figure.savefig(PICTURE, dpi=150)
+    forms.set_ylabel("forms of layer traced", color=VERMILION, fontsize=figure_style.TEXT)
+    forms.tick_params(labelsize=figure_style.TEXT)
+    figure_style.save(figure, PICTURE)
 
 
 def main() -> None:
