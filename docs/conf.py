@@ -25,6 +25,7 @@ root_doc = "README"
 include_patterns = ["*.md", "docs/*.md", "docs/api/*", "results/published/**.md"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 templates_path = ["templates"]
+highlight_language = "none"  # commands, and listings
 html_theme = "furo"
 html_title = f"movinet-nas {release}"
 html_copy_source = False
