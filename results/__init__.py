@@ -15,6 +15,13 @@ refinement  the configuration of a search around one model of the family
 experiment  a network as an experiment of the release's trainer
 emit        the family as files
 outcome     all of it at the end of a run
+report      a run as one HTML page that needs nothing else; page/ has its form, style and script
+report_data      what its script draws, in columns
+report_sections  its tables and words; report_family and report_record have those of its last sections
+markup      HTML and JSON from data that nobody vouches for
+measures    what an architecture has chosen, as numbers
+importance  which choices go with accuracy beyond what they cost
+agreement   whether early accuracies rank trials as their own full budget does
 describe    one network: layers and costs
 rank_correlation  Kendall's tau, partial tau, regret of the first choices
 statistics  bootstrap intervals

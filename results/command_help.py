@@ -66,7 +66,7 @@ COMMANDS = {
         "the panels.",
         (
             ("report results/runs/first", "results/runs/first/report.html"),
-            ("report results/published/frontier --out /tmp/frontier.html", "the published frontier"),
+            ("report results/published/frontier --out results/runs/frontier.html", "the published frontier"),
         ),
     ),
     "scale": Help(

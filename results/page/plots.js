@@ -1,6 +1,7 @@
 // The pictures that Plotly draws. Texts of the run are never given to it, but for names of networks without markup.
 
-const CROWD = 2000; // trials beyond which each has a smaller mark
+const CROWD = 1000; // marks of a kind beyond which they are dots of one path: a browser takes its time for each element
+const REACH = 7; // pixels from the middle of a mark
 const MOST_LINES = { others: 400, best: 150 };
 const BUTTONLESS = { responsive: true, displayModeBar: false, doubleClick: "reset", showTips: false };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -35,6 +36,21 @@ function trialTrace(name, chosenRows, marker) {
   };
 }
 
+/** A mark for each trial; of a crowd only what can be pointed at, as `crowds` draws it, and a mark for the legend. */
+function marks(name, chosenRows, marker) {
+  const trace = trialTrace(name, chosenRows, marker);
+  if (chosenRows.length <= CROWD) return [trace];
+  return [{ ...trace, mode: "none", showlegend: false }, { ...trace, x: [null], y: [null] }];
+}
+
+/** Dots of a crowd as one shape beneath everything: lines of no length, whose ends the style sheet makes round. */
+function crowd(chosenRows, dotColour) {
+  if (chosenRows.length <= CROWD) return [];
+  const dot = (row) => `M${macsOf(row)},${trials.accuracy[row]}L${macsOf(row)},${trials.accuracy[row]}`;
+  const line = { color: dotColour, width: 4 };
+  return [{ type: "path", layer: "below", path: chosenRows.map(dot).join(""), line }];
+}
+
 function pointTrace(points, kind, name, style) {
   const reach = (high) => points.accuracy.map((value, i) => (points.low[i] === null ? 0 : high ? points.high[i] - value : value - points.low[i]));
   return {
@@ -45,7 +61,7 @@ function pointTrace(points, kind, name, style) {
     y: points.accuracy,
     error_y: { type: "data", symmetric: false, array: reach(true), arrayminus: reach(false), thickness: 1.2, width: 3, color: style.line.color },
     hoverinfo: "none",
-    meta: { item: (place) => pointItem(points, place, kind) },
+    meta: { item: (place) => pointItem(points, place, kind), first: true },
     ...style,
   };
 }
@@ -56,7 +72,7 @@ function parentTrace() {
   return {
     type: "scatter",
     mode: "markers+text",
-    name: "parents of the family",
+    name: "parents",
     x: places.map((place) => networks.costs.macs[data.front.network[place]]),
     y: places.map((place) => data.front.accuracy[place]),
     text: places.map((place) => plain(parentOf.get(data.front.network[place]).join(" ").toUpperCase())),
@@ -76,18 +92,18 @@ function pinnedArrow(item) {
   return [{ ...at, ...arrow, text: "pinned", font: { color: colour("ink"), size: 12 }, bgcolor: colour("paper") }];
 }
 
+const visibleRows = () => shown.filter((row) => trials.accuracy[row] !== null);
+const searched = (state) => visibleRows().filter((row) => kindOf(row) === "search" && stateOf(row) === state);
+const trainedAgain = () => visibleRows().filter((row) => kindOf(row) !== "search");
+
 function frontierTraces() {
-  const size = shown.length > CROWD ? 4 : 7;
-  const visible = shown.filter((row) => trials.accuracy[row] !== null);
-  const of = (kind, state) => visible.filter((row) => (kindOf(row) === "search") === kind && stateOf(row) === state);
-  const ring = { color: "rgba(0,0,0,0)", size, line: { color: colour("stopped"), width: 1.2 } };
+  const ring = { color: "rgba(0,0,0,0)", size: 7, line: { color: colour("stopped"), width: 1.2 } };
   const cross = { size: 6, symbol: "cross-thin", line: { color: colour("stopped"), width: 1.2 } };
-  const again = visible.filter((row) => kindOf(row) !== "search");
   return [
-    trialTrace("stopped early", of(true, "stopped"), ring),
-    trialTrace("tried", of(true, "completed"), { color: colour("tried"), size, opacity: 0.7 }),
-    { ...trialTrace("trained again, each", again, cross), hoverinfo: "skip" }, // the marks of their means say it all
-    pointTrace(data.references, "published", "published, at this scale", {
+    ...marks("stopped early", searched("stopped"), ring),
+    ...marks("tried", searched("completed"), { color: colour("tried"), size: 7, opacity: 0.75 }),
+    ...marks("trained again", trainedAgain(), cross).map((trace) => ({ ...trace, hoverinfo: "skip" })), // their means say it all
+    pointTrace(data.references, "published", "published", {
       mode: "lines+markers+text",
       text: data.references.label.map((label) => plain(label.toUpperCase())),
       textposition: "bottom right",
@@ -105,7 +121,7 @@ function frontierTraces() {
 
 /** Limits of the means: a wide interval may leave the picture, but does not flatten it. */
 function frontierRanges() {
-  const visible = shown.filter((row) => trials.accuracy[row] !== null);
+  const visible = visibleRows();
   const points = [data.front, data.references];
   const x = [...visible.map(macsOf), ...points.flatMap((each) => each.network.map((network) => networks.costs.macs[network]))];
   const y = [...visible.map((row) => trials.accuracy[row]), ...points.flatMap((each) => each.accuracy)];
@@ -117,13 +133,30 @@ function frontierRanges() {
   return [[left - side, right + side], [low - room, high + 1.5 * room]];
 }
 
+/** What is pointed at: of marks that lie on each other one of the front, then a published network, then a trial. */
+function itemAt(plot, event) {
+  const { data: trace, pointIndex, xaxis, yaxis } = event.points[0];
+  const box = plot.getBoundingClientRect();
+  const [x, y] = [event.event.clientX - box.x - xaxis._offset, event.event.clientY - box.y - yaxis._offset];
+  for (const { meta, x: xs, y: ys } of plot.data.filter((each) => each.meta?.first).reverse()) {
+    const place = xs.findIndex((value, i) => Math.hypot(xaxis.d2p(value) - x, yaxis.d2p(ys[i]) - y) < REACH);
+    if (place >= 0) return meta.item(place);
+  }
+  return trace.meta?.item(pointIndex);
+}
+
 function drawFrontier(item) {
   const [x, y] = frontierRanges();
   return Plotly.react("frontier-plot", frontierTraces(), layout({
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, ...(narrow() ? { entrywidthmode: "fraction", entrywidth: 0.5 } : {}) },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, ...(narrow() ? { entrywidthmode: "fraction", entrywidth: 0.5, font: { size: 11 } } : {}) },
     xaxis: { type: "log", range: x, title: { text: "FLOPs a clip" }, tickformat: "~s", dtick: x[1] - x[0] > 0.7 ? "D2" : undefined, minor: { showgrid: false } },
     yaxis: { range: y, title: { text: "accuracy" }, tickformat: ".0%" },
     uirevision: "frontier",
+    shapes: [
+      ...crowd(searched("stopped"), colour("stopped")),
+      ...crowd(trainedAgain(), colour("stopped")),
+      ...crowd(searched("completed"), colour("tried")),
+    ],
     annotations: pinnedArrow(item),
   }), BUTTONLESS);
 }

@@ -29,9 +29,8 @@ function show(item) {
 
 function startPointing(plot) {
   const tip = document.getElementById("tip");
-  const itemOf = (event) => event.points[0].data.meta?.item(event.points[0].pointIndex);
   plot.on("plotly_hover", (event) => {
-    const item = itemOf(event);
+    const item = itemAt(plot, event);
     if (!item) return; // of the hypervolume, which says itself what it shows
     const fact = (name) => item.facts.find(([each]) => each === name)?.[1] ?? "–";
     tip.replaceChildren(made("strong", {}, item.title), `accuracy ${fact("accuracy")}, ${fact("FLOPs a clip")} FLOPs`,
@@ -42,7 +41,10 @@ function startPointing(plot) {
     tip.style.top = `${Math.max(8, Math.min(clientY + 14, innerHeight - tip.offsetHeight - 8))}px`;
   });
   plot.on("plotly_unhover", () => (tip.hidden = true));
-  plot.on("plotly_click", (event) => itemOf(event) && pin(itemOf(event)));
+  plot.on("plotly_click", (event) => {
+    const item = itemAt(plot, event);
+    if (item) pin(item);
+  });
 }
 
 function startPins() {
