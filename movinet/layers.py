@@ -68,7 +68,7 @@ def _bias(name: str, channels: int) -> Weight:
 
 @dataclass(frozen=True)
 class StemSpec:
-    """1x3x3 convolution of stride (1, 2, 2)."""
+    """1x3x3 convolution of stride (1, 2, 2) to `width` channels."""
 
     width: int
     variant: Variant = BASE
@@ -85,7 +85,7 @@ class StemSpec:
 
 @dataclass(frozen=True)
 class BottleneckSpec:
-    """One inverted bottleneck with what its place in the network decides."""
+    """One inverted bottleneck with what its place in the network decides; widths are in channels."""
 
     width_in: int
     expand: int

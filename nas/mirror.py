@@ -75,7 +75,9 @@ class Mirror:
 
 @contextlib.contextmanager
 def mirrored(folder: Path, uri: str | None, report: Report, every: float = EVERY) -> Iterator[None]:
-    """Copies `folder` while the body runs and once more at its end, however that comes; without a URI, nothing.
+    """Copies `folder` `every` so many seconds of the body and once more at its end, however that comes.
+
+    Without a URI it does nothing.
 
     Raises:
       InputError: as `Mirror`, before the body runs.

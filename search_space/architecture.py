@@ -121,7 +121,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Block:
-    """`layers` of one output `width`; the first has the spatial `stride`. Temporal stride is 1 everywhere."""
+    """`layers` of one output `width`, in channels; the first has the spatial `stride`, none strides over time."""
 
     width: int
     stride: int

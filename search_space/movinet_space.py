@@ -84,7 +84,10 @@ def _check_bool(place: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class BlockConfig:
-    """Options of one block. `expansions` are ratios of `base_width`, the unscaled width, not of the chosen one."""
+    """Options of one block; widths are in channels.
+
+    `expansions` are ratios of `base_width`, the unscaled width, not of the chosen one.
+    """
 
     base_width: int
     widths: tuple[int, ...]

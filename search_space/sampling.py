@@ -37,7 +37,7 @@ MAX_STRATA = 10_000
 
 @dataclass(frozen=True)
 class Limit:
-    """A cap: the cost `name` of every candidate is `at_most` this."""
+    """A cap: the cost `name` of every candidate is `at_most` this, in the unit of that cost."""
 
     name: str
     at_most: int | float

@@ -313,6 +313,15 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert (result.returncode, result.stderr) == (141, "")
 
 
+def test_a_reader_that_leaves_ends_the_other_commands_alike() -> None:
+    program = "import sys\nfrom search_space.command_line import exit_code, say\nsys.exit(exit_code(lambda: say('x')))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
 def small(folder: Path, **changes: object) -> Path:
     """A file with a search of a second or two, once TensorFlow is loaded."""
     file = folder / "my.yaml"
