@@ -40,7 +40,8 @@ default_role = "literal"  # docstrings write `code`
 
 PACKAGES = ("search_space", "movinet", "nas", "results")
 CONTENTS = {
-    "Use": "command_line search spaces one_shot scaling data training checkpoints evaluation export cluster",
+    "Search": "command_line spaces search live_view report one_shot scaling cluster",
+    "Train and take home": "data training checkpoints evaluation export",
     "Understand": "faq design arena benchmark_tables fidelity reliability benchmarks",
 }
 PUBLISHED = ("results/published/README", "results/published/arena/README", "results/published/movinet_bench/README")
