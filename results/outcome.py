@@ -13,7 +13,7 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
-from results import coefficients, frame, plots, report, volume
+from results import coefficients, frame, plots, report, report_data, volume
 from results import family as families
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
@@ -130,8 +130,10 @@ def write_report(ledger: Ledger, path: Path, family: Family | None = None) -> Pa
     """The run as one HTML page, finished or not, with its family if that is not given; returns its path.
 
     Raises:
-      InputError: no trial has finished yet, or the file cannot be written.
+      InputError: no trial has finished yet, the ledger holds a trial that cannot be drawn, or the file cannot be
+        written.
     """
+    report_data.check(ledger)
     without = ""
     try:
         family = family or family_of(ledger, family_config(ledger))

@@ -45,11 +45,12 @@ class Run:
 
 
 def write(run: Run, path: Path) -> None:
-    """Writes the page, whole or not at all. A run need not be finished; the same ledger gives the same bytes.
+    """Writes the page of a run that passes `report_data.check`, whole or not at all.
+
+    The run need not be finished; the same ledger gives the same bytes.
 
     Raises:
-      InputError: no trial has finished yet, a proposal holds no architecture, Plotly's script is missing, or the file
-        cannot be written.
+      InputError: a proposal holds no architecture, Plotly's script is missing, or the file cannot be written.
     """
     page = html(run)
     with replaced(path) as new:
@@ -59,7 +60,6 @@ def write(run: Run, path: Path) -> None:
 def html(run: Run) -> str:
     """The page."""
     ledger = run.ledger
-    report_data.check_finished(ledger)
     trials, front = frame.trials(ledger), frame.selected_front(ledger)
     networks = report_data.networks(ledger)
     plotly, script = _plotly(), "\n".join(map(_page_file, SCRIPTS))

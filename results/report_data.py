@@ -15,11 +15,12 @@ import pandas as pd
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
+from nas.trials import MAX_INTEGER
 from results import frame, volume
 from results.family import Family
 from results.measures import measures
 from search_space import architecture
-from search_space.architecture import Architecture
+from search_space.architecture import Architecture, check_integer
 from search_space.cost import COST_NAMES
 from search_space.errors import InputError, printable
 
@@ -167,7 +168,10 @@ def _volume(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def check_finished(ledger: Ledger) -> None:
-    """`InputError` if there is nothing to show yet."""
+def check(ledger: Ledger) -> None:
+    """`InputError` if there is nothing to show yet, or a trial without the cost at which it is drawn."""
     if not (ledger.completed or ledger.stopped):
         raise InputError(str(ledger.path), 0, "trials have finished; there is nothing to show yet")
+    for index, proposal in ledger.proposals.items():
+        place = f"{ledger.path}: trial {index}: cost.{MACS.name}"
+        check_integer(place, proposal.cost.get(MACS.name), 1, MAX_INTEGER)

@@ -235,6 +235,16 @@ def test_an_architecture_that_is_none_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.parametrize("cost", ['"macs":0', '"sacm":5'])
+def test_a_trial_without_its_cost_is_named(cost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = run(tmp_path / "run", searched=8, repeats=1)
+    lines = ledger.path.read_text().splitlines()
+    lines[-3] = re.sub('"macs":[0-9]+', cost, lines[-3])
+    ledger.path.write_text("\n".join(lines) + "\n")
+    assert '"event":"proposal"' in lines[-3] and run_search.main(["report", str(tmp_path / "run")]) == 2
+    assert re.fullmatch(r"error: .*cost\.macs: .*\n", capsys.readouterr().err)
+
+
 def test_what_happened_on_the_way_is_told_and_latencies_are_among_the_costs(tmp_path: Path) -> None:
     records = [
         dataclasses.replace(each, metrics={**each.metrics, "latency_ms": 4.25}) if isinstance(each, Completed) else each
