@@ -23,8 +23,8 @@ from nas import processes
 from nas.algorithms.algorithm import Algorithm, Exhausted
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
-from nas.bands import BandedHalving
-from nas.config import EarlyStopping
+from nas.bands import BandedStopping
+from nas.config import load
 from nas.objective import ACCURACY
 from nas.run_lock import RunLock
 from nas.table import Table
@@ -102,7 +102,7 @@ def play(table: Table, name: str, number: int, settings: Settings) -> Played:
       InputError: early stopping on a table without fitting learning curves.
     """
     algorithm = make_algorithm(name, table, settings.evaluations)
-    halving = banded_halving(table) if settings.stopping else None
+    rule = banded_stopping(table) if settings.stopping else None
     full = max(table.steps, 1)
     left, times = settings.evaluations * full, Counter[int]()
     found: list[tuple[int, int, float, float | None, int]] = []
@@ -121,7 +121,7 @@ def play(table: Table, name: str, number: int, settings: Settings) -> Played:
         times[row] += 1
         start = time.process_time()
         algorithm.tell(proposal)
-        steps = _train(algorithm, halving, table, proposal, row)
+        steps = _train(algorithm, rule, table, proposal, row)
         thinking += time.process_time() - start
         left -= steps
         seconds = float(table.seconds[row, column]) * steps / full
@@ -130,21 +130,21 @@ def play(table: Table, name: str, number: int, settings: Settings) -> Played:
     return Played(name, number, settings.stopping, *columns)
 
 
-def _train(algorithm: Algorithm, halving: BandedHalving | None, table: Table, proposal: Proposal, row: int) -> int:
+def _train(algorithm: Algorithm, rule: BandedStopping | None, table: Table, proposal: Proposal, row: int) -> int:
     """Tells what the table's training `proposal.seed` of a row measured; the steps it took."""
     index, column, full = proposal.index, proposal.seed, max(table.steps, 1)
-    for steps in halving.rungs if halving else ():
+    for steps in rule.rungs if rule else ():
         accuracy = {ACCURACY.name: float(table.curve[steps][row, column])}
         algorithm.tell(Rung(index, steps, accuracy, 0.0))
-        if halving and halving.decide(index, proposal.cost[MACS], steps, accuracy[ACCURACY.name]) == "stop":
+        if rule and rule.decide(index, proposal.cost[MACS], steps, accuracy[ACCURACY.name]) == "stop":
             algorithm.tell(Stopped(index, steps, accuracy, 0.0))
             return steps
     algorithm.tell(Completed(index, full, {ACCURACY.name: float(table.accuracy[row, column])}, 0.0))
     return full
 
 
-def banded_halving(table: Table) -> BandedHalving:
-    """Early stopping with a search's defaults, each rung moved to the nearest step of the table's learning curves.
+def banded_stopping(table: Table) -> BandedStopping:
+    """Early stopping as in the default search, each rung moved to the nearest step of the table's learning curves.
 
     Raises:
       InputError: no learning curve, one with gaps, or an unknown full budget.
@@ -154,10 +154,10 @@ def banded_halving(table: Table) -> BandedHalving:
     for steps, early in table.curve.items():
         if np.isnan(early[~np.isnan(table.accuracy)]).any():
             raise InputError(f"{table.name}: accuracy.S@{steps}", "empty", "is a cell; stopping needs whole curves")
-    stopping, at = EarlyStopping(), np.array([*table.curve])
+    stopping, at = load("default").early_stopping, np.array([*table.curve])
     rungs = sorted({int(at[np.abs(np.log(at / wanted)).argmin()]) for wanted in stopping.steps(table.steps)})
     bands = cost_strata(table.space, (), MACS, stopping.bands)
-    return BandedHalving(tuple(rungs), stopping.reduction, bands, ACCURACY, stopping.minimum)
+    return BandedStopping(tuple(rungs), stopping.reduction, bands, ACCURACY, stopping.minimum, stopping.dominators)
 
 
 def content_hash(table: Table) -> str:

@@ -1,12 +1,16 @@
-"""Asynchronous successive halving (ASHA; Li et al. 2020, arXiv 1810.05934) in bands of like cost.
+"""Asynchronous early stopping in bands of like cost.
 
 Small networks learn less from the start, so ranked together all of them would die at the first rung.
-Here a trial is compared only with trials of like cost: those in the same band of log-cost.
+Here a trial is compared only with trials of like cost: those in the same band of log-cost. Either the best share of a
+band goes on (ASHA; Li et al. 2020, arXiv 1810.05934), or what is not dominated (as in MO-ASHA; Schmucker et al. 2021,
+arXiv 2106.12639): a network that some cheaper ones were better than will not be on the front, while of the proposals
+of a search that knows where the front is, halving ends half of the good ones.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
@@ -49,7 +53,7 @@ class Bands:
         return np.bincount(np.searchsorted(self.edges[1:-1], costs, side="right"), minlength=self.count)
 
 
-class BandedHalving:
+class BandedStopping:
     """Decides at each rung whether a trial goes on.
 
     Args:
@@ -58,12 +62,13 @@ class BandedHalving:
       bands: which trials are comparable.
       objective: the metric compared and its direction.
       minimum: so many values must be at a band's rung before any trial is stopped there.
+      dominators: in place of `reduction`: a trial goes on unless so many of its band that cost no more are better.
 
     The state is a function of the values recorded, so replaying the ledger's rung events through
     `decide` restores it.
 
     Raises:
-      InputError: rungs that do not rise, a reduction of 1 or less, a minimum below 1.
+      InputError: rungs that do not rise, a reduction of 1 or less, a minimum or a number of dominators below 1.
     """
 
     def __init__(
@@ -73,25 +78,30 @@ class BandedHalving:
         bands: Bands,
         objective: Objective = ACCURACY,
         minimum: int = 3,
+        dominators: int | None = None,
     ) -> None:
         for i, steps in enumerate(rungs):
             check_integer(f"rungs[{i}]", steps, rungs[i - 1] + 1 if i else 1, 2**63 - 1)
         if not 1 < reduction < math.inf:
             raise InputError("reduction", reduction, "must be a finite number above 1")
         check_integer("minimum", minimum, 1, 2**63 - 1)
+        if dominators is not None:
+            check_integer("dominators", dominators, 1, 2**63 - 1)
         self.rungs = tuple(rungs)
         self.reduction = reduction
         self.bands = bands
         self.objective = objective
         self.minimum = minimum
-        self._values: dict[tuple[int, int], dict[int, float]] = {}
+        self.dominators = dominators
+        self._points: dict[tuple[int, int], dict[int, tuple[float, float]]] = {}  # index -> cost, minimised value
         self._sorted: dict[tuple[int, int], list[float]] = {}
 
     def decide(self, index: int, cost: float, steps: int, value: float) -> Literal["continue", "stop"]:
         """Records trial `index`'s metric after `steps`, and says whether it goes on.
 
-        It goes on unless `minimum` values are there and at least 1/`reduction` of them are better.
-        A trial repeated after a crash keeps its first value. Steps that are no rung: it goes on.
+        It goes on unless `minimum` values are there and, of the band's, at least 1/`reduction` are better; or, with
+        `dominators`, so many that cost no more. A trial repeated after a crash keeps its first value. Steps that are
+        no rung: it goes on.
 
         Raises:
           InputError: a value that is not finite.
@@ -101,14 +111,23 @@ class BandedHalving:
         if steps not in self.rungs:
             return "continue"
         place = self.bands.of(cost), steps
-        recorded, in_order = self._values.setdefault(place, {}), self._sorted.setdefault(place, [])
-        if index not in recorded:
-            recorded[index] = float(self.objective.minimised(value))
-            insort(in_order, recorded[index])
-        better = bisect_left(in_order, recorded[index])
-        enough = len(recorded) >= self.minimum
-        return "stop" if enough and better * self.reduction >= len(recorded) else "continue"
+        points, in_order = self._points.setdefault(place, {}), self._sorted.setdefault(place, [])
+        if index not in points:
+            points[index] = cost, float(self.objective.minimised(value))
+            insort(in_order, points[index][1])
+        behind = self._is_dominated if self.dominators else self._is_of_the_rest
+        return "stop" if len(points) >= self.minimum and behind(place, index) else "continue"
+
+    def _is_of_the_rest(self, place: tuple[int, int], index: int) -> bool:
+        better = bisect_left(self._sorted[place], self._points[place][index][1])
+        return better * self.reduction >= len(self._points[place])
+
+    def _is_dominated(self, place: tuple[int, int], index: int) -> bool:
+        assert self.dominators is not None
+        cost, value = self._points[place][index]
+        better = (1 for other, its in self._points[place].values() if its < value and other <= cost)
+        return sum(itertools.islice(better, self.dominators)) == self.dominators
 
     def recorded(self, band: int, steps: int) -> int:
         """How many trials of `band` reached the rung at `steps`."""
-        return len(self._values.get((band, steps), ()))
+        return len(self._points.get((band, steps), ()))

@@ -110,19 +110,21 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Banded successive halving; see `nas.bands`.
+    """Early stopping in bands of cost; see `nas.bands`.
 
     Attributes:
       rungs: shares of the steps after which trials are compared, rising; none turns it off.
       reduction: the best 1/`reduction` of a band's trials go on.
       bands: of log-cost; only trials in the same one are compared.
       minimum: so many trials of a band are measured before one is stopped.
+      dominators: in place of `reduction`: what goes on is all but a trial that so many no dearer ones are better than.
     """
 
     rungs: tuple[float, ...] = (0.25, 0.5)
     reduction: float = 2.0
     bands: int = 4
     minimum: int = 4
+    dominators: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.rungs, tuple):
@@ -134,6 +136,8 @@ class EarlyStopping:
         _check_number("reduction", self.reduction, 1.001, 1000)
         check_integer("bands", self.bands, 1, 1000)
         check_integer("minimum", self.minimum, 1, 1_000_000)
+        if self.dominators is not None:
+            check_integer("dominators", self.dominators, 1, 1_000_000)
 
     def steps(self, total: int) -> tuple[int, ...]:
         """The rungs in training steps, rising, each from 1 to total - 1."""

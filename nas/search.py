@@ -19,7 +19,7 @@ import numpy as np
 from nas.algorithms.algorithm import Algorithm, Exhausted
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
-from nas.bands import BandedHalving
+from nas.bands import BandedStopping
 from nas.config import SearchConfig
 from nas.ledger import LedgerWriter
 from nas.objective import ACCURACY
@@ -130,7 +130,7 @@ class Search:
         self.draining = False
         self.room: int | None = None
         self.retried = 0
-        self._halving = self._make_halving()
+        self._stopping = self._make_stopping()
         self._parts: dict[str, Any] = {}  # that architectures have in common
         self._goes_on: dict[tuple[int, int], bool] = {}  # what was decided at the rungs, by index and steps
         self._asked_all = False  # for candidates; what remains is the finals
@@ -248,15 +248,18 @@ class Search:
     def _decide(self, rung: Rung) -> bool:
         """Whether a trial goes on; only candidates of the search compete."""
         proposal = self.proposals[rung.index]
-        if proposal.kind != "search" or self._halving is None:
+        if proposal.kind != "search" or self._stopping is None:
             return True
         value = rung.metrics[ACCURACY.name]
-        return self._halving.decide(rung.index, proposal.cost[self.config.costs[0]], rung.steps, value) == "continue"
+        return self._stopping.decide(rung.index, proposal.cost[self.config.costs[0]], rung.steps, value) == "continue"
 
-    def _make_halving(self) -> BandedHalving | None:
+    def _make_stopping(self) -> BandedStopping | None:
         stopping = self.config.early_stopping
         rungs = stopping.steps(self.config.training.steps)
-        return BandedHalving(rungs, stopping.reduction, self.bands, ACCURACY, stopping.minimum) if rungs else None
+        if not rungs:
+            return None
+        rule = stopping.reduction, self.bands, ACCURACY, stopping.minimum, stopping.dominators
+        return BandedStopping(rungs, *rule)
 
     def _next(self) -> Proposal | None:
         if not self._asked_all:

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.bands import BandedHalving, Bands
+from nas.bands import BandedStopping, Bands
 from nas.objective import Objective
 from search_space.errors import InputError
 
 RUNGS = (50, 150)
 
 
-def one_band(minimum: int = 3, reduction: float = 2, objective: Objective | None = None) -> BandedHalving:
+def one_band(minimum: int = 3, reduction: float = 2, objective: Objective | None = None) -> BandedStopping:
     bands = Bands(1, 10, 1)
-    return BandedHalving(RUNGS, reduction, bands, objective or Objective("accuracy", "max"), minimum)
+    return BandedStopping(RUNGS, reduction, bands, objective or Objective("accuracy", "max"), minimum)
 
 
 def test_edges_are_even_in_log_cost():
@@ -71,13 +71,34 @@ def test_ties_go_on_and_a_minimised_metric_is_understood():
 
 
 def test_bands_and_rungs_are_never_compared():
-    halving = BandedHalving(RUNGS, 2, Bands(1, 100, 2), minimum=1)
+    halving = BandedStopping(RUNGS, 2, Bands(1, 100, 2), minimum=1)
     for i in range(5):
         assert halving.decide(i, 50, 50, 0.9) == "continue"
     assert halving.decide(5, 2, 50, 0.1) == "continue"
     assert halving.decide(0, 50, 150, 0.1) == "continue"
     assert halving.decide(6, 50, 50, 0.1) == "stop"
     assert (halving.recorded(0, 50), halving.recorded(1, 50), halving.recorded(1, 150)) == (1, 6, 1)
+
+
+def test_with_dominators_a_trial_goes_on_unless_so_many_no_dearer_ones_are_better():
+    stopping = BandedStopping(RUNGS, 2, Bands(1, 10, 1), minimum=2, dominators=2)
+    decide = lambda index, cost, value: stopping.decide(index, cost, 50, value)  # noqa: E731
+    assert [decide(0, 5, 0.5), decide(1, 6, 0.4), decide(2, 7, 0.3)] == ["continue", "continue", "stop"]
+    assert decide(3, 4, 0.2) == "continue"  # the cheapest, though the worst
+    assert decide(4, 5, 0.45) == "continue"  # at equal cost one is better
+    assert decide(5, 6, 0.45) == "continue"  # one better, one equal
+    assert decide(6, 6, 0.44) == "stop"
+    assert decide(2, 7, 0.9) == "stop"  # repeated after a crash: the first value counts
+
+
+@given(st.lists(st.tuples(st.floats(1, 100), st.floats(0, 1)), min_size=1, max_size=40), st.integers(1, 4))
+@settings(deadline=None)
+def test_dominators_are_counted_as_by_hand(points, dominators):
+    stopping = BandedStopping(RUNGS, 2, Bands(1, 100, 3), minimum=1, dominators=dominators)
+    for i, (cost, value) in enumerate(points):
+        band = stopping.bands.of(cost)
+        better = sum(v > value and c <= cost and stopping.bands.of(c) == band for c, v in points[:i])
+        assert stopping.decide(i, cost, 50, value) == ("stop" if better >= dominators else "continue")
 
 
 def test_steps_that_are_no_rung_are_not_recorded():
@@ -96,11 +117,13 @@ def test_a_trial_repeated_after_a_crash_counts_once():
 @given(
     st.lists(
         st.tuples(st.integers(0, 5), st.sampled_from([2.0, 20.0]), st.sampled_from(RUNGS), st.floats(0, 1)), max_size=30
-    )
+    ),
+    st.sampled_from([None, 1, 2]),
 )
 @settings(max_examples=100, deadline=None)
-def test_replaying_the_rungs_restores_the_state(measured):
-    unbroken, resumed = (BandedHalving(RUNGS, 2, Bands(1, 100, 2), minimum=2) for _ in range(2))
+def test_replaying_the_rungs_restores_the_state(measured, dominators):
+    rule = {"minimum": 2, "dominators": dominators}
+    unbroken, resumed = (BandedStopping(RUNGS, 2, Bands(1, 100, 2), **rule) for _ in range(2))
     for index, cost, steps, value in measured:
         unbroken.decide(index, cost, steps, value)
     kept = {}
@@ -117,7 +140,7 @@ def test_replaying_the_rungs_restores_the_state(measured):
 def share_that_finishes(bands: int, seed: int) -> tuple[float, float]:
     """Shares of the small and of the large half that reach full budget, where accuracy grows with log cost."""
     rng = np.random.default_rng(seed)
-    halving = BandedHalving(RUNGS, 2, Bands(1e6, 1e9, bands), minimum=3)
+    halving = BandedStopping(RUNGS, 2, Bands(1e6, 1e9, bands), minimum=3)
     log_cost = rng.uniform(6, 9, 300)
     quality = 0.3 + 0.15 * (log_cost - 6) + rng.normal(0, 0.03, 300)
     finished = np.array(
@@ -149,11 +172,11 @@ def test_small_networks_finish_as_often_as_large_ones_only_with_bands(seed):
         lambda: Bands(1, math.inf, 3),
         lambda: Bands(math.nan, 2, 3),
         lambda: Bands(1, 2, 0),
-        lambda: BandedHalving((10, 10), 2, Bands(1, 2, 1)),
-        lambda: BandedHalving((0,), 2, Bands(1, 2, 1)),
-        lambda: BandedHalving((10,), 1, Bands(1, 2, 1)),
-        lambda: BandedHalving((10,), math.nan, Bands(1, 2, 1)),
-        lambda: BandedHalving((10,), 2, Bands(1, 2, 1), minimum=0),
+        lambda: BandedStopping((10, 10), 2, Bands(1, 2, 1)),
+        lambda: BandedStopping((0,), 2, Bands(1, 2, 1)),
+        lambda: BandedStopping((10,), 1, Bands(1, 2, 1)),
+        lambda: BandedStopping((10,), math.nan, Bands(1, 2, 1)),
+        lambda: BandedStopping((10,), 2, Bands(1, 2, 1), minimum=0),
         lambda: one_band().decide(0, 5, 50, math.nan),
         lambda: Objective("accuracy", "up"),
         lambda: Objective("", "max"),
