@@ -1,0 +1,85 @@
+"""Runs the notebooks from top to bottom, each in a kernel of its own; with --write, keeps what they showed.
+
+python tests/run_notebooks.py [--write] [NAME ...]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "notebooks"
+MARK = "movinet_nas"  # the key of a notebook's own metadata that Jupyter leaves alone
+
+
+def notebooks() -> list[Path]:
+    """All, in the order in which they are read."""
+    return sorted(FOLDER.glob("*.ipynb"))
+
+
+def read(path: Path) -> NotebookNode:
+    """A notebook as the repository keeps it."""
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """In order."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def sources_sha256(notebook: NotebookNode) -> str:
+    """Of the code: what is shown is of this code and no other."""
+    return hashlib.sha256("\0".join(cell.source for cell in code_cells(notebook)).encode()).hexdigest()
+
+
+def executed(path: Path) -> NotebookNode:
+    """The notebook with what it shows now. It runs in a new folder beside the published results, as in the repository.
+
+    Raises:
+      CellExecutionError: a cell failed.
+    """
+    notebook = read(path)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, "notebooks")
+        place.mkdir()
+        Path(folder, "results").symlink_to(ROOT / "results")
+        # No start-up files or history of whoever runs it.
+        own = os.environ | {"IPYTHONDIR": str(Path(folder, "ipython"))}
+        # Sockets that are files of this folder: ports could be reached by whoever else is on the machine.
+        pipes = Config(KernelManager={"transport": "ipc", "ip": str(Path(folder, "kernel"))})
+        client = NotebookClient(notebook, timeout=None, record_timing=False, coalesce_streams=True, config=pipes)
+        client.execute(cwd=str(place), env=own)
+    notebook.metadata = NotebookNode(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+    )
+    notebook.metadata[MARK] = {"ran": sources_sha256(notebook)}
+    return notebook
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs those whose names begin so, or all; returns 0."""
+    names = tuple(word for word in arguments if word != "--write")
+    for path in notebooks():
+        if not names or path.name.startswith(names):
+            start = time.monotonic()
+            notebook = executed(path)
+            print(f"{path.name}: {time.monotonic() - start:.0f} s")
+            if "--write" in arguments:
+                nbformat.write(notebook, path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
