@@ -13,7 +13,7 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
-from results import coefficients, frame, plots, report, report_data, volume
+from results import coefficients, frame, report, report_data, volume
 from results import family as families
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
@@ -103,6 +103,8 @@ def write_pictures(
     ledger: Ledger, folder: Path, family: Family | None = None, formats: Sequence[str] = ("png",)
 ) -> list[Path]:
     """front.png, with the parents of the family marked if one is given, and hypervolume.png; returns their paths."""
+    from results import plots  # with matplotlib a second of loading, which a report does without
+
     fronts, volumes = ([folder / f"{name}.{kind}" for kind in formats] for name in ("front", "hypervolume"))
     plots.save_frontier(ledger, family, *fronts)
     plots.save_hypervolume(ledger, *volumes)
