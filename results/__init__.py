@@ -10,6 +10,7 @@ volume      hypervolume in log-cost: over time, with intervals, against the publ
 figure_style  one look for all pictures: sizes, type, colours, files
 plots       the frontier and hypervolume pictures
 family      from a front to A0-A6, with the record of every decision
+beside_published  a family beside the published networks
 coefficients  what a search for compound-scaling coefficients tried and chose
 refinement  the configuration of a search around one model of the family
 experiment  a network as an experiment of the release's trainer
@@ -35,4 +36,5 @@ arena_outcome  all files of a comparison
 race        search algorithms compared in real training
 tabulation  a run as a benchmark table
 evaluation_plots  pictures of what movinet.evaluate wrote
+stream_plots      pictures of one stream, frame by frame
 """

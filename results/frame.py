@@ -154,9 +154,12 @@ def front(
     return non_dominated(networks_on_it, objective, cost)
 
 
-def non_dominated(table: pd.DataFrame, objective: str = ACCURACY.name, cost: str = MACS.name) -> pd.DataFrame:
-    """The rows of a table on its Pareto front, cheapest first; of equal ones the first."""
-    columns = (Objective(cost, "min"), Objective(objective, "max"))
+def non_dominated(table: pd.DataFrame, objective: str = ACCURACY.name, *costs: str) -> pd.DataFrame:
+    """The rows of a table on its Pareto front of a metric and of costs, macs unless named; of equal ones the first.
+
+    The cheapest, by the first of the costs, comes first.
+    """
+    columns = (*(Objective(cost, "min") for cost in costs or (MACS.name,)), Objective(objective, "max"))
     points = np.stack([each.minimised(table[each.name]) for each in columns], axis=1)
     return table.iloc[frontier(points)].reset_index(drop=True)
 

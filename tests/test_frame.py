@@ -145,6 +145,19 @@ def test_the_front_is_that_of_means(tmp_path):
     assert by_parameters["total_parameters"].is_monotonic_increasing and not by_parameters.equals(front)
 
 
+def test_of_several_costs_what_is_best_in_one_stays_on_the_front(tmp_path):
+    table = frame.networks(run(tmp_path), ("search",))
+    both = frame.non_dominated(table, "accuracy", "macs", "total_parameters")
+    for cost in ("macs", "total_parameters"):
+        assert set(frame.non_dominated(table, "accuracy", cost)["fingerprint"]) <= set(both["fingerprint"])
+    assert both["macs"].is_monotonic_increasing and len(both) < len(table)
+    for _, row in both.iterrows():
+        no_worse = (table["accuracy"] >= row["accuracy"]) & (table["macs"] <= row["macs"])
+        assert list(table[no_worse & (table["total_parameters"] <= row["total_parameters"])]["fingerprint"]) == [
+            row["fingerprint"]
+        ]
+
+
 def test_without_finalists_the_search_speaks_for_itself(tmp_path):
     ledger = ledger_of(tmp_path, [proposal(0, NETS[0]), done(0, 0.5), proposal(1, NETS[1], kind="finalist")])
     assert frame.selected_kinds(ledger) == ("search",)  # the finalist is not trained yet

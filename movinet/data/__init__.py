@@ -8,5 +8,5 @@
 - `store`: the cached form of any dataset, memory-mapped, with a content hash; time-major batches.
 - `video`: a folder of videos in the cached form, for searches.
 - `moving_digits`: the embedded proxy task, rendered from the real handwritten digits of `digits.npz`;
-  `motions`: where its digits are at each tick.
+  `motions`: where its digits are at each tick; `sample_videos`: the same as video files, to try things on.
 """
