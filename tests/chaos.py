@@ -10,7 +10,7 @@ node       kill -9 of everything on a node of a cluster of several that the sear
 raylet     kill -9 of Ray's own scheduler on this machine, where there is no other
 driver     kill -9 of the search itself, or of all that it started too; then `--resume`
 interrupt  SIGINT, once; then `--resume`
-disk       a file system of 1 MB that holds the run's folder fills up; then there is room again, and `--resume`
+disk       a file system of 16 MB that holds the run's folder fills up; then there is room again, and `--resume`
 
 Besides, simulated evaluations hang, raise, kill their worker or come to a loss that is not finite, each in some percent
 of the attempts. In the end there must be exactly the candidates asked for, every line of the ledger that was ever seen,
@@ -48,7 +48,7 @@ PLAIN = ("worker", "driver", "interrupt")
 RAY_ENDS = 60.0  # seconds for a search to notice that its Ray is gone
 LONGEST = 300.0  # seconds of a search in all; beyond, it hangs
 PROCESSES = 20  # of one search
-DISK = "1m"
+DISK = "16m"  # room for the report of a run, which holds its plotting library
 ALGORITHMS = ("stratified_random", "ageing_evolution", "frontier_search")
 
 
