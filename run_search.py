@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted, 141 if nobody reads what
     it prints.
     """
+    # Matrices here are small, and threads would wait for one another; read when numpy is first imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
         text = COMMANDS[options.command](options)

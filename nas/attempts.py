@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from nas.search import Search
 from nas.trials import Completed, Failed, Proposal, Rung
-from search_space.errors import InputError
+from search_space.errors import InputError, printable
 
 LONGEST_REASON = 200  # characters
 LATE = 1.5  # times what a trial is given, after which its worker, which should have ended itself, is ended from outside
@@ -108,7 +108,7 @@ class Attempts:
         """
         index = self._running[name].index
         reasons = self._reasons.setdefault(index, [])
-        reasons.append(" ".join(str(reason).split())[:LONGEST_REASON])
+        reasons.append(printable(" ".join(str(reason).split()))[:LONGEST_REASON])
         if len(reasons) < self.limits.attempts:
             self.hand_back(name)
             self.search.retried += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -180,6 +181,8 @@ def _check_count(place: str, value: object) -> None:
 def _check_text(place: str, value: object, empty: bool = False) -> None:
     if not isinstance(value, str) or not (value or empty):
         raise InputError(place, value, "must be a text" if empty else "must be a text that is not empty")
+    if not value.isascii() and any(unicodedata.category(each) == "Cs" for each in value):
+        raise InputError(place, value, "must be a text of whole characters")  # no file can be written of halves
 
 
 def _check_mapping(place: str, value: object) -> Mapping[str, Any]:

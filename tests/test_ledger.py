@@ -178,6 +178,7 @@ def test_cut_anywhere_it_is_read_up_to_there_or_refused(tmp_path_factory, cut):
         (5, '{"event":"rung","index":0,"steps":5,"metrics":{},"seconds":1}', ":5: time: None must be a number"),
         (5, '{"event":"rung","index":0,"steps":5,"metrics":{},"time":1}', "lacks the key 'seconds'"),
         (5, '{"event":"note","text":"x","more":1,"time":1}', "'more' is an unknown key"),
+        (5, r'{"event":"note","text":"\ud800","time":1}', "note.text: '\\ud800' must be a text of whole characters"),
         (
             5,
             '{"event":"rung","index":-1,"steps":5,"metrics":{},"seconds":1,"time":1}',
