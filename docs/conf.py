@@ -40,7 +40,7 @@ default_role = "literal"  # docstrings write `code`
 
 PACKAGES = ("search_space", "movinet", "nas", "results")
 CONTENTS = {
-    "Search": "command_line spaces search live_view report one_shot scaling cluster",
+    "Search": "notebooks command_line spaces search live_view report one_shot scaling cluster",
     "Train and take home": "data training checkpoints evaluation export",
     "Understand": "faq design arena benchmark_tables fidelity reliability benchmarks",
 }

@@ -58,7 +58,8 @@ def executed(path: Path) -> NotebookNode:
         own = os.environ | {"IPYTHONDIR": str(Path(folder, "ipython"))}
         # Sockets that are files of this folder: ports could be reached by whoever else is on the machine.
         pipes = Config(KernelManager={"transport": "ipc", "ip": str(Path(folder, "kernel"))})
-        client = NotebookClient(notebook, timeout=None, record_timing=False, coalesce_streams=True, config=pipes)
+        options = {"timeout": None, "startup_timeout": 300, "record_timing": False, "coalesce_streams": True}
+        client = NotebookClient(notebook, config=pipes, **options)
         client.execute(cwd=str(place), env=own)
     notebook.metadata = NotebookNode(
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},

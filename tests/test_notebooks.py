@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
-from run_notebooks import MARK, code_cells, executed, notebooks, read, sources_sha256
+from run_notebooks import FOLDER, MARK, code_cells, executed, notebooks, read, sources_sha256
 
 NOTEBOOKS = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 MAX_BYTES = 100_000  # of a picture
 MACHINE = re.compile(  # paths, days and hours of whoever ran it
     rf"/(work|tmp|home|root|Users|private|var)/|{re.escape(socket.gethostname())}|20\d\d-\d\d-\d\d|\d\d:\d\d:\d\d"
@@ -45,6 +46,19 @@ def pictures(notebook: NotebookNode) -> Iterator[bytes]:
 def test_there_are_notebooks() -> None:
     assert [path.name[:2] for path in notebooks()] == [f"{number + 1}_" for number in range(len(notebooks()))]
     assert notebooks()
+
+
+def test_the_pages_name_all_of_them() -> None:
+    for page in ("README.md", "docs/notebooks.md"):
+        text = (FOLDER.parent / page).read_text(encoding="utf-8")
+        assert all(f"notebooks/{path.name})" in text for path in notebooks()), page
+
+
+@NOTEBOOKS
+def test_what_it_links_to_is_there(path: Path) -> None:
+    for cell in read(path).cells:
+        for link in LINK.findall(cell.source) if cell.cell_type == "markdown" else ():
+            assert link.startswith("runs/") or (FOLDER / link).exists(), link
 
 
 @NOTEBOOKS

@@ -19,7 +19,7 @@ BITS_A_SECOND = 2_000_000  # so that digits of a few pixels survive
 
 
 def write_video(file: Path, clip: Frames, rate: int = 25) -> None:
-    """Writes a clip, uint8 `T H W 3` of even height and width, as H.264 of `rate` frames a second.
+    """Writes a clip, uint8 `T H W 3` of even height and width, as an MP4 of `rate` frames a second; makes the folder.
 
     Raises:
       InputError: a clip of another form, or the file cannot be written.
@@ -28,7 +28,8 @@ def write_video(file: Path, clip: Frames, rate: int = 25) -> None:
         raise InputError("clip", f"{clip.dtype} {clip.shape}", "must be uint8 T H W 3 of even height and width")
     check_integer("rate", rate, 1, 1000)
     try:
-        with av.open(str(file), "w") as container:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(file), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=rate)
             assert isinstance(stream, VideoStream)
             stream.height, stream.width, stream.pix_fmt, stream.bit_rate = *clip.shape[1:3], "yuv420p", BITS_A_SECOND
@@ -49,11 +50,6 @@ def write_class_folders(root: Path, videos: int, config: MovingDigitsConfig = TI
     """
     check_integer("videos", videos, 1, 1_000_000)
     names = [re.sub(r"\W+", "_", motion) for motion in MOTIONS[: 2 * config.pairs]]
-    try:
-        for name in names:
-            (root / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(root), error.strerror, "is why it cannot be written") from None
     number = 0
     for split in rendered(config, "train", videos):
         for clip, label in zip(split.clips, split.labels.tolist(), strict=True):
