@@ -14,6 +14,7 @@ from run_notebooks import FOLDER, MARK, code_cells, executed, notebooks, read, s
 
 NOTEBOOKS = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+TRAINING = ("1_search_and_frontier", "3_streaming", "4_your_own")  # accuracies differ a little between machines
 MAX_BYTES = 100_000  # of a picture
 MACHINE = re.compile(  # paths, days and hours of whoever ran it
     rf"/(work|tmp|home|root|Users|private|var)/|{re.escape(socket.gethostname())}|20\d\d-\d\d-\d\d|\d\d:\d\d:\d\d"
@@ -33,6 +34,11 @@ def texts(notebook: NotebookNode) -> Iterator[str]:
         for each in cell.outputs:
             yield each.get("text", "")
             yield from (text for kind, text in each.get("data", {}).items() if kind.startswith("text/"))
+
+
+def short(text: str) -> str:
+    """With six decimals."""
+    return re.sub(r"(\.\d{6})\d+", r"\1", text)
 
 
 def pictures(notebook: NotebookNode) -> Iterator[bytes]:
@@ -80,4 +86,7 @@ def test_what_it_shows_is_of_no_machine_and_small(path: Path) -> None:
 
 @NOTEBOOKS
 def test_it_runs_and_shows_what_it_is_kept_with(path: Path) -> None:
-    assert shown(executed(path)) == shown(read(path))
+    ran, kept = executed(path), read(path)
+    assert shown(ran) == shown(kept)
+    if path.stem not in TRAINING:
+        assert [short(text) for text in texts(ran)] == [short(text) for text in texts(kept)]
