@@ -33,7 +33,7 @@ def texts(notebook: NotebookNode) -> Iterator[str]:
     for cell in code_cells(notebook):
         for each in cell.outputs:
             yield each.get("text", "")
-            yield from (text for kind, text in each.get("data", {}).items() if kind.startswith("text/"))
+            yield from (text for kind, text in sorted(each.get("data", {}).items()) if kind.startswith("text/"))
 
 
 def short(text: str) -> str:
