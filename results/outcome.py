@@ -202,14 +202,14 @@ def family_table(family: Family) -> str:
     rows = [("model", "multiply-adds", "target", "parameters", "clip", "layers", "from")]
     for model in family.models:
         network = model.network
-        target = "-" if network.target_macs is None else f"{network.target_macs / 1e9:.2f} G"
+        target = "-" if network.target_macs is None else _short(network.target_macs)
         clips = [f"{m.clip.frames}x{m.clip.resolution}²/{m.clip.frame_stride}" for m in network.members]
         depth = "+".join(str(member.depth) for member in network.members)
         parent = model.decision.get("parent")
         origin = f"trial {parent['index']}" if parent else "+".join(model.decision["members"])
         rows.append((
             model.name,
-            f"{network.cost['macs'] / 1e9:.2f} G",
+            _short(network.cost["macs"]),
             target,
             f"{network.cost['trainable_parameters'] / 1e6:.2f} M",
             "+".join(clips),
@@ -217,6 +217,11 @@ def family_table(family: Family) -> str:
             origin,
         ))  # fmt: skip
     return _aligned(rows)
+
+
+def _short(macs: float) -> str:
+    """Multiply-adds to two places of G, or of M where those would say little."""
+    return f"{macs / 1e9:.2f} G" if macs >= 1e8 else f"{macs / 1e6:.2f} M"
 
 
 def _comparison_text(compared: Comparison) -> str:
