@@ -20,9 +20,9 @@ from search_space.choices import hint
 from search_space.errors import InputError
 
 BLUE, VERMILION, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
-COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", BLACK)
-DASHES = ("-", "--", "-.", ":")  # as many as have no divisor in common with the colours: 28 lines before any is alike
-MARKS = "osD^vPX"
+COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", BLACK, "#6A3D9A", GREY)
+DASHES = ("-", "--", "-.", ":")  # as many as have no divisor in common with the colours: 36 lines before any is alike
+MARKS = "osD^vPX*h"
 FAINT = "#BBBBBB"
 GRID = "#E6E6E6"
 
