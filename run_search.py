@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("results/runs")
 RACERS = ("frontier_search", "stratified_random")  # what `compare` trains unless told
+OWN = ("movinet", "nas", "results", "search_space")  # our packages: without one of them it is our fault
 CHANGES = ("workers", "seed", "trials")  # options that change a field of the configuration
 
 
@@ -65,6 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = COMMANDS[options.command](options)
     except InputError as error:
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in OWN:
+            raise
+        rule = "is not installed here; make setup makes the environment, . .venv/bin/activate enters it"
+        print(f"error: the library {error.name!r} {rule}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(str(error) or "interrupted", file=sys.stderr)
@@ -282,7 +289,9 @@ def scale(options: argparse.Namespace) -> str:
         told = refinement.write(refinement.refinement(ledger, config, options.refine), options.refine, path)
         return _files([path], True) if options.json else told
     family = family_of(ledger, config)
-    files = emit(family, options.out or options.run / "configs")
+    # In a folder of its own: the configured family stays whole.
+    folder = options.run / ("configs-" + "-".join(config.targets) if options.target else "configs")
+    files = emit(family, options.out or folder)
     return as_json.text({"family": as_json.models(family), "files": files}) if options.json else family_table(family)
 
 

@@ -84,7 +84,9 @@ def _scale(command: CommandParser) -> None:
     command.add_argument("run", type=Path, help="folder of the run")
     command.add_argument("--target", action="append", metavar="NAME=MACS", help="in place of the configured ones")
     command.add_argument("--refine", metavar="NAME", help="write a search around this model, to --out FILE.yaml")
-    command.add_argument("--out", type=Path, help="folder of the configs (default: RUN/configs)")
+    command.add_argument(
+        "--out", type=Path, help="folder of the configs (default: RUN/configs; of targets RUN/configs-NAMES)"
+    )
     _json(command)
 
 

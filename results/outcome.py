@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,20 @@ TEST_ACCURACY = f"test_{ACCURACY.name}"
 def family_config(ledger: Ledger) -> FamilyConfig:
     """The family that the run's configuration asks for.
 
+    Of a run on own videos, classes and length of clips are those of the search where it does not name them.
     Coefficients that it does not name are those that a search for them has chosen, where the run's folder has one.
     """
-    config = families.from_dict(ledger.header.config.get("family", {}), f"{ledger.path}:1: config.family")
+    given = {**_of_own_videos(ledger.header.config), **ledger.header.config.get("family", {})}
+    config = families.from_dict(given, f"{ledger.path}:1: config.family")
     chosen = coefficients.chosen(ledger.path.parent) if config.coefficients_from == "default" else None
     return replace(config, coefficients=chosen[0], coefficients_from=chosen[1]) if chosen else config
+
+
+def _of_own_videos(config: Mapping[str, Any]) -> dict[str, int]:
+    data, space = config.get("data", {}), config.get("space", {})
+    if data.get("source") != "video_folder":
+        return {}
+    return {"classes": space["classes"], "clip_ticks": space["frames"] * data.get("frame_stride", 1)}
 
 
 def with_targets(ledger: Ledger, targets: Sequence[str] | None) -> FamilyConfig:

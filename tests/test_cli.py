@@ -402,3 +402,10 @@ def test_interrupted_before_the_run_began_nothing_is_left(tmp_path: Path) -> Non
     assert (result.returncode, result.stdout) == (130, "")
     assert result.stderr == "interrupted before the first trial; nothing was kept\n"
     assert os.listdir(tmp_path) == ["my.yaml"]
+
+
+def test_without_the_environment_one_line_says_how_to_make_it() -> None:
+    command = [sys.executable, "-S", "run_search.py", "describe", "a0"]  # -S: without the libraries installed
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and ended.stderr.startswith("error: the library '") and "make setup" in ended.stderr
+    assert ended.stderr.count("\n") == 1

@@ -18,6 +18,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Error
 
 import run_search
+from movinet.config import experiment_file
 from nas import config, table
 from search_space.errors import InputError
 
@@ -32,6 +33,7 @@ RUN_HERE = (
 RUN_BY = {
     r"run_search\.py search tiny .*--(json-lines|tensorboard)": ("json_lines", "the_command_ends_with_its_outcome"),
     r"run_search\.py search (tiny|--resume) ": ("cli", "an_interrupted_search_says_how_to_carry_on_and_does"),
+    r".*results/runs/mine": ("own_videos", "the_page_from_the_folder_to_the_stream"),
     r"run_search\.py search (my_search|around_a2)\.yaml": ("coefficients", "a_real_search_and_a_real_refinement"),
     r"run_search\.py search .*--address": (
         "cluster",
@@ -71,6 +73,7 @@ SHOWN = {
     "docs/checkpoints.md": "weights of the release; tests/test_checkpoint.py runs what it calls",
     "docs/export.md": "exported files; tests/test_export.py runs what it calls",
     "docs/search.md": "run by tests/test_keras_tuner_adapter.py",
+    "docs/own_videos.md": "run by tests/test_own_videos.py",
 }
 
 
@@ -198,10 +201,14 @@ def of(language: str) -> list[Block]:
 
 
 @pytest.mark.parametrize("block", of("yaml"), ids=lambda block: block.place)
-def test_a_configuration_is_read(block: Block) -> None:
+def test_a_configuration_is_read(block: Block, tmp_path: Path) -> None:
     """A whole one as it is, a part of one in place of that of a preset."""
     shown = yaml.safe_load(block.text)
     assert isinstance(shown, dict), block.place
+    if "task" in shown:
+        (tmp_path / "experiment.yaml").write_text(block.text)
+        experiment_file.load("movinet_kinetics600", [tmp_path / "experiment.yaml"])
+        return
     whole = shown if "schema" in shown else {**config.to_dict(config.load("tiny")), **shown}
     config.from_dict(whole, block.place)
 

@@ -85,7 +85,8 @@ def _walk(root: Path) -> tuple[list[Parts], list[Parts], list[Skipped]]:
                 else:
                     (folders if path.is_dir() else files).append(parts)
     except OSError as error:
-        raise InputError(str(root), str(error), "must be a readable folder of class folders") from error
+        rule = "is why it cannot be read; it must be a folder of class folders"
+        raise InputError(str(root), error.strerror, rule) from error
     return sorted(files), sorted(folders), sorted(skipped, key=lambda item: item.file)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
+from search_space.errors import InputError
+
 IMAGE, LOGITS = "image", "logits"  # names in the file; all others are states
 
 Floats = npt.NDArray[np.float32]
@@ -32,7 +34,14 @@ class LiteRT:
         }
 
     def push(self, image: Floats) -> Floats:
-        """Frames, float32 B T H W 3 in 0..1 of the file's shape, to logits B classes of all frames so far."""
+        """Frames, float32 B T H W 3 in 0..1 of the file's shape, to logits B classes of all frames so far.
+
+        Raises:
+          InputError: frames of another shape or type.
+        """
+        if image.shape != self.shape or image.dtype != np.float32:
+            rule = f"must be float32 {self.shape}, as the file was exported"
+            raise InputError("image", f"{image.dtype} {image.shape}", rule)
         after = dict(self._run(**{IMAGE: image}, **self._states))
         logits: Floats = after.pop(LOGITS)
         self._states = after
