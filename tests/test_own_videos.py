@@ -16,7 +16,6 @@ from small_search import ROOT
 
 from movinet.data.moving_digits import MovingDigitsConfig
 from movinet.data.sample_videos import write_class_folders
-from search_space.errors import InputError
 
 PAGE = "docs/own_videos.md"
 SHORTER = {
@@ -65,5 +64,5 @@ def test_the_page_from_the_folder_to_the_stream(tmp_path: Path) -> None:
     exec(trained, found)
     height, width = found["height"], found["width"]
     assert found["session"].push(np.zeros((1, height, width, 3), np.uint8)).shape == (3,)
-    with pytest.raises(InputError, match="image: .* must be float32"):
+    with pytest.raises(ValueError, match="image: .* must be float32"):
         found["network"].push(np.zeros((1, 1, 1 + height, width, 3), np.float32))

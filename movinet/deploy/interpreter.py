@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
-from search_space.errors import InputError
-
 IMAGE, LOGITS = "image", "logits"  # names in the file; all others are states
 
 Floats = npt.NDArray[np.float32]
@@ -37,11 +35,12 @@ class LiteRT:
         """Frames, float32 B T H W 3 in 0..1 of the file's shape, to logits B classes of all frames so far.
 
         Raises:
-          InputError: frames of another shape or type.
+          ValueError: frames of another shape or type.
         """
         if image.shape != self.shape or image.dtype != np.float32:
-            rule = f"must be float32 {self.shape}, as the file was exported"
-            raise InputError("image", f"{image.dtype} {image.shape}", rule)
+            raise ValueError(
+                f"image: {image.dtype} {image.shape} must be float32 {self.shape}, as the file was exported"
+            )
         after = dict(self._run(**{IMAGE: image}, **self._states))
         logits: Floats = after.pop(LOGITS)
         self._states = after
