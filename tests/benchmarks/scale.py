@@ -35,7 +35,7 @@ import section
 
 from nas import config, run
 from nas.algorithms.algorithm import Algorithm, as_genotype
-from nas.config import AlgorithmConfig, SearchConfig, SimulationConfig
+from nas.config import AlgorithmConfig, EarlyStopping, SearchConfig, SimulationConfig
 from nas.ledger import Header, LedgerWriter
 from nas.search import Search
 from nas.simulation import DATA_HASH, Simulation
@@ -53,8 +53,9 @@ LEFT = 100  # lines cut off before a run is carried on
 
 
 def settings(trials: int, workers: int, algorithm: AlgorithmConfig = PLAIN) -> SearchConfig:
-    """The default search, simulated, by an algorithm that takes the same time for every proposal."""
+    """The default search, simulated, by an algorithm that takes the same time for every proposal; half is stopped."""
     whole = dataclasses.replace(config.load("default"), trials=trials, workers=workers)
+    whole = dataclasses.replace(whole, early_stopping=EarlyStopping((0.4,)))
     return dataclasses.replace(whole, algorithm=algorithm, simulation=SimulationConfig())
 
 
