@@ -32,17 +32,23 @@ def family_config(ledger: Ledger) -> FamilyConfig:
     Of a run on own videos, classes and length of clips are those of the search where it does not name them.
     Coefficients that it does not name are those that a search for them has chosen, where the run's folder has one.
     """
-    given = {**_of_own_videos(ledger.header.config), **ledger.header.config.get("family", {})}
+    given = ledger.header.config.get("family", {})
+    if isinstance(given, Mapping):  # what is none is refused below
+        given = {**_of_own_videos(ledger.header.config), **given}
     config = families.from_dict(given, f"{ledger.path}:1: config.family")
     chosen = coefficients.chosen(ledger.path.parent) if config.coefficients_from == "default" else None
     return replace(config, coefficients=chosen[0], coefficients_from=chosen[1]) if chosen else config
 
 
 def _of_own_videos(config: Mapping[str, Any]) -> dict[str, int]:
-    data, space = config.get("data", {}), config.get("space", {})
-    if data.get("source") != "video_folder":
+    """Nothing where the header, which may have been written by anyone, does not say it in whole numbers."""
+    data, space = config.get("data"), config.get("space")
+    if not (isinstance(data, Mapping) and isinstance(space, Mapping) and data.get("source") == "video_folder"):
         return {}
-    return {"classes": space["classes"], "clip_ticks": space["frames"] * data.get("frame_stride", 1)}
+    classes, frames, stride = space.get("classes"), space.get("frames"), data.get("frame_stride", 1)
+    if not all(isinstance(each, int) for each in (classes, frames, stride)):
+        return {}
+    return {"classes": classes, "clip_ticks": frames * stride}
 
 
 def with_targets(ledger: Ledger, targets: Sequence[str] | None) -> FamilyConfig:

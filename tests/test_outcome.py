@@ -20,7 +20,7 @@ from synthetic_run import ledger_of, proposal, sampled
 
 from nas import run
 from nas.config import Finals
-from nas.ledger import Ledger
+from nas.ledger import Header, Ledger
 from nas.search import Search
 from nas.trials import Failed, Rung
 from results.family import PUBLISHED_MACS
@@ -256,3 +256,27 @@ def test_a_full_disk_leaves_every_file_old_or_new(
     found = files(tmp_path)
     assert all(content in (b"old", new[name]) for name, content in found.items())
     assert b"old" in found.values() and found.keys() <= new.keys()
+
+
+@pytest.mark.parametrize(
+    ("config", "classes", "ticks"),
+    [
+        ({"data": {"source": "video_folder", "frame_stride": 3}, "space": {"classes": 7, "frames": 16}}, 7, 48),
+        ({"data": {"source": "video_folder"}, "space": {"classes": 7, "frames": 16}, "family": {"classes": 9}}, 9, 16),
+        ({"data": {"source": "moving_digits"}, "space": {"classes": 7, "frames": 16}}, 600, 250),
+        ({"data": [1], "space": "x"}, 600, 250),
+        ({"data": {"source": "video_folder"}, "space": {"classes": "7"}}, 600, 250),
+    ],
+)
+def test_a_family_of_own_videos_has_their_classes_and_length(
+    tmp_path: Path, config: dict[str, object], classes: int, ticks: int
+) -> None:
+    header = Header(config, {}, 0, "abc", "2030-01-01T00:00:00+00:00")
+    made = family_config(Ledger(tmp_path / "ledger.jsonl", header, (), False, 0))
+    assert (made.classes, made.clip_ticks) == (classes, ticks)
+
+
+def test_a_family_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    header = Header({"family": [1]}, {}, 0, "abc", "2030-01-01T00:00:00+00:00")
+    with pytest.raises(InputError, match="config.family"):
+        family_config(Ledger(tmp_path / "ledger.jsonl", header, (), False, 0))
