@@ -35,12 +35,7 @@ CHOSEN: dict[str, Any] = {
     "early_stopping": EarlyStopping(rungs=(0.5,), bands=3, minimum=2),
 }
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("clip_cache")
 
 
 @pytest.fixture

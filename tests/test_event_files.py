@@ -33,16 +33,11 @@ CHOSEN: dict[str, Any] = {
     "tracking": TrackingConfig(tensorboard=True),
 }
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("clip_cache")
 
 
 @pytest.fixture(scope="module")
-def search(cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
+def search(clip_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
     """Played in two processes, as it were, of which the first was killed in a trial."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     with begin(folder, settings(**CHOSEN)) as writer:

@@ -29,12 +29,7 @@ CHOSEN: dict[str, Any] = {
 }
 ENDED = ("completed", "stopped", "failed")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("clip_cache")
 
 
 @pytest.fixture
