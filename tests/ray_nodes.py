@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +79,7 @@ class Nodes:
         with open(log, "wb") as output:
             node = subprocess.Popen(
                 [*RAY, "start", "--block", f"--object-store-memory={OBJECT_STORE}", *options],
-                env=os.environ | settings | self.environment,
+                env=_by_hand(os.environ) | settings | self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -90,6 +90,11 @@ class Nodes:
             assert node.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.1)
         return node
+
+
+def _by_hand(environment: Mapping[str, str]) -> dict[str, str]:
+    """Of someone who starts a node: without what a search of this process has set for a Ray of its own."""
+    return {name: value for name, value in environment.items() if not name.startswith("RAY_")}
 
 
 @contextlib.contextmanager

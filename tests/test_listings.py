@@ -202,7 +202,7 @@ def test_clips_of_the_search_are_a_source(tmp_path: Path) -> None:
         ({"input_path": "huge"}, "must be one of tiny, short, default, hard"),
         ({"file_type": "video_folder", "target_fps": 0.0}, "target_fps.*must be from"),
         ({"file_type": "video_folder", "target_fps": float("nan")}, "target_fps.*must be from"),
-        ({"file_type": "video_folder", "input_path": "nowhere"}, "readable folder"),
+        ({"file_type": "video_folder", "input_path": "nowhere"}, "must be a folder of class folders"),
         ({"file_type": "cached", "input_path": "nowhere"}, "stopped the dataset from being read"),
     ],
 )
