@@ -19,6 +19,7 @@ from nas import interrupts, node_data, tracking
 from nas import ledger as ledgers
 from nas.cluster import ALONE, Cluster
 from nas.config import SearchConfig
+from nas.data_notes import data_notes
 from nas.ledger import Header, Ledger, LedgerWriter
 from nas.run_lock import RunLock
 from nas.search import Search
@@ -158,6 +159,9 @@ def _carried_on(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> S
 def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cluster) -> None:
     """Raises `KeyboardInterrupt` if the search was told to stop and something is left to train."""
     with watch(search), tracking.tracked(search), interrupts.gently(search.drain, "what has begun is finished"):
+        if data is not None and search.config.data.source == "video_folder" and not search.proposals:
+            for text in data_notes(data):
+                search.note(text)
         if executor == "serial":
             from nas import serial
 

@@ -16,6 +16,8 @@ from small_search import ROOT
 
 from movinet.data.moving_digits import MovingDigitsConfig
 from movinet.data.sample_videos import write_class_folders
+from nas import run
+from nas.trials import Note
 
 PAGE = "docs/own_videos.md"
 SHORTER = {
@@ -48,6 +50,7 @@ def test_the_page_from_the_folder_to_the_stream(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     names = write_class_folders(videos, 48, MovingDigitsConfig(pairs=2, ticks=32, resolution=32))
     shutil.rmtree(videos / names[3])
+    (videos / names[0] / "text.mp4").write_text("this is no video\n" * 50)
     search, training = text("yaml", tmp_path)
     (tmp_path / "my_search.yaml").write_text(search)
     (tmp_path / "my_training.yaml").write_text(training)
@@ -57,7 +60,11 @@ def test_the_page_from_the_folder_to_the_stream(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, *words[1:], *serial], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, (command.line, done.stderr)
     streamed, trained = text("python", tmp_path)
-    some = next((videos / names[0]).iterdir())
+    entries = run.read(tmp_path / "mine").entries
+    splits, left_out, few = [entry.record.text for entry in entries if isinstance(entry.record, Note)]
+    assert splits.startswith("clips of 3 classes: ") and few.startswith("few validation clips: ")
+    assert left_out.startswith(f"1 file was left out: {names[0]}/text.mp4 cannot be decoded")
+    some = next((videos / names[0]).glob("0*.mp4"))
     found: dict[str, Any] = {}
     exec(re.sub(r'"[^"]*\.mp4"', repr(str(some)), streamed), found)
     assert np.isfinite(found["logits"]).all() and np.shape(found["logits"]) == (1, 3)

@@ -18,6 +18,7 @@ from movinet.data.decoder import Decoder
 from movinet.data.decoding import Frames, read_frames, scan, wanted
 from movinet.data.timeline import Timeline, UnusableVideo, centred, clip_numbers
 from movinet.data.video import VideoFolder, list_videos, read_clips, video_folder
+from nas.data_notes import data_notes
 from search_space.errors import InputError
 
 STEP = 5  # grey levels between frames
@@ -251,6 +252,12 @@ def test_damaged_files_are_named_skipped_and_recorded(tmp_path: Path) -> None:
     header = json.loads((dataset.path / "dataset.json").read_text())
     assert [item["file"] for item in header["skipped"]] == [item.file for item in dataset.skipped]
     assert video_folder(VideoFolder(tmp_path / "v", 4, 16)).skipped == dataset.skipped
+
+    splits, left_out, few = data_notes(dataset)
+    assert splits == "clips of 2 classes: 2 train, 2 validation, 2 test"
+    assert left_out.startswith("4 files were left out: train/dark/")
+    assert "train/dark/sound.mp4 has no video stream" in left_out
+    assert few.startswith("few validation clips: an accuracy is known to ±0.69 by them")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
