@@ -24,7 +24,7 @@ import tensorflow as tf
 from movinet import checkpoint
 from movinet.config import experiment_file
 from movinet.config.experiment import DataConfig
-from movinet.evaluation import Evaluation
+from movinet.evaluation import Evaluation, check_new
 from movinet.inference import FoldedEnsemble, fold
 from movinet.input.batches import indexed_batches, open_examples
 from movinet.input.examples import Examples
@@ -164,7 +164,7 @@ def parser() -> Parser:
     top.add_argument("--params_override", default="", help="YAML, JSON, key.path=value,... or a file of it")
     top.add_argument("--checkpoint", default="", help="weights: a folder or a checkpoint, of ours or of the release")
     top.add_argument("--mode", default="clip", help=", ".join(MODES))
-    top.add_argument("--out", type=Path, required=True, help="folder of evaluation.json and predictions.csv")
+    top.add_argument("--out", type=Path, required=True, help="new folder of evaluation.json and predictions.csv")
     return top
 
 
@@ -174,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(flags: argparse.Namespace) -> int:
+    check_new(flags.out)
     experiment, ignored = experiment_file.load(flags.experiment, flags.config_file, flags.params_override)
     for line in experiment_file.notes(ignored):
         _log(line)

@@ -107,6 +107,12 @@ class Evaluation:
         _write(folder / "evaluation.json", json.dumps({**self.to_dict(), **about}, indent=1) + "\n")
 
 
+def check_new(folder: Path) -> None:
+    """Raises `InputError` if a folder holds an evaluation, which another one would replace."""
+    if os.path.exists(folder / "evaluation.json"):
+        raise InputError("--out", str(folder), "holds an evaluation already; name another folder")
+
+
 def _write(path: Path, text: str) -> None:
     """The file appears whole or not at all."""
     new = path.with_name(f".{path.name}.{os.getpid()}.new")

@@ -216,3 +216,11 @@ def test_bad_input_is_one_line(run, tmp_path, capsys, more, message):
     assert len([line for line in lines if line.startswith("error: ")]) == 1 and "Traceback" not in lines
     assert re.search(message, lines[-1])
     assert not (tmp_path / "out").exists()
+
+
+def test_another_evaluation_is_not_replaced(run, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "evaluation.json").write_text("{}")
+    assert main(flags(run, tmp_path / "out", "clip")) == 2
+    assert "holds an evaluation already; name another folder" in capsys.readouterr().err
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["{}"]
