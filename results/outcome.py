@@ -248,9 +248,9 @@ def _comparison_text(compared: Comparison) -> str:
 
     return "\n".join(
         [
-            "hypervolume on test clips, 95 % interval over seeds:",
+            "hypervolume on test clips, where both have networks, 95 % interval over seeds:",
             f"  searched front        {interval(compared.searched)}",
-            f"  published A0-A5       {interval(compared.references)}",
+            f"  published networks    {interval(compared.references)}",
             f"  difference            {interval(compared.difference)}",
         ]
     )

@@ -59,7 +59,7 @@ def frontier(
     references = references.sort_values(MACS.name)
     axes.set_xscale("log")
     _candidates(axes, search)
-    _line(axes, references, VERMILION, "D", "published A0-A5, at this scale", linewidth=0.8)
+    _line(axes, references, VERMILION, "D", "published networks, at this scale", linewidth=0.8)
     _line(axes, front, BLUE, "o", _front_name(front), linewidth=1.8, drawstyle="steps-post")
     chosen = front[front["fingerprint"].isin(parents.keys())]
     if len(chosen):
