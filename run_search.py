@@ -335,10 +335,12 @@ def fidelity(options: argparse.Namespace) -> str:
     from nas import run, table
     from results import fidelity_report
     from results.fidelity import fidelity as judged
+    from results.figure_style import formats_of
 
+    formats = formats_of(options.format)
     of_run = os.path.isdir(options.table)
     found = judged(table.from_ledger(run.read(options.table)) if of_run else table.read(options.table), options.bands)
-    written = fidelity_report.write(found, options.out) if options.out else []
+    written = fidelity_report.write(found, options.out, formats) if options.out else []
     if options.json:
         return json.dumps(fidelity_report.as_json(found))
     return "\n".join([fidelity_report.text(found), *map(str, written)])
@@ -384,14 +386,16 @@ def _compared_on_table(options: argparse.Namespace) -> str:
     from nas.algorithms.catalogue import ALGORITHMS
     from results import as_json
     from results.arena_outcome import write_comparison
+    from results.figure_style import formats_of
 
+    formats = formats_of(options.format)
     read = table.read(options.benchmark)
     names = options.algorithms.split(",") if options.algorithms else [name for name in ALGORITHMS if name != "given"]
     settings = arena.Settings(150 if options.evaluations is None else options.evaluations, options.seed)
     variants = [settings, dataclasses.replace(settings, stopping=True)] if options.stopping else [settings]
     seeds = 20 if options.seeds is None else options.seeds
     played = arena.compare(read, names, seeds, variants, options.out, options.workers, _progress)
-    told = write_comparison(read, played, names, settings, options.out)
+    told = write_comparison(read, played, names, settings, options.out, formats)
     tables = ["summary", "stopping"] if options.stopping else ["summary"]
     return as_json.text(as_json.tables(options.out, tables)) if options.json else told
 
@@ -400,13 +404,15 @@ def _compared_in_training(options: argparse.Namespace) -> str:
     from nas import config, race
     from results import as_json
     from results import race as results
+    from results.figure_style import formats_of
 
+    formats = formats_of(options.format)
     settings = config.load(options.benchmark)
     names = tuple(options.algorithms.split(",") if options.algorithms else RACERS)
     minutes, repeats, seeds = options.minutes, options.repeats, options.seeds
     chosen = race.Race(settings, names, 20.0 if minutes is None else minutes, repeats or 2, options.seed)
     ledgers = race.compare(chosen, 3 if seeds is None else seeds, options.out, options.workers, _progress)
-    told = results.write(ledgers, names, chosen.minutes, options.out)
+    told = results.write(ledgers, names, chosen.minutes, options.out, formats)
     return as_json.text(as_json.tables(options.out, ("summary", "runs"))) if options.json else told
 
 

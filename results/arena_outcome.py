@@ -11,7 +11,12 @@ from results import arena, arena_plots, arena_text
 
 
 def write_comparison(
-    table: Table, played: Sequence[Played], algorithms: Sequence[str], settings: Settings, folder: Path
+    table: Table,
+    played: Sequence[Played],
+    algorithms: Sequence[str],
+    settings: Settings,
+    folder: Path,
+    formats: Sequence[str] = ("png",),
 ) -> str:
     """curves.csv, summary.csv and the pictures; with early stopping stopping.csv. Returns the text to print."""
     frame = arena.curves(table, played)
@@ -22,5 +27,5 @@ def write_comparison(
         stopped = arena.stopping(table, played, algorithms, settings.seed)
         paths.append(arena.write(stopped, folder / "stopping.csv"))
         texts.append(arena_text.stopping_text(stopped))
-    paths += arena_plots.save(frame, algorithms, settings.evaluations, folder)
+    paths += arena_plots.save(frame, algorithms, settings.evaluations, folder, formats)
     return "\n\n".join([*texts, "\n".join(map(str, paths))])

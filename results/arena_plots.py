@@ -59,15 +59,18 @@ def _at(run: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
     return values[np.searchsorted(run["time"].to_numpy(float), grid, side="right")]
 
 
-def save(frame: pd.DataFrame, algorithms: Sequence[str], evaluations: int, folder: Path) -> list[Path]:
-    """`evaluations.png` and `time.png`; returns their paths."""
+def save(
+    frame: pd.DataFrame, algorithms: Sequence[str], evaluations: int, folder: Path, formats: Sequence[str] = ("png",)
+) -> list[Path]:
+    """`evaluations.png` and `time.png`, or in other formats; returns their paths."""
     volumes = {name: matrix(frame, name, evaluations) for name in algorithms}
     pictures = {"evaluations": (np.arange(1, evaluations + 1), volumes, "evaluations")}
     pictures["time"] = over_time(frame, algorithms)
-    paths = []
+    paths: list[Path] = []
     for name, (x, values, label) in pictures.items():
         figure, axes = figure_style.new(columns=2)
         draw(axes, x, values, label)
-        paths.append(folder / f"{name}.png")
-        figure_style.save(figure, paths[-1])
+        files = [folder / f"{name}.{kind}" for kind in formats]
+        figure_style.save(figure, *files)
+        paths += files
     return paths

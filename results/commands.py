@@ -70,7 +70,7 @@ def _one_shot(command: CommandParser) -> None:
 
 def _plot(command: CommandParser) -> None:
     command.add_argument("run", type=Path, help="folder of the run")
-    command.add_argument("--format", default="png", metavar="A,B", help="of the pictures: png, svg, pdf (png)")
+    _formats(command)
     _json(command)
 
 
@@ -109,6 +109,7 @@ def _fidelity(command: CommandParser) -> None:
     command.add_argument("table", type=Path, help="a benchmark table (.csv, .csv.gz) or the folder of a run")
     command.add_argument("--bands", type=int, default=4, help="of log-FLOPs, in which networks are compared (4)")
     command.add_argument("--out", type=Path, help="folder for fidelity.csv and fidelity.png")
+    _formats(command)
     _json(command)
 
 
@@ -137,6 +138,7 @@ def _compare(command: CommandParser) -> None:
     command.add_argument("--stopping", action="store_true", help="on a table: also with early stopping, equal steps")
     command.add_argument("--minutes", type=float, help="to train: of each run (20)")
     command.add_argument("--repeats", type=int, help="to train: of each run's front in the end, other seeds (2)")
+    _formats(command)
     _json(command)
 
 
@@ -161,6 +163,10 @@ def _said(command: argparse.ArgumentParser) -> None:
     while_it_runs = command.add_mutually_exclusive_group()
     while_it_runs.add_argument("--quiet", action="store_true", help="print only the outcome")
     while_it_runs.add_argument("--json-lines", action="store_true", help="print each event as a JSON object on a line")
+
+
+def _formats(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", default="png", metavar="A,B", help="of the pictures: png, svg, pdf (png)")
 
 
 def _json(command: argparse.ArgumentParser) -> None:

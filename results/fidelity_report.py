@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,13 @@ def as_json(found: Fidelity) -> dict[str, Any]:
     return {**head, "draws": DRAWS, "bands": list(found.bands), "predictors": rows}
 
 
-def write(found: Fidelity, folder: Path) -> list[Path]:
-    """fidelity.csv and fidelity.png in a folder, which is made if it is missing.
+def write(found: Fidelity, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """fidelity.csv and fidelity.png, or in other formats, in a folder, which is made if it is missing.
 
     Raises:
       InputError: they cannot be written.
     """
-    table, picture = folder / "fidelity.csv", folder / "fidelity.png"
+    table, pictures = folder / "fidelity.csv", [folder / f"fidelity.{kind}" for kind in formats]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,8 +96,8 @@ def write(found: Fidelity, folder: Path) -> list[Path]:
         found.rows.to_csv(new, index=False)
     figure, axes = figure_style.new(columns=2, height=1.4 + 0.25 * len(found.rows))
     draw(axes, found.rows)
-    figure_style.save(figure, picture)
-    return [table, picture]
+    figure_style.save(figure, *pictures)
+    return [table, *pictures]
 
 
 def draw(axes: Axes, rows: pd.DataFrame) -> None:

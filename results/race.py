@@ -84,8 +84,10 @@ def text(table: pd.DataFrame, minutes: float) -> str:
     return columns(rows)
 
 
-def write(runs: Runs, algorithms: Sequence[str], minutes: float, folder: Path) -> str:
-    """runs.csv, summary.csv, time.csv and time.png; returns the text to print."""
+def write(
+    runs: Runs, algorithms: Sequence[str], minutes: float, folder: Path, formats: Sequence[str] = ("png",)
+) -> str:
+    """runs.csv, summary.csv, time.csv and time.png, or in other formats; returns the text to print."""
     each = of_each_run(runs)
     found = summary(each)
     times = _over_time(runs)
@@ -94,8 +96,9 @@ def write(runs: Runs, algorithms: Sequence[str], minutes: float, folder: Path) -
         paths.append(folder / f"{name}.csv")
         with replaced(paths[-1]) as new:
             frame.to_csv(new, index=False, float_format="%.6g")
-    paths.append(folder / "time.png")
-    _save(times, algorithms, minutes, paths[-1])
+    pictures = [folder / f"time.{kind}" for kind in formats]
+    _save(times, algorithms, minutes, pictures)
+    paths += pictures
     return "\n\n".join([text(found, minutes), "\n".join(map(str, paths))])
 
 
@@ -109,7 +112,7 @@ def _over_time(runs: Runs) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _save(times: pd.DataFrame, algorithms: Sequence[str], minutes: float, path: Path) -> None:
+def _save(times: pd.DataFrame, algorithms: Sequence[str], minutes: float, paths: Sequence[Path]) -> None:
     grid = np.linspace(0, minutes, GRID)
     volumes = {}
     for name in algorithms:
@@ -121,4 +124,4 @@ def _save(times: pd.DataFrame, algorithms: Sequence[str], minutes: float, path: 
     figure, axes = figure_style.new(columns=2)
     draw(axes, grid, volumes, "minutes of search on one core")
     axes.set_ylabel("hypervolume as recorded (mean attained accuracy)")
-    figure_style.save(figure, path)
+    figure_style.save(figure, *paths)

@@ -187,10 +187,12 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
     """Interrupted and extended, and with other processes, it comes to the same."""
     common = ["compare", str(file), "--algorithms", "random,stratified_random", "--evaluations", "12", "--stopping"]
     first, second = tmp_path / "first", tmp_path / "second"
-    assert run_search.main([*common, "--seeds", "3", "--workers", "2", "--out", str(first)]) == 0
+    first_options = ["--seeds", "3", "--workers", "2", "--format", "png,pdf", "--out", str(first)]
+    assert run_search.main([*common, *first_options]) == 0
     printed = capsys.readouterr().out
     assert "stratified_random" in printed and "early stopping" in printed
-    names = {"curves.csv", "summary.csv", "stopping.csv", "evaluations.png", "time.png", "runs.jsonl", "run.lock"}
+    pictures = {f"{name}.{kind}" for name in ("evaluations", "time") for kind in ("png", "pdf")}
+    names = {"curves.csv", "summary.csv", "stopping.csv", "runs.jsonl", "run.lock", *pictures}
     assert {path.name for path in first.iterdir()} == names
 
     assert run_search.main([*common, "--seeds", "1", "--out", str(second)]) == 0

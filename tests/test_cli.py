@@ -71,7 +71,7 @@ COMMANDS = {
     "scale": {"run", "--target", "--refine", "--out", "--json"},
     "coefficients": {"run", "--draws", "--seeds", "--out", "--json"},
     "describe": {"network", "--classes", "--stream", "--json"},
-    "fidelity": {"table", "--bands", "--out", "--json"},
+    "fidelity": {"table", "--bands", "--out", "--format", "--json"},
     "score": {"config", "table", "--out", "--seeds", "--json"},
     "tabulate": {"run", "--out", "--json"},
     "compare": {
@@ -85,6 +85,7 @@ COMMANDS = {
         "--stopping",
         "--minutes",
         "--repeats",
+        "--format",
         "--json",
     },
     "reproduce": {"run", "point", "--repeats", "--json"},

@@ -187,10 +187,11 @@ def test_text_json_and_files_say_the_same(judged: Fidelity, tmp_path: Path) -> N
     text = fidelity_report.text(judged)
     assert all(f"{row['tau']:.2f} (" in text for row in data["predictors"])
     assert all(row["verdict"] in text for row in data["predictors"])
-    table, picture = fidelity_report.write(judged, tmp_path / "new" / "folder")
+    table, picture, drawn = fidelity_report.write(judged, tmp_path / "new" / "folder", ("png", "svg"))
     read = pd.read_csv(table)
     pd.testing.assert_frame_equal(read, judged.rows.reset_index(drop=True))
     assert imread(picture).std() > 0.05
+    assert "</svg>" in drawn.read_text()
 
 
 def test_what_cannot_be_measured_is_drawn_as_nothing(tmp_path: Path) -> None:

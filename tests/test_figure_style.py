@@ -168,3 +168,7 @@ def test_the_command_writes_the_formats_asked_for(tmp_path, capsys):
     assert printed[-4:] == [str(tmp_path / name) for name in pictures] and not list(tmp_path.glob("*.png"))
     assert run_search.main(["plot", str(tmp_path), "--format", "eps"]) == 2
     assert capsys.readouterr().err == "error: --format: 'eps' must be of png, svg, pdf, by commas\n"
+    for command in (["fidelity", str(tmp_path)], ["compare", "tiny", "--out", str(tmp_path / "race")]):
+        assert run_search.main([*command, "--format", "eps"]) == 2
+        assert "--format: 'eps'" in capsys.readouterr().err
+    assert not (tmp_path / "race").exists()
