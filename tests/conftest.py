@@ -15,6 +15,35 @@ settings.register_profile("shared machine", deadline=None)  # one slow example s
 settings.load_profile("shared machine")
 
 
+# Of minutes each, much of it waiting for other processes: begun first, so that both cores have work to the end.
+LONG = (
+    "test_executors.py",
+    "test_faults_workers.py",
+    "test_faults_signals.py",
+    "test_kill_and_resume.py",
+    "test_chaos.py",
+    "test_cluster.py",
+    "test_notebooks.py",
+    "test_model.py",
+    "test_coefficients.py",
+    "test_site.py",
+    "test_cli.py",
+    "test_algorithms.py",
+    "test_own_videos.py",
+    "test_documented.py",
+    "test_keras_tuner_adapter.py",
+    "test_one_shot.py",
+    "test_stream.py",
+    "test_video_fuzz.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order in which files are handed out, of which each worker takes one at a time."""
+    place = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     """The small search in one go."""

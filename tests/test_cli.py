@@ -23,7 +23,7 @@ from played_run import played, settings
 
 import run_search
 from nas import config, run
-from nas.config import EarlyStopping, Finals
+from nas.config import EarlyStopping, Finals, SimulationConfig
 from results.describe import describe_text, network_named
 from search_space.cost import COST_NAMES, breakdown
 from search_space.network import counted, dump, load, yaml_text
@@ -346,14 +346,26 @@ def wait_for(condition: object, process: subprocess.Popen[str], seconds: float =
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_an_interrupted_search_says_how_to_carry_on_and_does(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "simulation"), [("SIGINT", None), ("SIGTERM", SimulationConfig(seconds=0.5))])
+def test_an_interrupted_search_says_how_to_carry_on_and_does(
+    name: str, simulation: SimulationConfig | None, tmp_path: Path
+) -> None:
     out = tmp_path / "my run"
-    arguments = ["search", small(tmp_path, trials=5), "--serial", "--out", out, "--trials", "4", "--seed", "3"]
+    arguments = [
+        "search",
+        small(tmp_path, trials=5, simulation=simulation),
+        "--serial",
+        "--out",
+        out,
+        "--trials",
+        "4",
+        "--seed",
+        "3",
+    ]
     program = [sys.executable, str(ROOT / "run_search.py"), *map(str, arguments)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: begun_after_one_completed(out), process)
-        process.send_signal(number)
+        process.send_signal(signal.Signals[name])
         printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     first, last = errors.splitlines()
@@ -369,7 +381,7 @@ def test_an_interrupted_search_says_how_to_carry_on_and_does(number: signal.Sign
     assert after.entries[: len(before.entries)] == before.entries and not after.pending
     searched = [index for index in after.completed if after.proposals[index].kind == "search"]
     assert searched == [0, 1, 2, 3] and after.header.seed == 3
-    assert result.stdout.startswith("4 candidates trained to the full budget")
+    assert result.stdout.removeprefix("simulated: ").startswith("4 candidates trained to the full budget")
     assert {path.name for path in out.iterdir()} >= {"config.yaml", "front.png", "trials.csv", "configs"}
     check_config(out)
 
