@@ -23,7 +23,7 @@ from nas.bands import BandedStopping
 from nas.config import SearchConfig
 from nas.ledger import LedgerWriter
 from nas.objective import ACCURACY
-from nas.pareto import crowding, non_dominated
+from nas.pareto import greatest, non_dominated
 from nas.references import reference_architectures
 from nas.trials import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from search_space import architecture as architectures
@@ -317,7 +317,8 @@ class Search:
         """Trials of the search on the front of accuracy against the costs, cheapest first.
 
         A network that was tried several times counts with its mean, under its first trial. At most `finals.most`:
-        where there are more, the most crowded one is left out until they fit.
+        where there are more, those that together come to much hypervolume. Left out are near neighbours, and ends that
+        are hardly better than nothing, as the cheapest network of all may be.
         """
         repeats: dict[str, list[int]] = {}
         for index in self.completed:
@@ -328,8 +329,12 @@ class Search:
         found = [first for first, *_ in repeats.values()]
         points = np.array([np.mean([self.minimised(i) for i in indices], axis=0) for indices in repeats.values()])
         front = np.flatnonzero(non_dominated(points))
-        while len(front) > self.config.finals.most:
-            front = np.delete(front, crowding(points[front]).argmin())
+        most = self.config.finals.most
+        if len(front) > most:
+            cheapest, dearest = points[front].min(axis=0), points[front].max(axis=0)
+            reference = dearest + (dearest - cheapest) / max(1, most - 1)  # so that the dearest counts as others do
+            reference[-1] = ACCURACY.minimised(0.0)
+            front = front[greatest(points[front], reference, most)]
         return [found[i] for i in sorted(front, key=lambda i: points[i, 0])]
 
     def minimised(self, index: int) -> tuple[float, ...]:

@@ -70,6 +70,25 @@ def test_hypervolume_of_a_staircase(k):
     assert pareto.hypervolume(steps, [k, k]) == k * (k + 1) / 2
 
 
+@SETTINGS
+@given(points_of(FINITE, 1, 3, 7), st.integers(1, 5))
+def test_the_greatest_are_nearly_the_best_choice(points, most):
+    reference = np.full(points.shape[1], 2.0)
+    kept = pareto.greatest(points, reference, most)
+    assert len(kept) == min(most, len(points)) and np.all(np.diff(kept) > 0)
+    best = max(
+        (pareto.hypervolume(points[list(some)], reference)
+         for some in itertools.combinations(range(len(points)), len(kept))), default=0.0,
+    )  # fmt: skip
+    if len(points):
+        assert (1 - 1 / np.e) * best - 1e-9 <= pareto.hypervolume(points[kept], reference) <= best + 1e-9
+
+
+def test_the_greatest_leave_out_neighbours_and_a_poor_end():
+    points = [[0, -0.05], [0.1, -0.5], [0.2, -0.51], [1, -0.9], [1.1, -0.91], [2, -1]]
+    assert pareto.greatest(points, [3, 0], 3).tolist() == [1, 3, 5]
+
+
 def test_hypervolume_of_boxes():
     assert pareto.hypervolume([[0.25, 0.5, 0.5, 0.75]], [1, 1, 1, 1]) == 0.75 * 0.5 * 0.5 * 0.25
     assert pareto.hypervolume([[0, 0, 1], [0, 1, 0], [1, 0, 0]], [2, 2, 2]) == 3 * 4 - 3 * 2 + 1
