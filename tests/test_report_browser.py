@@ -17,8 +17,12 @@ from test_report import FRONTIER, with_nasty_texts
 
 from nas import run
 from nas.ledger import Ledger
+from results import frame
 from results.outcome import write_report
 
+FRONT = frame.selected_front(run.read(FRONTIER)).sort_values("macs").to_dict("records")
+TRIALS = frame.trials(run.read(FRONTIER))
+TRIED = int(((TRIALS["kind"] == "search") & (TRIALS["state"] == "completed")).sum())
 PLOTS = ("frontier-plot", "choices-plot", "volume-plot")
 SECTIONS = ("frontier", "choices", "importance", "volume", "fidelity", "family", "failures", "reproduce")
 # Where a mark of the trace whose name starts so is on the screen.
@@ -41,6 +45,11 @@ def chromium() -> Iterator[Browser]:
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a real run, the published frontier."""
     return report(run.read(FRONTIER), tmp_path_factory.mktemp("pages"))
+
+
+def on_front(place: int) -> str:
+    """How the page calls a network of the front, cheapest first."""
+    return f"{FRONT[place]['label'].capitalize()}, on the front"
 
 
 def report(ledger: Ledger, folder: Path) -> Path:
@@ -117,29 +126,32 @@ def test_every_panel_is_there_and_drawn(view: View) -> None:
 def test_pointing_shows_an_architecture_and_a_click_pins_it(view: View) -> None:
     view.page.mouse.move(*view.mark(0))
     view.page.locator("#tip").wait_for(state="visible")
-    said = r"Trial 6, on the front\s+accuracy 0\.199 \[0\.109, 0\.289\], 234\.9 k FLOPs\s+4 frames of 16², 1 in 4"
-    assert re.match(said, view.words("#tip"))
-    assert view.words("#pinned-title") == "Trial 32, on the front"
+    row, clip = FRONT[0], FRONT[0]["architecture"]["clip"]
+    accuracy = f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    thinned = f"{clip['frames']} frames of {clip['resolution']}², 1 in {clip['frame_stride']}"
+    said = f"accuracy {accuracy}, {row['macs'] / 1000:.1f} k FLOPs {thinned}"
+    assert " ".join(view.words("#tip").split()).startswith(f"{on_front(0)} {said}")
+    assert view.words("#pinned-title") == on_front(-1)
     view.page.mouse.click(*view.mark(0))
-    view.page.locator("#pinned-title", has_text="Trial 6, on the front").wait_for()
-    assert "73.14 k" in view.words("#pinned") and "A0" in view.words("#pinned")
-    assert view.page.locator("#pinned svg.drawing .taken").count() == 4
+    view.page.locator("#pinned-title", has_text=on_front(0)).wait_for()
+    assert f"{row['trainable_parameters'] / 1000:.2f} k" in view.words("#pinned") and "A0" in view.words("#pinned")
+    assert view.page.locator("#pinned svg.drawing .taken").count() == clip["frames"]
 
 
 def test_the_filter_takes_kind_state_flops_and_text(view: View) -> None:
-    assert view.count("tried") == 44
-    view.page.locator("#words").fill("trial 32")
+    assert view.count("tried") == TRIED
+    view.page.locator("#words").fill(FRONT[-1]["label"])
     view.counts("4 of 100")  # and the trainings of its network in the finals
     assert view.count("tried") == 1 and view.count("stopped") == 0
     view.page.get_by_role("button", name="Show all").click()
     view.counts("100 of 100")
     view.page.get_by_role("checkbox", name="stopped").uncheck()
-    view.counts("80 of 100")
+    view.counts(f"{TRIED + 36} of 100")
     view.page.get_by_role("checkbox", name="reference").uncheck()
-    view.counts("62 of 100")
+    view.counts(f"{TRIED + 18} of 100")
     view.page.locator("#most").fill("0.5")
     view.counts("[1-5]?[0-9] of 100")
-    assert view.count("tried") < 44
+    assert view.count("tried") < TRIED
 
 
 def test_the_table_of_trials_sorts_turns_pages_and_pins(view: View) -> None:
@@ -166,7 +178,7 @@ def test_a_keyboard_reaches_and_does_everything(view: View) -> None:
     first.focus()
     assert first.inner_text() == "Skip to the frontier" and first.bounding_box()["x"] >= 0  # type: ignore[index]
     page.get_by_role("button", name="cheaper on the front").press("Enter")
-    assert view.words("#pinned-title") == "Trial 19, on the front"
+    assert view.words("#pinned-title") == on_front(-2)
     assert page.evaluate("document.activeElement.textContent") == "‹ cheaper on the front"
     page.get_by_role("button", name="A6").press("Enter")
     assert view.words("#pinned-title") == "Model A6"
@@ -255,10 +267,10 @@ def test_ten_thousand_trials_are_no_other_page(chromium: Browser, file: Path, tm
     shown = View(chromium, crowded(file, tmp_path, 10_000))
     shown.draw_all()
     assert shown.words("#count") == "10000 of 10000 trials shown"
-    assert shown.count("tried") == 4400
+    assert shown.count("tried") == 100 * TRIED
     assert shown.page.locator("#frontier-plot *").count() < 1000
-    for trace, title in (("front", "Trial 32, on the front"), ("tried", "Trial ")):
-        shown.page.mouse.move(*shown.mark(4, trace))
+    for place, trace, title in ((len(FRONT) - 1, "front", on_front(-1)), (4, "tried", "Trial ")):
+        shown.page.mouse.move(*shown.mark(place, trace))
         shown.page.locator("#tip", has_text=title).wait_for(state="visible")
         shown.page.mouse.move(0, 0)
     shown.page.locator("#words").fill("trial 9999")
