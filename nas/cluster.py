@@ -145,14 +145,18 @@ def _connect(config: SearchConfig, address: str, scratch: Path) -> None:
     else:
         cpus = math.ceil(config.workers * config.resources.cpus) or None  # None: as many as there are
         try:
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                _temp_dir=str(scratch),
-                **options,
-            )
+            with socket.create_server(("127.0.0.1", 0)) as taken:
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    # Without a dashboard Ray starts a server for statistics, which even if they are off asks the
+                    # clouds' metadata services where it is. Where its port is taken, Ray does without.
+                    include_dashboard=False,
+                    dashboard_port=taken.getsockname()[1],
+                    _temp_dir=str(scratch),
+                    **options,
+                )
         except Exception as error:
             if type(error) is not Exception:  # what Ray raises when its own processes take longer than it waits
                 raise

@@ -257,7 +257,7 @@ FLAGS = [
     (["search", "tiny", "-q"], "'-q'", "not one of its options"),
     (["completion", "bsh"], "'bsh'", "did you mean 'bash'?"),
     (["scale", str(ROOT / "results/published/frontier"), "--refine", "a9"], "'a9'", "did you mean 'a"),
-    (["reproduce", str(ROOT / "results/published/frontier"), "trail 6"], "'trail 6'", "did you mean 'trial 6'?"),
+    (["reproduce", str(ROOT / "results/published/frontier"), "trail 36"], "'trail 36'", "did you mean 'trial 36'?"),
     (["search", "tiny", "--workers", "two"], "--workers", "'two'"),
     (["search", "tiny", "--workers", "-1"], "--workers: -1", "integer from 0"),
     (["search", "tiny", "--trials", "-4"], "--trials: -4", "integer from 1"),
