@@ -21,8 +21,8 @@ def test_what_goes_wrong_is_drawn_from_the_seed() -> None:
     assert {fault for each in plans for fault in each} == set(FAULTS)
 
 
-def test_two_searches_under_fire() -> None:
-    check(list(chaos(2, seed=1, faults=PLAIN)))
+def test_a_search_under_fire() -> None:
+    check(list(chaos(1, seed=1, faults=PLAIN)))
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: f
     assert len(ended) == len(set(ended)) and not ledger_of(out).pending
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_searches_leave_no_process_no_shared_memory_and_no_file(tmp_path: Path, temporary: Path, count: int) -> None:
     before, rng = shared_memory(), np.random.default_rng(count)
     chosen = simulated(changes={"workers": 2}, seconds=0.5)
