@@ -8,6 +8,11 @@ middle frame alone ("frame"). Writes evaluation.json and predictions.csv; docs/e
 
 from __future__ import annotations
 
+from search_space.quiet_start import quiet_start
+
+with quiet_start():  # before anything else imports it: what is wrong with a flag would stand below its notices
+    import tensorflow as tf
+
 import argparse
 import os
 import sys
@@ -19,7 +24,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from movinet import checkpoint
 from movinet.config import experiment_file

@@ -6,6 +6,11 @@ the Keras model on real clips, and only appears under its name if they agree.
 
 from __future__ import annotations
 
+from search_space.quiet_start import quiet_start
+
+with quiet_start():  # before anything else imports it: what is wrong with a flag would stand below its notices
+    import tensorflow as tf
+
 import argparse
 import os
 import shutil
@@ -18,7 +23,6 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from movinet import stream
 from movinet.deploy import litert, network_flags, saved_model

@@ -13,7 +13,6 @@ coefficients  a small random search for compound-scaling coefficients
 search        the loop: from ledger and algorithm to the next proposal
 trial         trains one proposal on the proxy task; where candidates reach TensorFlow
 simulation    measures without training, and fails on demand; stands where `trial` does
-quiet_start   TensorFlow's import without its notices
 attempts      hands proposals to workers that can die, and again if they do
 serial        executes a search in this process
 keras_tuner_adapter  the space for Keras Tuner's users; its oracles as algorithms

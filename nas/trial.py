@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from nas.config import DataConfig, SearchConfig
-from nas.quiet_start import quiet_start
 from nas.trials import Completed, Failed, Proposal, Rung
 from search_space.architecture import Architecture, from_dict
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig
+from search_space.quiet_start import quiet_start
 
 EVALUATION_BATCH = 128
 RUNG_CLIPS = 512  # validation clips of an early measurement: a sixth of what a rung's training costs

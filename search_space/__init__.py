@@ -16,5 +16,6 @@ scaling       compound scaling of an architecture and of a space
 expected_growth  coefficients under which a random member's expected cost doubles
 network       one architecture or an ensemble with its cost and origin, as a file to take home
 yaml_file     YAML as people write it, read as plain data
+quiet_start   TensorFlow's import without its notices
 foreign_files files and JSON that others may have made, read within bounds
 """

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 
 from nas.algorithms.algorithm import Algorithm
-from nas.quiet_start import quiet_start
+from search_space.quiet_start import quiet_start
 
 
 class Catalogue(Mapping[str, type[Algorithm]]):
