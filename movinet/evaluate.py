@@ -14,7 +14,6 @@ with quiet_start():  # before anything else imports it: what is wrong with a fla
     import tensorflow as tf
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -208,5 +207,4 @@ def _log(line: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.exit(main())

@@ -12,6 +12,7 @@ references    the published networks at the scale of a proxy
 coefficients  a small random search for compound-scaling coefficients
 search        the loop: from ledger and algorithm to the next proposal
 trial         trains one proposal on the proxy task; where candidates reach TensorFlow
+data_notes    what a run says of the videos it begins with
 simulation    measures without training, and fails on demand; stands where `trial` does
 attempts      hands proposals to workers that can die, and again if they do
 serial        executes a search in this process
