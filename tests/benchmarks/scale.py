@@ -5,7 +5,9 @@
 Takes about an hour on two cores, of which the search itself is the most. What is measured:
 
 - a search with Ray whose evaluations take no time: CPU seconds of the driver for each candidate, its resident memory,
-  how many trials are in flight, and what a worker's process takes;
+  how many trials are in flight, and what a worker's process takes. The same work takes half as much CPU again when
+  others use the machine, so between trials the driver does a piece of work that is always the same, and what a
+  candidate takes is also given in its units;
 - the time from `--resume` of that run, cut short by its last hundred lines, to the first new line of its ledger;
 - `plot` of it;
 - the reading and analysing commands on a ledger of so many recorded trials, written here without training;
@@ -61,23 +63,43 @@ def settings(trials: int, workers: int, algorithm: AlgorithmConfig = PLAIN) -> S
 
 @dataclasses.dataclass
 class Watcher:
-    """Looks at the driver at every hundredth trial that ends: `rows` of trials, CPU seconds, seconds, MB, in flight."""
+    """Looks at the driver at every tenth trial that ends.
+
+    Attributes:
+      rows: at every hundredth, trials, CPU seconds and seconds without those of the fixed work, MB, trials in flight,
+        CPU seconds of the fixed work.
+      fixed: CPU seconds and seconds of it so far.
+    """
 
     search: Search
-    rows: list[tuple[int, float, float, float, int]] = dataclasses.field(default_factory=list)
+    rows: list[tuple[int, float, float, float, int, float]] = dataclasses.field(default_factory=list)
     workers: tuple[int, float] = (0, 0.0)
     ended: int = 0
+    fixed: tuple[float, float] = (0.0, 0.0)
 
     def __call__(self, record: Event | Record) -> None:
         if not isinstance(record, Completed | Stopped | Failed):
             return
         self.ended += 1
+        if self.ended % 10 == 0:
+            cpu, seconds = time.thread_time(), time.monotonic()
+            fixed_work()
+            self.fixed = self.fixed[0] + time.thread_time() - cpu, self.fixed[1] + time.monotonic() - seconds
         if self.ended % 100 == 0:
+            cpu, seconds = time.process_time() - self.fixed[0], time.monotonic() - self.fixed[1]
             running = len(self.search.running)
-            self.rows.append((self.ended, time.process_time(), time.monotonic(), resident(os.getpid()), running))
+            self.rows.append((self.ended, cpu, seconds, resident(os.getpid()), running, self.fixed[0]))
         if self.ended == 300:
             found = [shared_out(pid) for pid in workers_of(os.getsid(0))]
             self.workers = len(found), float(np.mean(found)) if found else 0.0
+
+
+def fixed_work() -> None:
+    """Some milliseconds of what a driver does: text to objects and back, and numbers sorted."""
+    rows = [{"index": i, "genotype": [i % 7] * 20, "cost": {"macs": i * 1e6}} for i in range(200)]
+    for row in rows:
+        json.loads(json.dumps(row))
+    np.sort(np.random.default_rng(0).random(10_000))
 
 
 def resident(pid: int) -> float:
@@ -223,10 +245,11 @@ def timed(*command: object) -> tuple[float, float, float]:
 
 
 def between(rows: Sequence[Sequence[float]], first: int, last: int) -> tuple[float, float, float]:
-    """Of the trials that ended from `first` to `last`: CPU ms and ms for each, and the driver's mean memory, MB."""
+    """Of the trials that ended from `first` to `last`: CPU ms for each, those of the fixed work, and the memory, MB."""
     inside = [row for row in rows if first <= row[0] <= last]
-    cpu, seconds = (1000 * (inside[-1][i] - inside[0][i]) / (inside[-1][0] - inside[0][0]) for i in (1, 2))
-    return cpu, seconds, float(np.mean([row[3] for row in inside]))
+    trials = inside[-1][0] - inside[0][0]
+    cpu, fixed = (1000 * (inside[-1][i] - inside[0][i]) / trials for i in (1, 5))
+    return cpu, 10 * fixed, float(np.mean([row[3] for row in inside]))
 
 
 def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
@@ -242,7 +265,7 @@ def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
     (scratch / "cut" / run.LEDGER).write_bytes(b"".join(lines[:-LEFT]))
     resumed = part("resume", scratch / "cut", time.time())
     plotted = timed("plot", folder)
-    thousand = f"{step} trials"
+    thousand, units = f"{step} trials", [each[0] / each[1] for each in (early, late)]
     return [
         [
             f"{trials} candidates on {workers} workers",
@@ -250,9 +273,14 @@ def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
             f"{flying:.1f} in flight on average",
         ],
         ["a worker's process", f"{found['workers'][1]:.0f} MB", f"{found['workers'][0]} of them"],
-        [f"driver, second {thousand}", f"{early[0]:.1f} ms of CPU each", f"{early[2]:.0f} MB"],
-        [f"driver, last {thousand}", f"{late[0]:.1f} ms of CPU each", f"{late[2]:.0f} MB"],
+        [
+            f"driver, second {thousand}",
+            f"{early[0]:.1f} ms of CPU each; fixed work {early[1]:.1f}",
+            f"{early[2]:.0f} MB",
+        ],
+        [f"driver, last {thousand}", f"{late[0]:.1f} ms of CPU each; fixed work {late[1]:.1f}", f"{late[2]:.0f} MB"],
         ["last against second", f"{late[0] / early[0] - 1:+.0%}", f"{late[2] / early[2] - 1:+.0%}"],
+        ["last against second, in fixed work", f"{units[1] / units[0] - 1:+.0%}", ""],
         ["resume, to the first new line", f"{resumed['seconds']:.1f} s ({resumed['cpu']:.1f})", ""],
         ["`plot`", f"{plotted[0]:.1f} s ({plotted[1]:.1f})", f"{plotted[2]:.0f} MB"],
     ]
@@ -276,13 +304,15 @@ def recorded_rows(scratch: Path, trials: int) -> list[list[str]]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--trials", type=int, default=10_000, help="of the search (10000)")
+    options.add_argument("--trials", type=int, default=10_000, help="of the search (10000), at least 1000")
     options.add_argument("--workers", type=int, default=64, help="of the search (64)")
     options.add_argument("--recorded", type=int, default=100_000, help="trials of the long ledger (100000)")
     options.add_argument("--only", choices=("search", "recorded"), help="one half of it")
     options.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     given = options.parse_args()
+    if given.trials < 1000:
+        options.error("--trials must be at least 1000: tenths of it are compared, in hundreds")
     if given.part:
         folder, *others = json.loads(given.part[1])
         print(json.dumps(PARTS[given.part[0]](Path(folder), *others)))
