@@ -157,7 +157,8 @@ def banded_stopping(table: Table) -> BandedStopping:
     stopping, at = load("default").early_stopping, np.array([*table.curve])
     rungs = sorted({int(at[np.abs(np.log(at / wanted)).argmin()]) for wanted in stopping.steps(table.steps)})
     bands = cost_strata(table.space, (), MACS, stopping.bands)
-    return BandedStopping(tuple(rungs), stopping.reduction, bands, ACCURACY, stopping.minimum, stopping.dominators)
+    rule = stopping.minimum, stopping.dominators, stopping.dominating
+    return BandedStopping(tuple(rungs), stopping.reduction, bands, ACCURACY, *rule)
 
 
 def content_hash(table: Table) -> str:

@@ -10,9 +10,9 @@ of a search that knows where the front is, halving ends half of the good ones.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from bisect import bisect_left, bisect_right, insort
+from array import array
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,12 +63,15 @@ class BandedStopping:
       objective: the metric compared and its direction.
       minimum: so many values must be at a band's rung before any trial is stopped there.
       dominators: in place of `reduction`: a trial goes on unless so many of its band that cost no more are better.
+      dominating: with `dominators`: and at least this share of those that cost no more, itself counted; of many
+        hundreds a fixed number would beat nearly every one, most of all where they crowd.
 
     The state is a function of the values recorded, so replaying the ledger's rung events through
     `decide` restores it.
 
     Raises:
-      InputError: rungs that do not rise, a reduction of 1 or less, a minimum or a number of dominators below 1.
+      InputError: rungs that do not rise, a reduction of 1 or less, a minimum or a number of dominators below 1, a
+        share that is none.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class BandedStopping:
         objective: Objective = ACCURACY,
         minimum: int = 3,
         dominators: int | None = None,
+        dominating: float = 0.0,
     ) -> None:
         for i, steps in enumerate(rungs):
             check_integer(f"rungs[{i}]", steps, rungs[i - 1] + 1 if i else 1, 2**63 - 1)
@@ -87,14 +91,16 @@ class BandedStopping:
         check_integer("minimum", minimum, 1, 2**63 - 1)
         if dominators is not None:
             check_integer("dominators", dominators, 1, 2**63 - 1)
+        if not 0 <= dominating < 1:
+            raise InputError("dominating", dominating, "must be a share, from 0 to below 1")
         self.rungs = tuple(rungs)
         self.reduction = reduction
         self.bands = bands
         self.objective = objective
         self.minimum = minimum
         self.dominators = dominators
-        self._points: dict[tuple[int, int], dict[int, tuple[float, float]]] = {}  # index -> cost, minimised value
-        self._sorted: dict[tuple[int, int], list[float]] = {}
+        self.dominating = dominating
+        self._recorded: dict[tuple[int, int], _Recorded] = {}
 
     def decide(self, index: int, cost: float, steps: int, value: float) -> Literal["continue", "stop"]:
         """Records trial `index`'s metric after `steps`, and says whether it goes on.
@@ -110,24 +116,45 @@ class BandedStopping:
             raise InputError(f"trial {index}", value, "must be a finite number; a diverged trial is a failed one")
         if steps not in self.rungs:
             return "continue"
-        place = self.bands.of(cost), steps
-        points, in_order = self._points.setdefault(place, {}), self._sorted.setdefault(place, [])
-        if index not in points:
-            points[index] = cost, float(self.objective.minimised(value))
-            insort(in_order, points[index][1])
-        behind = self._is_dominated if self.dominators else self._is_of_the_rest
-        return "stop" if len(points) >= self.minimum and behind(place, index) else "continue"
-
-    def _is_of_the_rest(self, place: tuple[int, int], index: int) -> bool:
-        better = bisect_left(self._sorted[place], self._points[place][index][1])
-        return better * self.reduction >= len(self._points[place])
-
-    def _is_dominated(self, place: tuple[int, int], index: int) -> bool:
-        assert self.dominators is not None
-        cost, value = self._points[place][index]
-        better = (1 for other, its in self._points[place].values() if its < value and other <= cost)
-        return sum(itertools.islice(better, self.dominators)) == self.dominators
+        there = self._recorded.setdefault((self.bands.of(cost), steps), _Recorded())
+        value = there.first(index, cost, float(self.objective.minimised(value)))
+        if len(there) < self.minimum:
+            return "continue"
+        if self.dominators is None:
+            behind = there.better(value) * self.reduction >= len(there)
+        else:
+            better, no_dearer = there.no_dearer(cost, value)
+            behind = better >= max(self.dominators, self.dominating * no_dearer)
+        return "stop" if behind else "continue"
 
     def recorded(self, band: int, steps: int) -> int:
         """How many trials of `band` reached the rung at `steps`."""
-        return len(self._points.get((band, steps), ()))
+        return len(self._recorded.get((band, steps), ()))
+
+
+class _Recorded:
+    """Costs and minimised values of the trials of a band at a rung."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, float] = {}  # value by trial
+        self.costs, self.values = array("d"), array("d")
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def first(self, index: int, cost: float, value: float) -> float:
+        """The value that trial `index` has, which is this one unless it had one."""
+        if index not in self.of:
+            self.of[index] = value
+            self.costs.append(cost)
+            self.values.append(value)
+        return self.of[index]
+
+    def better(self, value: float) -> int:
+        """How many are better than a value."""
+        return int(np.count_nonzero(np.frombuffer(self.values) < value))
+
+    def no_dearer(self, cost: float, value: float) -> tuple[int, int]:
+        """Of those that cost no more, how many are better than a value, and how many there are."""
+        no_dearer = np.frombuffer(self.costs) <= cost
+        return int(np.count_nonzero(no_dearer & (np.frombuffer(self.values) < value))), int(no_dearer.sum())

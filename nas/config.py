@@ -118,6 +118,7 @@ class EarlyStopping:
       bands: of log-cost; only trials in the same one are compared.
       minimum: so many trials of a band are measured before one is stopped.
       dominators: in place of `reduction`: what goes on is all but a trial that so many no dearer ones are better than.
+      dominating: with `dominators`: and at least this share of the no dearer ones.
     """
 
     rungs: tuple[float, ...] = (0.25, 0.5)
@@ -125,6 +126,7 @@ class EarlyStopping:
     bands: int = 4
     minimum: int = 4
     dominators: int | None = None
+    dominating: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.rungs, tuple):
@@ -138,6 +140,7 @@ class EarlyStopping:
         check_integer("minimum", self.minimum, 1, 1_000_000)
         if self.dominators is not None:
             check_integer("dominators", self.dominators, 1, 1_000_000)
+        _check_number("dominating", self.dominating, 0.0, 0.99)
 
     def steps(self, total: int) -> tuple[int, ...]:
         """The rungs in training steps, rising, each from 1 to total - 1."""

@@ -258,8 +258,8 @@ class Search:
         rungs = stopping.steps(self.config.training.steps)
         if not rungs:
             return None
-        rule = stopping.reduction, self.bands, ACCURACY, stopping.minimum, stopping.dominators
-        return BandedStopping(rungs, *rule)
+        rule = stopping.minimum, stopping.dominators, stopping.dominating
+        return BandedStopping(rungs, stopping.reduction, self.bands, ACCURACY, *rule)
 
     def _next(self) -> Proposal | None:
         if not self._asked_all:

@@ -103,7 +103,7 @@ def genotypes(events) -> list:
 
 
 # Fewer than five hundred of those that take long for each, so that all of this stays quick.
-PROPOSALS = {"optuna_tpe": 100, "keras_tuner_bayesian": 60}
+PROPOSALS = {"frontier_search": 250, "optuna_tpe": 100, "keras_tuner_bayesian": 60}
 
 
 @every_algorithm

@@ -91,14 +91,27 @@ def test_with_dominators_a_trial_goes_on_unless_so_many_no_dearer_ones_are_bette
     assert decide(2, 7, 0.9) == "stop"  # repeated after a crash: the first value counts
 
 
-@given(st.lists(st.tuples(st.floats(1, 100), st.floats(0, 1)), min_size=1, max_size=40), st.integers(1, 4))
+@given(
+    st.lists(st.tuples(st.floats(1, 100), st.floats(0, 1)), min_size=1, max_size=40),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 0.1, 0.5]),
+)
 @settings(deadline=None)
-def test_dominators_are_counted_as_by_hand(points, dominators):
-    stopping = BandedStopping(RUNGS, 2, Bands(1, 100, 3), minimum=1, dominators=dominators)
+def test_dominators_are_counted_as_by_hand(points, dominators, share):
+    stopping = BandedStopping(RUNGS, 2, Bands(1, 100, 3), minimum=1, dominators=dominators, dominating=share)
     for i, (cost, value) in enumerate(points):
         band = stopping.bands.of(cost)
-        better = sum(v > value and c <= cost and stopping.bands.of(c) == band for c, v in points[:i])
-        assert stopping.decide(i, cost, 50, value) == ("stop" if better >= dominators else "continue")
+        no_dearer = [v for c, v in points[: i + 1] if c <= cost and stopping.bands.of(c) == band]
+        better = sum(v > value for v in no_dearer)
+        stops = better >= dominators and better >= share * len(no_dearer)
+        assert stopping.decide(i, cost, 50, value) == ("stop" if stops else "continue")
+
+
+def test_of_many_alike_in_cost_a_share_goes_on():
+    stopping = BandedStopping(RUNGS, 2, Bands(1, 10, 1), dominators=2, dominating=0.1)
+    values = np.random.default_rng(0).random(2000).tolist()
+    decided = [stopping.decide(i, 5, 50, value) for i, value in enumerate(values)]
+    assert 0.08 < decided[1000:].count("continue") / 1000 < 0.12
 
 
 def test_steps_that_are_no_rung_are_not_recorded():

@@ -105,6 +105,7 @@ STOPPINGS = st.builds(
     rungs=st.lists(numbers(1e-6, 1 - 1e-6), max_size=4, unique=True).map(lambda shares: tuple(sorted(shares))),
     reduction=numbers(1.001, 1000),
     dominators=st.none() | st.integers(1, 10),
+    dominating=st.floats(0, 0.99),
     bands=st.integers(1, 1000),
 )
 LIMITS = st.lists(

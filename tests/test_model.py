@@ -143,10 +143,11 @@ def _depthwise(architecture: Architecture) -> tuple[int, int]:
     return int(totals[0]), int(totals[1])
 
 
-def test_counter_equals_built_models_and_profiler() -> None:
+@pytest.mark.parametrize("members", [60, pytest.param(200, marks=pytest.mark.slow)])
+def test_counter_equals_built_models_and_profiler(members: int) -> None:
     skipping = 0
     uncounted = {"Mul", "AddN", "AddV2", "BiasAdd", "Mean", "AvgPool", "Rsqrt", "Sub"}
-    for architecture in _members(200, seed=1):
+    for architecture in _members(members, seed=1):
         model = build(architecture, CLASSES)
         cost = count(architecture, CLASSES)
         assert _parameters(model) == (cost.trainable_parameters, cost.total_parameters)
@@ -161,7 +162,7 @@ def test_counter_equals_built_models_and_profiler() -> None:
         assert found.pop("DepthwiseConv2dNative") == carried_out
         assert found.keys() <= uncounted
         skipping += carried_out < convention
-    assert 50 < skipping < 200
+    assert members / 4 < skipping < members
 
 
 def _weights(model: keras.Model, layer: str) -> dict[str, Any]:
