@@ -127,6 +127,17 @@ class Ledger:
         return failed
 
     @functools.cached_property
+    def times(self) -> tuple[dict[int, float], dict[int, float]]:
+        """By trial index, when it was proposed and when it ended, in seconds since 1970."""
+        started, finished = {}, {}
+        for entry in self.entries:
+            if isinstance(entry.record, Proposal):
+                started[entry.record.index] = entry.time
+            elif isinstance(entry.record, Completed | Stopped | Failed):
+                finished[entry.record.index] = entry.time
+        return started, finished
+
+    @functools.cached_property
     def pending(self) -> list[Proposal]:
         """Proposed and neither completed, stopped nor failed; a failed trial taken up again is pending."""
         finished = self.completed.keys() | self.stopped.keys() | self.failed.keys()

@@ -17,7 +17,7 @@ import pandas as pd
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS, Objective
 from nas.pareto import frontier
-from nas.trials import KINDS, Completed, Failed, Proposal, Stopped
+from nas.trials import KINDS, Completed, Proposal, Stopped
 from results.files import replaced
 
 # Student's t at 97.5 % for 1 to 10 degrees of freedom, and the normal quantile for the expansion beyond.
@@ -37,7 +37,7 @@ def trials(ledger: Ledger) -> pd.DataFrame:
 
 def _table(ledger: Ledger, proposals: Sequence[Proposal]) -> pd.DataFrame:
     """The rows of `trials` of these proposals; built by columns, as a row at a time takes a long run's time."""
-    started, finished = _times(ledger)
+    started, finished = ledger.times
     results = [ledger.completed.get(each.index) or ledger.stopped.get(each.index) for each in proposals]
     failures = [ledger.failed.get(each.index) for each in proposals]
     ends = [result or failure for result, failure in zip(results, failures, strict=True)]
@@ -59,18 +59,12 @@ def _table(ledger: Ledger, proposals: Sequence[Proposal]) -> pd.DataFrame:
     return pd.DataFrame(columns).astype({"steps": "Int64"})
 
 
-def _times(ledger: Ledger) -> tuple[dict[int, float], dict[int, float]]:
-    started, finished = {}, {}
-    for entry in ledger.entries:
-        if isinstance(entry.record, Proposal):
-            started[entry.record.index] = entry.time
-        elif isinstance(entry.record, Completed | Stopped | Failed):
-            finished[entry.record.index] = entry.time
-    return started, finished
-
-
 def _names(mappings: Iterable[Mapping[str, Any]]) -> dict[str, None]:
-    return dict.fromkeys(name for mapping in mappings for name in mapping)
+    names: dict[str, None] = {}
+    for mapping in mappings:
+        if not names.keys() >= mapping.keys():  # of a long run's, nearly all have what the first one has
+            names.update(dict.fromkeys(mapping))
+    return names
 
 
 def trainings(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACCURACY.name) -> pd.DataFrame:
