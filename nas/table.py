@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -236,8 +236,7 @@ def from_ledger(ledger: Ledger) -> Table:
     if not done:
         raise InputError(str(ledger.path), 0, "is the number of search trials completed; a table needs one")
     members = dict(sorted({p.genotype: p for p in reversed(done.values()) if p.genotype is not None}.items()))
-    values = [space.values(genotype) for genotype in members]
-    columns = {choice.name: [_plain(each.get(choice.name)) for each in values] for choice in space.choices}
+    columns = _chosen(space, members, str(ledger.path))
     varied = {name: column for name, column in columns.items() if len({*column} - {None}) > 1}
     seen = [rung for rung in ledger.rungs if rung.index in done]
     full = [ledger.completed[index] for index in done]
@@ -252,6 +251,21 @@ def from_ledger(ledger: Ledger) -> Table:
         architectures=[p.architecture for p in members.values()],
         fingerprints=[p.fingerprint for p in members.values()],
     )
+
+
+def _chosen(space: SearchSpace[Any], members: Collection[Genotype], place: str) -> dict[str, list[Option]]:
+    """The option of each member by choice, None where it has not the choice; a choice at a time, as runs are long."""
+    for genotype in members:
+        if len(genotype) != len(space.choices):
+            raise InputError(place, genotype, f"is no genotype of its space, which has {len(space.choices)} choices")
+    genes = space.canonical_batch(np.array([*members]))
+    present = space.active(genes)
+    columns: dict[str, list[Option]] = {}
+    for i, choice in enumerate(space.choices):
+        options = [_plain(option) for option in choice.options]
+        chosen = zip(genes[:, i].tolist(), present[:, i].tolist(), strict=True)
+        columns[choice.name] = [options[gene] if there else None for gene, there in chosen]
+    return columns
 
 
 def _plain(value: Any) -> Option:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
@@ -61,27 +61,31 @@ def html(run: Run) -> str:
     """The page."""
     ledger = run.ledger
     trials, front = frame.trials(ledger), frame.selected_front(ledger)
-    networks = report_data.networks(ledger)
+    parents = run.family.parents() if run.family else {}
+    shown = report_data.drawn(trials, {*front["fingerprint"], *parents})
+    networks = report_data.networks(ledger, set(shown["fingerprint"]))
     plotly, script = _plotly(), "\n".join(map(_page_file, SCRIPTS))
     return Template(_page_file("page.html")).substitute(
-        _sections(run, report_sections.with_latencies(front, ledger), networks),
+        _sections(run, report_sections.with_latencies(front, ledger), shown, networks),
         title=text(ledger.path.absolute().parent.name),
         policy=_policy(plotly, script),
         style=_page_file("report.css"),
-        data=script_data(report_data.data(ledger, trials, front, run.family, networks)),
+        data=script_data(report_data.data(ledger, shown, front, run.family, networks)),
         plotly=plotly,
         script=script,
     )
 
 
-def _sections(run: Run, front: Any, networks: Mapping[str, Architecture]) -> dict[str, Html]:
+def _sections(
+    run: Run, front: pd.DataFrame, shown: pd.DataFrame, networks: Mapping[str, Architecture]
+) -> dict[str, Html]:
     ledger = run.ledger
     rng = np.random.default_rng(ledger.header.seed)
     return {
-        "state": report_sections.state(ledger),
+        "state": report_sections.state(ledger, len(shown)),
         "summary": report_sections.summary(ledger, front, run.compared),
         "front": report_sections.front_table(front),
-        "importance": report_sections.importance(_importance(ledger, networks, rng)),
+        "importance": report_sections.importance(_importance(ledger, shown, networks, rng)),
         "hypervolume": report_sections.hypervolume(run.compared),
         "fidelity": report_sections.proxy_fidelity(ledger, rng),
         "family": report_family.family(run.family, run.without_family),
@@ -90,12 +94,15 @@ def _sections(run: Run, front: Any, networks: Mapping[str, Architecture]) -> dic
     }
 
 
-def _importance(ledger: Ledger, networks: Mapping[str, Architecture], rng: np.random.Generator) -> Importance:
-    """Of the search's trials that were trained to the full budget."""
+def _importance(
+    ledger: Ledger, shown: pd.DataFrame, networks: Mapping[str, Architecture], rng: np.random.Generator
+) -> Importance:
+    """Of the search's trials that were trained to the full budget, as far as they are shown."""
+    among = set(shown["index"])
     done = [
         (ledger.proposals[index], each.metrics[ACCURACY.name])
         for index, each in ledger.completed.items()
-        if ledger.proposals[index].kind == "search" and ACCURACY.name in each.metrics
+        if index in among and ledger.proposals[index].kind == "search" and ACCURACY.name in each.metrics
     ]
     measured = [measures(networks[proposal.fingerprint]) for proposal, _ in done]
     costs = np.array([math.log10(proposal.cost[MACS.name]) for proposal, _ in done])

@@ -7,7 +7,7 @@ stripped of what a screen would act on. Accuracies are shares, costs those of `s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from search_space.errors import InputError, printable
 
 DIGITS = 5
 STEPS = 1000  # of the hypervolume that are drawn
+MOST = 12_000  # trials of the search that are drawn: a page of more opens slowly, and shows no more
 
 
 def data(
@@ -35,7 +36,7 @@ def data(
     family: Family | None,
     found: Mapping[str, Architecture],
 ) -> dict[str, Any]:
-    """Everything that is drawn; `trials` and `front` are those of `results.frame`, `found` are the `networks`."""
+    """All that is drawn; `front` is that of `results.frame`, `trials` are the `drawn` ones, `found` their networks."""
     place = {fingerprint: position for position, fingerprint in enumerate(found)}
     references = frame.networks(ledger, ("reference",))
     parents = family.parents() if family else {}
@@ -51,15 +52,27 @@ def data(
     }
 
 
-def networks(ledger: Ledger) -> dict[str, Architecture]:
-    """Every network of a run by its fingerprint, in the order proposed.
+def drawn(trials: pd.DataFrame, kept: Collection[str]) -> pd.DataFrame:
+    """The rows of `results.frame.trials` that are drawn: all, or `MOST` of them evenly and what must not be missing.
+
+    That are the trainings that are not of the search, and those of the networks `kept`, named by fingerprint.
+    """
+    if len(trials) <= MOST:
+        return trials
+    shown = (trials["kind"] != "search") | trials["fingerprint"].isin(kept)
+    shown.iloc[np.linspace(0, len(trials) - 1, MOST).round().astype(int)] = True
+    return trials[shown]
+
+
+def networks(ledger: Ledger, wanted: Set[str]) -> dict[str, Architecture]:
+    """The wanted networks of a run by their fingerprints, in the order proposed.
 
     Raises:
       InputError: a proposal whose architecture is none.
     """
     found: dict[str, Architecture] = {}
     for index, proposal in ledger.proposals.items():
-        if proposal.fingerprint not in found:
+        if proposal.fingerprint in wanted and proposal.fingerprint not in found:
             place = f"{ledger.path}: trial {index}: architecture"
             found[proposal.fingerprint] = architecture.from_dict(proposal.architecture, place)
     return found

@@ -53,8 +53,8 @@ def summary(ledger: Ledger, front: pd.DataFrame, compared: Comparison | None) ->
     return definitions(figures, class_="tiles")
 
 
-def state(ledger: Ledger) -> Html:
-    """Whether the run is over, and whether anything was trained at all."""
+def state(ledger: Ledger, drawn: int) -> Html:
+    """Whether the run is over, whether anything was trained at all, and how many trials are drawn."""
     asked = ledger.header.config.get("trials")
     words = [f"Begun {ledger.header.created}."]
     if ledger.header.config.get("simulation"):
@@ -65,6 +65,8 @@ def state(ledger: Ledger) -> Html:
         words.append(
             f"Not finished: {searched}{of} candidates proposed, {len(ledger.pending)} trials without a result."
         )
+    if drawn < len(ledger.proposals):
+        words.append(f"{drawn} of {len(ledger.proposals)} trials are drawn, evenly; front and tables are of all.")
     return text(" ".join(words))
 
 

@@ -44,6 +44,7 @@ class Page(HTMLParser):
         self.open: list[tuple[str, str]] = []
         self.sections: dict[str, str] = {}
         self.scripts: list[str] = []
+        self.text = page
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.feed(page)
         self.close()
@@ -132,6 +133,21 @@ def test_the_data_is_that_of_the_tables(published: Page) -> None:
     assert data["volume"]["value"] == sorted(data["volume"]["value"])
     for measure in data["measures"]:
         assert len(measure["codes"]) == len(networks["fingerprint"]) and max(measure["codes"]) < len(measure["levels"])
+
+
+def test_of_a_long_run_some_are_drawn_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = runs.read(FRONTIER)
+    every, front = frame.trials(ledger), frame.selected_front(ledger)
+    monkeypatch.setattr(report_data, "MOST", 20)
+    page = page_of(ledger, tmp_path)
+    data = data_of(page)
+    drawn = every[every["index"].isin(data["trials"]["index"])]
+    assert len(data["trials"]["index"]) == len(drawn) < len(every)
+    assert set(front["fingerprint"]) | set(every.loc[every["kind"] != "search", "fingerprint"]) <= {
+        *drawn["fingerprint"]
+    }
+    assert len({*data["networks"]["fingerprint"]}) == drawn["fingerprint"].nunique()
+    assert f"{len(drawn)} of {len(every)} trials are drawn" in page.text
 
 
 def test_a_compact_network_has_everything() -> None:
