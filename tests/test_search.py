@@ -174,12 +174,13 @@ def test_a_search_trains_everything_once_in_any_order(
     assert len(ledger.completed | ledger.stopped | ledger.failed) == len(ledger.proposals)
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("config", [BEGUN, four_members()], ids=["begun", "exhausted"])
-def test_a_ledger_cut_anywhere_goes_on_to_the_same_search(tmp_path: Path, config: SearchConfig) -> None:
+def test_a_ledger_cut_anywhere_goes_on_to_the_same_search(tmp_path: Path, config: SearchConfig, every: int) -> None:
     """With one worker: the same events in the same order, whatever was lost with the end of the file."""
     whole = begun(tmp_path, config)
     assert (whole.stopped and whole.failed) or config is not BEGUN
-    for lines in range(1, len(whole.entries) + 2):
+    for lines in range(1, len(whole.entries) + 2, every):
         path = cut(whole, lines, tmp_path, torn=lines % 50)
         assert carried_on(path, config) == whole.events, lines
 
