@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -138,10 +138,28 @@ class Ledger:
         return started, finished
 
     @functools.cached_property
+    def cost_names(self) -> list[str]:
+        """Of all proposals, as they are met."""
+        return _names(proposal.cost for proposal in self.proposals.values())
+
+    @functools.cached_property
+    def metric_names(self) -> list[str]:
+        """Of all results, those of completed trials before those of stopped ones."""
+        return _names(event.metrics for events in (self.completed, self.stopped) for event in events.values())
+
+    @functools.cached_property
     def pending(self) -> list[Proposal]:
         """Proposed and neither completed, stopped nor failed; a failed trial taken up again is pending."""
         finished = self.completed.keys() | self.stopped.keys() | self.failed.keys()
         return [proposal for index, proposal in self.proposals.items() if index not in finished]
+
+
+def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
+    names: dict[str, None] = {}
+    for mapping in mappings:
+        if not names.keys() >= mapping.keys():  # of a long run's, nearly all have what the first one has
+            names.update(dict.fromkeys(mapping))
+    return [*names]
 
 
 def read(path: str | Path) -> Ledger:

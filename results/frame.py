@@ -7,7 +7,7 @@ as results. Accuracy is a share from 0 to 1, costs are those of `search_space.co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pandas as pd
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS, Objective
 from nas.pareto import frontier
-from nas.trials import KINDS, Completed, Proposal, Stopped
+from nas.trials import KINDS, Proposal
 from results.files import replaced
 
 # Student's t at 97.5 % for 1 to 10 degrees of freedom, and the normal quantile for the expansion beyond.
@@ -48,23 +48,14 @@ def _table(ledger: Ledger, proposals: Sequence[Proposal]) -> pd.DataFrame:
     columns["state"] = [type(end).__name__.lower() if end else "pending" for end in ends]
     columns["steps"] = [result.steps if result else None for result in results]
     columns["seconds"] = [result.seconds if result else math.nan for result in results]
-    for name in _names(each.cost for each in ledger.proposals.values()):
+    for name in ledger.cost_names:
         columns[name] = [each.cost.get(name, math.nan) for each in proposals]
-    measured: list[Completed | Stopped] = [*ledger.completed.values(), *ledger.stopped.values()]
-    for name in _names(each.metrics for each in measured):
+    for name in ledger.metric_names:
         columns[name] = [result.metrics.get(name, math.nan) if result else math.nan for result in results]
     columns["started"] = [started[each.index] for each in proposals]
     columns["finished"] = [finished[end.index] if end else math.nan for end in ends]
     columns["reason"] = [failure.reason if failure else "" for failure in failures]
     return pd.DataFrame(columns).astype({"steps": "Int64"})
-
-
-def _names(mappings: Iterable[Mapping[str, Any]]) -> dict[str, None]:
-    names: dict[str, None] = {}
-    for mapping in mappings:
-        if not names.keys() >= mapping.keys():  # of a long run's, nearly all have what the first one has
-            names.update(dict.fromkeys(mapping))
-    return names
 
 
 def trainings(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACCURACY.name) -> pd.DataFrame:
