@@ -25,9 +25,8 @@ from results.family import Family
 from results.files import replaced
 from results.importance import Importance, importance
 from results.markup import Html, script_data, text
-from results.measures import measures
+from results.measures import Measure, measures
 from results.volume import Comparison
-from search_space.architecture import Architecture
 from search_space.errors import InputError
 
 SCRIPTS = ("networks.js", "filter.js", "plots.js", "drawing.js", "table.js", "report.js")
@@ -64,20 +63,21 @@ def html(run: Run) -> str:
     parents = run.family.parents() if run.family else {}
     shown = report_data.drawn(trials, {*front["fingerprint"], *parents})
     networks = report_data.networks(ledger, set(shown["fingerprint"]))
+    measured = {fingerprint: measures(network) for fingerprint, network in networks.items()}
     plotly, script = _plotly(), "\n".join(map(_page_file, SCRIPTS))
     return Template(_page_file("page.html")).substitute(
-        _sections(run, report_sections.with_latencies(front, ledger), shown, networks),
+        _sections(run, report_sections.with_latencies(front, ledger), shown, measured),
         title=text(ledger.path.absolute().parent.name),
         policy=_policy(plotly, script),
         style=_page_file("report.css"),
-        data=script_data(report_data.data(ledger, shown, front, run.family, networks)),
+        data=script_data(report_data.data(ledger, shown, front, run.family, networks, measured)),
         plotly=plotly,
         script=script,
     )
 
 
 def _sections(
-    run: Run, front: pd.DataFrame, shown: pd.DataFrame, networks: Mapping[str, Architecture]
+    run: Run, front: pd.DataFrame, shown: pd.DataFrame, measured: Mapping[str, Mapping[Measure, float]]
 ) -> dict[str, Html]:
     ledger = run.ledger
     rng = np.random.default_rng(ledger.header.seed)
@@ -85,7 +85,7 @@ def _sections(
         "state": report_sections.state(ledger, len(shown)),
         "summary": report_sections.summary(ledger, front, run.compared),
         "front": report_sections.front_table(front),
-        "importance": report_sections.importance(_importance(ledger, shown, networks, rng)),
+        "importance": report_sections.importance(_importance(ledger, shown, measured, rng)),
         "hypervolume": report_sections.hypervolume(run.compared),
         "fidelity": report_sections.proxy_fidelity(ledger, rng),
         "family": report_family.family(run.family, run.without_family),
@@ -95,7 +95,7 @@ def _sections(
 
 
 def _importance(
-    ledger: Ledger, shown: pd.DataFrame, networks: Mapping[str, Architecture], rng: np.random.Generator
+    ledger: Ledger, shown: pd.DataFrame, measured: Mapping[str, Mapping[Measure, float]], rng: np.random.Generator
 ) -> Importance:
     """Of the search's trials that were trained to the full budget, as far as they are shown."""
     among = set(shown["index"])
@@ -104,9 +104,9 @@ def _importance(
         for index, each in ledger.completed.items()
         if index in among and ledger.proposals[index].kind == "search" and ACCURACY.name in each.metrics
     ]
-    measured = [measures(networks[proposal.fingerprint]) for proposal, _ in done]
+    of = [measured[proposal.fingerprint] for proposal, _ in done]
     costs = np.array([math.log10(proposal.cost[MACS.name]) for proposal, _ in done])
-    return importance(measured, costs, np.array([accuracy for _, accuracy in done]), rng)
+    return importance(of, costs, np.array([accuracy for _, accuracy in done]), rng)
 
 
 def _page_file(name: str) -> str:

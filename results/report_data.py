@@ -18,7 +18,7 @@ from nas.objective import ACCURACY, MACS
 from nas.trials import MAX_INTEGER
 from results import frame, volume
 from results.family import Family
-from results.measures import measures
+from results.measures import Measure
 from search_space import architecture
 from search_space.architecture import Architecture, check_integer
 from search_space.cost import COST_NAMES
@@ -35,15 +35,19 @@ def data(
     front: pd.DataFrame,
     family: Family | None,
     found: Mapping[str, Architecture],
+    measured: Mapping[str, Mapping[Measure, float]],
 ) -> dict[str, Any]:
-    """All that is drawn; `front` is that of `results.frame`, `trials` are the `drawn` ones, `found` their networks."""
+    """All that is drawn.
+
+    `front` is that of `results.frame`, `trials` are the `drawn` ones, `found` their networks, `measured` their choices.
+    """
     place = {fingerprint: position for position, fingerprint in enumerate(found)}
     references = frame.networks(ledger, ("reference",))
     parents = family.parents() if family else {}
     return {
         "trials": _trials(trials, place),
         "networks": _networks(ledger, found),
-        "measures": _measures([measures(each) for each in found.values()]),
+        "measures": _measures([measured[fingerprint] for fingerprint in found]),
         "front": _points(front, place),
         "references": _points(references.sort_values(MACS.name), place),
         "parents": [[place[fingerprint], names] for fingerprint, names in parents.items()],
