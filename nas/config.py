@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
+from nas.bands import BandedStopping, Bands
+from nas.objective import ACCURACY
 from nas.tracking_config import TrackingConfig
 from search_space import movinet_space
 from search_space.architecture import check_integer, check_keys, check_schema
@@ -141,10 +143,17 @@ class EarlyStopping:
         if self.dominators is not None:
             check_integer("dominators", self.dominators, 1, 1_000_000)
         _check_number("dominating", self.dominating, 0.0, 0.99)
+        if self.dominating and self.dominators is None:
+            raise InputError("dominating", self.dominating, "is a share of dominators, and there is no 'dominators'")
 
     def steps(self, total: int) -> tuple[int, ...]:
         """The rungs in training steps, rising, each from 1 to total - 1."""
         return tuple(sorted({max(1, round(share * total)) for share in self.rungs} - {total}))
+
+    def banded(self, rungs: tuple[int, ...], bands: Bands) -> BandedStopping:
+        """What decides at these rungs, in training steps, among the trials of these bands."""
+        rule = self.minimum, self.dominators, self.dominating
+        return BandedStopping(rungs, self.reduction, bands, ACCURACY, *rule)
 
 
 @dataclass(frozen=True)

@@ -256,10 +256,7 @@ class Search:
     def _make_stopping(self) -> BandedStopping | None:
         stopping = self.config.early_stopping
         rungs = stopping.steps(self.config.training.steps)
-        if not rungs:
-            return None
-        rule = stopping.minimum, stopping.dominators, stopping.dominating
-        return BandedStopping(rungs, stopping.reduction, self.bands, ACCURACY, *rule)
+        return stopping.banded(rungs, self.bands) if rungs else None
 
     def _next(self) -> Proposal | None:
         if not self._asked_all:

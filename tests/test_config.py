@@ -101,7 +101,9 @@ ALGORITHM_CONFIGS = st.one_of(
     st.just(AlgorithmConfig("random")),
 )
 STOPPINGS = st.builds(
-    EarlyStopping,
+    lambda dominators, dominating, **others: EarlyStopping(
+        dominators=dominators, dominating=dominating if dominators else 0.0, **others
+    ),
     rungs=st.lists(numbers(1e-6, 1 - 1e-6), max_size=4, unique=True).map(lambda shares: tuple(sorted(shares))),
     reduction=numbers(1.001, 1000),
     dominators=st.none() | st.integers(1, 10),
@@ -243,3 +245,8 @@ def test_the_module_has_no_state() -> None:
     tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
     assigned = [node.targets[0] for node in tree.body if isinstance(node, ast.Assign)]
     assert all(isinstance(name, ast.Name) and (name.id.isupper() or name.id == "T") for name in assigned)
+
+
+def test_a_share_of_dominators_needs_their_number():
+    with pytest.raises(InputError, match=r"dominating: 0\.2 is a share of dominators"):
+        EarlyStopping(dominating=0.2)

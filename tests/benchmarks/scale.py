@@ -66,29 +66,28 @@ class Watcher:
     """Looks at the driver at every tenth trial that ends.
 
     Attributes:
-      rows: at every hundredth, trials, CPU seconds and seconds without those of the fixed work, MB, trials in flight,
-        CPU seconds of the fixed work.
-      fixed: CPU seconds and seconds of it so far.
+      rows: at every hundredth, trials, CPU seconds without those of the fixed work, CPU seconds of that, MB, trials in
+        flight.
+      fixed: CPU seconds of the fixed work so far.
     """
 
     search: Search
-    rows: list[tuple[int, float, float, float, int, float]] = dataclasses.field(default_factory=list)
+    rows: list[tuple[int, float, float, float, int]] = dataclasses.field(default_factory=list)
     workers: tuple[int, float] = (0, 0.0)
     ended: int = 0
-    fixed: tuple[float, float] = (0.0, 0.0)
+    fixed: float = 0.0
 
     def __call__(self, record: Event | Record) -> None:
         if not isinstance(record, Completed | Stopped | Failed):
             return
         self.ended += 1
         if self.ended % 10 == 0:
-            cpu, seconds = time.thread_time(), time.monotonic()
+            before = time.thread_time()
             fixed_work()
-            self.fixed = self.fixed[0] + time.thread_time() - cpu, self.fixed[1] + time.monotonic() - seconds
+            self.fixed += time.thread_time() - before
         if self.ended % 100 == 0:
-            cpu, seconds = time.process_time() - self.fixed[0], time.monotonic() - self.fixed[1]
-            running = len(self.search.running)
-            self.rows.append((self.ended, cpu, seconds, resident(os.getpid()), running, self.fixed[0]))
+            cpu, running = time.process_time() - self.fixed, len(self.search.running)
+            self.rows.append((self.ended, cpu, self.fixed, resident(os.getpid()), running))
         if self.ended == 300:
             found = [shared_out(pid) for pid in workers_of(os.getsid(0))]
             self.workers = len(found), float(np.mean(found)) if found else 0.0
@@ -248,7 +247,7 @@ def between(rows: Sequence[Sequence[float]], first: int, last: int) -> tuple[flo
     """Of the trials that ended from `first` to `last`: CPU ms for each, those of the fixed work, and the memory, MB."""
     inside = [row for row in rows if first <= row[0] <= last]
     trials = inside[-1][0] - inside[0][0]
-    cpu, fixed = (1000 * (inside[-1][i] - inside[0][i]) / trials for i in (1, 5))
+    cpu, fixed = (1000 * (inside[-1][i] - inside[0][i]) / trials for i in (1, 2))
     return cpu, 10 * fixed, float(np.mean([row[3] for row in inside]))
 
 
