@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import orjson
+
 from nas.trials import Completed, Event, Failed, Note, Proposal, Record, Resumed, Rung, Stopped, from_dict, to_dict
 from search_space import foreign_files
 from search_space.architecture import check_integer, check_keys
@@ -215,22 +217,30 @@ def _lines(path: Path, data: bytes) -> tuple[list[bytes], bool]:
 
 def _is_json(line: bytes) -> bool:
     try:
-        json.loads(line.decode())
-    except (ValueError, RecursionError):
+        _parsed(line)
+    except ValueError:
         return False
     return True
 
 
-def _parsed(place: str, line: bytes, rule: str) -> Any:
+def _parsed(line: bytes) -> Any:
+    """The data in a line. What is no JSON but a number like NaN passes, the records' own rules say what is wrong."""
     try:
-        return json.loads(line.decode())
-    except (ValueError, RecursionError):
-        raise InputError(place, line[:60].decode(errors="replace"), rule) from None
+        return orjson.loads(line)
+    except ValueError:
+        return foreign_files.parsed_json(line.decode())
+
+
+def _start(line: bytes) -> str:
+    return line[:60].decode(errors="replace")
 
 
 def _header(place: str, line: bytes) -> Header:
     rule = f"is not the header of a ledger, whose schema is {SCHEMA!r}"
-    data = _parsed(place, line, rule)
+    try:
+        data = _parsed(line)
+    except ValueError:
+        raise InputError(place, _start(line), rule) from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         newer = isinstance(schema, str) and re.fullmatch(r"movinet-nas/ledger/\d+", schema)
@@ -246,8 +256,11 @@ def _header(place: str, line: bytes) -> Header:
 
 def _entry(path: Path, number: int, line: bytes) -> Entry:
     place = f"{path}:{number}"
-    rule = "is not a line of JSON: the ledger was damaged or edited; a search goes on without what it said after: "
-    data = _parsed(place, line, rule + _mended(path, f"{number}d"))
+    try:
+        data = _parsed(line)
+    except ValueError:
+        rule = "is not a line of JSON: the ledger was damaged or edited; a search goes on without what it said after: "
+        raise InputError(place, _start(line), rule + _mended(path, f"{number}d")) from None
     moment = data.pop("time", None) if isinstance(data, dict) else None
     record = from_dict(data, place)
     if isinstance(moment, bool) or not isinstance(moment, int | float) or not abs(moment) < 1e15:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -51,7 +51,8 @@ class Proposal:
         _check_count("proposal.repeat", self.repeat)
         _check_count("proposal.seed", self.seed)
         for name, value in _check_mapping("proposal.cost", self.cost).items():
-            _check_count(f"proposal.cost.{name}", value)
+            if type(value) is not int or value < 0 or value > MAX_INTEGER:  # only then words for its place
+                _check_count(f"proposal.cost.{name}", value)
         _check_text("proposal.label", self.label, empty=True)
 
 
@@ -156,9 +157,11 @@ def from_dict(data: object, place: str = "event") -> Record:
     name = data.get("event") if isinstance(data, Mapping) else None
     if not isinstance(data, Mapping) or not isinstance(name, str) or name not in RECORDS:
         raise InputError(place, data, f"must be a mapping whose 'event' is one of {', '.join(RECORDS)}")
-    allowed, required = _keys(name)
-    values = dict(check_keys(place, data, allowed, required))
+    values = dict(data)
     del values["event"]
+    allowed, required = _keys(name)
+    if values.keys() != allowed:
+        check_keys(place, data, ("event", *allowed), required)
     if isinstance(values.get("genotype"), list):
         values["genotype"] = tuple(values["genotype"])
     try:
@@ -168,10 +171,10 @@ def from_dict(data: object, place: str = "event") -> Record:
 
 
 @functools.cache
-def _keys(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    names = tuple(field.name for field in fields(RECORDS[name]))
-    optional = {"label", "versions"}
-    return ("event", *names), ("event", *(name for name in names if name not in optional))
+def _keys(name: str) -> tuple[Set[str], tuple[str, ...]]:
+    """Those a record can have, in order, and those it must have."""
+    names = dict.fromkeys(field.name for field in fields(RECORDS[name]))
+    return names.keys(), tuple(name for name in names if name not in {"label", "versions"})
 
 
 def _check_count(place: str, value: object) -> None:
@@ -194,7 +197,7 @@ def _check_mapping(place: str, value: object) -> Mapping[str, Any]:
 def _check_genotype(genotype: object, required: bool) -> None:
     if genotype is None and not required:
         return
-    if not isinstance(genotype, tuple) or not all(type(gene) is int and gene >= 0 for gene in genotype):
+    if not isinstance(genotype, tuple) or {*map(type, genotype)} - {int} or min(genotype, default=0) < 0:
         raise InputError("proposal.genotype", genotype, "must be a list of option indices")
 
 
