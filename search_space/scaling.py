@@ -139,11 +139,9 @@ def _layers(layers: tuple[Layer, ...], depth: float) -> Iterator[Layer]:
 
 
 def _block(block: Block, factors: Factors) -> Block:
-    layers = (
-        replace(layer, expand=make_divisible(layer.expand * factors.width))
-        for layer in _layers(block.layers, factors.depth)
-    )
-    return replace(block, width=make_divisible(block.width * factors.width), layers=tuple(layers))
+    wider = tuple(replace(layer, expand=make_divisible(layer.expand * factors.width)) for layer in block.layers)
+    layers = tuple(_layers(wider, factors.depth))
+    return replace(block, width=make_divisible(block.width * factors.width), layers=layers)
 
 
 def _scale(architecture: Architecture, factors: Factors) -> Architecture:
@@ -200,19 +198,25 @@ class _Staircase:
     coefficients: Coefficients
     base: Factors
 
-    def step(self, index: int) -> _Step | None:
-        """The step at phi = index / STEPS; None where a dimension leaves the range of `Architecture`."""
+    def _at(self, index: int) -> tuple[float, Factors, Architecture] | None:
+        """The scaling at phi = index / STEPS; None where a dimension leaves the range of `Architecture`."""
         phi = index / STEPS
         try:
             factors = self.base.times(self.coefficients.factors(phi))
-            macs = count(_scale(self.parent, factors), self.classes).macs
+            return phi, factors, _scale(self.parent, factors)
         except InputError:
             return None
-        return _Step(macs, abs(phi), phi, factors)
 
     def _macs(self, index: int) -> float:
-        step = self.step(index)
-        return step.macs if step else math.inf
+        scaling = self._at(index)
+        return count(scaling[2], self.classes).macs if scaling else math.inf
+
+    def _steps(self, indices: Iterable[int]) -> list[_Step]:
+        scalings = [scaling for scaling in map(self._at, indices) if scaling]
+        if not scalings:
+            return []
+        macs = count_batch(pack([architecture for *_, architecture in scalings]), self.classes)["macs"].tolist()
+        return [_Step(cost, abs(phi), phi, factors) for cost, (phi, factors, _) in zip(macs, scalings, strict=True)]
 
     def neighbours(self, target: float) -> list[_Step]:
         """The steps nearest to the target from below and from above; one of them if the other does not exist."""
@@ -221,7 +225,7 @@ class _Staircase:
         # the neighbourhood only.
         middle = bisect.bisect_left(grid, target, key=self._macs)
         window = grid[max(0, middle - WINDOW) : middle + WINDOW + 1]
-        steps = sorted(step for step in map(self.step, window) if step)
+        steps = sorted(self._steps(window))
         below = sorted((step for step in steps if step.macs <= target), key=lambda step: (-step.macs, step.distance))
         above = [step for step in steps if step.macs >= target]
         return below[:1] + above[:1]
