@@ -351,8 +351,9 @@ def _count(config: SpaceConfig, lookups: Mapping[str, _Lookup], genotypes: np.nd
     return count_batch(_batch(config, lookups, genotypes), config.classes)
 
 
+@functools.lru_cache(maxsize=16)
 def movinet_space(config: SpaceConfig) -> SearchSpace[Architecture]:
-    """The space of all architectures a config allows, with exact vectorised costs."""
+    """The space of all architectures a config allows, with exact vectorised costs; one and the same for equal ones."""
     choices = tuple(_choices(config))
     return SearchSpace(
         name=config.name,

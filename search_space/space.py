@@ -92,6 +92,10 @@ class SearchSpace(Generic[A]):
             self._check_condition(choice, earlier)
             earlier[choice.name] = choice
 
+    def __hash__(self) -> int:
+        """Of names alone, as options need not be hashable."""
+        return hash((self.name, *(choice.name for choice in self.choices)))
+
     def _check_condition(self, choice: Choice, earlier: Mapping[str, Choice]) -> None:
         condition = choice.condition
         if condition is None:

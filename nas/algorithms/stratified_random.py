@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -22,9 +23,13 @@ def cost_strata(space: SearchSpace[Any], limits: Sequence[Limit], cost_name: str
       InputError: no member keeps the limits, or a count out of range.
     """
     check_integer("strata", count, 1, MAX_BANDS)
-    # The range is a fact of space and limits, found by a search that starts from fixed draws.
-    low, high = cost_range(space, np.random.default_rng(0), limits, cost_name)
-    return Bands(low, high, count)
+    return Bands(*_reach(space, tuple(limits), cost_name), count)
+
+
+@functools.lru_cache(maxsize=64)
+def _reach(space: SearchSpace[Any], limits: tuple[Limit, ...], cost_name: str) -> tuple[float, float]:
+    """A fact of space and limits, found by a search that starts from fixed draws; every part of a run asks for it."""
+    return cost_range(space, np.random.default_rng(0), limits, cost_name)
 
 
 def ask_least_filled(algorithm: Algorithm, strata: Bands, rng: np.random.Generator) -> Genotype:
