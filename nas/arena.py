@@ -198,11 +198,11 @@ def compare(
     check_integer("seeds", seeds, 1, 1_000_000)
     check_integer("workers", workers, 1, 10_000)
     header = {"schema": SCHEMA, "table": content_hash(table), "evaluations": variants[0].evaluations}
-    header |= {"seed": variants[0].seed}
+    header |= {"seed": variants[0].seed, "early_stopping": asdict(load("default").early_stopping)}
     wanted = [(name, number, each) for number in range(seeds) for each in variants for name in algorithms]
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
-        done = _opened(folder / RUNS, header)
+        done = _opened(folder / RUNS, json.loads(json.dumps(header)))
         missing = [each for each in wanted if _key(*each) not in done]
         # Neither texts nor architectures are needed to play.
         small = replace(table, architectures=(), fingerprints=())
@@ -232,8 +232,8 @@ def _opened(path: Path, header: Mapping[str, Any]) -> dict[tuple[str, int, bool]
     first, *lines = data.splitlines(keepends=True) or [b""]
     found = _parsed(f"{path}:1", first)
     if found != header:
-        old = ", ".join(f"{name} {value}" for name, value in found.items() if value != header.get(name))
-        new = ", ".join(f"{name} {value}" for name, value in header.items() if value != found.get(name))
+        names = [name for name in {**found, **header} if found.get(name) != header.get(name)]
+        old, new = (", ".join(f"{name} {given.get(name)}" for name in names) for given in (found, header))
         raise InputError("--out", str(path.parent), f"holds a comparison with {old}, not {new}; choose another folder")
     if lines and not lines[-1].endswith(b"\n"):
         os.truncate(path, len(data) - len(lines.pop()))

@@ -222,12 +222,17 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
 
 def test_a_damaged_record_is_refused(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    folder.mkdir()
-    header = {"schema": arena.SCHEMA, "table": arena.content_hash(table.read(file)), "evaluations": 12, "seed": 0}
+    arena.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
+    header = (folder / "runs.jsonl").read_text().splitlines()[0]
     for line in ("{}", "[]", "nonsense"):
-        (folder / "runs.jsonl").write_text(f"{json.dumps(header)}\n{line}\n")
+        (folder / "runs.jsonl").write_text(f"{header}\n{line}\n")
         with pytest.raises(InputError, match=r"runs\.jsonl:2"):
             arena.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
+    changed = json.loads(header)
+    changed["early_stopping"] |= {"dominators": 3}
+    (folder / "runs.jsonl").write_text(f"{json.dumps(changed)}\n")
+    with pytest.raises(InputError, match="holds a comparison with early_stopping .*'dominators': 3"):
+        arena.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
 
 
 def test_the_clock_of_a_run_leaves_its_pauses_out(tmp_path: Path) -> None:
