@@ -98,7 +98,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 def test_workers_finish_what_they_have_begun(tmp_path: Path, sent: signal.Signals) -> None:
     """Every process of the group is told, as a terminal and a system that goes down do it."""
     out = tmp_path / "out"
-    chosen = simulated(changes={"workers": 2, "trials": 8}, seconds=2.5)
+    chosen = simulated(changes={"workers": 2, "trials": 8}, seconds=4.0)
     process = started(written(tmp_path, chosen), "--out", out, "--quiet")
     before = in_a_trial(process, out)
     os.killpg(process.pid, sent)
