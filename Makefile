@@ -55,7 +55,7 @@ $(READY): requirements.lock pyproject.toml
 		{ echo 'error: $(PYTHON) cannot make virtual environments; install its venv package (Debian: python3-venv)' >&2; exit 2; }
 	@echo 'Setting up .venv (the first time 0.9 GB to download, 3 GB on disk)'
 	@$(PYTHON) -m venv .venv
-	@$(PIP_INSTALL) --no-compile --require-hashes -r requirements.lock
+	@$(PIP_INSTALL) --no-compile --no-deps --require-hashes -r requirements.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $@

@@ -15,25 +15,35 @@ settings.register_profile("shared machine", deadline=None)  # one slow example s
 settings.load_profile("shared machine")
 
 
-# Of minutes each, much of it waiting for other processes: begun first, so that both cores have work to the end.
+# Of a minute or more each: begun first, so that both cores have work to the end. What waits for other processes
+# alternates with what computes, on all cores there are.
 LONG = (
-    "test_executors.py",
-    "test_faults_workers.py",
-    "test_faults_signals.py",
-    "test_kill_and_resume.py",
-    "test_chaos.py",
-    "test_cluster.py",
     "test_notebooks.py",
-    "test_model.py",
-    "test_coefficients.py",
-    "test_site.py",
-    "test_cli.py",
-    "test_algorithms.py",
-    "test_own_videos.py",
-    "test_documented.py",
-    "test_keras_tuner_adapter.py",
-    "test_one_shot.py",
+    "test_executors.py",
     "test_stream.py",
+    "test_faults_signals.py",
+    "test_model.py",
+    "test_kill_and_resume.py",
+    "test_trainer.py",
+    "test_cluster.py",
+    "test_train.py",
+    "test_faults_workers.py",
+    "test_release_parity.py",
+    "test_chaos.py",
+    "test_algorithms.py",
+    "test_simulation.py",
+    "test_export.py",
+    "test_cli.py",
+    "test_proxy.py",
+    "test_faults.py",
+    "test_coefficients.py",
+    "test_display.py",
+    "test_one_shot.py",
+    "test_train_kill.py",
+    "test_own_videos.py",
+    "test_keras_tuner_adapter.py",
+    "test_site.py",
+    "test_documented.py",
     "test_video_fuzz.py",
 )
 

@@ -40,7 +40,7 @@ def in_a_trial(process: subprocess.Popen[str], out: Path) -> int:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_once_it_finishes_what_it_has_begun(tmp_path: Path, sent: signal.Signals) -> None:
     out = tmp_path / "out"
-    process = started(*alone(tmp_path, simulated(seconds=2.0)))
+    process = started(*alone(tmp_path, simulated(changes={"trials": 2}, seconds=2.0)))
     in_a_trial(process, out)
     process.send_signal(sent)
     output, errors = finished(process)
@@ -98,7 +98,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 def test_workers_finish_what_they_have_begun(tmp_path: Path, sent: signal.Signals) -> None:
     """Every process of the group is told, as a terminal and a system that goes down do it."""
     out = tmp_path / "out"
-    chosen = simulated(changes={"workers": 2, "trials": 8}, seconds=4.0)
+    chosen = simulated(changes={"workers": 2, "trials": 5}, seconds=4.0)
     process = started(written(tmp_path, chosen), "--out", out, "--quiet")
     before = in_a_trial(process, out)
     os.killpg(process.pid, sent)
@@ -149,7 +149,7 @@ def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: f
     assert len(ended) == len(set(ended)) and not ledger_of(out).pending
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_searches_leave_no_process_no_shared_memory_and_no_file(tmp_path: Path, temporary: Path, count: int) -> None:
     before, rng = shared_memory(), np.random.default_rng(count)
     chosen = simulated(changes={"workers": 2}, seconds=0.5)

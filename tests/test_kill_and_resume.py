@@ -26,7 +26,7 @@ from small_search import (
 from nas.ledger import Ledger
 from nas.trials import Note, Resumed
 
-KILLS = 3
+KILLS = 2
 
 
 def lines(out: Path) -> int:
