@@ -19,10 +19,11 @@ import pytest
 from faulty_search import alone, carried_on, simulated
 from small_search import ROOT, finished, kill, ledger_of, of_session, started, wait_for, workers_of, written
 
-from nas.config import SearchConfig
+from nas.config import Finals, SearchConfig
 from nas.trials import Completed
 
 NOTICE = "interrupted: what has begun is finished; interrupt again to stop at once"
+NO_FINALS = Finals(0, 1, ())  # which the interrupted ones do not come to, and the others need not wait for
 KINDS = ("finished", "SIGINT", "SIGTERM", "SIGKILL")
 
 
@@ -40,7 +41,7 @@ def in_a_trial(process: subprocess.Popen[str], out: Path) -> int:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_once_it_finishes_what_it_has_begun(tmp_path: Path, sent: signal.Signals) -> None:
     out = tmp_path / "out"
-    process = started(*alone(tmp_path, simulated(changes={"trials": 2}, seconds=2.0)))
+    process = started(*alone(tmp_path, simulated(changes={"trials": 2, "finals": NO_FINALS}, seconds=2.0)))
     in_a_trial(process, out)
     process.send_signal(sent)
     output, errors = finished(process)
@@ -98,7 +99,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 def test_workers_finish_what_they_have_begun(tmp_path: Path, sent: signal.Signals) -> None:
     """Every process of the group is told, as a terminal and a system that goes down do it."""
     out = tmp_path / "out"
-    chosen = simulated(changes={"workers": 2, "trials": 5}, seconds=4.0)
+    chosen = simulated(changes={"workers": 2, "trials": 5, "finals": NO_FINALS}, seconds=4.0)
     process = started(written(tmp_path, chosen), "--out", out, "--quiet")
     before = in_a_trial(process, out)
     os.killpg(process.pid, sent)
