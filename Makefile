@@ -47,7 +47,8 @@ clean:
 	rm -rf .venv
 
 # The package itself is built with the locked setuptools, so nothing is installed that the lock does not name.
-# Modules are compiled on all cores, pip would do it on one; some of them are templates that do not compile.
+# Nor is anything resolved, as the lock names all. Modules are compiled on all cores, pip would do it on one; some are
+# templates that do not compile.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
 		{ echo 'error: $(PYTHON) is not a Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.11' >&2; exit 2; }
