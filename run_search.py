@@ -116,7 +116,7 @@ def _printed(text: str) -> int:
 
 def search(options: argparse.Namespace) -> str:
     """Trains what is proposed, then makes everything that is made of a ledger."""
-    from nas import config, mirror, run
+    from nas import config, hints, mirror, run
     from results import family
 
     watch, cluster = _watch(options), _cluster(options)
@@ -126,10 +126,11 @@ def search(options: argparse.Namespace) -> str:
     try:
         with mirror.mirrored(folder, options.mirror, _warning()):
             if options.resume:
-                _check_alone(options)
+                _check_alone(options, "hints")
                 run.resume(folder, executor, watch, cluster)
             else:
                 settings = _changed(config.load(options.config or "default"), options)
+                settings = hints.given(settings, options.hints) if options.hints else settings
                 family.from_dict(settings.family, f"{options.config}: search.family")  # not after hours of search
                 run.start(settings, folder, executor, watch, cluster)
             return _outcome(folder, options)
@@ -154,15 +155,19 @@ def _outcome(folder: Path, options: argparse.Namespace, **more: object) -> str:
 
 
 def one_shot(options: argparse.Namespace) -> str:
-    """Trains a supernet and its controllers, then from scratch what they found; or ranks a table by the supernet."""
+    """Trains a supernet and its controllers, then from scratch what they found; or ranks networks by the supernet."""
     from nas import config, mirror, one_shot_run
+    from nas.hints import MAX_HINTS
     from nas.json_lines import text
+    from search_space.architecture import check_integer
 
     def report(line: str) -> None:
         if not (options.quiet or options.json):
             say(text({"event": "note", "text": line}) if options.json_lines else line)
 
     cluster = _cluster(options)
+    if options.hints is not None:
+        check_integer("--hints", options.hints, 1, MAX_HINTS)
     signal.signal(signal.SIGTERM, _interrupt)
     folder = options.resume or options.out or _new_folder(options.config or "one_shot")
     try:
@@ -175,6 +180,9 @@ def one_shot(options: argparse.Namespace) -> str:
         if options.rank:
             ranked = one_shot_run.rank(trained, options.rank, folder, report)
             return _files([ranked], options.json or options.json_lines)
+        if options.hints is not None:
+            hinted = one_shot_run.hint(trained, options.hints, folder, report)
+            return _files([hinted], options.json or options.json_lines)
         found = one_shot_run.read_members(folder)
         report(one_shot_run.table_text(found))
         executor = "serial" if options.serial else "ray"
@@ -233,8 +241,8 @@ def _new_folder(name: str) -> Path:
     return RUNS / f"{Path(name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _check_alone(options: argparse.Namespace) -> None:
-    for name in ("config", "out", "simulate", "tensorboard", *CHANGES):
+def _check_alone(options: argparse.Namespace, *more: str) -> None:
+    for name in ("config", "out", "simulate", "tensorboard", *more, *CHANGES):
         if getattr(options, name, None) is not None:
             place = name if name == "config" else f"--{name}"
             rule = "cannot be given with --resume, which takes everything from the run"

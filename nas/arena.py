@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ import numpy as np
 
 from nas import processes
 from nas.algorithms.algorithm import Algorithm, Exhausted
-from nas.algorithms.catalogue import ALGORITHMS
+from nas.algorithms.catalogue import ALGORITHMS, HINTED
 from nas.algorithms.stratified_random import cost_strata
 from nas.bands import BandedStopping
 from nas.config import load
@@ -83,9 +84,23 @@ class Played:
 
 
 def make_algorithm(name: str, table: Table, planned: int) -> Algorithm:
-    """The algorithm with its default options over the table's space, accuracy against multiply-adds."""
-    check_choice("algorithm", name, ALGORITHMS)
-    return ALGORITHMS[name](table.space, (), ACCURACY, MACS, planned)
+    """The algorithm with its default options over the table's space, accuracy against multiply-adds.
+
+    `NAME:SCORE` is the algorithm with a score of the table as its hints.
+
+    Raises:
+      InputError: an unknown algorithm or score, or an algorithm that takes no hints.
+    """
+    kind, _, score = name.partition(":")
+    check_choice("algorithm", kind, ALGORITHMS)
+    if not score:
+        return ALGORITHMS[kind](table.space, (), ACCURACY, MACS, planned)
+    check_choice("score", score, table.scores)
+    if kind not in HINTED:
+        raise InputError("algorithm", name, f"has a score; those that take one as hints: {', '.join(HINTED)}")
+    known = zip(table.genotypes.tolist(), table.scores[score].tolist(), strict=True)
+    hints = [(genotype, value) for genotype, value in known if math.isfinite(value)]
+    return ALGORITHMS[kind](table.space, (), ACCURACY, MACS, planned, hints=hints)  # type: ignore[call-arg]
 
 
 def measured_seed(table: Table, run: Sequence[int], row: int, repeat: int) -> int:
@@ -162,7 +177,8 @@ def banded_stopping(table: Table) -> BandedStopping:
 def content_hash(table: Table) -> str:
     """Of everything a run depends on: 16 hexadecimal digits."""
     digest = hashlib.sha256(repr([(c.name, c.options) for c in table.space.choices]).encode())
-    for array in (table.genotypes, table.costs[MACS], table.accuracy, *table.curve.values()):
+    arrays = (table.genotypes, table.costs[MACS], table.accuracy, *table.curve.values(), *table.scores.values())
+    for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
 
@@ -183,7 +199,7 @@ def compare(
 
     Args:
       table: what is searched.
-      algorithms: names in the catalogue.
+      algorithms: names, as `make_algorithm` takes them.
       seeds: runs of each.
       variants: settings that differ in `stopping` at the most.
       folder: made if it is not there.

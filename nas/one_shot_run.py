@@ -3,6 +3,7 @@
 OUT/supernet/checkpoint.npz     all that is needed to carry on
 OUT/supernet/history.csv        every step
 OUT/supernet/members.json       the network of each target
+OUT/supernet/hints.json         if asked for: members with the accuracies the supernet gives them
 OUT/retrained/                  a run like any other: those networks trained from scratch
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from nas import array_file, interrupts, run, table
+from nas import array_file, hints, interrupts, run, table
 from nas import config as configs
 from nas.cluster import ALONE, Cluster
 from nas.config import AlgorithmConfig, EarlyStopping, SearchConfig
@@ -33,7 +34,7 @@ from search_space.architecture import check_keys, check_schema
 from search_space.errors import InputError
 
 SUPERNET, RETRAINED = "supernet", "retrained"
-CHECKPOINT, HISTORY, MEMBERS = "checkpoint.npz", "history.csv", "members.json"
+CHECKPOINT, HISTORY, MEMBERS, HINTS = "checkpoint.npz", "history.csv", "members.json", "hints.json"
 MAX_MEMBERS = 2**26  # bytes
 SCORE = "supernet"  # the column
 RANKED = 50  # rows from one report to the next
@@ -197,6 +198,20 @@ def rank(search: OneShotSearch, path: Path, folder: Path, report: Report) -> Pat
     scored = dataclasses.replace(read, scores={**read.scores, SCORE: np.array(scores)})
     table.write(scored, folder / path.name)
     return folder / path.name
+
+
+def hint(search: OneShotSearch, members: int, folder: Path, report: Report) -> Path:
+    """Writes the accuracies the supernet gives so many members of the space, for another search to start from."""
+    measured = []
+    drawn = hints.members(search.config, members)
+    for i, genotype in enumerate(drawn, 1):
+        measured.append((genotype, search.accuracy(search.space.decode(genotype))))
+        if i % RANKED == 0:
+            report(f"ranked: {i} of {len(drawn)}")
+    path = folder / SUPERNET / HINTS
+    with _replaced(path) as new:
+        new.write_text(json.dumps(hints.plain(search.config.space, measured)) + "\n", encoding="utf-8")
+    return path
 
 
 def table_text(found: Sequence[Found]) -> str:

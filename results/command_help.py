@@ -47,6 +47,7 @@ COMMANDS = {
             ("one-shot", "the preset one_shot: three cost targets on the embedded task"),
             ("one-shot my_search.yaml --out results/runs/one_shot", "a configuration of your own"),
             (f"one-shot --resume results/runs/one_shot --rank {TABLE}", "rank the rows of a table by the supernet"),
+            ("one-shot --resume results/runs/one_shot --hints 400", "score members, for search --hints"),
         ),
     ),
     "plot": Help(

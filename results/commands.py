@@ -48,6 +48,7 @@ def _search(command: CommandParser) -> None:
     _cluster(command)
     command.add_argument("--seed", type=int, help="of everything random in the run")
     command.add_argument("--trials", type=int, help="candidates to ask of the algorithm")
+    command.add_argument("--hints", type=Path, metavar="FILE", help="what a one-shot search made of some members")
     command.add_argument("--serial", action="store_true", help="one trial at a time in this process, without Ray")
     command.add_argument("--simulate", action="store_true", default=None, help="make accuracies up; train nothing")
     command.add_argument("--tensorboard", action="store_true", default=None, help="write its files into the run's too")
@@ -59,7 +60,9 @@ def _one_shot(command: CommandParser) -> None:
     command.add_argument("config", nargs="?", help="a preset or a YAML file (default: the preset one_shot)")
     command.add_argument("--out", type=Path, help="folder of the search (default: a new one in results/runs)")
     command.add_argument("--resume", type=Path, metavar="RUN", help="carry on the search in this folder")
-    command.add_argument("--rank", type=Path, metavar="TABLE", help="score a table's rows instead of retraining")
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument("--rank", type=Path, metavar="TABLE", help="score a table's rows instead of retraining")
+    instead.add_argument("--hints", type=int, metavar="N", help="score N members instead, for search --hints")
     command.add_argument("--workers", type=int, help="trials retrained at a time (0: as many as there is room for)")
     _cluster(command)
     command.add_argument("--seed", type=int, help="of everything random in the search")
@@ -130,7 +133,11 @@ def _tabulate(command: CommandParser) -> None:
 def _compare(command: CommandParser) -> None:
     command.add_argument("benchmark", help="a benchmark table (.csv, .csv.gz); or a preset or YAML file, to train")
     command.add_argument("--out", type=Path, required=True, help="folder of the comparison; goes on with one begun")
-    command.add_argument("--algorithms", metavar="A,B", help="names, by commas (default: all; to train: two)")
+    command.add_argument(
+        "--algorithms",
+        metavar="A,B",
+        help="names, by commas (default: all; to train: two); NAME:SCORE with a table's score as hints",
+    )
     command.add_argument("--seeds", type=int, help="runs of each algorithm (20; to train: 3)")
     command.add_argument("--seed", type=int, default=0, help="of everything random in the comparison (0)")
     command.add_argument("--workers", type=int, default=1, help="runs at a time, a core each (1)")

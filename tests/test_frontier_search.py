@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from synthetic_table import synthetic_table
@@ -73,6 +75,48 @@ def test_several_costs_are_traded_and_limits_kept() -> None:
     rows = played(algorithm, TABLE, 40, 0)
     assert len(set(rows)) == 40
     assert (TABLE.costs["macs"][rows] <= np.median(TABLE.costs["macs"])).all()
+
+
+def test_hints_shorten_the_way_by_as_much_as_they_foretell() -> None:
+    true = [(genotype, float(mean)) for genotype, mean in zip(TABLE.genotypes.tolist(), TABLE.means, strict=True)]
+    rng = np.random.default_rng(0)
+    nonsense = [(genotype, float(rng.random())) for genotype, _ in true[::5]]
+
+    def mean(hints: list[tuple[list[int], float]], evaluations: int) -> float:
+        runs = [FrontierSearch(TABLE.space, planned=100, hints=hints) for _ in range(2)]
+        return float(np.mean([share(TABLE, played(run, TABLE, evaluations, n)) for n, run in enumerate(runs)]))
+
+    without = mean([], 40)
+    assert mean(true[::5], 20) > without
+    assert mean(nonsense, 40) > without - 0.02
+
+
+def test_hints_are_a_function_of_what_they_say_and_go_through_json() -> None:
+    hints = [(genotype, 0.1 + 0.01 * sum(genotype)) for genotype in TABLE.genotypes[::7].tolist()]
+    again = json.loads(json.dumps(hints))
+    runs = [FrontierSearch(TABLE.space, planned=60, hints=each) for each in (hints, again, hints[:-1])]
+    rows = [played(run, TABLE, 12, 0) for run in runs]
+    assert rows[0] == rows[1] != rows[2]
+
+
+@pytest.mark.parametrize(
+    ("hints", "place"),
+    [
+        (3, "hints"),
+        ([3], "hints[0]"),
+        ([[[0] * 6, 0.5], [[0] * 6]], "hints[1]"),
+        ([[[0] * 6, None]], "hints[0]"),
+        ([[[0] * 6, float("nan")]], "hints[0]"),
+        ([[[0] * 6, True]], "hints[0]"),
+        ([[[9] * 6, 0.5]], "synthetic-3: c0"),
+        ([[[0, 0.5], 0.5]], "synthetic-3"),
+        ([["abcdef", 0.5]], "synthetic-3"),
+    ],
+)
+def test_bad_hints_are_refused(hints: object, place: str) -> None:
+    with pytest.raises(InputError) as error:
+        FrontierSearch(TABLE.space, hints=hints)  # type: ignore[arg-type]
+    assert error.value.place == place
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from small_search import small
 
 from nas import config as configs
-from nas import one_shot_run, serial, table
+from nas import hints, one_shot_run, serial, table
 from nas.config import Finals, OneShot, SearchConfig
 from nas.ledger import Header, LedgerWriter, read
 from nas.one_shot import COLUMNS, OneShotSearch, clips_of_step, targets_of
 from nas.search import Search
 from nas.trial import Trainer, open_data
+from run_search import main
 from search_space.errors import InputError
 from search_space.movinet_space import movinet_space
 
@@ -140,6 +142,54 @@ def test_the_rows_of_a_table_are_ranked(whole: tuple[OneShotSearch, Path], tmp_p
     scores = [each.supernet_accuracy for each in one_shot_run.read_members(folder)]
     assert sorted(ranked.scores[one_shot_run.SCORE]) == sorted(set(scores))
     assert ranked.accuracy.tolist() == made.accuracy.tolist()
+
+
+def test_members_are_hinted_at_for_another_search(
+    whole: tuple[OneShotSearch, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search, folder = whole
+    path = one_shot_run.hint(search, 6, folder, quiet)
+    members = hints.members(search.config, 6)
+    given = json.loads(path.read_text())["hints"]
+    assert given == [[list(genotype), search.accuracy(search.space.decode(genotype))] for genotype in members]
+    assert len(set(members)) == 6
+    chosen = replace(search.config, one_shot=None, trials=3, simulation=configs.SimulationConfig())
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(configs.to_dict(chosen)))
+    begun = ["search", str(tmp_path / "search.yaml"), "--serial", "--quiet", "--hints", str(path)]
+    assert main([*begun, "--out", str(tmp_path / "run")]) == 0
+    options = read(tmp_path / "run" / "ledger.jsonl").header.config["algorithm"]["options"]
+    assert options["hints"] == given
+    again = ["search", "--resume", str(tmp_path / "run"), "--serial", "--quiet"]
+    assert main(again) == 0
+    assert main([*again, "--hints", str(path)]) == 2
+    assert main(["one-shot", "--resume", str(folder), "--hints", "0"]) == 2
+    assert "--hints" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("", "is not JSON"),
+        ('{"schema": "movinet-nas/hints/2"}', "newer version"),
+        ('{"schema": "movinet-nas/hints/1", "hints": []}', "lacks"),
+        ('{"schema": "movinet-nas/hints/1", "space": {}, "hints": []}', "another space"),
+        ('{"schema": "movinet-nas/hints/1", "space": SPACE, "hints": []}', "at least one hint"),
+        ('{"schema": "movinet-nas/hints/1", "space": SPACE, "hints": [[[99], 0.5]]}', "must be"),
+    ],
+)
+def test_a_bad_file_of_hints_is_refused(
+    change: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = replace(settings(), one_shot=None, simulation=configs.SimulationConfig())
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(configs.to_dict(chosen)))
+    space = json.dumps(configs.to_dict(chosen)["space"])
+    (tmp_path / "hints.json").write_text(change.replace("SPACE", space))
+    out = tmp_path / "run"
+    begun = ["search", str(tmp_path / "search.yaml"), "--serial", "--out", str(out)]
+    assert main([*begun, "--hints", str(tmp_path / "hints.json")]) == 2
+    assert main([*begun, "--hints", str(tmp_path / "missing.json")]) == 2
+    assert words in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_the_command_retrains_what_was_found(whole: tuple[OneShotSearch, Path], tmp_path: Path) -> None:

@@ -44,3 +44,4 @@ ALGORITHMS = Catalogue(
         "given": "nas.algorithms.given:Given",
     }
 )
+HINTED = ("frontier_search",)  # those that take `hints`

@@ -6,7 +6,8 @@ architecture search in which every cost is known before training: nothing but th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -23,9 +24,12 @@ from search_space.errors import InputError
 from search_space.sampling import Limit, sample_feasible
 from search_space.space import Genotype, SearchSpace
 
-# The start: a share of what is planned, within bounds.
+# The start: a share of what is planned, within bounds; with hints, which tell the members apart already, a short one.
 _START_SHARE, _LEAST_START, _LARGEST_START = 0.1, 4, 12
+_HINTED_START = 5
 _SPREAD_DRAWS = 1024
+
+Hint = tuple[Sequence[int], float]  # a member, and what was measured of it
 
 # Candidates of one question: all members of a space of so many, or else children of so many parents and random ones.
 _LISTED = 2048
@@ -87,16 +91,62 @@ def _logs(costs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     return np.log(np.stack([np.maximum(costs[name], 1) for name in names], axis=1, dtype=np.float64))
 
 
-def _encoding(space: SearchSpace[Any], limits: Sequence[Limit], first: str) -> tuple[list[str], Encoding]:
-    """Every exact cost says something of an architecture, also those it is not traded against: where they vary."""
-    # A fact of space and limits: of fixed draws.
-    draws = sample_feasible(space, np.random.default_rng(0), _SPREAD_DRAWS, limits)
-    costs = space.count(draws)
-    names = sorted(costs, key=lambda name: name != first)
-    logs = _logs(costs, names)
-    center, width = logs.mean(axis=0), logs.std(axis=0)
-    varying = [i for i, name in enumerate(names) if name == first or width[i] > 1e-6]
-    return [names[i] for i in varying], Encoding(space, center[varying], np.maximum(width[varying], 1e-6))
+def _checked(space: SearchSpace[Any], hints: Sequence[Any]) -> list[Hint]:
+    if not isinstance(hints, Sequence):
+        raise InputError("hints", hints, "must be a list of pairs: a genotype and a number")
+    found: list[Hint] = []
+    for i, hint in enumerate(hints):
+        if not isinstance(hint, Sequence) or len(hint) != 2 or not isinstance(hint[0], Sequence):
+            raise InputError(f"hints[{i}]", hint, "must be a pair: a genotype and a number")
+        if isinstance(hint[1], bool) or not isinstance(hint[1], int | float) or not math.isfinite(hint[1]):
+            raise InputError(f"hints[{i}]", hint[1], "must be a finite number")
+        found.append((space.canonical(tuple(hint[0])), float(hint[1])))
+    return found
+
+
+class Features:
+    """What the surrogate sees of members: their choices, their log costs, and what the hints make expect of them.
+
+    Every exact cost says something of an architecture, also those it is not traded against: where they vary. What
+    hints say is one coordinate more, as a first process's mean is in autoregressive cokriging (Kennedy and O'Hagan
+    2000): a trend and a distance of the second one, so that it counts for as much as it foretells the objective.
+    """
+
+    def __init__(self, space: SearchSpace[Any], limits: Sequence[Limit], first: str, hints: Sequence[Hint]) -> None:
+        self.space = space
+        # A fact of space and limits: of fixed draws.
+        draws = sample_feasible(space, np.random.default_rng(0), _SPREAD_DRAWS, limits)
+        costs = space.count(draws)
+        names = sorted(costs, key=lambda name: name != first)
+        width = _logs(costs, names).std(axis=0)
+        self.costs = [name for i, name in enumerate(names) if name == first or width[i] > 1e-6]
+        self._expected: Callable[[np.ndarray], np.ndarray] | None = None
+        self.encoding = self._scaled(draws)
+        if hints:
+            self._expected = self._foretold(hints)
+            self.encoding = self._scaled(draws)
+
+    def __call__(self, genotypes: np.ndarray) -> np.ndarray:
+        """Canonical genotypes int [n, G] -> features [n, F]."""
+        return self.encoding(genotypes, self._coordinates(genotypes))
+
+    def _coordinates(self, genotypes: np.ndarray) -> np.ndarray:
+        logs = _logs(self.space.count(genotypes), self.costs)
+        return logs if self._expected is None else np.column_stack([logs, self._expected(genotypes)])
+
+    def _scaled(self, draws: np.ndarray) -> Encoding:
+        each = self._coordinates(draws)
+        return Encoding(self.space, each.mean(axis=0), np.maximum(each.std(axis=0), 1e-6))
+
+    def _foretold(self, hints: Sequence[Hint]) -> Callable[[np.ndarray], np.ndarray]:
+        """The mean of a process that knows the hints."""
+        features = self(np.array([genotype for genotype, _ in hints]))
+        objective = np.array([value for _, value in hints])
+        values, none = Scale.of(objective, len(hints)).values(objective), np.zeros(len(hints))
+        kept = np.unique(np.linspace(0, len(hints) - 1, min(len(hints), _FITTED)).astype(np.int64))
+        kernel = Evidence(self.encoding, features[kept], values[kept], none[kept]).fit()
+        posterior, encoding = Posterior(kernel, self.encoding, features, values, none), self.encoding
+        return lambda genotypes: posterior.mean(encoding(genotypes, _logs(self.space.count(genotypes), self.costs)))
 
 
 @final
@@ -108,6 +158,7 @@ class FrontierSearch(Algorithm):
       start: so many proposals are spread over log cost and over the choices before the surrogate is asked.
       start_genotypes: the first proposals, where they are feasible.
       random_every: each so manieth proposal is stratified random; 0 for none.
+      hints: members, each with what something cheaper than training measured, such as a supernet: the more the better.
       strata: parts of the range of log cost that start and random proposals fill evenly.
     """
 
@@ -123,9 +174,10 @@ class FrontierSearch(Algorithm):
         start_genotypes: Sequence[Sequence[int]] = (),
         random_every: int = 8,
         strata: int = 12,
+        hints: Sequence[Hint] = (),
     ) -> None:
         super().__init__(space, limits, objective, cost_name, planned)
-        share = min(max(round(_START_SHARE * planned), _LEAST_START), _LARGEST_START)
+        share = _HINTED_START if hints else min(max(round(_START_SHARE * planned), _LEAST_START), _LARGEST_START)
         self.start = check_integer("start", share if start is None else start, 2, 10**9)
         self.random_every = check_integer("random_every", random_every, 0, 10**9)
         self.start_genotypes = tuple(space.canonical(tuple(genotype)) for genotype in start_genotypes)
@@ -135,7 +187,8 @@ class FrontierSearch(Algorithm):
         self.strata = cost_strata(space, limits, cost_name, strata)
         ranges = [self.strata if name == cost_name else cost_strata(space, limits, name, 1) for name in self.costs]
         self.reference = np.log([each.high for each in ranges])
-        self._described, self._encoding = _encoding(space, limits, cost_name)
+        self._features = Features(space, limits, cost_name, _checked(space, hints))
+        self._encoding = self._features.encoding
         self._listed = space.members() if space.size <= _LISTED else None
         self._fitted: tuple[bytes, Kernel] | None = None
 
@@ -153,9 +206,6 @@ class FrontierSearch(Algorithm):
     def _log_costs(self, genotypes: np.ndarray) -> np.ndarray:
         costs = self.space.count(genotypes)
         return np.log(np.stack([costs[name] for name in self.costs], axis=1))
-
-    def _features(self, genotypes: np.ndarray) -> np.ndarray:
-        return self._encoding(genotypes, _logs(self.space.count(genotypes), self._described))
 
     def _spread(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """New ones among n draws from the cheapest to the most expensive."""

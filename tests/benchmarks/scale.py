@@ -6,8 +6,8 @@ Takes about an hour on two cores, of which the search itself is the most. What i
 
 - a search with Ray whose evaluations take no time: CPU seconds of the driver for each candidate, its resident memory,
   how many trials are in flight, and what a worker's process takes. The same work takes half as much CPU again when
-  others use the machine, so between trials the driver does a piece of work that is always the same, and what a
-  candidate takes is also given in its units;
+  others use the machine, so beside it young searches of a fifth of its trials run, one after another, and what a
+  candidate takes is compared with what one of theirs takes in the same minutes;
 - the time from `--resume` of that run, cut short by its last hundred lines, to the first new line of its ledger;
 - `plot` of it;
 - the reading and analysing commands on a ledger of so many recorded trials, written here without training;
@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,42 +64,28 @@ def settings(trials: int, workers: int, algorithm: AlgorithmConfig = PLAIN) -> S
 
 @dataclasses.dataclass
 class Watcher:
-    """Looks at the driver at every tenth trial that ends.
+    """Looks at the driver at every hundredth trial that ends.
 
     Attributes:
-      rows: at every hundredth, trials, CPU seconds without those of the fixed work, CPU seconds of that, MB, trials in
-        flight.
-      fixed: CPU seconds of the fixed work so far.
+      rows: trials, the machine's clock in seconds, CPU seconds, resident memory in MB, trials in flight.
+      workers: how many processes of workers there were, and what one took in MB.
     """
 
     search: Search
     rows: list[tuple[int, float, float, float, int]] = dataclasses.field(default_factory=list)
     workers: tuple[int, float] = (0, 0.0)
     ended: int = 0
-    fixed: float = 0.0
 
     def __call__(self, record: Event | Record) -> None:
         if not isinstance(record, Completed | Stopped | Failed):
             return
         self.ended += 1
-        if self.ended % 10 == 0:
-            before = time.thread_time()
-            fixed_work()
-            self.fixed += time.thread_time() - before
         if self.ended % 100 == 0:
-            cpu, running = time.process_time() - self.fixed, len(self.search.running)
-            self.rows.append((self.ended, cpu, self.fixed, resident(os.getpid()), running))
+            memory, running = resident(os.getpid()), len(self.search.running)
+            self.rows.append((self.ended, time.monotonic(), time.process_time(), memory, running))
         if self.ended == 300:
             found = [shared_out(pid) for pid in workers_of(os.getsid(0))]
             self.workers = len(found), float(np.mean(found)) if found else 0.0
-
-
-def fixed_work() -> None:
-    """Some milliseconds of what a driver does: text to objects and back, and numbers sorted."""
-    rows = [{"index": i, "genotype": [i % 7] * 20, "cost": {"macs": i * 1e6}} for i in range(200)]
-    for row in rows:
-        json.loads(json.dumps(row))
-    np.sort(np.random.default_rng(0).random(10_000))
 
 
 def resident(pid: int) -> float:
@@ -243,20 +230,29 @@ def timed(*command: object) -> tuple[float, float, float]:
     return time.monotonic() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def between(rows: Sequence[Sequence[float]], first: int, last: int) -> tuple[float, float, float]:
-    """Of the trials that ended from `first` to `last`: CPU ms for each, those of the fixed work, and the memory, MB."""
-    inside = [row for row in rows if first <= row[0] <= last]
-    trials = inside[-1][0] - inside[0][0]
-    cpu, fixed = (1000 * (inside[-1][i] - inside[0][i]) / trials for i in (1, 2))
-    return cpu, 10 * fixed, float(np.mean([row[3] for row in inside]))
+def taken(rows: Sequence[Sequence[float]]) -> float:
+    """CPU ms of each trial between the first and the last of a watcher's rows."""
+    return float(1000 * (rows[-1][2] - rows[0][2]) / (rows[-1][0] - rows[0][0]))
+
+
+def beside(young: Sequence[Sequence[Sequence[float]]], old: Sequence[Sequence[float]]) -> float:
+    """CPU ms of a trial of the young searches while the old one went through its rows, the young ones' start aside."""
+    inside = [[row for row in rows if row[0] >= 200 and old[0][1] <= row[1] <= old[-1][1]] for rows in young]
+    inside = [rows for rows in inside if len(rows) > 1]
+    return float(np.average([taken(rows) for rows in inside], weights=[len(rows) - 1 for rows in inside]))
 
 
 def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
-    """The search itself, its resume, its pictures."""
-    folder = scratch / "searched"
-    found = part("machinery", folder, trials, workers)
-    step, rows = trials // 10, found["rows"]
-    early, late = between(rows, step, 2 * step), between(rows, trials - step, trials)
+    """The search itself, young ones beside it, its resume, its pictures."""
+    folder, step = scratch / "searched", trials // 10
+    with ThreadPoolExecutor(1) as pool:
+        searched = pool.submit(part, "machinery", folder, trials, workers)
+        young = [part("machinery", scratch / f"young{n}", 2 * step, workers)["rows"] for n in range(5)]
+        found = searched.result()
+    rows = found["rows"]
+    parts = [[row for row in rows if last - step <= row[0] <= last] for last in (2 * step, trials)]
+    own, others = [taken(each) for each in parts], [beside(young, each) for each in parts]
+    memory = [float(np.mean([row[3] for row in each])) for each in parts]
     flying = float(np.mean([row[4] for row in rows]))
     ledger = folder / run.LEDGER
     lines = ledger.read_bytes().splitlines(keepends=True)
@@ -264,22 +260,18 @@ def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
     (scratch / "cut" / run.LEDGER).write_bytes(b"".join(lines[:-LEFT]))
     resumed = part("resume", scratch / "cut", time.time())
     plotted = timed("plot", folder)
-    thousand, units = f"{step} trials", [each[0] / each[1] for each in (early, late)]
+    size, each = f"{found['workers'][1]:.0f} MB", "ms of CPU each; of a young search beside it"
     return [
         [
             f"{trials} candidates on {workers} workers",
             f"{found['seconds']:.0f} s",
             f"{flying:.1f} in flight on average",
         ],
-        ["a worker's process", f"{found['workers'][1]:.0f} MB", f"{found['workers'][0]} of them"],
-        [
-            f"driver, second {thousand}",
-            f"{early[0]:.1f} ms of CPU each; fixed work {early[1]:.1f}",
-            f"{early[2]:.0f} MB",
-        ],
-        [f"driver, last {thousand}", f"{late[0]:.1f} ms of CPU each; fixed work {late[1]:.1f}", f"{late[2]:.0f} MB"],
-        ["last against second", f"{late[0] / early[0] - 1:+.0%}", f"{late[2] / early[2] - 1:+.0%}"],
-        ["last against second, in fixed work", f"{units[1] / units[0] - 1:+.0%}", ""],
+        ["a worker's process", size, f"{found['workers'][0]} of them"],
+        [f"driver, second {step} trials", f"{own[0]:.1f} {each} {others[0]:.1f}", f"{memory[0]:.0f} MB"],
+        [f"driver, last {step} trials", f"{own[1]:.1f} {each} {others[1]:.1f}", f"{memory[1]:.0f} MB"],
+        ["last against second", f"{own[1] / own[0] - 1:+.0%}", f"{memory[1] / memory[0] - 1:+.0%}"],
+        ["the same, each over the young", f"{own[1] / others[1] / (own[0] / others[0]) - 1:+.0%}", ""],
         ["resume, to the first new line", f"{resumed['seconds']:.1f} s ({resumed['cpu']:.1f})", ""],
         ["`plot`", f"{plotted[0]:.1f} s ({plotted[1]:.1f})", f"{plotted[2]:.0f} MB"],
     ]
@@ -304,15 +296,15 @@ def recorded_rows(scratch: Path, trials: int) -> list[list[str]]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--trials", type=int, default=10_000, help="of the search (10000), at least 1000")
+    options.add_argument("--trials", type=int, default=10_000, help="of the search (10000), at least 5000")
     options.add_argument("--workers", type=int, default=64, help="of the search (64)")
     options.add_argument("--recorded", type=int, default=100_000, help="trials of the long ledger (100000)")
     options.add_argument("--only", choices=("search", "recorded"), help="one half of it")
     options.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.trials < 1000:
-        options.error("--trials must be at least 1000: tenths of it are compared, in hundreds")
+    if given.trials < 5000:
+        options.error("--trials must be at least 5000: tenths of it are compared, in hundreds")
     if given.part:
         folder, *others = json.loads(given.part[1])
         print(json.dumps(PARTS[given.part[0]](Path(folder), *others)))
