@@ -1,7 +1,7 @@
 """Hints: what something cheaper than training measured of members of a space, in a file that a search starts from.
 
-JSON of the schema `movinet-nas/hints/1`: the space, the members by their genotypes, and of each a value, the higher
-the better. A one-shot search writes the accuracies its supernet gives them.
+JSON of the schema `movinet-nas/hints/1`: the space, the members by their genotypes, and of each a number; whether
+more of it is better the search finds out. A one-shot search writes the accuracies its supernet gives them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from search_space.space import Genotype
 
 SCHEMA = "movinet-nas/hints/1"
 MAX_BYTES = 2**26
-MAX_HINTS = 100_000
+MAX_HINTS = 10_000
 MEMBERS_STREAM = 0x41175  # sets these draws apart from the other uses of a run's seed
 
 

@@ -59,6 +59,15 @@ def test_all_algorithms_are_told_the_same_of_an_architecture() -> None:
         assert {measured_seed(TABLE, (0, 7), row, repeat) for repeat in range(3)} == {0, 1, 2}
 
 
+def test_a_score_of_the_table_can_be_a_search_s_hints() -> None:
+    scored = dataclasses.replace(TABLE, scores={"true": TABLE.means.copy(), "some": TABLE.means.copy()})
+    scored.scores["some"][::2] = np.nan
+    played = {name: play(scored, f"frontier_search{name}", 0, Settings(20)) for name in ("", ":true", ":some")}
+    assert played[":true"].algorithm == "frontier_search:true"
+    assert len({run.rows for run in played.values()}) == 3
+    assert scores.score(scored, played[":true"].rows)[11] > scores.score(scored, played[""].rows)[11]
+
+
 def test_a_training_that_is_missing_is_never_told() -> None:
     made = synthetic_table(1, choices=(3, 3), seeds=2)
     made.accuracy[:, 0] = np.nan
@@ -211,6 +220,8 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
         (["--seed", "1"], "holds a comparison with seed 0, not seed 1"),
         (["--minutes", "1"], "--minutes: 1.0 is of a comparison in training"),
         (["--algorithms", "rando"], "must be one of random,"),
+        (["--algorithms", "random:guess"], "those that take one as hints: frontier_search"),
+        (["--algorithms", "frontier_search:gues"], "must be one of guess"),
         (["--seeds", "0"], "seeds: 0"),
         (["--workers", "0"], "workers: 0"),
     ):

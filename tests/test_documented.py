@@ -45,6 +45,7 @@ RUN_BY = {
     r"run_search\.py compare default ": ("arena", "a_race_that_is_interrupted_carries_on"),
     r"run_search\.py fidelity ": ("fidelity", "text_json_and_files_say_the_same"),
     r"run_search\.py one-shot .*--rank ": ("one_shot", "the_rows_of_a_table_are_ranked"),
+    r"run_search\.py (one-shot|search) .*--hints ": ("one_shot", "members_are_hinted_at_for_another_search"),
     r"run_search\.py one-shot( |$)": ("one_shot", "the_command_retrains_what_was_found"),
     r"run_search\.py reproduce ": ("reproduce", "a_real_run_reproduces_and_is_left_as_it_was"),
     r"run_search\.py score ": ("scores", "a_table_gets_its_columns_and_goes_on_where_it_was_left"),

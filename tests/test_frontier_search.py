@@ -93,8 +93,8 @@ def test_hints_shorten_the_way_by_as_much_as_they_foretell() -> None:
 
 def test_hints_are_a_function_of_what_they_say_and_go_through_json() -> None:
     hints = [(genotype, 0.1 + 0.01 * sum(genotype)) for genotype in TABLE.genotypes[::7].tolist()]
-    again = json.loads(json.dumps(hints))
-    runs = [FrontierSearch(TABLE.space, planned=60, hints=each) for each in (hints, again, hints[:-1])]
+    again, others = json.loads(json.dumps(hints)), [(genotype, value * value % 0.01) for genotype, value in hints]
+    runs = [FrontierSearch(TABLE.space, planned=60, hints=each) for each in (hints, again, others)]
     rows = [played(run, TABLE, 12, 0) for run in runs]
     assert rows[0] == rows[1] != rows[2]
 

@@ -20,7 +20,7 @@ from small_search import small
 
 from nas import config as configs
 from nas import hints, one_shot_run, serial, table
-from nas.config import Finals, OneShot, SearchConfig
+from nas.config import AlgorithmConfig, Finals, OneShot, SearchConfig
 from nas.ledger import Header, LedgerWriter, read
 from nas.one_shot import COLUMNS, OneShotSearch, clips_of_step, targets_of
 from nas.search import Search
@@ -37,6 +37,12 @@ def settings(**changes: Any) -> SearchConfig:
     """The small search, of three blocks of four, one-shot."""
     whole = small(finals=Finals(repeats=0), one_shot=replace(FEW, **changes))
     return replace(whole, space=replace(whole.space, blocks=whole.space.blocks[:3]))
+
+
+def simulated(config: SearchConfig) -> SearchConfig:
+    """A frontier search of the same space."""
+    algorithm = AlgorithmConfig("frontier_search")
+    return replace(config, one_shot=None, algorithm=algorithm, simulation=configs.SimulationConfig())
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +159,7 @@ def test_members_are_hinted_at_for_another_search(
     given = json.loads(path.read_text())["hints"]
     assert given == [[list(genotype), search.accuracy(search.space.decode(genotype))] for genotype in members]
     assert len(set(members)) == 6
-    chosen = replace(search.config, one_shot=None, trials=3, simulation=configs.SimulationConfig())
+    chosen = replace(simulated(search.config), trials=3)
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(configs.to_dict(chosen)))
     begun = ["search", str(tmp_path / "search.yaml"), "--serial", "--quiet", "--hints", str(path)]
     assert main([*begun, "--out", str(tmp_path / "run")]) == 0
@@ -180,7 +186,7 @@ def test_members_are_hinted_at_for_another_search(
 def test_a_bad_file_of_hints_is_refused(
     change: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = replace(settings(), one_shot=None, simulation=configs.SimulationConfig())
+    chosen = simulated(settings())
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(configs.to_dict(chosen)))
     space = json.dumps(configs.to_dict(chosen)["space"])
     (tmp_path / "hints.json").write_text(change.replace("SPACE", space))

@@ -87,6 +87,11 @@ def _fitted_to(n: int) -> int:
     return max(n - n % max(4, 2 ** (n.bit_length() - 4)), min(n, 4))
 
 
+def _even_choice(n: int, most: int) -> np.ndarray:
+    """Of n in order, their numbers, or of more than `most` an even choice of so many."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+
+
 def _logs(costs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     return np.log(np.stack([np.maximum(costs[name], 1) for name in names], axis=1, dtype=np.float64))
 
@@ -140,12 +145,15 @@ class Features:
 
     def _foretold(self, hints: Sequence[Hint]) -> Callable[[np.ndarray], np.ndarray]:
         """The mean of a process that knows the hints."""
+        known, fitted = _even_choice(len(hints), _KNOWN), _even_choice(len(hints), _FITTED)
         features = self(np.array([genotype for genotype, _ in hints]))
         objective = np.array([value for _, value in hints])
         values, none = Scale.of(objective, len(hints)).values(objective), np.zeros(len(hints))
-        kept = np.unique(np.linspace(0, len(hints) - 1, min(len(hints), _FITTED)).astype(np.int64))
-        kernel = Evidence(self.encoding, features[kept], values[kept], none[kept]).fit()
-        posterior, encoding = Posterior(kernel, self.encoding, features, values, none), self.encoding
+        kernel = Evidence(self.encoding, features[fitted], values[fitted], none[fitted]).fit()
+        posterior, encoding = (
+            Posterior(kernel, self.encoding, features[known], values[known], none[known]),
+            self.encoding,
+        )
         return lambda genotypes: posterior.mean(encoding(genotypes, _logs(self.space.count(genotypes), self.costs)))
 
 
@@ -250,7 +258,7 @@ class FrontierSearch(Algorithm):
         """Knows the results, and of pending proposals its own mean, so that a batch spreads."""
         n = len(values)
         kernel = self._kernel(features[:n], values)
-        kept = np.unique(np.linspace(0, n - 1, min(n, _KNOWN)).astype(np.int64))
+        kept = _even_choice(n, _KNOWN)
         known = Posterior(kernel, self._encoding, features[kept], values[kept], np.zeros(len(kept)))
         if n == len(features):
             return known
@@ -261,7 +269,7 @@ class FrontierSearch(Algorithm):
     def _kernel(self, features: np.ndarray, values: np.ndarray) -> Kernel:
         """Fitted anew from time to time; the last one is kept, and known by what it was fitted to."""
         n = _fitted_to(len(values))
-        kept = np.unique(np.linspace(0, n - 1, min(n, _FITTED)).astype(np.int64))
+        kept = _even_choice(n, _FITTED)
         data = np.column_stack([features[kept], values[kept]]).tobytes()
         if self._fitted is None or self._fitted[0] != data:
             evidence = Evidence(self._encoding, features[kept], values[kept], np.zeros(len(kept)))
