@@ -59,7 +59,8 @@ def refinement(ledger: Ledger, config: FamilyConfig, name: str) -> dict[str, Any
     algorithm = dict(run["algorithm"])
     if algorithm["name"] == _STARTED:
         start = _start(ledger, scaled, target, coefficients, lift)
-        algorithm["options"] = {**algorithm["options"], "start_genotypes": start}
+        kept = {name: option for name, option in algorithm["options"].items() if name != "hints"}  # of another space
+        algorithm["options"] = {**kept, "start_genotypes": start}
     # The same seconds of video in more frames.
     stride = max(1, round(run["data"]["frame_stride"] * space.frames / scaled.frames))
     return {

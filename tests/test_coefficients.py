@@ -281,13 +281,14 @@ def test_a_refinement_of_videos_scales_the_clip_too(of_a_run: Path) -> None:
 
 def test_an_algorithm_that_takes_a_start_gets_the_scaled_parents(of_a_run: Path) -> None:
     ledger = run.read(of_a_run)
-    algorithm = {"name": "frontier_search", "options": {"random_every": 5}}
+    algorithm = {"name": "frontier_search", "options": {"random_every": 5, "hints": [[[0], 0.5]]}}
     header = dataclasses.replace(ledger.header, config={**ledger.header.config, "algorithm": algorithm})
     made = refinement.refinement(
         dataclasses.replace(ledger, header=header), with_targets(ledger, [f"{MODEL}={TARGET}"]), MODEL
     )
     options = made["algorithm"]["options"]
     space = movinet_space(space_from_dict(made["space"]))
+    assert "hints" not in options
     assert options["random_every"] == 5 and 1 <= len(options["start_genotypes"]) <= 3
     macs = space.count(space.canonical_batch(np.array(options["start_genotypes"])))["macs"]
     assert np.abs(np.log(macs / TARGET)).max() < math.log(2)
