@@ -91,15 +91,17 @@ def make_algorithm(name: str, table: Table, planned: int) -> Algorithm:
     Raises:
       InputError: an unknown algorithm or score, or an algorithm that takes no hints.
     """
-    kind, _, score = name.partition(":")
+    kind, colon, score = name.partition(":")
     check_choice("algorithm", kind, ALGORITHMS)
-    if not score:
+    if not colon:
         return ALGORITHMS[kind](table.space, (), ACCURACY, MACS, planned)
     check_choice("score", score, table.scores)
     if kind not in HINTED:
         raise InputError("algorithm", name, f"has a score; those that take one as hints: {', '.join(HINTED)}")
     known = zip(table.genotypes.tolist(), table.scores[score].tolist(), strict=True)
     hints = [(genotype, value) for genotype, value in known if math.isfinite(value)]
+    if not hints:
+        raise InputError(f"{table.name}: score.{score}", "no number", "is in this column, and hints must be some")
     return ALGORITHMS[kind](table.space, (), ACCURACY, MACS, planned, hints=hints)  # type: ignore[call-arg]
 
 

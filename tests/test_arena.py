@@ -222,6 +222,7 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
         (["--algorithms", "rando"], "must be one of random,"),
         (["--algorithms", "random:guess"], "those that take one as hints: frontier_search"),
         (["--algorithms", "frontier_search:gues"], "must be one of guess"),
+        (["--algorithms", "frontier_search:"], "must be one of guess"),
         (["--seeds", "0"], "seeds: 0"),
         (["--workers", "0"], "workers: 0"),
     ):

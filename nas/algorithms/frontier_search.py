@@ -150,9 +150,9 @@ class Features:
         objective = np.array([value for _, value in hints])
         values, none = Scale.of(objective, len(hints)).values(objective), np.zeros(len(hints))
         kernel = Evidence(self.encoding, features[fitted], values[fitted], none[fitted]).fit()
-        posterior, encoding = (
-            Posterior(kernel, self.encoding, features[known], values[known], none[known]),
+        encoding, posterior = (
             self.encoding,
+            Posterior(kernel, self.encoding, features[known], values[known], none[known]),
         )
         return lambda genotypes: posterior.mean(encoding(genotypes, _logs(self.space.count(genotypes), self.costs)))
 
@@ -166,7 +166,7 @@ class FrontierSearch(Algorithm):
       start: so many proposals are spread over log cost and over the choices before the surrogate is asked.
       start_genotypes: the first proposals, where they are feasible.
       random_every: each so manieth proposal is stratified random; 0 for none.
-      hints: members, each with what something cheaper than training measured, such as a supernet: the more the better.
+      hints: members, each with what something cheaper than training measured, such as a supernet.
       strata: parts of the range of log cost that start and random proposals fill evenly.
     """
 
@@ -243,7 +243,7 @@ class FrontierSearch(Algorithm):
         scale = Scale.of(objective, _fitted_to(len(objective)))
         log_costs = self._log_costs(genotypes)
         features = self._features(genotypes)
-        posterior = self._posterior(features, scale.values(objective))
+        posterior = self._posterior(genotypes, features, scale.values(objective))
         mean, _ = scale.objective(posterior.mean(features), np.zeros(len(features)))
         candidates = self._children(genotypes, crowded_order(np.column_stack([log_costs, -mean])), rng)
         if not len(candidates):
@@ -254,10 +254,10 @@ class FrontierSearch(Algorithm):
         expected = scale.objective(*posterior(self._features(candidates)))
         return as_genotype(candidates[attained.improvement(at, *expected).argmax()])
 
-    def _posterior(self, features: np.ndarray, values: np.ndarray) -> Posterior:
+    def _posterior(self, genotypes: np.ndarray, features: np.ndarray, values: np.ndarray) -> Posterior:
         """Knows the results, and of pending proposals its own mean, so that a batch spreads."""
         n = len(values)
-        kernel = self._kernel(features[:n], values)
+        kernel = self._kernel(genotypes[:n], features[:n], values)
         kept = _even_choice(n, _KNOWN)
         known = Posterior(kernel, self._encoding, features[kept], values[kept], np.zeros(len(kept)))
         if n == len(features):
@@ -266,11 +266,12 @@ class FrontierSearch(Algorithm):
         every = np.concatenate([features[kept], features[n:]])
         return Posterior(kernel, self._encoding, every, np.concatenate([values[kept], lies]), np.zeros(len(every)))
 
-    def _kernel(self, features: np.ndarray, values: np.ndarray) -> Kernel:
+    def _kernel(self, genotypes: np.ndarray, features: np.ndarray, values: np.ndarray) -> Kernel:
         """Fitted anew from time to time; the last one is kept, and known by what it was fitted to."""
         n = _fitted_to(len(values))
         kept = _even_choice(n, _FITTED)
-        data = np.column_stack([features[kept], values[kept]]).tobytes()
+        # Not by features: of hints they differ in their last digits with the number of rows.
+        data = np.column_stack([genotypes[kept], values[kept]]).tobytes()
         if self._fitted is None or self._fitted[0] != data:
             evidence = Evidence(self._encoding, features[kept], values[kept], np.zeros(len(kept)))
             self._fitted = data, evidence.fit()
