@@ -150,7 +150,9 @@ class SearchSpace(Generic[A]):
         return np.where(self.active(genotypes), genotypes, 0)
 
     def canonical(self, genotype: Genotype) -> Genotype:
-        """The one genotype that stands for all that decode to the same architecture."""
+        """The one genotype that stands for all that decode to the same architecture; `InputError` for what is none."""
+        if not all(isinstance(gene, int | np.integer) for gene in genotype):
+            raise InputError(self.name, list(genotype), "is no genotype, which is whole numbers")
         return tuple(self.canonical_batch(np.array([genotype]))[0].tolist())
 
     def members(self) -> np.ndarray:

@@ -111,6 +111,7 @@ def test_hints_are_a_function_of_what_they_say_and_go_through_json() -> None:
         ([[[9] * 6, 0.5]], "synthetic-3: c0"),
         ([[[0, 0.5], 0.5]], "synthetic-3"),
         ([["abcdef", 0.5]], "synthetic-3"),
+        ([[[0, [0], 0, 0, 0, 0], 0.5]], "synthetic-3"),
     ],
 )
 def test_bad_hints_are_refused(hints: object, place: str) -> None:

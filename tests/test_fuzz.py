@@ -30,7 +30,7 @@ from mutation import changed, damaged, mutated_cells, mutated_lines, mutated_yam
 from played_run import played
 
 from movinet.config import experiment_file
-from nas import arena, config, one_shot_run, run, table
+from nas import arena, config, hints, one_shot_run, run, table
 from nas.ledger import Header, LedgerWriter
 from nas.search import Search
 from results import coefficients, evaluation_plots, family, fidelity, frame, outcome, volume
@@ -132,6 +132,13 @@ def use_checkpoint(path: Path, out: Path) -> None:
     config.from_dict(plain["config"])
 
 
+def use_hints(path: Path, out: Path) -> None:
+    """As `search --hints` does, up to the first proposal."""
+    chosen = hints.given(config.load("default"), path)
+    with LedgerWriter.create(out / "ledger.jsonl", Header(config.to_dict(chosen), {}, 0, "")) as writer:
+        Search(chosen, writer).propose()
+
+
 def mutated_override(content: bytes, rng: random.Random) -> bytes:
     return damaged(content, rng) if rng.random() < 0.6 else mutated_yaml(content, rng)
 
@@ -188,6 +195,9 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         b"{task: {model: {num_classes: 7}}, runtime: {}}",
     )
     evaluation = {"schema": evaluation_plots.SCHEMA, "classes": [], "confusion": [], "curve": []}
+    default = config.load("default")
+    measured = [(genotype, 0.1 * i) for i, genotype in enumerate(hints.members(default, 4))]
+    hinted = json.dumps(hints.plain(default.space, measured)).encode()
     arrays = io.BytesIO()
     plain = {
         "schema": "movinet-nas/one-shot/1",
@@ -208,13 +218,14 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         "coefficients": Kind("coefficients/coefficients.yaml", records, mutated_yaml, use_coefficients),
         "evaluation": Kind("evaluation.json", (json.dumps(evaluation).encode(),), mutated_json, use_evaluation),
         "comparison": Kind("runs.jsonl", (COMPARISON,), mutated_lines, use_comparison),
+        "hints": Kind("hints.json", (hinted,), mutated_json, use_hints),
         "one-shot checkpoint": Kind("checkpoint.npz", (arrays.getvalue(),), mutated_arrays, use_checkpoint),
     }  # fmt: skip
 
 
 KINDS = (
     "search", "run", "network", "table", "packed table", "override", "coefficients", "evaluation", "comparison",
-    "one-shot checkpoint",
+    "one-shot checkpoint", "hints",
 )  # fmt: skip
 
 
