@@ -17,7 +17,7 @@ from nas.bands import BandedStopping, Bands
 from nas.objective import ACCURACY
 from nas.tracking_config import TrackingConfig
 from search_space import movinet_space
-from search_space.architecture import check_integer, check_keys, check_schema
+from search_space.architecture import check_integer, check_keys, check_number, check_schema
 from search_space.choices import check_choice, hint
 from search_space.cost import COST_NAMES
 from search_space.errors import InputError
@@ -31,11 +31,6 @@ PRESETS = Path(__file__).parent / "presets"
 MAX_TRIALS = 10_000_000
 
 T = TypeVar("T")
-
-
-def _check_number(place: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InputError(place, value, f"must be a number from {low:g} to {high:g}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ class TrainingConfig:
             ("norm_momentum", 0.0, 1.0),
             ("rezero", 0.0, 10.0),
         ):
-            _check_number(name, getattr(self, name), low, high)
+            check_number(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True)
@@ -134,15 +129,15 @@ class EarlyStopping:
         if not isinstance(self.rungs, tuple):
             raise InputError("rungs", self.rungs, "must be a list of shares of the steps")
         for i, share in enumerate(self.rungs):
-            _check_number(f"rungs[{i}]", share, 1e-6, 1 - 1e-6)
+            check_number(f"rungs[{i}]", share, 1e-6, 1 - 1e-6)
             if i and share <= self.rungs[i - 1]:
                 raise InputError("rungs", list(self.rungs), "must rise")
-        _check_number("reduction", self.reduction, 1.001, 1000)
+        check_number("reduction", self.reduction, 1.001, 1000)
         check_integer("bands", self.bands, 1, 1000)
         check_integer("minimum", self.minimum, 1, 1_000_000)
         if self.dominators is not None:
             check_integer("dominators", self.dominators, 1, 1_000_000)
-        _check_number("dominating", self.dominating, 0.0, 0.99)
+        check_number("dominating", self.dominating, 0.0, 0.99)
         if self.dominating and self.dominators is None:
             raise InputError("dominating", self.dominating, "is a share of dominators, and there is no 'dominators'")
 
@@ -211,7 +206,7 @@ class OneShot:
         if not isinstance(self.targets, tuple):
             raise InputError("targets", self.targets, "must be a list of costs")
         for i, target in enumerate(self.targets):
-            _check_number(f"targets[{i}]", target, 1, 1e18)
+            check_number(f"targets[{i}]", target, 1, 1e18)
         for name, least in (("steps", 1), ("reward_clips", 2), ("recalibration_clips", 2), ("checkpoint", 1)):
             check_integer(name, getattr(self, name), least, 100_000_000)
         for name, low, high in (
@@ -221,7 +216,7 @@ class OneShot:
             ("controller_rate", 0.0, 10.0),
             ("tolerance", 1e-6, 0.5),
         ):
-            _check_number(name, getattr(self, name), low, high)
+            check_number(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True)
@@ -272,11 +267,11 @@ class SimulationConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.table, str) or "\0" in self.table:
             raise InputError("table", self.table, "must be the path of a benchmark table, or ''")
-        _check_number("seconds", self.seconds, 0.0, 1e6)
-        _check_number("memory_mb", self.memory_mb, 0.0, 1e6)
+        check_number("seconds", self.seconds, 0.0, 1e6)
+        check_number("memory_mb", self.memory_mb, 0.0, 1e6)
         faults = ("die", "hang", "diverge", "error")
         for name in faults:
-            _check_number(name, getattr(self, name), 0.0, 1.0)
+            check_number(name, getattr(self, name), 0.0, 1.0)
         if (together := sum(getattr(self, name) for name in faults)) > 1:
             raise InputError(" + ".join(faults), together, "must be at most 1")
 
@@ -294,8 +289,8 @@ class ResourcesConfig:
     gpus: float = 0
 
     def __post_init__(self) -> None:
-        _check_number("cpus", self.cpus, 0.01, 10_000)
-        _check_number("gpus", self.gpus, 0, 1000)
+        check_number("cpus", self.cpus, 0.01, 10_000)
+        check_number("gpus", self.gpus, 0, 1000)
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise InputError("gpus", self.gpus, "must be whole above 1")
 
@@ -322,11 +317,11 @@ class FaultsConfig:
     least: int = 8
 
     def __post_init__(self) -> None:
-        _check_number("trial_seconds", self.trial_seconds, 0, 1e7)
+        check_number("trial_seconds", self.trial_seconds, 0, 1e7)
         if 0 < self.trial_seconds < 1:
             raise InputError("trial_seconds", self.trial_seconds, "must be 0, or at least 1")
         check_integer("attempts", self.attempts, 1, 1000)
-        _check_number("most_failed", self.most_failed, 0, 1)
+        check_number("most_failed", self.most_failed, 0, 1)
         check_integer("least", self.least, 1, 10_000_000)
 
 

@@ -17,8 +17,7 @@ from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle
 
 from nas.algorithms.algorithm import Algorithm, as_genotype
 from nas.objective import ACCURACY, Objective
-from search_space.architecture import check_integer
-from search_space.errors import InputError
+from search_space.architecture import check_integer, check_number
 from search_space.movinet_space import SpaceConfig, movinet_space
 from search_space.sampling import Limit, feasible, sample_feasible
 from search_space.space import Choice, Genotype, SearchSpace
@@ -147,9 +146,7 @@ class KerasTunerBayesian(Algorithm):
         start: int | None = None,
     ) -> None:
         super().__init__(space, limits, objective, cost_name, planned)
-        if weight is not None and not 0 <= weight <= 1:
-            raise InputError("weight", weight, "must be a share from 0 to 1")
-        self.weight = weight
+        self.weight = None if weight is None else check_number("weight", weight, 0, 1)
         tuned = int((space.options > 1).sum())
         default = max(min(3 * tuned, planned // 4), 2)
         self.start = check_integer("start", default if start is None else start, 2, 10**9)

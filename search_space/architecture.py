@@ -37,6 +37,13 @@ def check_integer(place: str, value: object, low: int, high: int) -> int:
     return value
 
 
+def check_number(place: str, value: object, low: float, high: float) -> float:
+    """`value` if it is a number in low..high, else an `InputError` that names `place`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InputError(place, value, f"must be a number from {low:g} to {high:g}")
+    return value
+
+
 def check_keys(place: str, data: object, allowed: Sequence[str], required: Sequence[str] = ()) -> Mapping[str, Any]:
     """`data` if it is a mapping with only `allowed` keys and all `required` ones, else an `InputError`."""
     if not isinstance(data, Mapping):

@@ -24,6 +24,7 @@ from search_space.architecture import (
     Layer,
     Stem,
     check_integer,
+    check_number,
 )
 from search_space.cost import ArchitectureBatch, count, count_batch, pack
 from search_space.errors import InputError
@@ -41,11 +42,6 @@ TUNED = 0.25  # most that frames and pixels may move to fill a gap in the stairc
 TRADED = 0.1  # most that one of them may move the other way for it
 
 
-def _check_number(place: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InputError(place, value, f"must be a number from {low:g} to {high:g}")
-
-
 @dataclass(frozen=True)
 class Factors:
     """What each dimension is multiplied with, before rounding."""
@@ -57,7 +53,7 @@ class Factors:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check_number(f"factors.{field.name}", getattr(self, field.name), 1 / MAX_FACTOR, MAX_FACTOR)
+            check_number(f"factors.{field.name}", getattr(self, field.name), 1 / MAX_FACTOR, MAX_FACTOR)
 
     def times(self, other: Factors) -> Factors:
         """Both after one another, without rounding in between."""
@@ -75,7 +71,7 @@ class Coefficients:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check_number(f"coefficients.{field.name}", getattr(self, field.name), 1, MAX_COEFFICIENT)
+            check_number(f"coefficients.{field.name}", getattr(self, field.name), 1, MAX_COEFFICIENT)
 
     @property
     def growth(self) -> float:
@@ -277,8 +273,8 @@ def scale_to_macs(
     Raises:
       InputError: nothing is within the tolerance; names the nearest.
     """
-    _check_number("target", target, 1, MAX_TARGET)
-    _check_number("tolerance", tolerance, 0, 1)
+    check_number("target", target, 1, MAX_TARGET)
+    check_number("tolerance", tolerance, 0, 1)
     staircase = _Staircase(architecture, classes, coefficients, base)
 
     def miss(step: _Step) -> tuple[float, int]:

@@ -1,6 +1,7 @@
 """The contract of every search algorithm in the catalogue; a new one joins by its line there."""
 
 import hashlib
+import inspect
 import itertools
 import json
 import math
@@ -9,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from nas.algorithms.algorithm import Exhausted
+from nas.algorithms.algorithm import Algorithm, Exhausted
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.config import load
 from nas.objective import Objective
@@ -268,6 +269,16 @@ def test_bad_settings_and_events_are_refused(name):
 def test_bad_options_of_ageing_evolution_are_refused(options):
     with pytest.raises(InputError):
         make("ageing_evolution", **options)
+
+
+@pytest.mark.parametrize("wrong", ["a", -1.5, [3], [["a"]], {"a": 1}, [[[0], "a"]]], ids=str)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_option_of_another_kind_is_refused(name, wrong):
+    """As a file of settings may hold it."""
+    own = inspect.signature(ALGORITHMS[name]).parameters.keys() - inspect.signature(Algorithm).parameters.keys()
+    for option in sorted(own):
+        with pytest.raises(InputError):
+            ALGORITHMS[name](SPACE, **{option: wrong})
 
 
 def test_stratified_random_fills_the_strata_evenly():

@@ -110,7 +110,7 @@ def test_hints_are_a_function_of_what_they_say_and_go_through_json() -> None:
         ([[[0] * 6, True]], "hints[0]"),
         ([[[9] * 6, 0.5]], "synthetic-3: c0"),
         ([[[0, 0.5], 0.5]], "synthetic-3"),
-        ([["abcdef", 0.5]], "synthetic-3"),
+        ([["abcdef", 0.5]], "hints[0]"),
         ([[[0, [0], 0, 0, 0, 0], 0.5]], "synthetic-3"),
     ],
 )
@@ -122,7 +122,20 @@ def test_bad_hints_are_refused(hints: object, place: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"start": 1}, {"random_every": -1}, {"strata": 0}, {"costs": ("state_bytes",)}, {"start_genotypes": [(9,)]}],
+    [
+        {"start": 1},
+        {"random_every": -1},
+        {"strata": 0},
+        {"costs": ("state_bytes",)},
+        {"start_genotypes": [(9,)]},
+        {"start_genotypes": 3},
+        {"start_genotypes": [3]},
+        {"start_genotypes": ["a"]},
+        {"costs": 3},
+        {"costs": "macs"},
+        {"costs": ["macs", 3]},
+        {"costs": [["macs"]]},
+    ],
 )
 def test_bad_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(InputError):

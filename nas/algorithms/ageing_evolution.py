@@ -15,8 +15,7 @@ from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.stratified_random import ask_least_filled, cost_strata
 from nas.objective import ACCURACY, Objective
 from nas.pareto import crowded_order
-from search_space.architecture import check_integer
-from search_space.errors import InputError
+from search_space.architecture import check_integer, check_number
 from search_space.sampling import Limit
 from search_space.space import Genotype, SearchSpace
 
@@ -55,9 +54,7 @@ class AgeingEvolution(Algorithm):
         self.population = check_integer("population", self.start if population is None else population, 2, 10**9)
         winners = max(self.population // 4, 2) if tournament is None else tournament
         self.tournament = check_integer("tournament", winners, 1, self.population)
-        if not 0 <= crossover <= 1:
-            raise InputError("crossover", crossover, "must be a share from 0 to 1")
-        self.crossover = crossover
+        self.crossover = check_number("crossover", crossover, 0, 1)
         self.strata = cost_strata(space, limits, cost_name, strata)
 
     def ask(self, rng: np.random.Generator) -> Genotype:

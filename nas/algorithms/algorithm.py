@@ -129,6 +129,22 @@ def as_genotype(row: np.ndarray) -> Genotype:
     return tuple(row.tolist())
 
 
+def canonical_genotypes(place: str, space: SearchSpace[Any], listed: object) -> list[Genotype]:
+    """Genotypes that were written down, canonical.
+
+    Raises:
+      InputError: no list, or one of them is no genotype of the space; names which.
+    """
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise InputError(place, listed, "must be a list of genotypes")
+    found = []
+    for i, genotype in enumerate(listed):
+        if not isinstance(genotype, Sequence) or isinstance(genotype, str):
+            raise InputError(f"{place}[{i}]", genotype, "must be a genotype: a list of whole numbers")
+        found.append(space.canonical(tuple(genotype)))
+    return found
+
+
 def _named(place: str, values: Mapping[str, Any], name: str) -> Any:
     if name not in values:
         raise InputError(place, sorted(values), f"lacks {name!r}")

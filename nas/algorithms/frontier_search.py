@@ -13,7 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
-from nas.algorithms.algorithm import Algorithm, as_genotype
+from nas.algorithms.algorithm import Algorithm, as_genotype, canonical_genotypes
 from nas.algorithms.stratified_random import ask_least_filled, cost_strata
 from nas.improvement import Attained
 from nas.objective import ACCURACY, Objective
@@ -96,17 +96,22 @@ def _logs(costs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     return np.log(np.stack([np.maximum(costs[name], 1) for name in names], axis=1, dtype=np.float64))
 
 
+def _names(place: str, given: object) -> tuple[str, ...]:
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        raise InputError(place, given, "must be a list of names")
+    return tuple(given)
+
+
 def _checked(space: SearchSpace[Any], hints: Sequence[Any]) -> list[Hint]:
     if not isinstance(hints, Sequence):
         raise InputError("hints", hints, "must be a list of pairs: a genotype and a number")
-    found: list[Hint] = []
     for i, hint in enumerate(hints):
-        if not isinstance(hint, Sequence) or len(hint) != 2 or not isinstance(hint[0], Sequence):
+        if not isinstance(hint, Sequence) or len(hint) != 2:
             raise InputError(f"hints[{i}]", hint, "must be a pair: a genotype and a number")
         if isinstance(hint[1], bool) or not isinstance(hint[1], int | float) or not math.isfinite(hint[1]):
             raise InputError(f"hints[{i}]", hint[1], "must be a finite number")
-        found.append((space.canonical(tuple(hint[0])), float(hint[1])))
-    return found
+    genotypes = canonical_genotypes("hints", space, [genotype for genotype, _ in hints])
+    return [(genotype, float(hint[1])) for genotype, hint in zip(genotypes, hints, strict=True)]
 
 
 class Features:
@@ -188,8 +193,8 @@ class FrontierSearch(Algorithm):
         share = _HINTED_START if hints else min(max(round(_START_SHARE * planned), _LEAST_START), _LARGEST_START)
         self.start = check_integer("start", share if start is None else start, 2, 10**9)
         self.random_every = check_integer("random_every", random_every, 0, 10**9)
-        self.start_genotypes = tuple(space.canonical(tuple(genotype)) for genotype in start_genotypes)
-        self.costs = (cost_name,) if costs is None else tuple(costs)
+        self.start_genotypes = tuple(canonical_genotypes("start_genotypes", space, start_genotypes))
+        self.costs = (cost_name,) if costs is None else _names("costs", costs)
         if cost_name not in self.costs:
             raise InputError("costs", self.costs, f"must hold {cost_name!r}")
         self.strata = cost_strata(space, limits, cost_name, strata)

@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
-from nas.algorithms.algorithm import Algorithm, Exhausted, as_genotype
+from nas.algorithms.algorithm import Algorithm, Exhausted, as_genotype, canonical_genotypes
 from nas.objective import ACCURACY, Objective
 from search_space.architecture import check_integer
 from search_space.errors import InputError
@@ -41,6 +41,8 @@ class Given(Algorithm):
         super().__init__(space, limits, objective, cost_name, planned)
         self.repeats = check_integer("repeats", repeats, 1, 10**6)
         listed = space.members() if members is None else _canonical(space, members)
+        if not len(listed):
+            raise InputError("members", members, "must hold at least one genotype")
         self.members: tuple[Genotype, ...] = tuple(
             as_genotype(row) for row in listed[feasible(space.count(listed), self.limits)]
         )
@@ -61,5 +63,5 @@ class Given(Algorithm):
 
 
 def _canonical(space: SearchSpace[Any], members: Sequence[Sequence[int]]) -> np.ndarray:
-    listed = [space.canonical(tuple(member)) for member in members]
+    listed = canonical_genotypes("members", space, members)
     return np.array(listed, dtype=np.int64).reshape(len(listed), len(space.choices))

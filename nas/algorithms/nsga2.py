@@ -13,8 +13,7 @@ import numpy as np
 from nas.algorithms.algorithm import Algorithm
 from nas.objective import ACCURACY, Objective
 from nas.pareto import crowded_order
-from search_space.architecture import check_integer
-from search_space.errors import InputError
+from search_space.architecture import check_integer, check_number
 from search_space.sampling import Limit
 from search_space.space import Genotype, SearchSpace
 
@@ -47,9 +46,7 @@ class NSGA2(Algorithm):
         self.population = check_integer(
             "population", max(planned // 5, 4) if population is None else population, 2, 10**9
         )
-        if not 0 <= crossover <= 1:
-            raise InputError("crossover", crossover, "must be a share from 0 to 1")
-        self.crossover = crossover
+        self.crossover = check_number("crossover", crossover, 0, 1)
 
     def ask(self, rng: np.random.Generator) -> Genotype:
         """A child of the population, or a random member at the start and where no child is new."""
