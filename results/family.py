@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from search_space import architecture
-from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, Architecture, check_integer, check_keys
+from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, Architecture, check_integer, check_keys, check_number
 from search_space.errors import InputError
 from search_space.network import Network, counted, network_cost
 from search_space.scaling import DEFAULT_COEFFICIENTS, UNSCALED, Coefficients, Factors, Scaled, scale_to_macs
@@ -63,15 +63,9 @@ class FamilyConfig:
         check_integer("clip_ticks", self.clip_ticks, 1, MAX_FRAMES)
         if not isinstance(self.coefficients_from, str):
             raise InputError("coefficients_from", self.coefficients_from, "must be a text")
-        _check_number("tolerance", self.tolerance, 0, 1)
+        check_number("tolerance", self.tolerance, 0, 1)
         _check_targets(self.targets)
         _check_ensemble(self.ensemble, self.targets)
-
-
-def _check_number(place: str, value: object, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InputError(place, value, f"must be a number from {low:g} to {high:g}, as in 2.7e+9")
-    return value
 
 
 def _check_names(place: str, models: object) -> Mapping[str, Any]:
@@ -88,7 +82,7 @@ def _check_targets(targets: object) -> None:
         raise InputError("targets", targets, "must hold at least one model")
     last = 1.0
     for name, target in dict(targets).items():  # type: ignore[call-overload]
-        if _check_number(f"targets.{name}", target, 1, 1e18) < last:
+        if check_number(f"targets.{name}", target, 1, 1e18, ", as in 2.7e+9") < last:
             raise InputError(f"targets.{name}", target, f"must not be below the target before it, {last:g}")
         last = target
 

@@ -37,10 +37,10 @@ def check_integer(place: str, value: object, low: int, high: int) -> int:
     return value
 
 
-def check_number(place: str, value: object, low: float, high: float) -> float:
+def check_number(place: str, value: object, low: float, high: float, hint: str = "") -> float:
     """`value` if it is a number in low..high, else an `InputError` that names `place`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InputError(place, value, f"must be a number from {low:g} to {high:g}")
+        raise InputError(place, value, f"must be a number from {low:g} to {high:g}{hint}")
     return value
 
 

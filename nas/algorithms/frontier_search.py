@@ -130,7 +130,7 @@ class Features:
         names = sorted(costs, key=lambda name: name != first)
         width = _logs(costs, names).std(axis=0)
         self.costs = [name for i, name in enumerate(names) if name == first or width[i] > 1e-6]
-        self._expected: Callable[[np.ndarray], np.ndarray] | None = None
+        self._expected: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
         self.encoding = self._scaled(draws)
         if hints:
             self._expected = self._foretold(hints)
@@ -142,24 +142,22 @@ class Features:
 
     def _coordinates(self, genotypes: np.ndarray) -> np.ndarray:
         logs = _logs(self.space.count(genotypes), self.costs)
-        return logs if self._expected is None else np.column_stack([logs, self._expected(genotypes)])
+        return logs if self._expected is None else np.column_stack([logs, self._expected(genotypes, logs)])
 
     def _scaled(self, draws: np.ndarray) -> Encoding:
         each = self._coordinates(draws)
         return Encoding(self.space, each.mean(axis=0), np.maximum(each.std(axis=0), 1e-6))
 
-    def _foretold(self, hints: Sequence[Hint]) -> Callable[[np.ndarray], np.ndarray]:
-        """The mean of a process that knows the hints."""
+    def _foretold(self, hints: Sequence[Hint]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """The mean, for genotypes and their log costs, of a process that knows the hints."""
+        encoding = self.encoding
         known, fitted = _even_choice(len(hints), _KNOWN), _even_choice(len(hints), _FITTED)
         features = self(np.array([genotype for genotype, _ in hints]))
         objective = np.array([value for _, value in hints])
         values, none = Scale.of(objective, len(hints)).values(objective), np.zeros(len(hints))
-        kernel = Evidence(self.encoding, features[fitted], values[fitted], none[fitted]).fit()
-        encoding, posterior = (
-            self.encoding,
-            Posterior(kernel, self.encoding, features[known], values[known], none[known]),
-        )
-        return lambda genotypes: posterior.mean(encoding(genotypes, _logs(self.space.count(genotypes), self.costs)))
+        kernel = Evidence(encoding, features[fitted], values[fitted], none[fitted]).fit()
+        posterior = Posterior(kernel, encoding, features[known], values[known], none[known])
+        return lambda genotypes, logs: posterior.mean(encoding(genotypes, logs))
 
 
 @final
