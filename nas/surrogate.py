@@ -208,24 +208,44 @@ class Posterior:
     Args:
       features: of those that were trained, [n, F]; repeats of one are further data.
       values: measured, [n], with the variance `extra` [n] beyond the noise of a training.
+      pending: of those in training, [k, F], believed to come out at the mean: it stays, but there is less to learn.
     """
 
     def __init__(
-        self, kernel: Kernel, encoding: Encoding, features: np.ndarray, values: np.ndarray, extra: np.ndarray
+        self,
+        kernel: Kernel,
+        encoding: Encoding,
+        features: np.ndarray,
+        values: np.ndarray,
+        extra: np.ndarray,
+        pending: np.ndarray | None = None,
     ) -> None:
-        self.kernel, self.encoding, self.features = kernel, encoding, features
-        covariance = kernel.between(features, features, encoding)
-        covariance[np.diag_indices_from(covariance)] += kernel.noise_of_training(features, encoding) + extra
-        self._inverse = np.linalg.inv(covariance)
+        self.kernel, self.encoding = kernel, encoding
+        self.trained = self.features = features
+        self._inverse = np.linalg.inv(self._covariance(features, extra))
         self._alpha = self._inverse @ values
+        if pending is not None and len(pending):
+            self.features = np.concatenate([features, pending])
+            across = kernel.between(pending, features, encoding)
+            carried = across @ self._inverse
+            # Of a block matrix (Rasmussen and Williams 2006, A.3): much less than inverting the whole.
+            corner = np.linalg.inv(self._covariance(pending, 0.0) - carried @ across.T)
+            side = corner @ carried
+            self._inverse = np.block([[self._inverse + carried.T @ side, -side.T], [-side, corner]])
+
+    def _covariance(self, features: np.ndarray, extra: np.ndarray | float) -> np.ndarray:
+        """Of what trainings of architectures measure, [n, n]."""
+        covariance = self.kernel.between(features, features, self.encoding)
+        covariance[np.diag_indices_from(covariance)] += self.kernel.noise_of_training(features, self.encoding) + extra
+        return covariance
 
     def mean(self, features: np.ndarray) -> np.ndarray:
         """Expected value of an architecture, noise of training aside, [n]."""
-        return self.kernel.between(features, self.features, self.encoding) @ self._alpha
+        return self.kernel.between(features, self.trained, self.encoding) @ self._alpha
 
     def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the value of an architecture, noise of training aside, each [n]."""
         across = self.kernel.between(features, self.features, self.encoding)
         explained = np.einsum("ij,ij->i", across @ self._inverse, across)
         variance = self.kernel.variance(features, self.encoding) - explained
-        return across @ self._alpha, np.sqrt(np.maximum(variance, 1e-12))
+        return across[:, : len(self.trained)] @ self._alpha, np.sqrt(np.maximum(variance, 1e-12))

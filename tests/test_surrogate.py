@@ -68,3 +68,17 @@ def test_repeats_make_surer_and_pull_towards_their_mean() -> None:
     assert often[1] < once[1]
     assert once[0] < often[0] < 1.0
     assert told(1.0, -1.0)[0] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_is_in_training_is_believed_to_come_out_at_the_mean() -> None:
+    values, order = values_of(0, 0.3), np.random.default_rng(2).permutation(len(MEMBERS))
+    rows, pending = order[:20], np.append(order[20:30], order[:1])  # the last one is trained once more
+    kernel = evidence(values, rows).fit()
+    known = Posterior(kernel, ENCODING, FEATURES[rows], values[rows], np.zeros(20))
+    every = np.concatenate([FEATURES[rows], FEATURES[pending]])
+    told = np.concatenate([values[rows], known.mean(FEATURES[pending])])
+    expected = Posterior(kernel, ENCODING, every, told, np.zeros(31))(FEATURES)
+    got = Posterior(kernel, ENCODING, FEATURES[rows], values[rows], np.zeros(20), FEATURES[pending])(FEATURES)
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+    assert (got[1] <= known(FEATURES)[1] + 1e-9).all()
+    assert (got[1][pending] < 0.9 * known(FEATURES)[1][pending]).any()

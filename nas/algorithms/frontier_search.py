@@ -258,16 +258,11 @@ class FrontierSearch(Algorithm):
         return as_genotype(candidates[attained.improvement(at, *expected).argmax()])
 
     def _posterior(self, genotypes: np.ndarray, features: np.ndarray, values: np.ndarray) -> Posterior:
-        """Knows the results, and of pending proposals its own mean, so that a batch spreads."""
+        """Knows the results, and expects of pending proposals its own mean, so that a batch spreads."""
         n = len(values)
         kernel = self._kernel(genotypes[:n], features[:n], values)
         kept = _even_choice(n, _KNOWN)
-        known = Posterior(kernel, self._encoding, features[kept], values[kept], np.zeros(len(kept)))
-        if n == len(features):
-            return known
-        lies = known.mean(features[n:])
-        every = np.concatenate([features[kept], features[n:]])
-        return Posterior(kernel, self._encoding, every, np.concatenate([values[kept], lies]), np.zeros(len(every)))
+        return Posterior(kernel, self._encoding, features[kept], values[kept], np.zeros(len(kept)), features[n:])
 
     def _kernel(self, genotypes: np.ndarray, features: np.ndarray, values: np.ndarray) -> Kernel:
         """Fitted anew from time to time; the last one is kept, and known by what it was fitted to."""
