@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _depthwise(architecture: Architecture) -> tuple[int, int]:
     return int(totals[0]), int(totals[1])
 
 
-@pytest.mark.parametrize("members", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("members", [24, pytest.param(200, marks=pytest.mark.slow)])
 def test_counter_equals_built_models_and_profiler(members: int) -> None:
     skipping = 0
     uncounted = {"Mul", "AddN", "AddV2", "BiasAdd", "Mean", "AvgPool", "Rsqrt", "Sub"}
@@ -214,31 +214,34 @@ def test_model_is_movinet_written_with_3d_convolutions(architecture: Architectur
     np.testing.assert_allclose(model(clips), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("shape", [(4, 16, 16), (1, 7, 9), (2, 33, 5), (1, 1, 1)], ids=str)
-def test_sizes_may_be_left_open(shape: tuple[int, int, int]) -> None:
-    free = _unsettle(build(SMALL, CLASSES, input_shape=(None, None, None)))
+def test_sizes_may_be_left_open() -> None:
+    free = build(SMALL, CLASSES, input_shape=(None, None, None))
     assert free.input_shape == (None, None, None, None, 3)
     assert free.output_shape == (None, CLASSES)
-    fixed = _unsettle(build(SMALL, CLASSES, input_shape=shape))
-    clips = _clips(3, *shape)
     traced = tf.function(lambda x: free(x), input_signature=[tf.TensorSpec([None] * 4 + [3])], autograph=False)
-    for found in (free(clips), traced(clips), fixed.predict(clips, verbose=0)):
-        np.testing.assert_allclose(found, fixed(clips), rtol=1e-4, atol=1e-5)
-    # The statistics of the batch, and gradients through sizes that are not known.
-    labels = np.arange(3) % CLASSES
-    gradients = [_gradients(model, clips, labels) for model in (free, fixed)]
-    for a, b in zip(*gradients, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    of_free = _gradients(free)
+    for shape in [(4, 16, 16), (1, 7, 9), (2, 33, 5), (1, 1, 1)]:
+        fixed = _unsettle(build(SMALL, CLASSES, input_shape=shape))
+        free.set_weights(fixed.get_weights())
+        clips = _clips(3, *shape)
+        for found in (free(clips), traced(clips), fixed.predict(clips, verbose=0)):
+            np.testing.assert_allclose(found, fixed(clips), rtol=1e-4, atol=1e-5, err_msg=str(shape))
+        # The statistics of the batch, and gradients through sizes that are not known.
+        labels = np.arange(3) % CLASSES
+        for a, b in zip(of_free(clips, labels), _gradients(fixed)(clips, labels), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5, err_msg=str(shape))
 
 
-def _gradients(model: keras.Model, clips: np.ndarray, labels: np.ndarray) -> list[Any]:
-    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]])], autograph=False)
-    def run(x: Any) -> list[Any]:
+def _gradients(model: keras.Model) -> Callable[[np.ndarray, np.ndarray], list[Any]]:
+    """Of the loss of clips and their labels, in training mode."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]]), tf.TensorSpec([None], tf.int64)])
+    def run(x: Any, labels: Any) -> list[Any]:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, model(x, training=True)))
         return tape.gradient(loss, [v.value for v in model.trainable_variables])
 
-    return run(clips)
+    return run
 
 
 def test_same_seed_same_weights() -> None:
