@@ -47,8 +47,8 @@ clean:
 	rm -rf .venv
 
 # The package itself is built with the locked setuptools, so nothing is installed that the lock does not name.
-# Nor is anything resolved, as the lock names all. Modules are compiled on all cores, pip would do it on one; some are
-# templates that do not compile.
+# Nor is anything resolved, as the lock names all; so TensorFlow, half of what there is to unpack, is installed beside
+# the others. Modules are compiled on all cores, pip would do it on one; some are templates that do not compile.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
 		{ echo 'error: $(PYTHON) is not a Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.11' >&2; exit 2; }
@@ -56,7 +56,9 @@ $(READY): requirements.lock pyproject.toml
 		{ echo 'error: $(PYTHON) cannot make virtual environments; install its venv package (Debian: python3-venv)' >&2; exit 2; }
 	@echo 'Setting up .venv (the first time 0.9 GB to download, 3 GB on disk)'
 	@$(PYTHON) -m venv .venv
-	@$(PIP_INSTALL) --no-compile --no-deps --require-hashes -r requirements.lock
+	@awk '/^[^ ]/ { part = /^tensorflow==/ ? "tensorflow" : "others" } { print > (".venv/" part ".lock") }' requirements.lock
+	@printf '%s\n' tensorflow others | xargs -P 2 -I PART \
+		$(PIP_INSTALL) --no-compile --no-deps --require-hashes -r .venv/PART.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $@
