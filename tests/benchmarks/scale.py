@@ -2,12 +2,12 @@
 
     python tests/benchmarks/scale.py [--trials 10000] [--workers 64] [--recorded 100000] [--write]
 
-Takes about an hour on two cores, of which the search itself is the most. What is measured:
+Takes about half an hour on two cores, of which the search itself is the most. What is measured:
 
 - a search with Ray whose evaluations take no time: CPU seconds of the driver for each candidate, its resident memory,
   how many trials are in flight, and what a worker's process takes. The same work takes half as much CPU again when
-  others use the machine, so beside it young searches of a fifth of its trials run, one after another, and what a
-  candidate takes is compared with what one of theirs takes in the same minutes;
+  others use the machine, so beside its second and its last tenth a young search runs, and what a candidate takes is
+  compared with what one of the young search takes in the same minutes;
 - the time from `--resume` of that run, cut short by its last hundred lines, to the first new line of its ledger;
 - `plot` of it;
 - the reading and analysing commands on a ledger of so many recorded trials, written here without training;
@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ MB = 2**20
 TRAINABLES = (b"ray::TrainProposal", b"ray::ResourceTrainable")  # as Ray names a process that waits, and one at work
 PLAIN = AlgorithmConfig("stratified_random")
 MODELLED = AlgorithmConfig("frontier_search", {"start_genotypes": [], "random_every": 0})  # each is a modelled one
+STARTING = 300  # trials of the long search while a young one starts
 LEFT = 100  # lines cut off before a run is carried on
 
 
@@ -242,12 +243,28 @@ def beside(young: Sequence[Sequence[Sequence[float]]], old: Sequence[Sequence[fl
     return float(np.average([taken(rows) for rows in inside], weights=[len(rows) - 1 for rows in inside]))
 
 
+def wait_for(ledger: Path, trials: int, searched: Future[Any]) -> None:
+    """Until so many trials of a search have ended."""
+    ended = at = 0
+    while ended < trials and not searched.done():
+        time.sleep(1)
+        if ledger.exists():
+            with ledger.open("rb") as file:
+                file.seek(at)
+                lines = file.read().rpartition(b"\n")[0]
+            at += len(lines)
+            ended += sum(lines.count(b'"event":"%s"' % event) for event in (b"completed", b"stopped", b"failed"))
+
+
 def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
     """The search itself, young ones beside it, its resume, its pictures."""
     folder, step = scratch / "searched", trials // 10
     with ThreadPoolExecutor(1) as pool:
         searched = pool.submit(part, "machinery", folder, trials, workers)
-        young = [part("machinery", scratch / f"young{n}", 2 * step, workers)["rows"] for n in range(5)]
+        young = []
+        for last in (2 * step, trials):
+            wait_for(folder / run.LEDGER, last - step - STARTING, searched)
+            young.append(part("machinery", scratch / f"young{last}", 2 * step, workers)["rows"])
         found = searched.result()
     rows = found["rows"]
     parts = [[row for row in rows if last - step <= row[0] <= last] for last in (2 * step, trials)]
