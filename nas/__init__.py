@@ -18,6 +18,7 @@ attempts      hands proposals to workers that can die, and again if they do
 serial        executes a search in this process
 keras_tuner_adapter  the space for Keras Tuner's users; its oracles as algorithms
 ray_executor  executes a search with Ray Tune
+ray_scratch   where a Ray of our own keeps its logs, and the end of what a killed run left
 cluster       a Ray of our own on this machine, or a cluster that is joined
 node_data     how a worker on any node comes to the clips
 mirror        the run's folder in object storage

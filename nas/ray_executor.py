@@ -9,14 +9,10 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
-import hashlib
 import json
 import logging
 import os
 import shutil
-import signal
-import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +26,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from nas import cluster, node_data
+from nas import cluster, node_data, ray_scratch
 from nas.attempts import Attempts
 from nas.config import to_dict as config_to_dict
 from nas.node_data import Clips
@@ -42,7 +38,6 @@ EVENT = "event"
 EXPERIMENT = "search"  # as Ray Tune calls it
 CHUNK = 1000  # trials that Ray Tune sees in one go: it keeps each, so that its memory and its time for one would grow
 NODES_EVERY = 2.0  # seconds from one look at whether there is any node to the next
-LONGEST_SOCKET_FOLDER = 60  # a socket's path has 107 bytes at the most, and Ray adds 46
 
 
 class WorkerFull(Exception):
@@ -267,45 +262,6 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-@contextlib.contextmanager
-def _scratch(run: Path) -> Iterator[Path]:
-    """A folder for Ray's logs and sockets, empty at first and gone afterwards.
-
-    Always the same one for a run, whose lock keeps others out of it, so that what a killed process left behind
-    goes when the run is carried on.
-    """
-    name = f"movinet-nas-{os.getuid()}-{hashlib.sha256(bytes(run.resolve())).hexdigest()[:8]}"
-    base = Path(tempfile.gettempdir())
-    folder = (base if len(bytes(base)) + 1 + len(name) <= LONGEST_SOCKET_FOLDER else Path("/tmp")) / name
-    _clear(folder)
-    try:
-        folder.mkdir(mode=0o700)
-    except OSError as error:
-        raise InputError(str(folder), error.strerror, "is why Ray's scratch folder cannot be made") from None
-    try:
-        yield folder
-    finally:
-        _clear(folder)
-
-
-def _clear(folder: Path) -> None:
-    """Takes a scratch folder away, and ends Ray's processes that still write to it.
-
-    Those that were being started when their Ray ended, or that a killed run has left, would find out in a minute.
-    """
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended, or is another user's
-            if process.name != str(os.getpid()) and _writes_to(process, folder):
-                os.kill(int(process.name), signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _writes_to(process: Path, folder: Path) -> bool:
-    """Whether a process, by its folder in /proc, has a file below `folder` open to be written."""
-    files = (process / "fd").iterdir()
-    return any(os.readlink(file).startswith(f"{folder}/") and file.lstat().st_mode & stat.S_IWUSR for file in files)
-
-
 def run(search: Search, data: Clips | None, address: str = "") -> None:
     """Trains everything the search proposes, `config.workers` trials at a time.
 
@@ -323,7 +279,11 @@ def run(search: Search, data: Clips | None, address: str = "") -> None:
     config = search.config
     # As texts, of which Ray Tune's copies, one a trial, take no memory.
     shared = {"search": json.dumps(config_to_dict(config)), "data": node_data.to_dict(data) if data else None}
-    with _scratch(search.ledger.path.parent) as scratch, _quiet(), cluster.session(config, address, scratch):
+    with (
+        ray_scratch.folder_of(search.ledger.path.parent) as scratch,
+        _quiet(),
+        cluster.session(config, address, scratch),
+    ):
         while not attempts.over:
             _tune(attempts, shared, scratch)
             gc.collect()  # Tune's trials refer to one another, and would stay for thousands more

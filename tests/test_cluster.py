@@ -45,9 +45,10 @@ def simulated(seconds: float, trials: int, **changes: Any) -> SearchConfig:
 
 
 def check_whole(ledger: Ledger) -> None:
-    """Every trial ended once, and well."""
+    """Every trial ended once, and well, but for those that wait to be trained."""
     ended = Counter(e.record.index for e in ledger.entries if isinstance(e.record, Completed | Stopped | Failed))
-    assert ended == Counter(ledger.proposals.keys()) and not ledger.failed and not ledger.pending
+    waiting = {proposal.index for proposal in ledger.pending}
+    assert ended == Counter(ledger.proposals.keys() - waiting) and not ledger.failed
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from small_search import (
     written,
 )
 
+from nas import ray_scratch
 from nas.config import FaultsConfig, Finals, ResourcesConfig, SimulationConfig
 from nas.ledger import Ledger
 from nas.trials import Completed, Failed, Note
@@ -165,6 +167,34 @@ def test_ray_says_nothing_and_leaves_nothing_behind(disturbed: Disturbed) -> Non
     assert disturbed.left == {}
     assert disturbed.files == []
     assert disturbed.home <= LIBRARIES
+
+
+STARTING = """
+import os, sys
+file = open(sys.argv[1], "w")
+print(flush=True)
+while True:  # what an interpreter imports
+    open(os.devnull).close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "written_to", "ended"), [("ray", "own", True), ("own", "ray", True), ("own", "ray-2", False)]
+)
+def test_a_worker_that_is_still_starting_ends_with_the_folder_it_uses(
+    tmp_path: Path, told: str, written_to: str, ended: bool
+) -> None:
+    folder = tmp_path / "ray"
+    (tmp_path / written_to).mkdir()
+    command = [sys.executable, "-c", STARTING, tmp_path / written_to / "log", f"--temp-dir={tmp_path / told}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None and worker.stdout.readline() == b"\n"
+        ray_scratch.clear(folder)
+        time.sleep(0 if ended else 0.2)
+        assert ended or worker.poll() is None
+        if not ended:
+            worker.kill()
+        assert worker.wait(10) == -signal.SIGKILL and not folder.exists()
 
 
 def test_a_search_that_this_machine_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""Where a Ray of our own keeps its logs and sockets, and the end of those of its processes that were left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from search_space.errors import InputError
+
+LONGEST = 60  # bytes of the folder's path: that of a socket has 107 at the most, and Ray adds 46
+
+
+@contextlib.contextmanager
+def folder_of(run: Path) -> Iterator[Path]:
+    """A folder with a short name for Ray's logs and sockets, empty at first and gone afterwards.
+
+    Always the same one for a run, whose lock keeps others out of it, so that what a killed process left behind
+    goes when the run is carried on.
+
+    Raises:
+      InputError: it cannot be made.
+    """
+    name = f"movinet-nas-{os.getuid()}-{hashlib.sha256(bytes(run.resolve())).hexdigest()[:8]}"
+    base = Path(tempfile.gettempdir())
+    folder = (base if len(bytes(base)) + 1 + len(name) <= LONGEST else Path("/tmp")) / name
+    clear(folder)
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise InputError(str(folder), error.strerror, "is why Ray's scratch folder cannot be made") from None
+    try:
+        yield folder
+    finally:
+        clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Takes a scratch folder away, and ends those of Ray's processes that use it.
+
+    Workers that were being started when their Ray ended, or that a killed run has left, would find out in a minute.
+    """
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if process.name != str(os.getpid()) and _uses(process, folder):
+                os.kill(int(process.name), signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _uses(process: Path, folder: Path) -> bool:
+    """Whether a process, by its folder in /proc, was started by Ray to use `folder`, or writes to a file below it.
+
+    A worker may have no such file open while it starts; once it has, its title hides how it was started.
+    """
+    if f"--temp-dir={folder}".encode() in (process / "cmdline").read_bytes().split(b"\0"):
+        return True
+    for file in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since then
+            if os.readlink(file).startswith(f"{folder}/") and file.lstat().st_mode & stat.S_IWUSR:
+                return True
+    return False
