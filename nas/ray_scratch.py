@@ -11,10 +11,13 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 
 from search_space.errors import InputError
 
 LONGEST = 60  # bytes of the folder's path: that of a socket has 107 at the most, and Ray adds 46
+LOOKS = 50  # at what is left, until nothing is
+SECONDS_BETWEEN_LOOKS = 0.02
 
 
 @contextlib.contextmanager
@@ -46,11 +49,22 @@ def clear(folder: Path) -> None:
 
     Workers that were being started when their Ray ended, or that a killed run has left, would find out in a minute.
     """
+    for _ in range(LOOKS):
+        if not _end_users(folder):
+            break
+        sleep(SECONDS_BETWEEN_LOOKS)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_users(folder: Path) -> int:
+    """Ends the processes that use `folder`; returns how many. They may have begun others in the meantime."""
+    ended = 0
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is another user's
             if process.name != str(os.getpid()) and _uses(process, folder):
                 os.kill(int(process.name), signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
+                ended += 1
+    return ended
 
 
 def _uses(process: Path, folder: Path) -> bool:

@@ -171,7 +171,9 @@ def test_ray_says_nothing_and_leaves_nothing_behind(disturbed: Disturbed) -> Non
 
 STARTING = """
 import os, sys
+before = open(os.devnull)
 file = open(sys.argv[1], "w")
+before.close()
 print(flush=True)
 while True:  # what an interpreter imports
     open(os.devnull).close()
