@@ -34,7 +34,7 @@ from nas.ledger import Ledger
 from nas.trials import Completed, Failed, Note
 
 CANDIDATES = 3
-ATTEMPTS = FaultsConfig().attempts
+ATTEMPTS = 2
 LIBRARIES = {".keras"}  # of those that a worker imports, what they put into a home
 
 
@@ -99,7 +99,14 @@ class Killer:
 def disturbed(unbroken: Unbroken, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
     """The search of `unbroken`, cut to its first candidates."""
     folder = tmp_path_factory.mktemp("disturbed")
-    settings = replace(unbroken.settings, trials=CANDIDATES, workers=2, worker_memory_mb=500, finals=Finals(1, 1, ()))
+    settings = replace(
+        unbroken.settings,
+        trials=CANDIDATES,
+        workers=2,
+        worker_memory_mb=500,
+        finals=Finals(1, 1, ()),
+        faults=FaultsConfig(attempts=ATTEMPTS),
+    )
     temporary, home = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))  # short, as sockets will be in it
     environment = {
         "MOVINET_NAS_CACHE": unbroken.cache,
