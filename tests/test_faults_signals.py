@@ -38,7 +38,7 @@ def in_a_trial(process: subprocess.Popen[str], out: Path) -> int:
     return len(ledger_of(out).completed)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_told_once_it_finishes_what_it_has_begun(tmp_path: Path, sent: signal.Signals) -> None:
     out = tmp_path / "out"
     process = started(*alone(tmp_path, simulated(changes={"trials": 2, "finals": NO_FINALS}, seconds=2.0)))

@@ -63,6 +63,7 @@ def test_killed_at_random_moments_and_carried_on_it_is_the_same_search(unbroken:
     check_same(ledger_of(out), unbroken, resumed=KILLS)
 
 
+@pytest.mark.slow
 def test_with_ray_a_dead_worker_and_a_dead_driver_cost_nothing_but_time(unbroken: Unbroken, tmp_path: Path) -> None:
     """First the worker is killed in the middle of a trial, then everything; the run is carried on at once."""
     out = tmp_path / "out"

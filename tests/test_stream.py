@@ -98,15 +98,8 @@ def agree(model: keras.Model, x: np.ndarray) -> None:
         np.testing.assert_allclose(last, whole, rtol=0, atol=bound, err_msg=f"chunks of {chunk}")
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_released_stream_models_have_their_parameters(name: str) -> None:
-    model = build(PUBLISHED[name], 600, variant=released_stream(name))
-    trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    assert (trainable, model.count_params()) == PARAMETERS[name]
-
-
 @pytest.mark.parametrize("positional", [False, True])
-@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 20))])
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
 def test_a_random_network_says_the_same_in_any_chunks(seed: int, positional: bool) -> None:
     (genes,) = SPACE.sample(np.random.default_rng(seed), 1)
     variant = dataclasses.replace(STREAM, use_positional_encoding=positional)
@@ -275,9 +268,11 @@ def _bytes(states: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_states_allocated_are_states_counted(name: str) -> None:
+def test_released_stream_models_have_their_parameters_and_the_states_counted(name: str) -> None:
     architecture, variant = PUBLISHED[name], released_stream(name)
     model = build(architecture, 600, variant=variant)
+    parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables), model.count_params()
+    assert parameters == PARAMETERS.get(name, parameters)  # of two nothing was released
     states = init_states(model, (1, 1, architecture.clip.resolution, architecture.clip.resolution, 3))
     assert _bytes(states) == count(architecture, 600, variant).state_bytes
     counts = sum("pos_enc" in name for name in states)
