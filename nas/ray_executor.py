@@ -279,11 +279,8 @@ def run(search: Search, data: Clips | None, address: str = "") -> None:
     config = search.config
     # As texts, of which Ray Tune's copies, one a trial, take no memory.
     shared = {"search": json.dumps(config_to_dict(config)), "data": node_data.to_dict(data) if data else None}
-    with (
-        ray_scratch.folder_of(search.ledger.path.parent) as scratch,
-        _quiet(),
-        cluster.session(config, address, scratch),
-    ):
+    scratch = ray_scratch.folder_of(search.ledger.path.parent)
+    with ray_scratch.made(scratch), _quiet(), cluster.session(config, address, scratch):
         while not attempts.over:
             _tune(attempts, shared, scratch)
             gc.collect()  # Tune's trials refer to one another, and would stay for thousands more

@@ -20,26 +20,31 @@ LOOKS = 50  # at what is left, until nothing is
 SECONDS_BETWEEN_LOOKS = 0.02
 
 
-@contextlib.contextmanager
-def folder_of(run: Path) -> Iterator[Path]:
-    """A folder with a short name for Ray's logs and sockets, empty at first and gone afterwards.
+def folder_of(run: Path) -> Path:
+    """A folder with a short name for Ray's logs and sockets.
 
     Always the same one for a run, whose lock keeps others out of it, so that what a killed process left behind
     goes when the run is carried on.
+    """
+    name = f"movinet-nas-{os.getuid()}-{hashlib.sha256(bytes(run.resolve())).hexdigest()[:8]}"
+    base = Path(tempfile.gettempdir())
+    return (base if len(bytes(base)) + 1 + len(name) <= LONGEST else Path("/tmp")) / name
+
+
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """A folder that is empty at first and gone afterwards, with those who use it.
 
     Raises:
       InputError: it cannot be made.
     """
-    name = f"movinet-nas-{os.getuid()}-{hashlib.sha256(bytes(run.resolve())).hexdigest()[:8]}"
-    base = Path(tempfile.gettempdir())
-    folder = (base if len(bytes(base)) + 1 + len(name) <= LONGEST else Path("/tmp")) / name
     clear(folder)
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
         raise InputError(str(folder), error.strerror, "is why Ray's scratch folder cannot be made") from None
     try:
-        yield folder
+        yield
     finally:
         clear(folder)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import config as configs
-from nas import interrupts, node_data, tracking
+from nas import interrupts, node_data, ray_scratch, tracking
 from nas import ledger as ledgers
 from nas.cluster import ALONE, Cluster
 from nas.config import SearchConfig
@@ -135,6 +135,7 @@ def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) 
     # Nothing is written before all of this is known to fit.
     with RunLock(folder), LedgerWriter.open_for_append(folder / LEDGER) as writer:
         search = _carried_on(config, writer, read(folder))
+        ray_scratch.clear(ray_scratch.folder_of(folder))  # which a search that was killed as it ended has left too
         if not search.finished:
             writer.append(Resumed(versions()))
         _execute(search, data, executor, watch, cluster)

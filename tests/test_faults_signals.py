@@ -152,6 +152,20 @@ def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: f
     assert len(completed) == len(set(completed)) and not ledger_of(out).pending
 
 
+def test_what_a_search_killed_as_it_ended_has_left_goes_too(tmp_path: Path, temporary: Path) -> None:
+    out = tmp_path / "out"
+    chosen = simulated(changes={"trials": 2, "finals": NO_FINALS})
+    process = started(written(tmp_path, chosen), "--out", out, "--quiet", TMPDIR=temporary)
+    wait_for(lambda: (out / "ledger.jsonl").exists() and ledger_of(out).proposals, process)
+    wait_for(lambda: len(ledger_of(out).proposals) == 2 and not ledger_of(out).pending, process)
+    kill(process)
+    assert len(list(temporary.iterdir())) == 1
+    resumed = started("--resume", out, "--quiet", TMPDIR=temporary)
+    _, errors = finished(resumed)
+    assert (resumed.returncode, errors) == (0, "")
+    assert of_session(process.pid) == of_session(resumed.pid) == {} and list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize("count", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_searches_leave_no_process_no_shared_memory_and_no_file(tmp_path: Path, temporary: Path, count: int) -> None:
     before, rng = shared_memory(), np.random.default_rng(count)
