@@ -33,12 +33,11 @@ def folder_of(run: Path) -> Path:
 
 @contextlib.contextmanager
 def made(folder: Path) -> Iterator[None]:
-    """A folder that is empty at first and gone afterwards, with those who use it.
+    """A folder that is not there yet, and is gone afterwards with those who use it.
 
     Raises:
       InputError: it cannot be made.
     """
-    clear(folder)
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:

@@ -135,7 +135,6 @@ def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) 
     # Nothing is written before all of this is known to fit.
     with RunLock(folder), LedgerWriter.open_for_append(folder / LEDGER) as writer:
         search = _carried_on(config, writer, read(folder))
-        ray_scratch.clear(ray_scratch.folder_of(folder))  # which a search that was killed as it ended has left too
         if not search.finished:
             writer.append(Resumed(versions()))
         _execute(search, data, executor, watch, cluster)
@@ -159,6 +158,7 @@ def _carried_on(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> S
 
 def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cluster) -> None:
     """Raises `KeyboardInterrupt` if the search was told to stop and something is left to train."""
+    ray_scratch.clear(ray_scratch.folder_of(search.ledger.path.parent))  # left if it was killed, even as it ended
     with watch(search), tracking.tracked(search), interrupts.gently(search.drain, "what has begun is finished"):
         if data is not None and search.config.data.source == "video_folder" and not search.proposals:
             for text in data_notes(data):

@@ -230,6 +230,7 @@ def test_a_ray_of_our_own_goes_in_chunks_and_listens_to_this_machine_only(tmp_pa
     printed, errors = finished(process)
     assert (printed, errors) == ("2\n", "")
     check_whole(ledger_of(out))
+    assert not ledger_of(out).pending
     assert len(ledger_of(out).completed) == 12
     assert ports and all(address in ("127.0.0.1", "::ffff:127.0.0.1") for address in ports)
 
