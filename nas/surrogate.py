@@ -23,12 +23,12 @@ from search_space.space import SearchSpace
 # of what is common to a kind of choices and of what is a choice's own. The weights of the choices sum to _SPREAD at
 # first, so that two random members are neither alike nor strangers.
 _SPREAD = 2.0
-_COST_WEIGHT = 0.3
+_COST_WEIGHT = 0.1
 _SCALE = 1.0
 _TREND = 0.5
 _EFFECT = 1.0
 _NOISE = 0.1
-_COMMON_SD = 1.0
+_COMMON_SD = 3.0
 _OWN_SD = 0.7
 _SLOPE_SD = 0.7
 
