@@ -51,7 +51,7 @@ def genotype_of(tuned: keras_tuner.HyperParameters, space: SearchSpace[Any]) -> 
 
 
 def _declare(tuned: keras_tuner.HyperParameters, space: SearchSpace[Any], limits: Sequence[Limit]) -> None:
-    first = np.zeros((1, len(space.choices)), dtype=np.int64)
+    first = space.canonical_batch(np.zeros((1, len(space.choices)), dtype=np.int64))
     if not feasible(space.count(first), limits)[0]:
         first = sample_feasible(space, np.random.default_rng(0), 1, limits)
     for choice, gene in zip(space.choices, first[0].tolist(), strict=True):

@@ -17,6 +17,7 @@ from synthetic_table import RUNGS, synthetic_table
 from nas import run, table
 from nas.algorithms.algorithm import Exhausted
 from nas.algorithms.catalogue import ALGORITHMS
+from nas.arena import Settings, play
 from nas.row_space import RowIndex, RowSpace
 from nas.table import Table
 from nas.trials import Completed, Proposal
@@ -193,6 +194,12 @@ def test_an_algorithm_proposes_every_row_once(algorithm: str, name: str) -> None
     assert rows == set(range(len(made.genotypes)))
     with pytest.raises(Exhausted):
         search.ask(np.random.default_rng(0))
+
+
+@every_sparse_table
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_runs_on_a_table_that_is_no_product(algorithm: str, name: str) -> None:
+    assert len(set(play(TABLES[name], algorithm, 0, Settings(40)).rows)) == 40
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 6))

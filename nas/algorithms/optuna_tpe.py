@@ -95,7 +95,7 @@ class OptunaTPE(Algorithm):
         for i, (name, distribution) in enumerate(self._distributions.items()):
             if not distribution.single() and self.space.active(genotype)[0, i]:
                 genotype[0, i] = sampler.sample_independent(self._study, trial, name, distribution)
-        return tuple(genotype[0].tolist())
+        return self.space.canonical(tuple(genotype[0].tolist()))  # of a table, the nearest row
 
 
 class _Sampler(TPESampler):
