@@ -323,7 +323,7 @@ FIRST_PROPOSALS = {
     "optuna_tpe": "9ba695715a0e2864",
     "keras_tuner_bayesian": "6a2912e9f42d17c7",
     "keras_tuner_hyperband": "cc17048c5293b8fb",
-    "frontier_search": "9de154b497229918",
+    "frontier_search": "2da51fe1428fe2b5",
     "given": "b0f34cc274e59c68",
 }
 
