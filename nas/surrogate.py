@@ -21,7 +21,8 @@ from search_space.space import SearchSpace
 
 # Priors of the logarithms of parameters, for values of mean 0 and variance 1: centres, and the standard deviations
 # of what is common to a kind of choices and of what is a choice's own. The weights of the choices sum to _SPREAD at
-# first, so that two random members are neither alike nor strangers.
+# first, so that two random members are neither alike nor strangers. What is common to a kind is left wide: on one task
+# the kernels decide and widths hardly count, on another it is the other way round, by orders of magnitude.
 _SPREAD = 2.0
 _COST_WEIGHT = 0.1
 _SCALE = 1.0
