@@ -21,8 +21,8 @@ from search_space.space import SearchSpace
 
 # Priors of the logarithms of parameters, for values of mean 0 and variance 1: centres, and the standard deviations
 # of what is common to a kind of choices and of what is a choice's own. The weights of the choices sum to _SPREAD at
-# first, so that two random members are neither alike nor strangers. What is common to a kind is left wide: on one task
-# the kernels decide and widths hardly count, on another it is the other way round, by orders of magnitude.
+# first, so that two random members are neither alike nor strangers. What is common to a kind is left wide, as which
+# kinds count is a matter of the task; narrower, a search takes longer (results/published/arena/README.md).
 _SPREAD = 2.0
 _COST_WEIGHT = 0.1
 _SCALE = 1.0
