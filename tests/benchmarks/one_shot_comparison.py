@@ -6,8 +6,8 @@ For each seed the one-shot search of the preset finds a network for every cost t
 REPEATS times. Then random members, as many within 5 % of every target, are trained one after another until they have
 used as much process CPU time, retraining included: the best at each target is trained again as often, with the other
 seeds. What is compared is the accuracy of those trainings on the test clips, which nothing was chosen by. One core;
-CPU time, so that whatever else the machine does takes from neither. Results are kept in FILE.json seed by seed, and
-those in it are not made again. With --write the tables go into docs/one_shot.md.
+CPU time, so that whatever else the machine does takes from neither. Results are kept seed by seed in FILE.json, else in
+results/runs/, and those in it are not made again. With --write the tables go into docs/one_shot.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from search_space.sampling import sample_stratum
 from search_space.space import Genotype
 
 REPEATS = 3
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "one_shot.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "one_shot.md"
 
 
 class Training:
@@ -146,13 +147,14 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--preset", default="one_shot")
     options.add_argument("--steps", type=int, help="of the supernet (default: the preset's)")
-    options.add_argument("--out", type=Path, default=Path("one_shot_comparison.json"))
+    options.add_argument("--out", type=Path, default=ROOT / "results/runs/one_shot_comparison.json")
     options.add_argument("--write", action="store_true")
     asked = options.parse_args()
     config = configs.load(asked.preset)
     settings = config.one_shot or OneShot()
     settings = dataclasses.replace(settings, steps=asked.steps or settings.steps)
     data = open_data(config.data, config.space, config.seed)
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
     found = json.loads(asked.out.read_text()) if asked.out.exists() else []
     for seed in range(len(found), asked.seeds):
         found.append(compared(dataclasses.replace(config, seed=seed, one_shot=settings), data))
