@@ -17,6 +17,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from played_run import played, settings
@@ -28,6 +29,8 @@ from search_space.network import counted, dump
 from search_space.published import A0
 
 ROOT = Path(__file__).parents[1]
+FRONTIER = ROOT / "results/published/frontier"
+DEAREST = pd.read_csv(FRONTIER / "front.csv")["index"].iloc[-1]
 NOBODY = 65534
 Run = Callable[..., str]
 
@@ -256,8 +259,8 @@ FLAGS = [
     (["compare", "tiny", "--out", "x", "--algorithms", "frontier_serch"], "did you mean 'frontier_search'?"),
     (["search", "tiny", "-q"], "'-q'", "not one of its options"),
     (["completion", "bsh"], "'bsh'", "did you mean 'bash'?"),
-    (["scale", str(ROOT / "results/published/frontier"), "--refine", "a9"], "'a9'", "did you mean 'a"),
-    (["reproduce", str(ROOT / "results/published/frontier"), "trail 36"], "'trail 36'", "did you mean 'trial 36'?"),
+    (["scale", str(FRONTIER), "--refine", "a9"], "'a9'", "did you mean 'a"),
+    (["reproduce", str(FRONTIER), f"trail {DEAREST}"], f"'trail {DEAREST}'", f"did you mean 'trial {DEAREST}'?"),
     (["search", "tiny", "--workers", "two"], "--workers", "'two'"),
     (["search", "tiny", "--workers", "-1"], "--workers: -1", "integer from 0"),
     (["search", "tiny", "--trials", "-4"], "--trials: -4", "integer from 1"),
