@@ -1,9 +1,9 @@
 """The published networks at the scale of a proxy: what a search has to be better than.
 
 A published network keeps its layers' kernels and the proportions of its widths. Its blocks get the strides of the
-space, its head is one of the space's. It is scaled to a cost in the same place within the space's range as its published
-cost has between A0 and A5, first in all dimensions evenly, which gives the nearest clip of the space, then in depth
-and width alone. Kernels that would partly multiply padding become smaller ones that compute the same function.
+space, its head is one of the space's. It is scaled to a cost in the same place within the space's range as its
+published cost has between A0 and A5, first in all dimensions evenly, which gives the nearest clip of the space, then in
+depth and width alone. Kernels that would partly multiply padding become smaller ones that compute the same function.
 """
 
 from __future__ import annotations

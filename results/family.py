@@ -197,8 +197,8 @@ def scale_family(front: pd.DataFrame, config: FamilyConfig) -> Family:
 
     Choice of parents: the targets' log is mapped linearly onto the front's log-cost, the least target onto the
     cheapest network and the greatest onto the dearest (one target onto the middle), and the nearest network is the
-    parent. It gets the strides of full scale, and is lifted and scaled to its target with integer-exact cost. Where that leaves the tolerance or the order
-    of cost, the next nearest is taken, and the record says so.
+    parent. It gets the strides of full scale, is lifted, and scaled to its target with integer-exact cost. Where that
+    leaves the tolerance or the order of cost, the next nearest is taken, and the record says so.
 
     Raises:
       InputError: an empty front; a target that no parent reaches; an ensemble cheaper than the model before it.

@@ -179,7 +179,7 @@ class Architecture:
 
 
 def with_strides(architecture: Architecture, strides: Sequence[int], place: str = "strides") -> Architecture:
-    """Return the architecture with other spatial strides of its blocks; raise `InputError` for another number of them."""
+    """Return the architecture with other spatial strides of its blocks; raise `InputError` for a wrong number."""
     if len(strides) != len(architecture.blocks):
         raise InputError(place, list(strides), f"must be {len(architecture.blocks)} strides, one for each block")
     blocks = zip(architecture.blocks, strides, strict=True)

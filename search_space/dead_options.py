@@ -95,7 +95,7 @@ def dead_options(config: SpaceConfig) -> list[DeadOption]:
 
 
 def _kernel_choices(config: SpaceConfig) -> Iterator[tuple[str, tuple[Kernel, ...], dict[int, int], int]]:
-    """Yield name and options of each choice of a kernel, pixels of a side of its input by resolution, and its stride."""
+    """Yield each choice of a kernel: name, options, pixels of a side of its input by resolution, and stride."""
     sizes = {resolution: -(-resolution // 2) for resolution in config.resolutions}
     for i, block in enumerate(config.blocks, 1):
         for j in range(1, max(block.depths) + 1):

@@ -143,7 +143,7 @@ class SpaceConfig:
         check_integer("dense", self.dense, 1, MAX_CHANNELS)
 
     def with_strides(self, strides: Sequence[int]) -> SpaceConfig:
-        """Return the space with other spatial strides of its blocks; raise `InputError` for another number of them."""
+        """Return the space with other spatial strides of its blocks; raise `InputError` for a wrong number."""
         if len(strides) != len(self.blocks):
             raise InputError("strides", list(strides), f"must be {len(self.blocks)} strides, one for each block")
         blocks = zip(self.blocks, strides, strict=True)

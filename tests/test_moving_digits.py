@@ -1,4 +1,4 @@
-"""The bundled task: determinism, balance, splits by writer, graded difficulty, and the symmetry that makes it need time."""
+"""The bundled task: determinism, balance, splits by writer, graded difficulty, and why it takes temporal kernels."""
 
 from __future__ import annotations
 
