@@ -28,13 +28,13 @@ class Geometry:
 
     Attributes:
       out_side: rows and columns that go out.
-      taps: number of taps; buffer_size, d_size: floats of the padded buffers of what comes in and of the gradient of
-        what goes out; places: where each pixel lies in the first; d_places: where each row lies in the second.
+      row: floats of a row that goes out.
+      buffer_size, d_size: floats of the padded buffers, of what comes in and of the gradient of what goes out.
+      places: where each pixel lies in the first buffer; d_places: where each row lies in the second.
       forward: of (out, buffer, taps); backward: of (gradient buffer, d, taps); of_taps: of (taps, buffer, d).
     """
 
     out_side: int
-    taps: int
     row: int
     buffer_size: int
     d_size: int
@@ -46,9 +46,9 @@ class Geometry:
 
     @property
     def compiled(self) -> tuple[Any, ...]:
-        """What `kernels.expand_depthwise_backward` takes."""
-        size = self.taps * self.row
-        return size, self.buffer_size, self.places, self.d_size, self.d_places, self.backward, self.of_taps
+        """What the kernels take."""
+        programs = self.forward, self.backward, self.of_taps
+        return self.buffer_size, self.places, self.d_size, self.d_places, *programs
 
 
 @functools.lru_cache(maxsize=4096)
@@ -97,7 +97,6 @@ def geometry(kernel: tuple[int, int, int], stride: int, frames: int, side: int, 
             forward.append(((t * out + h) * row, row, products))
     return Geometry(
         out_side=out,
-        taps=time * space * space,
         row=row,
         buffer_size=base[-1],
         d_size=frames * out * d_pitch,

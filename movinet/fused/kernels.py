@@ -49,6 +49,15 @@ def tile(vector, n):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def tile_rows(rows, n):  # type: ignore[no-untyped-def]
+    """[R, C] -> [R * n], each repeated."""
+    out = np.empty(len(rows) * n, F)
+    for r in range(len(rows)):
+        out[r * n : (r + 1) * n] = tile(rows[r], n)
+    return out
+
+
+@compiled
 def fold(row, channels):  # type: ignore[no-untyped-def]
     """[n] -> [C] in float64: the sum over the pixels of a row."""
     out = np.zeros(channels)
@@ -130,60 +139,6 @@ def _zero(row, start, size):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def centre(x, batch_rows):  # type: ignore[no-untyped-def]
-    """x[N, C] -> x minus its mean over rows, the mean [C], and the covariance [C, C]."""
-    rows, channels = x.shape
-    total = np.zeros(channels)
-    step = min(rows, batch_rows)
-    for start in range(0, rows, step):
-        part = np.zeros(channels, F)
-        for r in range(start, min(rows, start + step)):
-            for c in range(channels):
-                part[c] += x[r, c]
-        total += part
-    mean = (total / rows).astype(F)
-    centred = np.empty_like(x)
-    for r in range(rows):
-        for c in range(channels):
-            centred[r, c] = x[r, c] - mean[c]
-    covariance = np.dot(centred.T, centred) / F(rows)
-    return centred, mean, covariance
-
-
-@compiled
-def expand_depthwise(x, kernel, bias, taps, buffer_size, places, forward, clips, pixels, out_size, v):  # type: ignore[no-untyped-def]
-    """Expansion, swish and depthwise convolution of a batch.
-
-    Args:
-      x: [clips * pixels, C]; kernel: [C, E]; bias: a tiled row of W * E.
-      taps: depthwise kernel, a tiled row for each tap, flat.
-      buffer_size, places, forward: of `geometry.Geometry`.
-      pixels, out_size: pixels of a clip that come in, floats of a clip that go out.
-      v: [clips * pixels * E], filled with what comes into swish, for the backward pass; or empty.
-
-    Returns:
-      The convolution's output, flat [clips * out_size].
-    """
-    channels = kernel.shape[1]
-    u = np.zeros(clips * out_size, F)
-    plane = np.zeros(buffer_size, F)
-    size = pixels * channels
-    group = max(1, min(clips, 16384 // size))
-    starts, lengths, first, a_offsets, b_offsets = forward
-    for clip in range(0, clips, group):
-        count = min(group, clips - clip)
-        inside = np.dot(x[clip * pixels : (clip + count) * pixels], kernel).reshape(-1)
-        y = _bias_swish(inside, bias, count * size)
-        if len(v):
-            v[clip * size : (clip + count) * size] = inside
-        for k in range(count):
-            _scatter(y, k * size, plane, places, channels)
-            o = (clip + k) * out_size
-            run_rows(u[o : o + out_size], plane, taps, starts, lengths, first, a_offsets, b_offsets)
-    return u
-
-
-@compiled
 def row_sums(u, n, channels):  # type: ignore[no-untyped-def]
     """Mean and (biased) variance by channel of u, flat rows of n."""
     rows = len(u) // n
@@ -202,6 +157,56 @@ def row_sums(u, n, channels):  # type: ignore[no-untyped-def]
     count = rows * n // channels
     mean = total / count
     return mean.astype(F), np.maximum(square / count - mean * mean, 0.0).astype(F)
+
+
+@compiled
+def centre(x, n):  # type: ignore[no-untyped-def]
+    """x[N, C] -> x minus its mean over rows, the mean [C], and the covariance [C, C]; n: floats of a row of pixels."""
+    channels = x.shape[1]
+    mean, _ = row_sums(x.reshape(-1), n, channels)
+    away = tile(mean, n)
+    centred = np.empty_like(x)
+    source, target, o = x.reshape(-1), centred.reshape(-1), U(0)
+    for _ in range(x.size // n):
+        for i in range(U(n)):
+            target[o + i] = source[o + i] - away[i]
+        o += U(n)
+    return centred, mean, np.dot(centred.T, centred) / F(len(x))
+
+
+@compiled
+def expand_depthwise(x, kernel, offset, depthwise, geometry, n_in, n_out, clips, v):  # type: ignore[no-untyped-def]
+    """Expansion, swish and depthwise convolution of a batch.
+
+    Args:
+      x: [clips * pixels, C]; kernel: [C, E]; offset: [E]; depthwise: [taps, E].
+      geometry: of `geometry.Geometry.compiled`.
+      n_in, n_out: floats of a row that comes in, and that goes out.
+      v: [clips * pixels * E], filled with what comes into swish, for the backward pass; or empty.
+
+    Returns:
+      The convolution's output, flat [clips * out_size].
+    """
+    buffer_size, places, _, d_places, forward, _, _ = geometry
+    channels = kernel.shape[1]
+    pixels, out_size = len(x) // clips, len(d_places) * n_out
+    u = np.zeros(clips * out_size, F)
+    plane = np.zeros(buffer_size, F)
+    size = pixels * channels
+    bias, taps = tile(offset, n_in), tile_rows(depthwise, n_out)
+    group = max(1, min(clips, 16384 // size))
+    starts, lengths, first, a_offsets, b_offsets = forward
+    for clip in range(0, clips, group):
+        count = min(group, clips - clip)
+        inside = np.dot(x[clip * pixels : (clip + count) * pixels], kernel).reshape(-1)
+        y = _bias_swish(inside, bias, count * size)
+        if len(v):
+            v[clip * size : (clip + count) * size] = inside
+        for k in range(count):
+            _scatter(y, k * size, plane, places, channels)
+            o = (clip + k) * out_size
+            run_rows(u[o : o + out_size], plane, taps, starts, lengths, first, a_offsets, b_offsets)
+    return u
 
 
 @compiled
@@ -227,7 +232,7 @@ def gate_project(u, scale, offset, project, gated, squeeze, squeeze_bias, excite
     """Norm, swish, squeeze-excite and projection of a batch.
 
     Args:
-      u: output of the depthwise convolution, flat; scale, offset: its norm, tiled rows of n = W * E.
+      u: output of the depthwise convolution, flat, rows of n = W * E; scale, offset: its norm, [E].
       project: [E, D].
       gated: with squeeze-excite or not; its weights [E, S], [S], [S, E], [E].
 
@@ -245,6 +250,7 @@ def gate_project(u, scale, offset, project, gated, squeeze, squeeze_bias, excite
     group = max(1, min(clips, 16384 // size))
     z = np.empty(group * size, F)
     width = U(n)
+    scales, offsets = tile(scale, n), tile(offset, n)
     for clip in range(0, clips, group):
         count = min(group, clips - clip)
         for k in range(count):
@@ -252,7 +258,7 @@ def gate_project(u, scale, offset, project, gated, squeeze, squeeze_bias, excite
             total = np.zeros(n, F)
             for _ in range(size // n):
                 for i in range(width):
-                    a = u[base + i] * scale[i] + offset[i]
+                    a = u[base + i] * scales[i] + offsets[i]
                     a = a * sigmoid(a)
                     z[start + i] = a
                     total[i] += a
@@ -280,7 +286,7 @@ def gate_project_backward(
 
     Args:
       g: [rows, D] of the projection's output.
-      inverse, away, gamma, beta: tiled rows; x = u * inverse + away is the normalised value, gamma x + beta the norm.
+      inverse, away, gamma, beta: [E]; x = u * inverse + away is the normalised value, gamma x + beta the norm.
 
     Returns:
       Gradient at the norm's output, flat as u; of the projection; of squeeze-excite's four weights; and by channel
@@ -289,6 +295,7 @@ def gate_project_backward(
     channels = project.shape[0]
     size = len(u) // clips
     pixels = size // channels
+    inverse, away, gamma, beta = tile(inverse, n), tile(away, n), tile(gamma, n), tile(beta, n)
     hidden_channels = squeeze.shape[1]
     dv = np.empty(len(u), F)
     d_project = np.zeros(project.shape, F)
@@ -354,12 +361,14 @@ def gate_project_backward(
 
 
 @compiled
-def expand_depthwise_backward(dv, u, by_gradient, by_value, offset, v, x, kernel, taps, geometry, n_in, n_out, clips):  # type: ignore[no-untyped-def]
+def expand_depthwise_backward(
+    dv, u, by_gradient, by_value, offset, v, x, kernel, depthwise, geometry, n_in, n_out, clips
+):  # type: ignore[no-untyped-def]
     """Gradient of `expand_depthwise`.
 
     Args:
-      dv: gradient at the output of the depthwise norm; by_gradient * dv + by_value * u + offset (tiled rows of n_out)
-        is the gradient at its input.
+      dv: gradient at the output of the depthwise norm; at its input it is by_gradient * dv + by_value * u + offset,
+        three vectors [E].
       v, x: as left by the forward pass; x is centred.
       kernel: [C, E] that the forward pass multiplied with.
       geometry: of `geometry.Geometry.compiled`.
@@ -367,16 +376,18 @@ def expand_depthwise_backward(dv, u, by_gradient, by_value, offset, v, x, kernel
 
     Returns:
       Of x, without the part that flows through the expansion's statistics, [rows, C]; x' times the gradient at the
-      expansion's norm, [C, E]; the sum of that gradient [E]; of the taps, rows as `taps`.
+      expansion's norm, [C, E]; the sum of that gradient [E]; of the depthwise kernel, [taps, E].
     """
-    size, buffer_size, places, d_size, d_places, backward, of_taps = geometry
+    buffer_size, places, d_size, d_places, _, backward, of_taps = geometry
     channels = kernel.shape[1]
     pixels = len(v) // channels // clips
     in_size, out_size = pixels * channels, len(u) // clips
     dx = np.empty(x.shape, F)
     product = np.zeros(kernel.shape, F)
     total = np.zeros(channels)
-    d_taps = np.zeros(size, F)
+    taps = tile_rows(depthwise, n_out)
+    d_taps = np.zeros(len(taps), F)
+    by_gradient, by_value, offset = tile(by_gradient, n_out), tile(by_value, n_out), tile(offset, n_out)
     plane, d_plane = np.zeros(buffer_size, F), np.zeros(buffer_size, F)
     d_padded = np.zeros(d_size, F)
     transposed = np.ascontiguousarray(kernel.T)
@@ -416,76 +427,111 @@ def expand_depthwise_backward(dv, u, by_gradient, by_value, offset, v, x, kernel
         rows = d_inside.reshape(count * pixels, channels)
         dx[clip * pixels : (clip + count) * pixels] = np.dot(rows, transposed)
         product += np.dot(x[clip * pixels : (clip + count) * pixels].T, rows)
-    return dx, product, total, d_taps
+    d_depthwise = np.empty(depthwise.shape, F)
+    for tap in range(len(depthwise)):
+        d_depthwise[tap] = fold(d_taps[tap * n_out : (tap + 1) * n_out], channels).astype(F)
+    return dx, product, total, d_depthwise
 
 
 @compiled
-def combine(u, scale, offset, keep, skip):  # type: ignore[no-untyped-def]
-    """u[N, D] * scale + offset, weighted by keep[B] for each clip if any, plus skip[N, D]: all of it new."""
-    rows, channels = u.shape
+def combine(u, scale, offset, keep, skip, n):  # type: ignore[no-untyped-def]
+    """u[N, D] * scale[D] + offset[D], weighted by keep[B] for each clip if any, plus skip[N, D]: all of it new."""
     out = np.empty_like(u)
-    of_clip = rows // max(1, len(keep))
-    for r in range(rows):
-        weight = keep[r // of_clip] if len(keep) else F(1)
-        for c in range(channels):
-            out[r, c] = (u[r, c] * scale[c] + offset[c]) * weight + skip[r, c]
+    a, b, y, o = u.reshape(-1), skip.reshape(-1), out.reshape(-1), U(0)
+    scales, offsets = tile(scale, n), tile(offset, n)
+    clips = max(1, len(keep))
+    for clip in range(clips):
+        weight = keep[clip] if len(keep) else F(1)
+        for _ in range(u.size // clips // n):
+            for i in range(U(n)):
+                y[o + i] = (a[o + i] * scales[i] + offsets[i]) * weight + b[o + i]
+            o += U(n)
     return out
 
 
 @compiled
-def norm_backward(g, u, mean, inverse, scale, keep):  # type: ignore[no-untyped-def]
+def norm_backward(g, u, mean, inverse, scale, keep, n):  # type: ignore[no-untyped-def]
     """Gradient of a norm, [N, D]: at its input, and by channel of its factor and offset.
 
     Args:
       g: at its output, before the weights keep[B] of the clips if any.
       scale: gamma * inverse.
+      n: floats of a row of pixels.
     """
-    rows, channels = g.shape
-    of_clip = rows // max(1, len(keep))
+    channels = g.shape[1]
     total, along = np.zeros(channels), np.zeros(channels)
-    step = 256
-    for start in range(0, rows, step):
-        a, b = np.zeros(channels, F), np.zeros(channels, F)
-        for r in range(start, min(rows, start + step)):
-            weight = keep[r // of_clip] if len(keep) else F(1)
-            for c in range(channels):
-                d = g[r, c] * weight
-                a[c] += d
-                b[c] += d * (u[r, c] - mean[c])
-        total += a
-        along += b
-    d_gamma = along * inverse
-    across = (scale * total / rows).astype(F)
-    slope = (scale * inverse * d_gamma / rows).astype(F)
+    away = tile(mean, n)
     out = np.empty_like(g)
-    for r in range(rows):
-        weight = keep[r // of_clip] if len(keep) else F(1)
-        for c in range(channels):
-            out[r, c] = g[r, c] * weight * scale[c] - across[c] - (u[r, c] - mean[c]) * slope[c]
+    x, y, d = u.reshape(-1), g.reshape(-1), out.reshape(-1)
+    clips = max(1, len(keep))
+    rows, o = g.size // clips // n, U(0)
+    for clip in range(clips):
+        weight = keep[clip] if len(keep) else F(1)
+        for start in range(0, rows, 64):
+            a, b = np.zeros(n, F), np.zeros(n, F)
+            for _ in range(start, min(rows, start + 64)):
+                for i in range(U(n)):
+                    value = y[o + i] * weight
+                    d[o + i] = value
+                    a[i] += value
+                    b[i] += value * (x[o + i] - away[i])
+                o += U(n)
+            total += fold(a, channels)
+            along += fold(b, channels)
+    d_gamma = along * inverse
+    scales = tile(scale, n)
+    across = tile((scale * total / len(g)).astype(F), n)
+    slope = tile((scale * inverse * d_gamma / len(g)).astype(F), n)
+    o = U(0)
+    for _ in range(g.size // n):
+        for i in range(U(n)):
+            d[o + i] = d[o + i] * scales[i] - across[i] - (x[o + i] - away[i]) * slope[i]
+        o += U(n)
     return out, d_gamma.astype(F), total.astype(F)
 
 
 @compiled
-def affine_swish(u, scale, offset):  # type: ignore[no-untyped-def]
-    """u[N, C] -> swish(u * scale + offset)."""
+def affine_swish(u, scale, offset, n):  # type: ignore[no-untyped-def]
+    """u[N, C] -> swish(u * scale + offset); n: floats of a row of pixels."""
     out = np.empty_like(u)
-    for r in range(u.shape[0]):
-        for c in range(u.shape[1]):
-            a = u[r, c] * scale[c] + offset[c]
-            out[r, c] = a * sigmoid(a)
+    x, y, o = u.reshape(-1), out.reshape(-1), U(0)
+    scales, offsets = tile(scale, n), tile(offset, n)
+    for _ in range(u.size // n):
+        for i in range(U(n)):
+            a = x[o + i] * scales[i] + offsets[i]
+            y[o + i] = a * sigmoid(a)
+        o += U(n)
     return out
 
 
 @compiled
-def affine_swish_backward(g, u, scale, offset):  # type: ignore[no-untyped-def]
+def affine_swish_backward(g, u, scale, offset, n):  # type: ignore[no-untyped-def]
     """g[N, C] at the output of `affine_swish` -> at its affine part."""
     out = np.empty_like(g)
-    for r in range(u.shape[0]):
-        for c in range(u.shape[1]):
-            a = u[r, c] * scale[c] + offset[c]
+    x, y, d, o = u.reshape(-1), g.reshape(-1), out.reshape(-1), U(0)
+    scales, offsets = tile(scale, n), tile(offset, n)
+    for _ in range(u.size // n):
+        for i in range(U(n)):
+            a = x[o + i] * scales[i] + offsets[i]
             s = sigmoid(a)
-            out[r, c] = g[r, c] * s * (F(1) + a * (F(1) - s))
+            d[o + i] = y[o + i] * s * (F(1) + a * (F(1) - s))
+        o += U(n)
     return out
+
+
+@compiled
+def finish_expansion(dx, x, through, across, g):  # type: ignore[no-untyped-def]
+    """dx[N, C] -= x through[C, C] + across[C]; plus g[N, C], the gradient of the skip, if any."""
+    part = np.dot(x, through)
+    channels = x.shape[1]
+    if len(g):
+        for r in range(len(dx)):
+            for c in range(channels):
+                dx[r, c] += g[r, c] - part[r, c] - across[c]
+    else:
+        for r in range(len(dx)):
+            for c in range(channels):
+                dx[r, c] -= part[r, c] + across[c]
 
 
 @compiled

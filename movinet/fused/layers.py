@@ -75,12 +75,12 @@ class _Norm:
             gamma, beta = gamma * self._rezero, beta * self._rezero
         inverse = _inverse(variance)
         scale = gamma * inverse
-        self.mean, self.inverse, self.scale = mean, inverse, scale
+        self.mean, self.inverse, self.scale, self.row = mean, inverse, scale, row
         return scale, beta - mean * scale
 
     def backward(self, g: Array, u: Array, keep: Array = _NONE) -> Array:
         """Gradient at u of g[N, C]; stores those of its own weights."""
-        du, d_gamma, d_beta = kernels.norm_backward(g, u, self.mean, self.inverse, self.scale, keep)
+        du, d_gamma, d_beta = kernels.norm_backward(g, u, self.mean, self.inverse, self.scale, keep, self.row)
         if self._rezero is not None:
             gamma, beta = self._weights.norm(self._name)
             self._weights.gradient(rezero=d_gamma @ gamma + d_beta @ beta)
@@ -104,11 +104,11 @@ class Stem:
         self._patches = kernels.patches(frames, self._before)
         self._u = self._patches @ kernel.reshape(-1, kernel.shape[-1])
         self._affine = self._norm.forward(self._u, self._row, momentum)
-        return kernels.affine_swish(self._u, *self._affine)
+        return kernels.affine_swish(self._u, *self._affine, self._row)
 
     def backward(self, g: Array) -> None:
         """Stores the gradients of its weights; the pixels need none."""
-        du = self._norm.backward(kernels.affine_swish_backward(g, self._u, *self._affine), self._u)
+        du = self._norm.backward(kernels.affine_swish_backward(g, self._u, *self._affine, self._row), self._u)
         self._weights.gradient(conv=self._patches.T @ du)
 
 
@@ -130,29 +130,27 @@ class Bottleneck:
         scale, offset = self._project_norm.forward(project, self.side * self._spec.width, momentum)
         skip = self._skip(x, momentum)
         self._saved, self._keep = (u, v, project), keep
-        return kernels.combine(project, scale, offset, keep, skip)
+        return kernels.combine(project, scale, offset, keep, skip, self.side * self._spec.width)
 
     def _expand_depthwise(self, x: Array, clips: int, momentum: float | None) -> tuple[Array, Array]:
         w, geometry_ = self._weights, self._geometry
         kernel, (gamma, beta) = w["expand"], w.norm("expand")
-        pixels = self._frames * self._in_side**2
         if momentum is None:
             mean, variance = w.moving["expand"]
             scale = gamma * _inverse(variance)
             folded, bias, v = kernel * scale, beta - mean * scale, _NONE
         else:
             # The expansion's statistics follow from those of its input: the norm folds into the kernel beforehand.
-            x, mean, covariance = kernels.centre(x, 256)
+            x, mean, covariance = kernels.centre(x, self._in_side * x.shape[1])
             covariance_w = covariance @ kernel
             variance = (kernel * covariance_w).sum(axis=0)
             w.observe("expand", mean @ kernel, variance, len(x), momentum)
             inverse = _inverse(np.maximum(variance, 0))
-            folded, bias, v = kernel * (gamma * inverse), beta, np.empty(clips * pixels * self._spec.expand, F)
+            folded, bias, v = kernel * (gamma * inverse), beta, np.empty(len(x) * self._spec.expand, F)
             self._expansion = x, covariance_w, inverse, folded
-        self._taps = np.tile(w["depthwise"].reshape(-1, 1, self._spec.expand), (1, self.side, 1)).reshape(-1)
         u = kernels.expand_depthwise(
-            x, folded, np.tile(bias, self._in_side), self._taps, geometry_.buffer_size, geometry_.places,
-            geometry_.forward, clips, pixels, self._frames * self.side * geometry_.row, v,
+            x, folded, bias, self._depthwise_taps(), geometry_.compiled, self._in_side * self._spec.expand,
+            geometry_.row, clips, v,
         )  # fmt: skip
         return u, v
 
@@ -168,13 +166,13 @@ class Bottleneck:
         scale = gamma * inverse
         self._depthwise_norm = inverse, -mean * inverse, gamma, beta
         project, *self._excitation = kernels.gate_project(
-            u, self._rows(scale), self._rows(beta - mean * scale), w["project"], self._spec.gated,
+            u, scale, beta - mean * scale, w["project"], self._spec.gated,
             *self._gate_weights(), row, clips,
         )  # fmt: skip
         return project
 
-    def _rows(self, vector: Array) -> Array:
-        return np.tile(vector, self.side)
+    def _depthwise_taps(self) -> Array:
+        return self._weights["depthwise"].reshape(-1, self._spec.expand)
 
     def _gate_weights(self) -> tuple[Array, ...]:
         if not self._spec.gated:
@@ -199,17 +197,17 @@ class Bottleneck:
         clips = len(v) // (self._frames * self._in_side**2 * self._spec.expand)
         squeeze, _, excite, _ = self._gate_weights()
         dv, d_project, d_squeeze, d_squeeze_bias, d_excite, d_excite_bias, total, along = kernels.gate_project_backward(
-            du, u, *map(self._rows, self._depthwise_norm), w["project"], self._spec.gated, squeeze, excite,
+            du, u, *self._depthwise_norm, w["project"], self._spec.gated, squeeze, excite,
             *self._excitation, self._geometry.row, clips,
         )  # fmt: skip
         w.gradient(project=d_project, depthwise_gamma=along, depthwise_beta=total)
         if self._spec.gated:
             w.gradient(squeeze=d_squeeze, squeeze_bias=d_squeeze_bias, excite=d_excite, excite_bias=d_excite_bias)
-        dx = self._expand_depthwise_backward(dv, u, v, total, along, clips)
-        return dx + (g if self._skip_norm is None else self._skip_backward(g))
+        skipped = g if self._skip_norm is None else self._skip_backward(g)
+        return self._expand_depthwise_backward(dv, u, v, total, along, clips, skipped)
 
     def _expand_depthwise_backward(
-        self, dv: Array, u: Array, v: Array, total: Array, along: Array, clips: int
+        self, dv: Array, u: Array, v: Array, total: Array, along: Array, clips: int, g: Array
     ) -> Array:
         w, spec, geometry_ = self._weights, self._spec, self._geometry
         inverse, away, gamma, _ = self._depthwise_norm
@@ -218,8 +216,8 @@ class Bottleneck:
         by_value = (-scale * inverse * along / count).astype(F)
         offset = (-scale * (total + away * along) / count).astype(F)
         x, covariance_w, inverse_in, folded = self._expansion
-        dx, product, d_beta, d_taps = kernels.expand_depthwise_backward(
-            dv, u, self._rows(scale), self._rows(by_value), self._rows(offset), v, x, folded, self._taps,
+        dx, product, d_beta, d_depthwise = kernels.expand_depthwise_backward(
+            dv, u, scale, by_value, offset, v, x, folded, self._depthwise_taps(),
             geometry_.compiled, self._in_side * spec.expand, geometry_.row, clips,
         )  # fmt: skip
         kernel, (gamma_in, _) = w["expand"], w.norm("expand")
@@ -229,13 +227,14 @@ class Bottleneck:
         scale_in = gamma_in * inverse_in
         along_in = scale_in * inverse_in * d_gamma
         w.gradient(
-            depthwise=d_taps.reshape(-1, self.side, spec.expand).sum(axis=1),
+            depthwise=d_depthwise,
             expand=product * scale_in - covariance_w * along_in,
             expand_gamma=d_gamma,
             expand_beta=d_beta,
         )
-        dx -= x @ ((kernel * (along_in / F(len(x)))) @ kernel.T)
-        dx -= (scale_in * d_beta / F(len(x))) @ kernel.T
+        through = (kernel * (along_in / F(len(x)))) @ kernel.T
+        across = (scale_in * d_beta / F(len(x))) @ kernel.T
+        kernels.finish_expansion(dx, x, through, across, g)
         return dx
 
     def _skip_backward(self, g: Array) -> Array:
@@ -263,10 +262,12 @@ class Head:
         w = self._weights
         self._x, self._u = x, x @ w["project"]
         self._affine = self._norm.forward(self._u, self._row, momentum)
-        y = kernels.affine_swish(self._u, *self._affine)
+        y = kernels.affine_swish(self._u, *self._affine, self._row)
         self._mean = y.reshape(clips, -1, y.shape[1]).mean(axis=1)
         self._dense = self._mean @ w["dense"]
-        self._active = kernels.affine_swish(self._dense, np.ones_like(w["dense_bias"]), w["dense_bias"])
+        self._active = kernels.affine_swish(
+            self._dense, np.ones_like(w["dense_bias"]), w["dense_bias"], len(w["dense_bias"])
+        )
         return self._active @ w["classifier"] + w["classifier_bias"]
 
     def backward(self, g: Array) -> Array:
@@ -274,11 +275,11 @@ class Head:
         w, clips = self._weights, len(g)
         one = np.ones_like(w["dense_bias"])
         d_dense = kernels.affine_swish_backward(
-            np.ascontiguousarray(g @ w["classifier"].T), self._dense, one, w["dense_bias"]
+            np.ascontiguousarray(g @ w["classifier"].T), self._dense, one, w["dense_bias"], len(one)
         )
         spread = (d_dense @ w["dense"].T) / F(len(self._u) // clips)
         dy = np.repeat(spread, len(self._u) // clips, axis=0)
-        du = self._norm.backward(kernels.affine_swish_backward(dy, self._u, *self._affine), self._u)
+        du = self._norm.backward(kernels.affine_swish_backward(dy, self._u, *self._affine, self._row), self._u)
         w.gradient(
             classifier=self._active.T @ g,
             classifier_bias=g.sum(axis=0),
