@@ -605,22 +605,28 @@ def adam(weights, first, second, gradient, decayed, rate, power1, power2, decay)
 
 
 @compiled
-def area_resize(clips, weights_first, weights_count, weights, out):  # type: ignore[no-untyped-def]
-    """uint8 [N, H, W, 3] -> float32 [N, r, r, 3] in 0..1 by area; row i of weights is of `count` pixels."""
-    frames, height, width, channels = clips.shape
-    size = out.shape[1]
+def area_resize(clips, first, count, weights):  # type: ignore[no-untyped-def]
+    """uint8 [T, B, H, H, C] -> float32 [B, T, r, r, C] in 0..1, resized by area.
+
+    Pixel i that goes out covers `count[i]` pixels from `first[i]`, each with its share in `weights[i]`.
+    """
+    frames, batch, height, width, channels = clips.shape
+    size = len(first)
+    out = np.empty((batch, frames, size, size, channels), F)
     row = np.empty((width, channels), F)
-    for f in range(frames):
-        for h in range(size):
-            row[:] = F(0)
-            for k in range(weights_count[h]):
-                y, weight = weights_first[h] + k, weights[h, k]
-                for x in range(width):
+    for t in range(frames):
+        for b in range(batch):
+            for h in range(size):
+                row[:] = F(0)
+                for k in range(count[h]):
+                    y, weight = first[h] + k, weights[h, k] / F(255)
+                    for x in range(width):
+                        for c in range(channels):
+                            row[x, c] += F(clips[t, b, y, x, c]) * weight
+                for w in range(size):
                     for c in range(channels):
-                        row[x, c] += F(clips[f, y, x, c]) * weight
-            for w in range(size):
-                for c in range(channels):
-                    total = F(0)
-                    for k in range(weights_count[w]):
-                        total += row[weights_first[w] + k, c] * weights[w, k]
-                    out[f, h, w, c] = total
+                        total = F(0)
+                        for k in range(count[w]):
+                            total += row[first[w] + k, c] * weights[w, k]
+                        out[b, t, h, w, c] = total
+    return out

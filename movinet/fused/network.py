@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -24,17 +25,12 @@ def use_one_thread() -> None:
 
 
 def prepare(clips: Array, resolution: int) -> Array:
-    """uint8 `B T H W C` clips as a candidate takes them: float32 [B*T, resolution, resolution, C] in 0..1, by area."""
-    frames = np.ascontiguousarray(clips.reshape(-1, *clips.shape[2:]))
-    out = np.empty((len(frames), resolution, resolution, frames.shape[3]), F)
-    if frames.shape[1] == frames.shape[2] == resolution:
-        return np.multiply(frames, F(1 / 255), out=out)
-    first, count, weights = _area_weights(frames.shape[1], resolution)
-    kernels.area_resize(frames, first, count, weights, out)
-    out *= F(1 / 255)
-    return out
+    """uint8 `T B H W C` clips as a candidate takes them: float32 [B*T, resolution, resolution, C] in 0..1, by area."""
+    frames = kernels.area_resize(clips, *_area_weights(clips.shape[2], resolution))
+    return frames.reshape(-1, *frames.shape[2:])
 
 
+@functools.cache
 def _area_weights(side: int, resolution: int) -> tuple[Array, Array, Array]:
     """For each pixel that goes out: the first pixel it covers, how many, and the share of each."""
     edges = np.arange(resolution + 1) * side / resolution
