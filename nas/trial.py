@@ -152,12 +152,16 @@ def _finite(loss: float, metrics: Mapping[str, float]) -> bool:
 
 
 def metrics_of(logits: np.ndarray, labels: np.ndarray, data_name: str) -> dict[str, float]:
-    """Accuracy and cross-entropy of logits [N, classes]; for the moving digits also what of a label was right."""
+    """Accuracy, cross-entropy and likelihood of logits [N, classes]; for the moving digits also of parts of a label.
+
+    The likelihood, exp(-loss), is the geometric mean of the probability of the right class.
+    """
     predicted = logits.argmax(1)
     with np.errstate(invalid="ignore", over="ignore"):  # a diverged network's; its loss is not finite then
         shifted = logits - logits.max(1, keepdims=True)
         log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(1))
-    metrics = {"accuracy": float((predicted == labels).mean()), "loss": float(-log_likelihood.mean())}
+    loss = float(-log_likelihood.mean())
+    metrics = {"accuracy": float((predicted == labels).mean()), "loss": loss, "likelihood": math.exp(-loss)}
     return metrics | (_motion_metrics(predicted, labels) if data_name.startswith("moving") else {})
 
 

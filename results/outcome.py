@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nas.ledger import Ledger
-from nas.objective import ACCURACY, MACS
+from nas.objective import ACCURACY, MACS, STATISTICS
 from results import coefficients, frame, report, report_data, volume
 from results import family as families
 from results.emit import emit
@@ -199,7 +199,9 @@ def _counts(ledger: Ledger) -> str:
     text += f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early"
     text += f", {len(ledger.failed)} failed" if ledger.failed else ""
     again = len(kinds) - kinds.count("search")
-    return f"{text}; {again} trainings of finalists and published networks" if again else text
+    text += f"; {again} trainings of finalists and published networks" if again else ""
+    statistic = ledger.header.config.get("statistic")
+    return f"{text}; searched by {statistic}, reported is accuracy" if statistic in STATISTICS else text
 
 
 def _front_table(ledger: Ledger) -> str:

@@ -33,7 +33,7 @@ SETTINGS = replace(
 )
 SPACE = movinet_space(SETTINGS.space)
 MEMBER, OTHER = (SPACE.decode(tuple(map(int, genes))) for genes in SPACE.sample(np.random.default_rng(4), 2))
-METRICS = {"accuracy", "loss", "motion", "appearance", "pair_drift", "pair_orbit"}
+METRICS = {"accuracy", "loss", "likelihood", "motion", "appearance", "pair_drift", "pair_orbit"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +172,9 @@ def test_metrics_by_hand() -> None:
     metrics = metrics_of(logits, labels, "moving_digits")
     right, wrong = math.log(20 / 9), math.log(20)  # of the softmax: 9 / 20 of the chosen class, 1 / 20 of any other
     assert metrics.pop("loss") == pytest.approx((2 * right + 2 * wrong) / 4)
+    assert metrics.pop("likelihood") == pytest.approx((9 / 20 * 1 / 20) ** 0.5)  # the geometric mean
     assert metrics == {"accuracy": 0.5, "motion": 0.75, "appearance": 0.75, "pair_drift": 0.5, "pair_orbit": 1.0}
-    assert metrics_of(logits, labels, "videos").keys() == {"accuracy", "loss"}
+    assert metrics_of(logits, labels, "videos").keys() == {"accuracy", "loss", "likelihood"}
 
 
 def test_logits_out_of_range_have_a_loss_that_is_not_finite() -> None:
