@@ -20,6 +20,7 @@ import numpy as np
 
 from nas import config as configs
 from nas.algorithms.stratified_random import cost_strata
+from nas.clip_subset import clip_subset
 from nas.config import OneShot, SearchConfig
 from nas.controller import Controller, chosen_within
 from nas.trial import ORDER, Trainer, metrics_of
@@ -96,7 +97,7 @@ class OneShotSearch:
         loss = float(member.step(trainer.frames(train, clips, architecture), trainer.labels(train, clips)))
         accuracy = quality = float("nan")
         if step >= self.warm_steps:
-            clips = rng.choice(len(held), min(self.settings.reward_clips, len(held)), replace=False)
+            clips = clip_subset(held.labels, self.settings.reward_clips, rng)
             logits = member.batch_logits(trainer.frames(held, clips, architecture), len(clips)).numpy()
             metrics = metrics_of(logits, held.labels[clips], trainer.data.name)
             accuracy, quality = metrics["accuracy"], metrics[self.config.statistic]
@@ -134,9 +135,9 @@ class OneShotSearch:
         The moving statistics are taken from training clips; no weight changes.
         """
         member, train = self.supernet.member(architecture), self.trainer.data.train
-        count = min(self.settings.recalibration_clips, len(train))
-        chosen = np.random.default_rng([self.config.seed, ORDER]).permutation(len(train))[:count]
-        batches = np.array_split(chosen, -(-count // CALIBRATION_BATCH))
+        rng = np.random.default_rng([self.config.seed, ORDER])
+        chosen = rng.permutation(clip_subset(train.labels, self.settings.recalibration_clips, rng))
+        batches = np.array_split(chosen, -(-len(chosen) // CALIBRATION_BATCH))
         member.recalibrate((self.trainer.frames(train, batch, architecture), len(batch)) for batch in batches)
         return self.trainer.evaluate(member, architecture, self.trainer.data.validation)
 
