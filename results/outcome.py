@@ -19,6 +19,7 @@ from results import family as families
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
 from results.files import replaced
+from results.ranking import ranking
 from results.volume import Comparison, Estimate
 from search_space.errors import InputError
 
@@ -183,6 +184,7 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
     compared = comparison(ledger)
     if compared:
         parts.append(_comparison_text(compared))
+    parts.append(ranking(ledger).text())
     places = {
         "front": folder / "front.png",
         "report": folder / REPORT,

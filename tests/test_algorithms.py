@@ -161,7 +161,9 @@ def test_the_state_survives_json(name):
 
 
 @every_algorithm
-@pytest.mark.parametrize("state", [{}, [], {"seen": [], "proposed": [], "results": [], "early": [], "stopped": [], "failed": [], "more": 1}])
+@pytest.mark.parametrize(
+    "state", [{}, [], {"seen": [], "proposed": [], "results": [], "early": [], "stopped": [], "failed": [], "more": 1}]
+)
 def test_another_state_is_refused(name, state):
     with pytest.raises(InputError, match="algorithm state"):
         make(name).restore(state)
