@@ -44,7 +44,9 @@ def family_config(ledger: Ledger) -> FamilyConfig:
 def _of_own_videos(config: Mapping[str, Any]) -> dict[str, int]:
     """Nothing where the header, which may have been written by anyone, does not say it in whole numbers."""
     data, space = config.get("data"), config.get("space")
-    if not (isinstance(data, Mapping) and isinstance(space, Mapping) and data.get("source") == "video_folder"):
+    if not (isinstance(data, Mapping) and isinstance(space, Mapping)):
+        return {}
+    if data.get("source") not in ("video_folder", "pace"):
         return {}
     classes, frames, stride = space.get("classes"), space.get("frames"), data.get("frame_stride", 1)
     if not all(isinstance(each, int) for each in (classes, frames, stride)):

@@ -162,7 +162,7 @@ def test_presets_are_whole_and_survive_yaml(name: str, tmp_path: Path) -> None:
 
 
 def test_the_presets_are_the_promised_ones() -> None:
-    assert config.presets() == ["bench", "default", "one_shot", "tiny"]
+    assert config.presets() == ["bench", "default", "one_shot", "pace", "tiny"]
 
 
 def test_what_is_left_out_has_its_default() -> None:

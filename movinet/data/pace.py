@@ -1,7 +1,7 @@
 """Playback pace as a label: clips of any videos, played at several speeds, to and fro, or shuffled.
 
-Needs no annotation. All paces show frames of the same pieces of video, each in either direction half of the time, so only
-the order of the frames and how far apart they are tell one from another.
+Needs no annotation. All paces show frames of the same pieces of video, each in either direction half of the time, so
+only the order of the frames and how far apart they are tell one from another.
 """
 
 from __future__ import annotations
