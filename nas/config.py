@@ -283,14 +283,17 @@ class ResourcesConfig:
     Attributes:
       cpus: cores; TensorFlow runs on as many threads, on one if it is less than one.
       gpus: 0.5 has two trials share a GPU; with 0 a trial sees none.
+      engine: trains the candidates; fused (one CPU core), tensorflow, or auto: fused for one core without a GPU.
     """
 
     cpus: float = 1
     gpus: float = 0
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_number("cpus", self.cpus, 0.01, 10_000)
         check_number("gpus", self.gpus, 0, 1000)
+        check_choice("engine", self.engine, ("auto", "fused", "tensorflow"))
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise InputError("gpus", self.gpus, "must be whole above 1")
 
