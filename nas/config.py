@@ -39,7 +39,7 @@ class DataConfig:
 
     Attributes:
       source: "moving_digits", or "video_folder".
-      level: of the moving digits: tiny, short, default or hard.
+      level: of the moving digits: tiny or default.
       train, validation, test: clips of each split of the moving digits.
       path: folder of the videos, with a sub-folder for each class; '' for the moving digits.
       frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
@@ -57,7 +57,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_choice("source", self.source, ("moving_digits", "video_folder"))
-        check_choice("level", self.level, ("tiny", "short", "default", "hard"))
+        check_choice("level", self.level, ("tiny", "default"))
         for name in ("train", "validation", "test", "frame_stride", "clips_per_video"):
             check_integer(name, getattr(self, name), 1, 10_000_000)
         if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path) or "\0" in self.path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +141,19 @@ class Trainer:
             np.asarray(candidate.logits(self.frames(split, indices, architecture), len(indices)))
             for indices in np.array_split(clips, -(-len(clips) // EVALUATION_BATCH))
         ]
-        return metrics_of(np.concatenate(logits), np.asarray(split.labels[clips]), self.data.name)
+        parted = self.data.classes if self.data.name == "moving_digits" else ()
+        return metrics_of(np.concatenate(logits), np.asarray(split.labels[clips]), parted)
 
 
 def _finite(loss: float, metrics: Mapping[str, float]) -> bool:
     return math.isfinite(loss) and all(map(math.isfinite, metrics.values()))
 
 
-def metrics_of(logits: np.ndarray, labels: np.ndarray, data_name: str) -> dict[str, float]:
-    """Accuracy, cross-entropy and likelihood of logits [N, classes]; for the moving digits also of parts of a label.
+def metrics_of(logits: np.ndarray, labels: np.ndarray, parted: Sequence[str] = ()) -> dict[str, float]:
+    """Return accuracy, cross-entropy and likelihood of logits [N, classes].
 
-    The likelihood, exp(-loss), is the geometric mean of the probability of the right class.
+    The likelihood, exp(-loss), is the geometric mean of the probability of the right class. `parted` are the names of
+    the classes where they have the form "motion: appearance"; the accuracy of each part is added.
     """
     predicted = logits.argmax(1)
     with np.errstate(invalid="ignore", over="ignore"):  # a diverged network's; its loss is not finite then
@@ -159,18 +161,11 @@ def metrics_of(logits: np.ndarray, labels: np.ndarray, data_name: str) -> dict[s
         log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(1))
     loss = float(-log_likelihood.mean())
     metrics = {"accuracy": float((predicted == labels).mean()), "loss": loss, "likelihood": math.exp(-loss)}
-    return metrics | (_motion_metrics(predicted, labels) if data_name.startswith("moving") else {})
-
-
-def _motion_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    from movinet.data.motions import PAIRS
-    from movinet.data.moving_digits import appearance_of, motion_of, pair_of
-
-    motion = motion_of(predicted) == motion_of(labels)
-    found = {"motion": motion, "appearance": appearance_of(predicted) == appearance_of(labels)}
-    pairs = pair_of(labels)
-    found |= {f"pair_{PAIRS[i]}": motion[pairs == i] for i in np.unique(pairs)}
-    return {name: float(right.mean()) for name, right in found.items()}
+    if parted:
+        parts = np.array([name.split(": ") for name in parted])
+        right = (parts[predicted] == parts[labels]).mean(0)
+        metrics |= {"motion": float(right[0]), "appearance": float(right[1])}
+    return metrics
 
 
 def _order(clips: int, recipe: Any, seed: int, repeat: int) -> Iterator[np.ndarray]:
