@@ -80,11 +80,9 @@ class _Trainer(Trainer):
     """Trains on clips of any number of frames, not only those that a frame stride leaves."""
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        from movinet import proxy
-
         clips = split.batch(indices)
         ticks = np.arange(architecture.clip.frames) * len(clips) // architecture.clip.frames
-        return proxy.prepare(clips[ticks], architecture.clip.resolution)
+        return self.engine.frames(np.ascontiguousarray(clips[ticks]), architecture.clip.resolution)
 
     def final_metrics(self, candidate: Any, architecture: Architecture, kind: str) -> dict[str, float]:
         """On the validation split alone: something is chosen by it."""

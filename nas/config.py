@@ -283,14 +283,17 @@ class ResourcesConfig:
     Attributes:
       cpus: cores; TensorFlow runs on as many threads, on one if it is less than one.
       gpus: 0.5 has two trials share a GPU; with 0 a trial sees none.
+      engine: trains the candidates; fused (one CPU core), tensorflow, or auto: fused for one core without a GPU.
     """
 
     cpus: float = 1
     gpus: float = 0
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_number("cpus", self.cpus, 0.01, 10_000)
         check_number("gpus", self.gpus, 0, 1000)
+        check_choice("engine", self.engine, ("auto", "fused", "tensorflow"))
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise InputError("gpus", self.gpus, "must be whole above 1")
 
@@ -486,7 +489,10 @@ def presets() -> list[str]:
 
 
 def load(name: str) -> SearchConfig:
-    """A preset by name, or a YAML file by path; paths in it are taken from the working directory.
+    """Return a preset by name, or the search in a YAML file; paths in it are taken from the working directory.
+
+    A file with `extends: PRESET` holds only what differs from that preset: keys replace the preset's, and within the
+    sections those of the section; `space` and `algorithm` are replaced whole.
 
     Raises:
       InputError: neither, unreadable, not YAML, or not a search.
@@ -497,7 +503,7 @@ def load(name: str) -> SearchConfig:
     elif not name.endswith((".yaml", ".yml")) and not os.path.isfile(name):
         rule = f"is neither a preset ({', '.join(presets())}) nor a YAML file{hint(name, presets())}"
         raise InputError("search", name, rule)
-    config = from_dict(read_yaml(path, "search"), f"{name}: search")
+    config = from_dict(_extended(read_yaml(path, "search"), f"{name}: search"), f"{name}: search")
     if config.data.path:
         data = dataclasses.replace(config.data, path=_absolute(config.data.path))
         config = dataclasses.replace(config, data=data)
@@ -505,6 +511,22 @@ def load(name: str) -> SearchConfig:
         simulation = dataclasses.replace(config.simulation, table=_absolute(config.simulation.table))
         config = dataclasses.replace(config, simulation=simulation)
     return config
+
+
+def _extended(data: Any, place: str) -> Any:
+    """Plain data with the preset that its key `extends` names below it."""
+    if not isinstance(data, Mapping) or "extends" not in data:
+        return data
+    data = dict(data)
+    name = data.pop("extends")
+    check_choice(f"{place}.extends", name, presets())
+    base = dict(read_yaml(PRESETS / f"{name}.yaml", place))
+    if "extends" in base:
+        raise InputError(f"{place}.extends", base["extends"], "is extended by that preset; name it in its place")
+    for key, value in data.items():
+        merge = key not in ("space", "algorithm") and isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        base[key] = {**base[key], **value} if merge else value
+    return base
 
 
 def _absolute(path: str) -> str:

@@ -21,6 +21,8 @@ Array = np.ndarray
 
 def use_one_thread() -> None:
     """Limit the matrix products of this process to one core."""
+    import scipy.linalg.cython_blas  # noqa: F401  the library behind numba's products; only what is loaded is limited
+
     threadpool_limits(1)
 
 
@@ -83,7 +85,8 @@ class Candidate:
     def _views(self, specs: Sequence[Spec]) -> Iterable[Weights]:
         place = 0
         for spec in specs:
-            values, gradients = {}, {}
+            values: dict[str, Array] = {}
+            gradients: dict[str, Array] = {}
             for weight in spec.weights():
                 size = math.prod(weight.shape)
                 for vector, views in ((self.flat, values), (self._gradient, gradients)):
