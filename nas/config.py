@@ -492,7 +492,7 @@ def load(name: str) -> SearchConfig:
     """Return a preset by name, or the search in a YAML file; paths in it are taken from the working directory.
 
     A file with `extends: PRESET` holds only what differs from that preset: keys replace the preset's, and within the
-    sections those of the section; `space` and `algorithm` are replaced whole.
+    sections those of the section. `algorithm` is replaced whole, and so is a `space` with a `schema` of its own.
 
     Raises:
       InputError: neither, unreadable, not YAML, or not a search.
@@ -524,8 +524,9 @@ def _extended(data: Any, place: str) -> Any:
     if "extends" in base:
         raise InputError(f"{place}.extends", base["extends"], "is extended by that preset; name it in its place")
     for key, value in data.items():
-        merge = key not in ("space", "algorithm") and isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
-        base[key] = {**base[key], **value} if merge else value
+        whole = key == "algorithm" or not isinstance(value, Mapping) or not isinstance(base.get(key), Mapping)
+        whole = whole or (key == "space" and "schema" in value)
+        base[key] = value if whole else {**base[key], **value}
     return base
 
 
