@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nas import correct
 from nas.config import DataConfig, SearchConfig
 from nas.trials import Completed, Failed, Proposal, Rung
 from search_space.architecture import Architecture, from_dict
@@ -108,19 +109,27 @@ class Trainer:
                     break
                 yield Rung(proposal.index, step, metrics, time.monotonic() - start)
         else:
-            metrics = self.final_metrics(candidate, architecture, proposal.kind)
+            metrics, right = self.final_results(candidate, architecture, proposal.kind)
         if _finite(float(loss), metrics):
-            yield Completed(proposal.index, step, metrics, time.monotonic() - start)
+            yield Completed(proposal.index, step, metrics, time.monotonic() - start, right)
         else:
             yield Failed(proposal.index, f"diverged within {step} steps; try a lower learning_rate", 1)
 
-    def final_metrics(self, candidate: Any, architecture: Architecture, kind: str) -> dict[str, float]:
-        """On the validation split; on the test split too where nothing is chosen by the result."""
+    def final_results(
+        self, candidate: Any, architecture: Architecture, kind: str
+    ) -> tuple[dict[str, float], dict[str, Any] | None]:
+        """Metrics on the validation split; where nothing is chosen by the result, on the test split too.
+
+        In that case also which test clips were classified correctly, as `nas.correct` packs it.
+        """
         metrics = self.evaluate(candidate, architecture, self.data.validation)
         if kind == "search":
-            return metrics
-        test = self.evaluate(candidate, architecture, self.data.test)
-        return metrics | {f"test_{name}": value for name, value in test.items()}
+            return metrics, None
+        split = self.data.test
+        logits, labels = self.logits(candidate, architecture, split), np.asarray(split.labels)
+        test = metrics_of(logits, labels, self.data.name)
+        right = correct.packed(logits.argmax(1) == labels, split.clips_per_video)
+        return metrics | {f"test_{name}": value for name, value in test.items()}, right
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
         """Clips `indices` as the network sees them: float32 [T*B, H, W, 3] in 0..1, time-major."""
@@ -139,12 +148,18 @@ class Trainer:
         self, candidate: Any, architecture: Architecture, split: Any, clips: int | None = None
     ) -> dict[str, float]:
         """Accuracy and loss on the first `clips` clips of a split (all if None), and the data's own breakdown."""
+        logits = self.logits(candidate, architecture, split, clips)
+        return metrics_of(logits, np.asarray(split.labels[: len(logits)]), self.data.name)
+
+    def logits(self, candidate: Any, architecture: Architecture, split: Any, clips: int | None = None) -> np.ndarray:
+        """Logits [clips, classes] of the first `clips` clips of a split (all if None)."""
         count = min(clips or len(split), len(split))
-        logits = [
-            candidate.logits(self.frames(split, indices, architecture), len(indices)).numpy()
-            for indices in np.array_split(np.arange(count), -(-count // EVALUATION_BATCH))
-        ]
-        return metrics_of(np.concatenate(logits), np.asarray(split.labels[:count]), self.data.name)
+        return np.concatenate(
+            [
+                candidate.logits(self.frames(split, indices, architecture), len(indices)).numpy()
+                for indices in np.array_split(np.arange(count), -(-count // EVALUATION_BATCH))
+            ]
+        )
 
 
 def _finite(loss: float, metrics: Mapping[str, float]) -> bool:
