@@ -84,9 +84,9 @@ class _Trainer(Trainer):
         ticks = np.arange(architecture.clip.frames) * len(clips) // architecture.clip.frames
         return self.engine.frames(np.ascontiguousarray(clips[ticks]), architecture.clip.resolution)
 
-    def final_metrics(self, candidate: Any, architecture: Architecture, kind: str) -> dict[str, float]:
+    def final_results(self, candidate: Any, architecture: Architecture, kind: str) -> tuple[dict[str, float], None]:
         """On the validation split alone: something is chosen by it."""
-        return self.evaluate(candidate, architecture, self.data.validation)
+        return self.evaluate(candidate, architecture, self.data.validation), None
 
 
 def parents_of(front: Sequence[Architecture], space: SpaceConfig, incumbent: Coefficients) -> list[Architecture]:

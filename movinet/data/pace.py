@@ -66,7 +66,8 @@ def read_paces(config: VideoFolder, file: VideoFile, decoder: Decoder, rng: np.r
             top, left = (rng.integers(side - config.resolution, endpoint=True) for side in frames.shape[1:3])
             crop = frames[:, top : top + config.resolution, left : left + config.resolution]
             clips.append(crop[order(pace, config.ticks, rng)])
-    return Split(np.stack(clips), np.tile(np.arange(len(PACES), dtype=np.int32), len(clips) // len(PACES)))
+    labels = np.tile(np.arange(len(PACES), dtype=np.int32), len(clips) // len(PACES))
+    return Split(np.stack(clips), labels, np.array([len(clips)]))
 
 
 def order(pace: str, ticks: int, rng: np.random.Generator) -> Numbers:

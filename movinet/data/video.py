@@ -56,11 +56,11 @@ def video_folder(config: VideoFolder, workers: int = 2) -> Dataset:
     check_integer("video.workers", workers, 1, 256)
     listing = list_videos(config)
     taken = {key: value for key, value in asdict(config).items() if key != "root"}
-    settings = {"source": "video/1", **taken, "files": listing_sha256(listing)}
+    settings = {"source": "video/2", **taken, "files": listing_sha256(listing)}
 
     def read(file: VideoFile, decoder: Decoder) -> Split:
         clips = read_clips(config, file.path, decoder)
-        return Split(clips, np.full(len(clips), file.label, np.int32))
+        return Split(clips, np.full(len(clips), file.label, np.int32), np.array([len(clips)]))
 
     splits = {split: usable(config.root, split, listing, read, workers) for split in SPLITS}
     path = cache_path("video", settings)
