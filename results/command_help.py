@@ -63,8 +63,8 @@ COMMANDS = {
         "a run as one HTML page",
         "Writes a page that needs no network: the frontier with every candidate, which choices go with accuracy and "
         "how sure that is, hypervolume, reliability, the family with its reasons, costs, failures, and how to "
-        "reproduce the run. The run may be unfinished, or running; a search writes the page at its end. docs/report.md explains "
-        "the panels.",
+        "reproduce the run. The run may be unfinished, or running; a search writes the page at its end. docs/report.md "
+        "explains the panels.",
         (
             ("report results/runs/first", "results/runs/first/report.html"),
             ("report results/published/frontier --out results/runs/frontier.html", "the published frontier"),
