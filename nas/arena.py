@@ -195,7 +195,8 @@ def banded_stopping(table: Table, statistic: str = ACCURACY.name) -> BandedStopp
             raise InputError(f"{table.name}: {statistic}.S@{steps}", "empty", "is a cell; stopping needs whole curves")
     stopping, at = load("default").early_stopping, np.array([*curve])
     rungs = sorted({int(at[np.abs(np.log(at / wanted)).argmin()]) for wanted in stopping.steps(table.steps)})
-    return stopping.banded(tuple(rungs), cost_strata(table.space, (), MACS, stopping.bands))
+    bands = cost_strata(table.space, (), MACS, stopping.bands)
+    return stopping.banded(tuple(rungs), bands, Objective(statistic, "max"))
 
 
 def content_hash(table: Table) -> str:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.bands import BandedStopping, Bands
-from nas.objective import ACCURACY
+from nas.objective import LIKELIHOOD, STATISTICS, Objective
 from nas.tracking_config import TrackingConfig
 from search_space import movinet_space
 from search_space.architecture import check_integer, check_keys, check_number, check_schema
@@ -39,7 +39,7 @@ class DataConfig:
 
     Attributes:
       source: "moving_digits", or "video_folder".
-      level: of the moving digits: tiny, short, default or hard.
+      level: of the moving digits: tiny or default.
       train, validation, test: clips of each split of the moving digits.
       path: folder of the videos, with a sub-folder for each class; '' for the moving digits.
       frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
@@ -57,7 +57,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_choice("source", self.source, ("moving_digits", "video_folder"))
-        check_choice("level", self.level, ("tiny", "short", "default", "hard"))
+        check_choice("level", self.level, ("tiny", "default"))
         for name in ("train", "validation", "test", "frame_stride", "clips_per_video"):
             check_integer(name, getattr(self, name), 1, 10_000_000)
         if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path) or "\0" in self.path:
@@ -145,10 +145,10 @@ class EarlyStopping:
         """The rungs in training steps, rising, each from 1 to total - 1."""
         return tuple(sorted({max(1, round(share * total)) for share in self.rungs} - {total}))
 
-    def banded(self, rungs: tuple[int, ...], bands: Bands) -> BandedStopping:
-        """What decides at these rungs, in training steps, among the trials of these bands."""
+    def banded(self, rungs: tuple[int, ...], bands: Bands, objective: Objective) -> BandedStopping:
+        """The rule that compares trials of these bands by `objective` at these rungs, in training steps."""
         rule = self.minimum, self.dominators, self.dominating
-        return BandedStopping(rungs, self.reduction, bands, ACCURACY, *rule)
+        return BandedStopping(rungs, self.reduction, bands, objective, *rule)
 
 
 @dataclass(frozen=True)
@@ -283,14 +283,17 @@ class ResourcesConfig:
     Attributes:
       cpus: cores; TensorFlow runs on as many threads, on one if it is less than one.
       gpus: 0.5 has two trials share a GPU; with 0 a trial sees none.
+      engine: trains the candidates; fused (one CPU core), tensorflow, or auto: fused for one core without a GPU.
     """
 
     cpus: float = 1
     gpus: float = 0
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_number("cpus", self.cpus, 0.01, 10_000)
         check_number("gpus", self.gpus, 0, 1000)
+        check_choice("engine", self.engine, ("auto", "fused", "tensorflow"))
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise InputError("gpus", self.gpus, "must be whole above 1")
 
@@ -334,6 +337,8 @@ class SearchConfig:
       training: budget and recipe of the proxy.
       data: clips.
       trials: candidates asked of the algorithm.
+      statistic: metric that is modelled, compared for early stopping and used to select the Pareto front: "likelihood"
+        or "accuracy". Accuracy is reported in both cases.
       limits: caps on exact costs, such as macs: 8000000.
       costs: exact costs that accuracy is traded against; the first sets the bands.
       algorithm, early_stopping, finals: see their classes.
@@ -352,6 +357,7 @@ class SearchConfig:
     training: TrainingConfig
     data: DataConfig = DataConfig()
     trials: int = 48
+    statistic: str = LIKELIHOOD.name
     limits: tuple[Limit, ...] = ()
     costs: tuple[str, ...] = ("macs",)
     algorithm: AlgorithmConfig = AlgorithmConfig()
@@ -372,11 +378,17 @@ class SearchConfig:
         check_integer("seed", self.seed, 0, 2**31 - 1)
         check_integer("workers", self.workers, 0, 100_000)
         check_integer("worker_memory_mb", self.worker_memory_mb, 500, 10_000_000)
+        check_choice("statistic", self.statistic, STATISTICS)
         _check_costs(self.costs)
         if not isinstance(self.family, Mapping):
             raise InputError("family", self.family, "must be a mapping")
         if self.simulation is not None and self.one_shot is not None:
             raise InputError("simulation", "one_shot", "is beside it, which trains for real; take one of them out")
+
+    @property
+    def objective(self) -> Objective:
+        """The statistic searched by, with its direction."""
+        return STATISTICS[self.statistic]
 
 
 def _check_costs(costs: object) -> None:
@@ -456,7 +468,7 @@ def to_dict(config: SearchConfig) -> dict[str, Any]:
     """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
     sections = {name: getattr(config, name) for name in _SECTIONS}
     data = {name: _plain(vars(section)) for name, section in sections.items() if section is not None}
-    data |= {name: getattr(config, name) for name in ("trials", "seed", "workers", "worker_memory_mb")}
+    data |= {name: getattr(config, name) for name in ("trials", "statistic", "seed", "workers", "worker_memory_mb")}
     limits = {limit.name: limit.at_most for limit in config.limits}
     family = _plain(config.family)
     space = movinet_space.to_dict(config.space)

@@ -20,7 +20,7 @@ import numpy as np
 
 from nas import run, table_cells
 from nas.ledger import Ledger
-from nas.objective import ACCURACY
+from nas.objective import ACCURACY, STATISTICS
 from nas.row_space import RowIndex, RowSpace
 from nas.table_cells import MACS, Option, line
 from nas.trials import Completed, Proposal, Rung
@@ -29,7 +29,6 @@ from search_space.errors import InputError
 from search_space.movinet_space import movinet_space
 from search_space.space import Choice, Genotype, SearchSpace
 
-SEARCHED = ("likelihood", ACCURACY.name)  # statistics to search by, the usual one first
 _SHARE = "must be a share from 0 to 1"
 
 
@@ -80,7 +79,7 @@ class Table:
     @property
     def usual_statistic(self) -> str:
         """The statistic that a search uses by default, as far as the table has it."""
-        return next(name for name in SEARCHED if name in self.statistics)
+        return next(name for name in STATISTICS if name in self.statistics)
 
     @functools.cached_property
     def means(self) -> np.ndarray:
@@ -183,7 +182,7 @@ def _check(table: Table) -> None:
     for cost, column in table.costs.items():
         _check_column(table.name, cost, column, column >= 1, "must be at least 1")
     for name, values in {**table.statistics, table_cells.LONG: table.long_accuracy}.items():
-        if name.partition("@")[0] in (ACCURACY.name, "likelihood", table_cells.LONG):
+        if name.partition("@")[0] in (*STATISTICS, table_cells.LONG):
             _check_column(table.name, name, values, np.isnan(values) | ((values >= 0) & (values <= 1)), _SHARE)
     measured = ~np.isnan(table.accuracy).all(axis=1)
     _check_column(table.name, "accuracy", table.accuracy[:, 0], measured, "in all its seeds: every row must have one")

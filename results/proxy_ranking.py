@@ -93,7 +93,7 @@ def _column(values: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class ProxyRanking:
     """Proxy rank correlations, `rows` as in `rank`.
 
     `networks` were compared of the `of` in the table, `bins` holds how many there are in each FLOPs bin; `long` of them
@@ -111,7 +111,7 @@ class Ranking:
     rows: pd.DataFrame = field(repr=False)
 
 
-def rank(table: Table, bins: int = 4, draws: int = DRAWS, seed: int = 0) -> Ranking:
+def rank(table: Table, bins: int = 4, draws: int = DRAWS, seed: int = 0) -> ProxyRanking:
     """Compare the rankings of each predictor of a table with those of full and of long trainings.
 
     A row for each predictor: predictor, kind; share of the steps of the full budget, and seconds of training; networks
@@ -132,7 +132,7 @@ def rank(table: Table, bins: int = 4, draws: int = DRAWS, seed: int = 0) -> Rank
     rows = [_row(each, networks, table) for each in predictors(table)]
     sizes = tuple(int((networks.bins == i).sum()) for i in range(bins))
     long = int(np.isfinite(networks.long).sum())
-    return Ranking(table.name, len(sample), of, seeds, table.steps, sizes, long, table.long_steps, pd.DataFrame(rows))
+    return ProxyRanking(table.name, len(sample), of, seeds, table.steps, sizes, long, table.long_steps, pd.DataFrame(rows))
 
 
 @dataclass(frozen=True)

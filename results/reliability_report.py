@@ -20,7 +20,7 @@ from results import reliability as statistics
 from results.figure_style import BLACK, BLUE, GREEN, GREY, GRID, TEXT, VERMILION
 from results.files import replaced
 from results.importance import Importance
-from results.proxy_ranking import BIN_ENOUGH, ENOUGH, Ranking
+from results.proxy_ranking import BIN_ENOUGH, ENOUGH, ProxyRanking
 from results.reliability import Reliability
 from results.trainings import Trainings, of_ledger, of_table
 from search_space.errors import InputError
@@ -39,7 +39,7 @@ class Findings:
     """Reliability of the statistics of a table or a run, what ranks its networks, and which choices matter."""
 
     reliability: Reliability
-    ranking: Ranking
+    ranking: ProxyRanking
     importance: Importance
 
     @classmethod
@@ -87,7 +87,7 @@ def _statistic(row: Mapping[str, Any]) -> tuple[str, ...]:
     return row["statistic"], *counts, f"{row['mean']:.3f}", *spreads, *numbers
 
 
-def _ranking(found: Ranking) -> str:
+def _ranking(found: ProxyRanking) -> str:
     sampled = "" if found.networks == found.of else f", a random sample of {found.of}"
     bins = ", ".join(map(str, found.bins))
     head = f"Proxy rank correlation: {found.networks} networks{sampled}, {found.seeds} seeds; {bins} in FLOPs bins"
@@ -110,7 +110,7 @@ def _ranking(found: Ranking) -> str:
     return "\n".join([head, "", *table, "", *legend])
 
 
-def _compared(found: Ranking) -> pd.DataFrame:
+def _compared(found: ProxyRanking) -> pd.DataFrame:
     """Rows of predictors that could be compared with something."""
     rows = found.rows
     return rows[(rows["networks"] > 0) | rows["tau_long"].notna()].reset_index(drop=True)
@@ -240,7 +240,7 @@ def draw_ranking(axes: Axes, rows: pd.DataFrame) -> None:
 
     Args:
       axes: where to draw.
-      rows: of a `Ranking`; the ceiling's interval within bins is a grey strip.
+      rows: of a `ProxyRanking`; the ceiling's interval within bins is a grey strip.
     """
     places = np.arange(len(rows))[::-1]
     for kind, group in rows.groupby("kind"):

@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 
 from nas.ledger import Ledger
-from nas.objective import ACCURACY, MACS
-from nas.table import SEARCHED
+from nas.objective import ACCURACY, MACS, STATISTICS
 from results import frame, report_data, report_family, report_record, report_reliability, report_sections
 from results.family import Family
 from results.files import replaced
@@ -108,7 +107,7 @@ def _importance(
         for index, each in ledger.completed.items()
         if index in among and ledger.proposals[index].kind == "search"
     }
-    statistic = next((name for name in SEARCHED if all(name in metrics for metrics in done.values())), ACCURACY.name)
+    statistic = next((name for name in STATISTICS if all(name in metrics for metrics in done.values())), ACCURACY.name)
     done = {index: metrics for index, metrics in done.items() if statistic in metrics}
     networks = [ledger.proposals[index].fingerprint for index in done]
     return importance(

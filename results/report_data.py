@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from results import frame, volume
 from results.family import Family
 from results.importance import Importance
 from results.measures import Measure
+from results.ranking import ranking
 from search_space import architecture
 from search_space.architecture import Architecture, check_integer
 from search_space.cost import COST_NAMES
@@ -59,6 +61,7 @@ def data(
             "statistic": importance.statistic,
             "shares": [[each.dimension, *_numbers([each.value, each.low, each.high])] for each in importance.shares],
         },
+        "ranking": {name: _plain(value) for name, value in asdict(ranking(ledger)).items()},
     }
 
 
@@ -116,6 +119,10 @@ def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
 def _numbers(values: Iterable[Any]) -> list[float | int | None]:
     """For JSON, which has no NaN."""
     return [_number(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    return _number(value) if isinstance(value, float) else value
 
 
 def _number(value: Any) -> float | int | None:

@@ -13,6 +13,7 @@ from nas.ledger import Ledger
 from results import proxy_ranking
 from results import reliability as statistics
 from results.markup import Html, bar, element, interval, join, table
+from results.ranking import ranking
 from results.trainings import of_ledger
 from search_space.errors import InputError
 
@@ -42,7 +43,8 @@ def reliability(ledger: Ledger) -> Html:
     head += ["τ between seeds", "τ with accuracy of other seeds"]
     full, early = ([row for row in rows if ("@" in row[0]) == at] for at in (False, True))
     parts = [table(caption, head, some, texts=(0, 3)) for caption, some in zip(CAPTIONS, (full, early), strict=True)]
-    return join([verdict, *(parts if rows else []), _ranking(ledger)])
+    lines = [element("p", line, class_="verdict") for line in ranking(ledger).text().splitlines()]
+    return join([*lines, verdict, *(parts if rows else []), _ranking(ledger)])
 
 
 def _ranking(ledger: Ledger) -> Html:

@@ -79,6 +79,17 @@ def of_ledger(ledger: Ledger) -> Trainings:
     return searched if searched.repeated > again.repeated else again
 
 
+def of_candidates(ledger: Ledger) -> Trainings:
+    """All architectures of a run: those that were evaluated again with these trainings only, others with their trials.
+
+    The trial of an architecture that was selected by it is no random training of it.
+    """
+    proposals = ledger.proposals.values()
+    again = {p.fingerprint for p in proposals if p.kind != "search"}
+    unselected = [p for p in proposals if p.kind != "search" or p.fingerprint not in again]
+    return _collected(ledger, unselected, "candidates and re-evaluations")
+
+
 def _collected(ledger: Ledger, proposals: Sequence[Proposal], kind: str) -> Trainings:
     by_index = {p.index: p for p in proposals}
     macs = {p.fingerprint: p.cost[MACS.name] for p in proposals}

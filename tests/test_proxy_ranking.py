@@ -12,7 +12,7 @@ from synthetic_table import synthetic_table
 
 from nas import table as tables
 from nas.table import Table
-from results.proxy_ranking import Ranking, predictors, rank
+from results.proxy_ranking import ProxyRanking, predictors, rank
 from results.rank_correlation import kendall
 from search_space.errors import InputError
 
@@ -36,7 +36,7 @@ def made(
     )
 
 
-def figures(found: Ranking, predictor: str) -> pd.Series:
+def figures(found: ProxyRanking, predictor: str) -> pd.Series:
     return found.rows.set_index("predictor").loc[predictor]
 
 
@@ -46,11 +46,11 @@ def synthetic() -> Table:
 
 
 @pytest.fixture(scope="module")
-def judged(synthetic: Table) -> Ranking:
+def judged(synthetic: Table) -> ProxyRanking:
     return rank(synthetic, draws=DRAWS)
 
 
-def test_every_kind_of_predictor_is_judged(judged: Ranking) -> None:
+def test_every_kind_of_predictor_is_judged(judged: ProxyRanking) -> None:
     assert judged.rows["predictor"].tolist() == [
         "accuracy@32", "accuracy@64", "accuracy, full budget", "log-FLOPs", "log total_parameters", "guess",
     ]  # fmt: skip
@@ -73,7 +73,7 @@ def test_a_training_is_never_compared_with_itself() -> None:
         assert figures(found, predictor)["verdict"].startswith("not enough evidence")
 
 
-def test_the_truth_is_the_mean_of_the_other_seeds(synthetic: Table, judged: Ranking) -> None:
+def test_the_truth_is_the_mean_of_the_other_seeds(synthetic: Table, judged: ProxyRanking) -> None:
     accuracy, early = synthetic.accuracy, synthetic.early()[32]
     others = [accuracy[:, [s for s in range(3) if s != seed]].mean(axis=1) for seed in range(3)]
     assert figures(judged, "accuracy@32")["tau"] == pytest.approx(
@@ -113,7 +113,7 @@ def test_what_ranks_by_cost_alone_adds_nothing_within_bins() -> None:
     assert quality_row["regret_1_within"] < size["regret_1_within"]
 
 
-def test_cheaper_measurements_rank_worse_than_the_ceiling(judged: Ranking) -> None:
+def test_cheaper_measurements_rank_worse_than_the_ceiling(judged: ProxyRanking) -> None:
     taus = [figures(judged, name)["tau_within"] for name in ("accuracy@32", "accuracy@64", "accuracy, full budget")]
     assert taus == sorted(taus)
     for name in ("tau", "tau_within", "beyond_cost"):
@@ -165,7 +165,7 @@ def test_a_large_table_is_sampled(monkeypatch: pytest.MonkeyPatch, synthetic: Ta
     assert (found.networks, found.of, sum(found.bins)) == (100, 288, 100)
 
 
-def test_same_table_same_figures(synthetic: Table, judged: Ranking) -> None:
+def test_same_table_same_figures(synthetic: Table, judged: ProxyRanking) -> None:
     pd.testing.assert_frame_equal(rank(synthetic, draws=DRAWS).rows, judged.rows)
 
 

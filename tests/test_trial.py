@@ -14,6 +14,7 @@ from small_search import breeding
 
 from movinet.data.store import Split
 from movinet.proxy import Candidate
+from nas.clip_subset import clip_subset
 from nas.config import DataConfig, EarlyStopping, TrainingConfig
 from nas.references import reference_architectures
 from nas.search import trial_seed
@@ -33,7 +34,7 @@ SETTINGS = replace(
 )
 SPACE = movinet_space(SETTINGS.space)
 MEMBER, OTHER = (SPACE.decode(tuple(map(int, genes))) for genes in SPACE.sample(np.random.default_rng(4), 2))
-METRICS = {"accuracy", "loss", "motion", "appearance", "pair_drift", "pair_orbit"}
+METRICS = {"accuracy", "loss", "likelihood", "motion", "appearance"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,24 +89,40 @@ def test_rungs_come_first_and_then_the_end(trainer: Trainer) -> None:
     assert 0 < seconds[0] < seconds[1] < seconds[2]
 
 
-def test_a_rung_is_measured_on_the_first_validation_clips_and_the_end_on_all(trainer: Trainer) -> None:
+def test_a_rung_is_measured_on_a_subset_of_the_validation_clips_and_the_end_on_all(trainer: Trainer) -> None:
     """As a loop of our own finds, which is told nothing but the numbers of the clips."""
     validation, train = trainer.data.validation, trainer.data.train
     candidate = Candidate(trainer.compiler, MEMBER, CLASSES, trainer.recipe, proposal(MEMBER).seed)
 
-    def accuracy(clips: int) -> float:
-        frames = [trainer.frames(validation, np.arange(i, i + 4), MEMBER) for i in range(0, clips, 4)]
+    def accuracy(clips: np.ndarray) -> float:
+        frames = [trainer.frames(validation, some, MEMBER) for some in clips.reshape(-1, 4)]
         logits = np.concatenate([candidate.logits(each, 4).numpy() for each in frames])
-        return float((logits.argmax(1) == validation.labels[:clips]).mean())
+        return float((logits.argmax(1) == validation.labels[clips]).mean())
 
     found = {}
     for step, clips in enumerate(clips_seen(trainer, proposal(MEMBER)), 1):
         indices = np.array(clips)
         candidate.step(trainer.frames(train, indices, MEMBER), trainer.labels(train, indices))
-        found[step] = accuracy(len(validation) if step == STEPS else RUNG_CLIPS)
+        found[step] = accuracy(np.arange(len(validation)) if step == STEPS else trainer.rung_clips)
     events = list(trainer.train(proposal(MEMBER)))
     assert [event.metrics["accuracy"] for event in events] == [found[event.steps] for event in events]
-    assert len(validation) > RUNG_CLIPS and len(set(found.values())) > 2
+    assert len(validation) > RUNG_CLIPS == len(trainer.rung_clips) and len(set(found.values())) > 2
+
+
+def test_a_subset_has_the_shares_of_the_classes_and_spreads_over_videos(trainer: Trainer) -> None:
+    """Clips stored by class and video, as of a folder of videos: 3 classes, videos of 5 clips, some of fewer."""
+    videos = np.concatenate([np.full(5 - 3 * (video % 7 == 0), video) for video in range(120)])
+    labels = np.minimum(videos // 20, 2)  # a sixth, a sixth, two thirds
+    for size in (90, 200):
+        chosen = clip_subset(labels, size, np.random.default_rng(size))
+        assert len(set(chosen.tolist())) == size
+        shares = np.bincount(labels[chosen]) - size * np.bincount(labels) / len(labels)
+        assert (np.abs(shares) <= 1).all()
+        assert np.bincount(videos[chosen]).max() <= -(-5 * size // len(labels))
+    assert clip_subset(labels, 10**4, np.random.default_rng(0)).tolist() == list(range(len(labels)))
+    again = Trainer(SETTINGS, trainer.data, threads=None)
+    other = Trainer(replace(SETTINGS, seed=1), trainer.data, threads=None)
+    assert again.rung_clips.tolist() == trainer.rung_clips.tolist() != other.rung_clips.tolist()
 
 
 def test_only_what_chooses_nothing_is_measured_on_the_test_clips(trainer: Trainer) -> None:
@@ -164,21 +181,23 @@ def test_a_diverged_trial_fails_without_a_measurement(trainer: Trainer, rungs: t
 
 
 def test_metrics_by_hand() -> None:
-    """Classes of the tiny digits: motion * 3 + appearance; motions 0 and 1 are a pair, 2 and 3 another."""
+    """Classes of the tiny digits: motion * 3 + digit."""
+    classes = [f"{motion}: {digit}" for motion in ("left", "right", "up", "down") for digit in range(3)]
     labels = np.array([0, 5, 7, 11], np.int32)
-    predicted = [0, 2, 7, 10]  # right; another motion of the pair; right; the motion only
+    predicted = [0, 2, 7, 10]  # right; another motion; right; another digit
     logits = np.zeros((4, CLASSES), np.float32)
     logits[range(4), predicted] = math.log(9)
-    metrics = metrics_of(logits, labels, "moving_digits")
+    metrics = metrics_of(logits, labels, classes)
     right, wrong = math.log(20 / 9), math.log(20)  # of the softmax: 9 / 20 of the chosen class, 1 / 20 of any other
     assert metrics.pop("loss") == pytest.approx((2 * right + 2 * wrong) / 4)
-    assert metrics == {"accuracy": 0.5, "motion": 0.75, "appearance": 0.75, "pair_drift": 0.5, "pair_orbit": 1.0}
-    assert metrics_of(logits, labels, "videos").keys() == {"accuracy", "loss"}
+    assert metrics.pop("likelihood") == pytest.approx((9 / 20 * 1 / 20) ** 0.5)  # the geometric mean
+    assert metrics == {"accuracy": 0.5, "motion": 0.75, "appearance": 0.75}
+    assert metrics_of(logits, labels).keys() == {"accuracy", "loss", "likelihood"}
 
 
 def test_logits_out_of_range_have_a_loss_that_is_not_finite() -> None:
     labels = np.array([0, 1], np.int32)
     for worst in (np.nan, np.inf):
-        assert not math.isfinite(metrics_of(np.array([[worst, 0.0], [0.0, 1.0]], np.float32), labels, "videos")["loss"])
-    large = metrics_of(np.array([[3e38, -3e38], [1e4, -1e4]], np.float64), labels, "videos")
+        assert not math.isfinite(metrics_of(np.array([[worst, 0.0], [0.0, 1.0]], np.float32), labels)["loss"])
+    large = metrics_of(np.array([[3e38, -3e38], [1e4, -1e4]], np.float64), labels)
     assert large["loss"] == pytest.approx(1e4)
