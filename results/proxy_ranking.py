@@ -132,7 +132,9 @@ def rank(table: Table, bins: int = 4, draws: int = DRAWS, seed: int = 0) -> Prox
     rows = [_row(each, networks, table) for each in predictors(table)]
     sizes = tuple(int((networks.bins == i).sum()) for i in range(bins))
     long = int(np.isfinite(networks.long).sum())
-    return ProxyRanking(table.name, len(sample), of, seeds, table.steps, sizes, long, table.long_steps, pd.DataFrame(rows))
+    return ProxyRanking(
+        table.name, len(sample), of, seeds, table.steps, sizes, long, table.long_steps, pd.DataFrame(rows)
+    )
 
 
 @dataclass(frozen=True)
