@@ -40,7 +40,7 @@ from search_space import architecture
 from search_space.errors import InputError
 
 ENOUGH = 20  # trials trained to the full budget
-MOST = 2000  # networks of a table; of more a random sample
+MOST = 2000  # trials or networks; more would take minutes
 DRAWS = 1000
 FOLDS = 5
 ORDERS = 12  # in which dimensions are added, and as many the other way round
@@ -100,7 +100,7 @@ def importance(
     rng: np.random.Generator,
     draws: int = DRAWS,
 ) -> Importance:
-    """Estimate the importance of the choices of n trials.
+    """Estimate the importance of the choices of n trials; of more than `MOST` those of a random sample.
 
     Args:
       statistic: name of the values.
@@ -110,6 +110,10 @@ def importance(
       rng: of folds, orders and draws.
       draws: of the bootstrap.
     """
+    if len(values) > MOST:
+        some = rng.permutation(len(values))[:MOST]
+        measured, chosen = [measured[i] for i in some], [chosen[i] for i in some]
+        log_macs, values = log_macs[some], values[some]
     if len(values) < ENOUGH or np.ptp(values) == 0:
         return Importance(statistic, len(values))
     cost, copies = _cost_terms(log_macs), _copies(len(values), draws, rng)
