@@ -60,18 +60,15 @@ def ranking(ledger: Ledger) -> Ranking:
     named = ledger.header.config.get("statistic")
     statistic = named if named in STATISTICS else ACCURACY.name
     trainings = _reduced(of_candidates(ledger), statistic)
-    found = reliability(trainings, seed=ledger.header.seed).rows if trainings.statistics else []
-    unknown = Ranking(statistic, *[math.nan] * 5, trainings.repeated, None)
-    if not len(found):
+    found = reliability(trainings, seed=ledger.header.seed).rows
+    unknown = Ranking(statistic, math.nan, math.nan, math.nan, math.nan, math.nan, trainings.repeated, None)
+    if found.empty:
         return unknown
     row = found.iloc[0]
-    numbers = {name: float(row[f"reliability{end}"]) for name, end in _INTERVAL.items()}
-    supported = bool(numbers["low"] > LEAST) if math.isfinite(numbers["low"]) else None
     spread, noise = math.sqrt(row["between"]), math.sqrt(row["within"])
-    return replace(unknown, spread=spread, noise=noise, supported=supported, **numbers)
-
-
-_INTERVAL = {"reliability": "", "low": "_low", "high": "_high"}
+    value, low, high = (float(row[f"reliability{end}"]) for end in ("", "_low", "_high"))
+    supported = bool(low > LEAST) if math.isfinite(low) else None
+    return replace(unknown, spread=spread, noise=noise, reliability=value, low=low, high=high, supported=supported)
 
 
 def _reduced(trainings: Trainings, statistic: str) -> Trainings:
