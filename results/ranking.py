@@ -60,18 +60,15 @@ def ranking(ledger: Ledger) -> Ranking:
     named = ledger.header.config.get("statistic")
     statistic = named if named in STATISTICS else ACCURACY.name
     trainings = _reduced(of_candidates(ledger), statistic)
-    found = reliability(trainings, seed=ledger.header.seed).rows if trainings.statistics else []
-    unknown = Ranking(statistic, *[math.nan] * 5, trainings.repeated, None)
-    if not len(found):
-        return unknown
-    row = found.iloc[0]
-    numbers = {name: float(row[f"reliability{end}"]) for name, end in _INTERVAL.items()}
-    supported = bool(numbers["low"] > LEAST) if math.isfinite(numbers["low"]) else None
-    spread, noise = math.sqrt(row["between"]), math.sqrt(row["within"])
-    return replace(unknown, spread=spread, noise=noise, supported=supported, **numbers)
-
-
-_INTERVAL = {"reliability": "", "low": "_low", "high": "_high"}
+    nan = math.nan
+    if not trainings.statistics or trainings.repeated < 2:
+        return Ranking(statistic, nan, nan, nan, nan, nan, trainings.repeated, None)
+    row = reliability(trainings, seed=ledger.header.seed).rows.iloc[0]
+    value, low, high = (float(row[f"reliability{end}"]) for end in ("", "_low", "_high"))
+    supported = bool(low > LEAST) if math.isfinite(low) else None
+    return Ranking(
+        statistic, math.sqrt(row["between"]), math.sqrt(row["within"]), value, low, high, trainings.repeated, supported
+    )
 
 
 def _reduced(trainings: Trainings, statistic: str) -> Trainings:
