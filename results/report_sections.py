@@ -20,7 +20,7 @@ from results import fidelity
 from results.agreement import agreements
 from results.importance import ENOUGH, Effect, Importance
 from results.markup import Html, bar, definitions, details, element, interval, join, number, table, text
-from results.ranking import ranking
+from results.ranking import ranking, searched_by
 from results.volume import Comparison, Estimate
 from search_space.errors import InputError
 
@@ -60,6 +60,8 @@ def state(ledger: Ledger, drawn: int) -> Html:
     words = [f"Begun {ledger.header.created}."]
     if ledger.header.config.get("simulation"):
         words.append("Simulated: its accuracies are made up, nothing was trained.")
+    if statistic := searched_by(ledger):
+        words.append(f"Searched by {statistic}; reported is accuracy.")
     searched = sum(proposal.kind == "search" for proposal in ledger.proposals.values())
     if ledger.pending or (isinstance(asked, int) and searched < asked):
         of = f" of {asked}" if isinstance(asked, int) else ""
