@@ -60,6 +60,7 @@ class Settings:
       seeds: trainings of each finalist and parent, beyond the first.
       incumbent: the coefficients to beat.
       lift: from the proxy to full size.
+      strides: of the blocks at full size; without any, those of the proxy stay.
       classes: of the family.
     """
 
@@ -67,6 +68,7 @@ class Settings:
     seeds: int = 2
     incumbent: Coefficients = DEFAULT_COEFFICIENTS
     lift: Factors = UNSCALED
+    strides: tuple[int, ...] = ()
     classes: int = 600
 
     def __post_init__(self) -> None:
@@ -78,11 +80,9 @@ class _Trainer(Trainer):
     """Trains on clips of any number of frames, not only those that a frame stride leaves."""
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        from movinet import proxy
-
         clips = split.batch(indices)
         ticks = np.arange(architecture.clip.frames) * len(clips) // architecture.clip.frames
-        return proxy.prepare(clips[ticks], architecture.clip.resolution)
+        return self.engine.frames(np.ascontiguousarray(clips[ticks]), architecture.clip.resolution)
 
     def final_metrics(self, candidate: Any, architecture: Architecture, kind: str) -> dict[str, float]:
         """On the validation split alone: something is chosen by it."""
@@ -152,7 +152,9 @@ def plan(config: SearchConfig, parents: Sequence[Architecture], settings: Settin
     space, rng = config.space, np.random.default_rng([config.seed, _STREAM])
 
     def expected(members: int) -> ExpectedCost:
-        return ExpectedCost(random_members(space, rng, members, config.limits), settings.classes, settings.lift)
+        drawn = random_members(space, rng, members, config.limits)
+        full = replace(drawn, strides=settings.strides or drawn.strides)
+        return ExpectedCost(full, settings.classes, settings.lift)
 
     solved, checked = expected(MEMBERS), expected(CHECKED)
     incumbent = settings.incumbent, _scaled(parents, settings.incumbent, space)
@@ -175,7 +177,7 @@ def plan(config: SearchConfig, parents: Sequence[Architecture], settings: Settin
 def _given(config: SearchConfig, parents: Sequence[Architecture], settings: Settings) -> dict[str, Any]:
     """What a plan is made of."""
     return {
-        "settings": asdict(settings),
+        "settings": {**asdict(settings), "strides": list(settings.strides)},
         "search": configs.to_dict(config),
         "parents": [architectures.to_dict(parent) for parent in parents],
         "times": TIMES,

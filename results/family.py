@@ -14,7 +14,15 @@ from typing import Any
 import pandas as pd
 
 from search_space import architecture
-from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, Architecture, check_integer, check_keys, check_number
+from search_space.architecture import (
+    MAX_CHANNELS,
+    MAX_FRAMES,
+    Architecture,
+    check_integer,
+    check_keys,
+    check_number,
+    with_strides,
+)
 from search_space.errors import InputError
 from search_space.network import Network, counted, network_cost
 from search_space.scaling import DEFAULT_COEFFICIENTS, UNSCALED, Coefficients, Factors, Scaled, scale_to_macs
@@ -42,6 +50,7 @@ class FamilyConfig:
       classes: outputs of each network.
       clip_ticks: frames of a source clip at frame stride 1; a network of n frames gets the stride nearest to ticks / n.
       lift: from the search's proxy scale to full scale, before phi: what to multiply the proxy's dimensions with.
+      strides: spatial stride of each block at full scale; without any, those of the proxy stay.
       coefficients: growth of each dimension per unit of phi.
       coefficients_from: where they come from, in a word: "default", "configuration" or the record that chose them.
       targets: multiply-adds per clip by model, not falling; as many models as wanted.
@@ -52,6 +61,7 @@ class FamilyConfig:
     classes: int = 600
     clip_ticks: int = 250
     lift: Factors = UNSCALED
+    strides: tuple[int, ...] = ()
     coefficients: Coefficients = DEFAULT_COEFFICIENTS
     coefficients_from: str = "default"
     targets: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_MACS))
@@ -64,6 +74,10 @@ class FamilyConfig:
         if not isinstance(self.coefficients_from, str):
             raise InputError("coefficients_from", self.coefficients_from, "must be a text")
         check_number("tolerance", self.tolerance, 0, 1)
+        if not isinstance(self.strides, tuple):
+            raise InputError("strides", self.strides, "must be a list of the strides of the blocks")
+        for i, stride in enumerate(self.strides):
+            check_integer(f"strides[{i}]", stride, 1, 2)
         _check_targets(self.targets)
         _check_ensemble(self.ensemble, self.targets)
 
@@ -102,7 +116,7 @@ def _check_ensemble(ensemble: object, targets: Mapping[str, float]) -> None:
 def to_dict(config: FamilyConfig) -> dict[str, Any]:
     """Plain data for YAML or JSON; the inverse of `from_dict`."""
     ensemble = {name: list(members) for name, members in config.ensemble.items()}
-    return {**asdict(config), "targets": dict(config.targets), "ensemble": ensemble}
+    return {**asdict(config), "strides": list(config.strides), "targets": dict(config.targets), "ensemble": ensemble}
 
 
 def from_dict(data: object, place: str = "family") -> FamilyConfig:
@@ -120,6 +134,8 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
                 values[name] = _factors(kind, check_keys(name, values[name], _FACTORS, required), name)
         if "coefficients" in values:
             values.setdefault("coefficients_from", "configuration")
+        if isinstance(values.get("strides"), list):
+            values["strides"] = tuple(values["strides"])
         if isinstance(values.get("targets"), Mapping) and "ensemble" not in values:
             known = values["targets"].keys()
             values["ensemble"] = {name: each for name, each in PUBLISHED_ENSEMBLE.items() if known >= set(each)}
@@ -181,8 +197,8 @@ def scale_family(front: pd.DataFrame, config: FamilyConfig) -> Family:
 
     Choice of parents: the targets' log is mapped linearly onto the front's log-cost, the least target onto the
     cheapest network and the greatest onto the dearest (one target onto the middle), and the nearest network is the
-    parent. It is lifted and scaled to its target with integer-exact cost. Where that leaves the tolerance or the order
-    of cost, the next nearest is taken, and the record says so.
+    parent. It gets the strides of full scale, is lifted, and scaled to its target with integer-exact cost. Where that
+    leaves the tolerance or the order of cost, the next nearest is taken, and the record says so.
 
     Raises:
       InputError: an empty front; a target that no parent reaches; an ensemble cheaper than the model before it.
@@ -191,7 +207,7 @@ def scale_family(front: pd.DataFrame, config: FamilyConfig) -> Family:
         raise InputError("front", 0, "networks are too few for a family: no trial was trained to the full budget")
     front = front.sort_values(["macs", "fingerprint"])
     points = [_point(row) for row in front.to_dict("records")]
-    parents = [architecture.from_dict(data) for data in front["architecture"]]
+    parents = [_with_strides(architecture.from_dict(data), config.strides) for data in front["architecture"]]
     models: list[Member] = []
     for name in config.targets:
         least = models[-1].network.cost["macs"] if models else 0
@@ -199,6 +215,10 @@ def scale_family(front: pd.DataFrame, config: FamilyConfig) -> Family:
     for name in config.ensemble:
         models.append(_ensemble(name, models, config))
     return Family(tuple(models), config, tuple(points))
+
+
+def _with_strides(parent: Architecture, strides: tuple[int, ...]) -> Architecture:
+    return with_strides(parent, strides, "family.strides") if strides else parent
 
 
 def _point(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -265,6 +285,7 @@ def _member(
         "parent": dict(parent),
         **choice,
         "lift": asdict(config.lift),
+        "strides": [block.stride for block in network.blocks],
         "coefficients": asdict(config.coefficients),
         "coefficients_from": config.coefficients_from,
         "phi": scaled.phi,
