@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from nas.ledger import Ledger
-from nas.objective import ACCURACY, MACS, STATISTICS
+from nas.objective import ACCURACY, MACS
 from results import coefficients, comparison_text, frame, report, report_data
 from results import family as families
 from results.comparison import Comparison, compare
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
 from results.files import replaced
-from results.ranking import ranking
+from results.ranking import ranking, searched_by
 from results.resampling import TEST_ACCURACY
 from search_space.errors import InputError
 
@@ -210,8 +210,8 @@ def _counts(ledger: Ledger) -> str:
     text += f", {len(ledger.failed)} failed" if ledger.failed else ""
     again = len(kinds) - kinds.count("search")
     text += f"; {again} trainings of finalists and published networks" if again else ""
-    statistic = ledger.header.config.get("statistic")
-    return f"{text}; searched by {statistic}, reported is accuracy" if statistic in STATISTICS else text
+    statistic = searched_by(ledger)
+    return f"{text}; searched by {statistic}, reported is accuracy" if statistic else text
 
 
 def _front_table(ledger: Ledger) -> str:

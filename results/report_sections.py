@@ -18,6 +18,7 @@ from results.comparison import Comparison, Estimate, basis
 from results.comparison_text import points_of
 from results.importance import ENOUGH, Effect, Importance, Share
 from results.markup import Html, bar, definitions, details, element, interval, join, number, table, text
+from results.ranking import searched_by
 
 COSTS = {
     "macs": ("FLOPs a clip", 1e6, "M"),
@@ -54,6 +55,8 @@ def state(ledger: Ledger, drawn: int) -> Html:
     words = [f"Begun {ledger.header.created}."]
     if ledger.header.config.get("simulation"):
         words.append("Simulated: its accuracies are made up, nothing was trained.")
+    if statistic := searched_by(ledger):
+        words.append(f"Searched by {statistic}; reported is accuracy.")
     searched = sum(proposal.kind == "search" for proposal in ledger.proposals.values())
     if ledger.pending or (isinstance(asked, int) and searched < asked):
         of = f" of {asked}" if isinstance(asked, int) else ""
