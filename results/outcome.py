@@ -14,7 +14,7 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
-from results import coefficients, frame, report, report_data, volume
+from results import coefficients, frame, parents, report, report_data, volume
 from results import family as families
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
@@ -83,8 +83,8 @@ def _target(text: str) -> tuple[str, float]:
 
 
 def family_of(ledger: Ledger, config: FamilyConfig) -> Family:
-    """The family grown from the run's front."""
-    return scale_family(frame.selected_front(ledger), config)
+    """Return the family that grows from the networks of the run."""
+    return scale_family(parents.of_run(ledger), config)
 
 
 def comparison(ledger: Ledger) -> Comparison | None:
@@ -232,7 +232,8 @@ def family_table(family: Family) -> str:
             depth,
             origin,
         ))  # fmt: skip
-    return _aligned(rows)
+    warning = family.candidates.warning
+    return _aligned(rows) + (f"\nwarning: {warning}" if warning else "")
 
 
 def _short(macs: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def frontier(
     trials: pd.DataFrame,
     front: pd.DataFrame,
     references: pd.DataFrame,
-    parents: Mapping[str, Sequence[str]],
+    parents: pd.DataFrame,
 ) -> None:
     """Accuracy over multiply-adds per clip, on a log axis.
 
@@ -53,7 +53,7 @@ def frontier(
       trials: `results.frame.trials`; the search's are drawn, stopped ones hollow, at the accuracy they had.
       front: `results.frame.selected_front`, as a step line with 95 % intervals.
       references: `results.frame.networks` of kind reference, joined by a thin line and labelled.
-      parents: fingerprint of a network of the front -> names of the models it became.
+      parents: `results.family.Family.parents`, on the front or near it; may be empty.
     """
     search = trials[(trials["kind"] == "search") & trials.get(ACCURACY.name, pd.Series(dtype=float)).notna()]
     references = references.sort_values(MACS.name)
@@ -61,8 +61,7 @@ def frontier(
     _candidates(axes, search)
     _line(axes, references, VERMILION, "D", "published networks, at this scale", linewidth=0.8)
     _line(axes, front, BLUE, "o", _front_name(front), linewidth=1.8, drawstyle="steps-post")
-    chosen = front[front["fingerprint"].isin(parents.keys())]
-    if len(chosen):
+    if len(parents):
         style: dict[str, Any] = {
             "marker": "o",
             "markersize": 11,
@@ -70,14 +69,11 @@ def frontier(
             "markeredgewidth": 1.6,
             "linestyle": "",
         }
-        axes.plot(chosen[MACS.name], chosen[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
+        axes.plot(parents[MACS.name], parents[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
     _limits(axes, [search, front, references])
     _dress(axes)
     labels = [_Label(row[MACS.name], row[ACCURACY.name], row["label"].upper(), VERMILION) for row in _rows(references)]
-    labels += [
-        _Label(row[MACS.name], row[ACCURACY.name], ", ".join(parents[row["fingerprint"]]), GREEN)
-        for row in _rows(chosen)
-    ]
+    labels += [_Label(row[MACS.name], row[ACCURACY.name], ", ".join(row["models"]), GREEN) for row in _rows(parents)]
     _place(axes, labels, pd.concat([search, front, references]))
 
 
@@ -209,7 +205,7 @@ def save_frontier(ledger: Ledger, family: Family | None, *paths: Path) -> None:
     """
     figure, axes = figure_style.new(columns=2)
     references = frame.networks(ledger, ("reference",))
-    parents = family.parents() if family else {}
+    parents = family.parents() if family else pd.DataFrame()
     frontier(axes, frame.trials(ledger), frame.selected_front(ledger), references, parents)
     figure_style.save(figure, *paths)
 
