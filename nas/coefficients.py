@@ -75,14 +75,7 @@ class Settings:
 
 
 class _Trainer(Trainer):
-    """Trains on clips of any number of frames, not only those that a frame stride leaves."""
-
-    def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        from movinet import proxy
-
-        clips = split.batch(indices)
-        ticks = np.arange(architecture.clip.frames) * len(clips) // architecture.clip.frames
-        return proxy.prepare(clips[ticks], architecture.clip.resolution)
+    """Evaluates on the validation clips alone."""
 
     def final_metrics(self, candidate: Any, architecture: Architecture, kind: str) -> dict[str, float]:
         """On the validation split alone: something is chosen by it."""

@@ -123,10 +123,18 @@ class Trainer:
         return metrics | {f"test_{name}": value for name, value in test.items()}
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        """Clips `indices` as the network sees them: float32 [T*B, H, W, 3] in 0..1, time-major."""
+        """Clips `indices` as the network sees them: float32 [T*B, H, W, 3] in 0..1, time-major.
+
+        A number of frames that the frame stride does not give is spread evenly over the clip.
+        """
         from movinet import proxy
 
-        return proxy.prepare(split.batch(indices, architecture.clip.frame_stride), architecture.clip.resolution)
+        clip = architecture.clip
+        clips = split.batch(indices, clip.frame_stride)
+        if len(clips) != clip.frames:
+            clips = split.batch(indices)
+            clips = clips[np.arange(clip.frames) * len(clips) // clip.frames]
+        return proxy.prepare(clips, clip.resolution)
 
     @staticmethod
     def labels(split: Any, indices: np.ndarray) -> Any:

@@ -29,7 +29,6 @@ MAY_IMPORT = {
     "nas.trial": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
     "nas.one_shot": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained
     "nas.scores": {"nas", "search_space", "numpy", "movinet"},  # where they are scored without training
-    "nas.coefficients": {"nas", "search_space", "numpy", "movinet.proxy"},  # clips of any number of frames
     "nas.ray_executor": {"nas", "search_space", "ray"},
     "nas.ray_trackers": {"nas", "search_space", "ray", "mlflow"},
     "nas.event_files": {"nas", "search_space", "tensorboard"},
