@@ -16,8 +16,9 @@ import keras
 import tensorflow as tf
 
 from movinet import layers, ops
-from movinet.layers import BottleneckForm, BottleneckSpec, HeadSpec, Spec, StemSpec
+from movinet.layers import BottleneckForm
 from movinet.ops import Tensor
+from movinet.specs import BottleneckSpec, HeadSpec, Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
 from movinet.stream_ops import BUFFER, COUNT, POSITION, SUM, Memory
 from search_space.architecture import Architecture, Clip
 from search_space.errors import InputError
@@ -43,7 +44,7 @@ class _SpecLayer(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Creates the variables; their shapes come from the spec, not from `input_shape`."""
-        start = layers.initial(self.spec, self.seed)
+        start = initial(self.spec, self.seed)
         for weight in self.spec.weights():
             # Batch norm keeps its own in float32 under mixed precision, as the fused kernel requires.
             norm = weight.name.endswith(("_gamma", "_beta")) or weight.name in ("rezero", "positional")
@@ -366,8 +367,8 @@ def build(
     for place, rate in rates.items():
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
             raise InputError(place, rate, "must be a number from 0 to less than 1")
-    named = list(layers.bottlenecks(architecture, variant))
-    seeds = layers.layer_seeds(seed, len(named) + 2)
+    named = list(bottlenecks(architecture, variant))
+    seeds = layer_seeds(seed, len(named) + 2)
     clips = keras.Input((*(input_shape or _shape(architecture.clip)), 3), name="clips")
     x = Stem(architecture.stem.width, seeds[0], norm_momentum, variant, name="stem")(clips)
     for i, (layer_name, spec) in enumerate(named, 1):
@@ -375,7 +376,7 @@ def build(
         x = Bottleneck(
             **asdict(spec), seed=seeds[i], norm_momentum=norm_momentum, drop_rate=drop_rate, name=layer_name
         )(x)
-    head = layers.head_spec(architecture, classes, variant)
+    head = head_spec(architecture, classes, variant)
     logits = Head(**asdict(head), seed=seeds[-1], norm_momentum=norm_momentum, dropout=dropout, name="head")(x)
     return keras.Model(clips, logits, name=name)
 

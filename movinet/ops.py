@@ -23,10 +23,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from movinet.specs import BN_EPSILON
+
 raw = tf.raw_ops
 Tensor = Any  # tf.Tensor; TensorFlow ships no types
-
-BN_EPSILON = 1e-3  # of the release's configs
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from movinet import layers, tape
-from movinet.layers import BottleneckForm, HeadSpec, Spec, StemSpec
+from movinet import tape
+from movinet.layers import BottleneckForm
 from movinet.ops import Tensor
-from movinet.tape import BETA1, BETA2, Compiled
+from movinet.recipe import BETA1, BETA2, Recipe
+from movinet.specs import HeadSpec, Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
+from movinet.tape import Compiled
 from search_space.architecture import Architecture
-from search_space.errors import InputError
 
 raw = tf.raw_ops
 
@@ -51,60 +51,6 @@ def prepare(clips: np.ndarray, resolution: int) -> Tensor:
 def as_labels(labels: np.ndarray) -> Tensor:
     """int32 [B]."""
     return tf.constant(labels, tf.int32)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a proxy is trained.
-
-    Attributes:
-      steps: optimiser steps of the full budget.
-      batch_size: clips a step.
-      learning_rate: peak, after the warm-up; AdamW (arXiv 1711.05101).
-      warmup: share of the steps with linearly growing rate; a cosine to zero follows.
-      weight_decay: decoupled, on kernels only.
-      label_smoothing: as in the release's recipe, 0.1 there.
-      stochastic_depth: drop rate of the last layer's branch; grows linearly with depth. 0.2 in the release.
-      norm_momentum: of the moving statistics. 0.99 in the release; a proxy has too few steps for that.
-      rezero: what the ReZero scalars start from. 0 in the release; in a few hundred steps a network that starts as
-        its skips alone barely begins to use its layers.
-    """
-
-    steps: int
-    batch_size: int = 32
-    learning_rate: float = 0.008
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.0
-    stochastic_depth: float = 0.0
-    norm_momentum: float = 0.9
-    rezero: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("batch_size", 2)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise InputError(name, value, f"must be an integer of at least {low}")
-        for name, high in (
-            ("warmup", 1.0),
-            ("weight_decay", 10.0),
-            ("label_smoothing", 0.99),
-            ("stochastic_depth", 0.99),
-            ("norm_momentum", 1.0),
-            ("rezero", 10.0),
-            ("learning_rate", 10.0),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
-                raise InputError(name, value, f"must be a number from 0 to {high:g}")
-
-    def rate(self, step: int) -> float:
-        """Learning rate of `step` (from 0): linear warm-up, then a cosine that ends at 0 and stays there."""
-        warm = self.warmup * self.steps
-        if step < warm:
-            return self.learning_rate * (step + 1) / (warm + 1)
-        progress = min(1.0, (step - warm) / max(1.0, self.steps - warm))
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class Compiler:
@@ -324,8 +270,8 @@ class Candidate(Network):
     def __init__(self, compiler: Compiler, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> None:
         planned = list(plan(architecture, classes, recipe))
         parts = []
-        for (spec, form, rate), layer_seed in zip(planned, layers.layer_seeds(seed, len(planned)), strict=True):
-            start = layers.initial(spec, layer_seed, recipe.rezero).values()
+        for (spec, form, rate), layer_seed in zip(planned, layer_seeds(seed, len(planned)), strict=True):
+            start = initial(spec, layer_seed, recipe.rezero).values()
             state = State(np.concatenate([value.ravel() for value in start]), first_statistics(spec))
             parts.append(Arrays(compiler, spec, form, rate > 0, state))
         rates = [rate for _, _, rate in planned]
@@ -341,9 +287,9 @@ def plan(architecture: Architecture, classes: int, recipe: Recipe) -> Iterator[t
     """Spec, form and drop rate of every layer from stem to head."""
     yield StemSpec(architecture.stem.width), None, 0.0
     size = -(-architecture.clip.resolution // 2)
-    named = list(layers.bottlenecks(architecture))
+    named = list(bottlenecks(architecture))
     for i, (_, spec) in enumerate(named, 1):
         form = BottleneckForm.at(spec, architecture.clip.frames, size)
         yield spec, form, recipe.stochastic_depth * i / len(named)
         size = -(-size // spec.stride)
-    yield layers.head_spec(architecture, classes), None, 0.0
+    yield head_spec(architecture, classes), None, 0.0

@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from movinet import layers, ops
-from movinet.layers import BottleneckForm, Norm, Spec, StemSpec
+from movinet.layers import BottleneckForm, Norm
 from movinet.ops import Primitive, Tensor
+from movinet.specs import Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
 from search_space.architecture import Architecture, Clip
 
 NAMES = ("naswot", "grad_norm", "synflow")
@@ -37,16 +38,16 @@ def scores(
       rezero: what the ReZero scalars start from.
     """
     specs = _specs(architecture, classes)
-    seeds = layers.layer_seeds(seed, len(specs))
-    start = [layers.initial(spec, own, rezero) for spec, own in zip(specs, seeds, strict=True)]
+    seeds = layer_seeds(seed, len(specs))
+    start = [initial(spec, own, rezero) for spec, own in zip(specs, seeds, strict=True)]
     kernel, gradient = _trained_once(specs, start, architecture.clip, frames, labels)
     return {"naswot": naswot(kernel), "grad_norm": gradient, "synflow": synflow(specs, start, architecture.clip)}
 
 
 def _specs(architecture: Architecture, classes: int) -> list[Spec]:
     """From stem to head."""
-    bottlenecks = [spec for _, spec in layers.bottlenecks(architecture)]
-    return [StemSpec(architecture.stem.width), *bottlenecks, layers.head_spec(architecture, classes)]
+    inner = [spec for _, spec in bottlenecks(architecture)]
+    return [StemSpec(architecture.stem.width), *inner, head_spec(architecture, classes)]
 
 
 def _logits(

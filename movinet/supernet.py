@@ -17,10 +17,10 @@ from itertools import product
 import numpy as np
 import tensorflow as tf
 
-from movinet import layers, proxy
-from movinet.layers import BottleneckSpec, HeadSpec, Spec, StemSpec
+from movinet import proxy
 from movinet.ops import Tensor
 from movinet.proxy import Arrays, Compiler, Network, Recipe, State
+from movinet.specs import BottleneckSpec, HeadSpec, Spec, StemSpec, Weight, bottlenecks, first_value, layer_seeds
 from search_space.architecture import Architecture, Kernel
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig
@@ -73,7 +73,7 @@ class Supernet:
     def __init__(self, compiler: Compiler, space: SpaceConfig, recipe: Recipe, seed: int) -> None:
         self._compiler, self._classes, self._recipe, self._seed = compiler, space.classes, recipe, seed
         specs = specs_of(space)
-        seeds = layers.layer_seeds(seed, len(specs))
+        seeds = layer_seeds(seed, len(specs))
         self.store: Store = {
             place: _first_values(forms, layer_seed, recipe.rezero)
             for (place, forms), layer_seed in zip(specs.items(), seeds, strict=True)
@@ -89,7 +89,7 @@ class Supernet:
           InputError: it is deeper or wider than the store.
         """
         planned = list(proxy.plan(architecture, self._classes, self._recipe))
-        places = ["stem", *(name for name, _ in layers.bottlenecks(architecture)), "head"]
+        places = ["stem", *(name for name, _ in bottlenecks(architecture)), "head"]
         parts = []
         for place, (spec, form, rate) in zip(places, planned, strict=True):
             state = self._states[self._known(place)]
@@ -138,7 +138,7 @@ class Supernet:
             for weight, part in zip(weights, np.split(flat, ends, axis=1), strict=True):
                 self._values(place, spec, weight)[_corner(weight.shape)] = part.reshape(3, *weight.shape)
 
-    def _values(self, place: str, spec: Spec, weight: layers.Weight) -> np.ndarray:
+    def _values(self, place: str, spec: Spec, weight: Weight) -> np.ndarray:
         values = self.store[place].get(shared_name(weight.name, getattr(spec, "kernel", None)))
         if values is None or any(have < need for have, need in zip(values.shape[1:], weight.shape, strict=True)):
             raise InputError("supernet", f"{place}/{weight.name} {list(weight.shape)}", "is not in the space")
@@ -171,17 +171,17 @@ class Member(Network):
 
 def _first_values(forms: Sequence[Spec], seed: int, rezero: float) -> dict[str, np.ndarray]:
     """Each weight as large as any form of the layer needs it, moments zero."""
-    largest: dict[str, layers.Weight] = {}
+    largest: dict[str, Weight] = {}
     for spec in forms:
         for weight in spec.weights():
             name = shared_name(weight.name, getattr(spec, "kernel", None))
             shape = np.maximum(weight.shape, largest[name].shape if name in largest else 0)
-            largest[name] = layers.Weight(weight.name, tuple(shape.tolist()), weight.start, weight.decayed)
+            largest[name] = Weight(weight.name, tuple(shape.tolist()), weight.start, weight.decayed)
     rng = np.random.default_rng(seed)
     found = {}
     for name, weight in largest.items():
         found[name] = np.zeros((3, *weight.shape), np.float32)
-        found[name][0] = layers.first_value(weight, rng, rezero)
+        found[name][0] = first_value(weight, rng, rezero)
     return found
 
 

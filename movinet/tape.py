@@ -17,13 +17,15 @@ from typing import Any
 import tensorflow as tf
 
 from movinet import layers, ops
-from movinet.layers import BottleneckForm, BottleneckSpec, HeadSpec, Spec, StemSpec
+from movinet.layers import BottleneckForm
 from movinet.ops import Norm, Primitive, Tensor
+from movinet.recipe import BETA1, BETA2
+from movinet.specs import BottleneckSpec, HeadSpec, Spec, StemSpec
 
 raw = tf.raw_ops
 
-# AdamW's constants (Loshchilov and Hutter, arXiv 1711.05101); the learning rate is scheduled.
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
+
+EPSILON = 1e-7  # of AdamW
 
 _FLOAT, _INT = tf.float32, tf.int32
 _VECTOR = tf.TensorSpec([None], _FLOAT)

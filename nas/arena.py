@@ -173,7 +173,7 @@ def banded_stopping(table: Table) -> BandedStopping:
             raise InputError(f"{table.name}: accuracy.S@{steps}", "empty", "is a cell; stopping needs whole curves")
     stopping, at = load("default").early_stopping, np.array([*table.curve])
     rungs = sorted({int(at[np.abs(np.log(at / wanted)).argmin()]) for wanted in stopping.steps(table.steps)})
-    return stopping.banded(tuple(rungs), cost_strata(table.space, (), MACS, stopping.bands))
+    return stopping.banded(tuple(rungs), cost_strata(table.space, (), MACS, stopping.bands), ACCURACY)
 
 
 def content_hash(table: Table) -> str:

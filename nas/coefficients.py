@@ -178,12 +178,12 @@ def _given(config: SearchConfig, parents: Sequence[Architecture], settings: Sett
 Training = tuple[Mapping[str, Any], str, int]  # architecture as plain data, its fingerprint, repeat
 
 
-def _trainings(planned: Mapping[str, Any], accuracy: Mapping[tuple[str, int], float]) -> Iterator[Training]:
+def _trainings(planned: Mapping[str, Any], measured: Mapping[tuple[str, int], float]) -> Iterator[Training]:
     """Every training in order, the finals as soon as all draws were measured."""
     draws, seeds = planned["draws"], planned["settings"]["seeds"]
     yield from _repeats(draws, (0,))
-    if all((name, 0) in accuracy for each in draws for name in each["fingerprints"]):
-        yield from _repeats([draws[i] for i in finalists(planned, accuracy)], range(1, seeds + 1))
+    if all((name, 0) in measured for each in draws for name in each["fingerprints"]):
+        yield from _repeats([draws[i] for i in finalists(planned, measured)], range(1, seeds + 1))
 
 
 def _repeats(draws: Sequence[Mapping[str, Any]], repeats: Sequence[int]) -> Iterator[Training]:
@@ -193,15 +193,15 @@ def _repeats(draws: Sequence[Mapping[str, Any]], repeats: Sequence[int]) -> Iter
                 yield network, name, repeat
 
 
-def finalists(planned: Mapping[str, Any], accuracy: Mapping[tuple[str, int], float]) -> list[int]:
-    """The incumbent, which is draw 0, and the best draws by mean accuracy over the parents.
+def finalists(planned: Mapping[str, Any], measured: Mapping[tuple[str, int], float]) -> list[int]:
+    """The incumbent, which is draw 0, and the best draws by the mean of the statistic over the parents.
 
     Of draws that come to the same networks, only the first: it stands for all.
     """
     draws: dict[tuple[str, ...], int] = {}
     for i, each in enumerate(planned["draws"]):
         draws.setdefault(tuple(each["fingerprints"]), i)
-    means = {i: float(np.mean([accuracy[name, 0] for name in names])) for names, i in draws.items()}
+    means = {i: float(np.mean([measured[name, 0] for name in names])) for names, i in draws.items()}
     others = [i for i in means if i and math.isfinite(means[i])]
     return [0, *sorted(others, key=lambda i: -means[i])[:FINALISTS]]
 
@@ -258,22 +258,23 @@ def carry_out(
 ) -> None:
     """Has everything trained that the ledger's header plans and that is not in it yet."""
     ledger = read(writer.path)
-    planned, accuracy = ledger.header.config, accuracies(ledger)
+    planned, measured = ledger.header.config, statistics(ledger, config.statistic)
     proposals = {(proposal.fingerprint, proposal.repeat): proposal for proposal in ledger.proposals.values()}
-    while (training := _next(planned, accuracy)) is not None:
+    while (training := _next(planned, measured)) is not None:
         key = training[1:]
         if key not in proposals:
             proposals[key] = _proposal(len(proposals), config, training)
             writer.append(proposals[key])
         event = train(proposals[key])
         writer.append(event)
-        accuracy[key] = _accuracy(event)
-        tell(f"training {len(accuracy)}: network {key[0]}, repeat {key[1]}, accuracy {accuracy[key]:.3f}")
+        measured[key] = _metric(event, config.statistic)
+        accuracy = _metric(event, ACCURACY.name)
+        tell(f"training {len(measured)}: network {key[0]}, repeat {key[1]}, accuracy {accuracy:.3f}")
 
 
-def _next(planned: Mapping[str, Any], accuracy: Mapping[tuple[str, int], float]) -> Training | None:
+def _next(planned: Mapping[str, Any], measured: Mapping[tuple[str, int], float]) -> Training | None:
     """Draws that come to the same network share its training."""
-    return next((each for each in _trainings(planned, accuracy) if each[1:] not in accuracy), None)
+    return next((each for each in _trainings(planned, measured) if each[1:] not in measured), None)
 
 
 def _proposal(index: int, config: SearchConfig, training: Training) -> Proposal:
@@ -291,12 +292,12 @@ def _proposal(index: int, config: SearchConfig, training: Training) -> Proposal:
     )
 
 
-def _accuracy(event: object) -> float:
-    return event.metrics[ACCURACY.name] if isinstance(event, Completed) else math.nan
+def _metric(event: object, name: str) -> float:
+    return event.metrics[name] if isinstance(event, Completed) else math.nan
 
 
-def accuracies(ledger: Ledger) -> dict[tuple[str, int], float]:
-    """(fingerprint, repeat) -> validation accuracy; NaN where the training failed."""
+def statistics(ledger: Ledger, name: str) -> dict[tuple[str, int], float]:
+    """(fingerprint, repeat) -> a metric of the validation clips; NaN where the training failed."""
     events: dict[int, Completed | Failed] = {**ledger.completed, **ledger.failed}
     trained = ledger.proposals
-    return {(trained[i].fingerprint, trained[i].repeat): _accuracy(event) for i, event in events.items()}
+    return {(trained[i].fingerprint, trained[i].repeat): _metric(event, name) for i, event in events.items()}

@@ -15,7 +15,7 @@ from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.bands import BandedStopping, Bands
 from nas.fixed_networks import FixedNetwork
-from nas.objective import ACCURACY
+from nas.objective import LIKELIHOOD, STATISTICS, Objective
 from nas.tracking_config import TrackingConfig
 from search_space import movinet_space
 from search_space.architecture import check_integer, check_keys, check_number, check_schema
@@ -146,10 +146,10 @@ class EarlyStopping:
         """The rungs in training steps, rising, each from 1 to total - 1."""
         return tuple(sorted({max(1, round(share * total)) for share in self.rungs} - {total}))
 
-    def banded(self, rungs: tuple[int, ...], bands: Bands) -> BandedStopping:
-        """What decides at these rungs, in training steps, among the trials of these bands."""
+    def banded(self, rungs: tuple[int, ...], bands: Bands, objective: Objective) -> BandedStopping:
+        """The rule that compares trials of these bands by `objective` at these rungs, in training steps."""
         rule = self.minimum, self.dominators, self.dominating
-        return BandedStopping(rungs, self.reduction, bands, ACCURACY, *rule)
+        return BandedStopping(rungs, self.reduction, bands, objective, *rule)
 
 
 @dataclass(frozen=True)
@@ -335,6 +335,8 @@ class SearchConfig:
       training: budget and recipe of the proxy.
       data: clips.
       trials: candidates asked of the algorithm.
+      statistic: metric that is modelled, compared for early stopping and used to select the Pareto front: "likelihood"
+        or "accuracy". Accuracy is reported in both cases.
       limits: caps on exact costs, such as macs: 8000000.
       costs: exact costs that accuracy is traded against; the first sets the bands.
       algorithm, early_stopping, finals: see their classes.
@@ -354,6 +356,7 @@ class SearchConfig:
     training: TrainingConfig
     data: DataConfig = DataConfig()
     trials: int = 48
+    statistic: str = LIKELIHOOD.name
     limits: tuple[Limit, ...] = ()
     costs: tuple[str, ...] = ("macs",)
     algorithm: AlgorithmConfig = AlgorithmConfig()
@@ -375,6 +378,7 @@ class SearchConfig:
         check_integer("seed", self.seed, 0, 2**31 - 1)
         check_integer("workers", self.workers, 0, 100_000)
         check_integer("worker_memory_mb", self.worker_memory_mb, 500, 10_000_000)
+        check_choice("statistic", self.statistic, STATISTICS)
         _check_costs(self.costs)
         if not isinstance(self.networks, tuple):
             raise InputError("networks", self.networks, "must be a list of networks")
@@ -384,6 +388,11 @@ class SearchConfig:
             raise InputError("family", self.family, "must be a mapping")
         if self.simulation is not None and self.one_shot is not None:
             raise InputError("simulation", "one_shot", "is beside it, which trains for real; take one of them out")
+
+    @property
+    def objective(self) -> Objective:
+        """The statistic searched by, with its direction."""
+        return STATISTICS[self.statistic]
 
 
 def _check_costs(costs: object) -> None:
@@ -466,7 +475,7 @@ def to_dict(config: SearchConfig) -> dict[str, Any]:
     """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
     sections = {name: getattr(config, name) for name in _SECTIONS}
     data = {name: _plain(vars(section)) for name, section in sections.items() if section is not None}
-    data |= {name: getattr(config, name) for name in ("trials", "seed", "workers", "worker_memory_mb")}
+    data |= {name: getattr(config, name) for name in ("trials", "statistic", "seed", "workers", "worker_memory_mb")}
     if config.networks:
         data["networks"] = [_plain(vars(network)) for network in config.networks]
     limits = {limit.name: limit.at_most for limit in config.limits}

@@ -1,7 +1,7 @@
 """Hints: what something cheaper than training measured of members of a space, in a file that a search starts from.
 
 JSON of the schema `movinet-nas/hints/1`: the space, the members by their genotypes, and of each a number; whether
-more of it is better the search finds out. A one-shot search writes the accuracies its supernet gives them.
+more of it is better the search finds out. A one-shot search writes the statistic that its supernet gives them.
 """
 
 from __future__ import annotations

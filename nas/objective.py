@@ -35,5 +35,7 @@ class Objective:
 
 
 ACCURACY = Objective("accuracy", "max")
+LIKELIHOOD = Objective("likelihood", "max")
+STATISTICS = {objective.name: objective for objective in (LIKELIHOOD, ACCURACY)}  # from 0 to 1, more is better
 MACS = Objective("macs", "min")
 DEFAULT = (ACCURACY, MACS)

@@ -20,9 +20,10 @@ import numpy as np
 
 from nas import config as configs
 from nas.algorithms.stratified_random import cost_strata
+from nas.clip_subset import clip_subset
 from nas.config import OneShot, SearchConfig
 from nas.controller import Controller, chosen_within
-from nas.trial import ORDER, Trainer
+from nas.trial import ORDER, Trainer, metrics_of
 from search_space.architecture import Architecture, check_integer
 from search_space.errors import InputError
 from search_space.movinet_space import movinet_space
@@ -32,7 +33,7 @@ from search_space.space import Genotype
 SCHEMA = "movinet-nas/one-shot/1"
 DRAWS = 0x05E7  # sets the stream of a step's draws apart from the other uses of a run's seed
 CALIBRATION_BATCH = 128
-COLUMNS = ("step", "target", "macs", "loss", "accuracy", "seconds")
+COLUMNS = ("step", "target", "macs", "loss", "accuracy", "reward_statistic", "seconds")
 WIDEST = ("depth", "width", "expand", "squeeze_excite", "project")  # options that the warm-up takes the last of
 SHORTEST = ("frame_stride", "resolution")  # and of these the first, or it would cost several times as much
 _SPREAD = 512  # members among which the costs of targets are picked
@@ -94,15 +95,16 @@ class OneShotSearch:
         member = self.supernet.member(architecture)
         clips = clips_of_step(len(train), self.config.training.batch_size, self.config.seed, step)
         loss = float(member.step(trainer.frames(train, clips, architecture), trainer.labels(train, clips)))
-        accuracy = float("nan")
+        accuracy = quality = float("nan")
         if step >= self.warm_steps:
-            clips = rng.choice(len(held), min(self.settings.reward_clips, len(held)), replace=False)
+            clips = clip_subset(held.labels, self.settings.reward_clips, rng)
             logits = member.batch_logits(trainer.frames(held, clips, architecture), len(clips)).numpy()
-            accuracy = float((logits.argmax(1) == held.labels[clips]).mean())
-            controller.learn(rng, genotype, accuracy)
+            metrics = metrics_of(logits, held.labels[clips], trainer.data.name)
+            accuracy, quality = metrics["accuracy"], metrics[self.config.statistic]
+            controller.learn(rng, genotype, quality)
         cost = int(controller.costs(np.array([genotype]))[0])
         self.seconds += time.monotonic() - start
-        self.history.append((step, turn, cost, loss, accuracy, self.seconds))
+        self.history.append((step, turn, cost, loss, accuracy, quality, self.seconds))
 
     def widened(self, genotype: Genotype, rng: np.random.Generator, probability: float) -> Genotype:
         """The member with each choice at its widest with that probability, so that all filters are trained early on.
@@ -125,19 +127,19 @@ class OneShotSearch:
     def _found(self, controller: Controller) -> Found:
         genotype, how = chosen_within(controller, np.random.default_rng(self.config.seed), self.settings.tolerance)
         cost = int(controller.costs(np.array([genotype]))[0])
-        return Found(controller.target, genotype, cost, how, self.accuracy(self.space.decode(genotype)))
+        return Found(controller.target, genotype, cost, how, self.measure(self.space.decode(genotype))["accuracy"])
 
-    def accuracy(self, architecture: Architecture, clips: int | None = None) -> float:
-        """Validation accuracy with the shared weights and statistics of its own, on the first `clips` clips.
+    def measure(self, architecture: Architecture) -> dict[str, float]:
+        """Validation metrics of a network with the shared weights and its own moving statistics.
 
         The moving statistics are taken from training clips; no weight changes.
         """
         member, train = self.supernet.member(architecture), self.trainer.data.train
-        count = min(self.settings.recalibration_clips, len(train))
-        chosen = np.random.default_rng([self.config.seed, ORDER]).permutation(len(train))[:count]
-        batches = np.array_split(chosen, -(-count // CALIBRATION_BATCH))
+        rng = np.random.default_rng([self.config.seed, ORDER])
+        chosen = rng.permutation(clip_subset(train.labels, self.settings.recalibration_clips, rng))
+        batches = np.array_split(chosen, -(-len(chosen) // CALIBRATION_BATCH))
         member.recalibrate((self.trainer.frames(train, batch, architecture), len(batch)) for batch in batches)
-        return self.trainer.evaluate(member, architecture, self.trainer.data.validation, clips)["accuracy"]
+        return self.trainer.evaluate(member, architecture, self.trainer.data.validation)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything as arrays that need no pickle."""

@@ -3,7 +3,7 @@
 OUT/supernet/checkpoint.npz     all that is needed to carry on
 OUT/supernet/history.csv        every step
 OUT/supernet/members.json       the network of each target
-OUT/supernet/hints.json         if asked for: members with the accuracies the supernet gives them
+OUT/supernet/hints.json         if asked for: members with the statistic that the supernet gives them
 OUT/retrained/                  a run like any other: those networks trained from scratch
 """
 
@@ -182,7 +182,7 @@ def retrain(folder: Path, config: SearchConfig, executor: str, watch: run.Watch,
 
 
 def rank(search: OneShotSearch, path: Path, folder: Path, report: Report) -> Path:
-    """Writes the table in `path` with a column `score.supernet`, the accuracy with shared weights, into the folder.
+    """Write the table in `path` with a column `score.supernet`, the configured statistic with shared weights.
 
     Raises:
       InputError: a table without architectures, or one of them is beyond the supernet.
@@ -190,9 +190,9 @@ def rank(search: OneShotSearch, path: Path, folder: Path, report: Report) -> Pat
     read = table.read(path)
     if not read.architectures:
         raise InputError(str(path), "no column architecture", "must hold the architectures that are to be ranked")
-    scores = []
+    scores, statistic = [], search.config.statistic
     for i, plain in enumerate(read.architectures, 1):
-        scores.append(search.accuracy(architectures.from_dict(plain)))
+        scores.append(search.measure(architectures.from_dict(plain))[statistic])
         if i % RANKED == 0:
             report(f"ranked: {i} of {len(read.architectures)}")
     scored = dataclasses.replace(read, scores={**read.scores, SCORE: np.array(scores)})
@@ -201,11 +201,11 @@ def rank(search: OneShotSearch, path: Path, folder: Path, report: Report) -> Pat
 
 
 def hint(search: OneShotSearch, members: int, folder: Path, report: Report) -> Path:
-    """Writes the accuracies the supernet gives so many members of the space, for another search to start from."""
-    measured = []
+    """Writes the statistic that the supernet gives so many members of the space, for another search to start from."""
+    measured, statistic = [], search.config.statistic
     drawn = hints.members(search.config, members)
     for i, genotype in enumerate(drawn, 1):
-        measured.append((genotype, search.accuracy(search.space.decode(genotype))))
+        measured.append((genotype, search.measure(search.space.decode(genotype))[statistic]))
         if i % RANKED == 0:
             report(f"ranked: {i} of {len(drawn)}")
     path = folder / SUPERNET / HINTS

@@ -82,7 +82,7 @@ class Progress:
         best = self.best[band]
         if best is None or event.metrics[ACCURACY.name] > best.metrics[ACCURACY.name]:
             self.best[band] = event
-        value = self.search.minimised(event.index)
+        value = self.search.minimised(event.index, ACCURACY)
         front = _improved(self.front, (value[0], value[-1]))
         if front is not self.front:
             self.front, self.volume = front, self._hypervolume(front)

@@ -23,7 +23,7 @@ from nas.algorithms.stratified_random import cost_strata
 from nas.bands import BandedStopping
 from nas.config import SearchConfig
 from nas.ledger import LedgerWriter
-from nas.objective import ACCURACY
+from nas.objective import Objective
 from nas.pareto import greatest, non_dominated
 from nas.references import reference_architectures
 from nas.trials import Completed, Event, Failed, Note, Proposal, Rung, Stopped
@@ -72,7 +72,7 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
         options["costs"] = config.costs
     if "start_genotypes" in inspect.signature(kind).parameters:
         options.setdefault("start_genotypes", _published_starts(config, space))
-    return kind(space, config.limits, ACCURACY, config.costs[0], config.trials, **options)
+    return kind(space, config.limits, config.objective, config.costs[0], config.trials, **options)
 
 
 def _published_starts(config: SearchConfig, space: SearchSpace[Architecture]) -> list[Genotype]:
@@ -253,13 +253,13 @@ class Search:
         proposal = self.proposals[rung.index]
         if proposal.kind != "search" or self._stopping is None:
             return True
-        value = rung.metrics[ACCURACY.name]
+        value = rung.metrics[self.config.statistic]
         return self._stopping.decide(rung.index, proposal.cost[self.config.costs[0]], rung.steps, value) == "continue"
 
     def _make_stopping(self) -> BandedStopping | None:
         stopping = self.config.early_stopping
         rungs = stopping.steps(self.config.training.steps)
-        return stopping.banded(rungs, self.bands) if rungs else None
+        return stopping.banded(rungs, self.bands, self.config.objective) if rungs else None
 
     def _next(self) -> Proposal | None:
         if not self._asked_all:
@@ -319,7 +319,7 @@ class Search:
         return self._finals[proposed] if self._finals and proposed < len(self._finals) else None
 
     def front(self) -> list[int]:
-        """Trials of the search on the front of accuracy against the costs, cheapest first.
+        """Trials of the search on the Pareto front of the statistic searched by and the costs, cheapest first.
 
         A network that was tried several times counts with its mean, under its first trial. At most `finals.most`:
         where there are more, those that together come to much hypervolume. Left out are near neighbours, and ends that
@@ -332,18 +332,19 @@ class Search:
         if not repeats:
             return []
         found = [first for first, *_ in repeats.values()]
-        points = np.array([np.mean([self.minimised(i) for i in indices], axis=0) for indices in repeats.values()])
+        objective = self.config.objective
+        points = np.array([np.mean([self.minimised(i, objective) for i in same], axis=0) for same in repeats.values()])
         front = np.flatnonzero(non_dominated(points))
         most = self.config.finals.most
         if len(front) > most:
             cheapest, dearest = points[front].min(axis=0), points[front].max(axis=0)
             reference = dearest + (dearest - cheapest) / max(1, most - 1)  # so that the dearest counts as others do
-            reference[-1] = ACCURACY.minimised(0.0)
+            reference[-1] = objective.minimised(0.0)
             front = front[greatest(points[front], reference, most)]
         return [found[i] for i in sorted(front, key=lambda i: points[i, 0])]
 
-    def minimised(self, index: int) -> tuple[float, ...]:
-        """The logarithms of the costs, and minimised accuracy, of a completed trial."""
-        accuracy = ACCURACY.minimised(self.completed[index].metrics[ACCURACY.name])
+    def minimised(self, index: int, objective: Objective) -> tuple[float, ...]:
+        """The logarithms of the costs, and the minimised objective, of a completed trial."""
+        value = objective.minimised(self.completed[index].metrics[objective.name])
         costs = (float(np.log(self.proposals[index].cost[name])) for name in self.config.costs)
-        return *costs, float(accuracy)
+        return *costs, float(value)

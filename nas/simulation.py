@@ -86,7 +86,7 @@ class Simulation:
 
     def _metrics(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> dict[str, float]:
         accuracy = self._made_up(proposal, steps, rng) if self.table is None else self._looked_up(proposal, steps)
-        metrics = {"accuracy": accuracy, "loss": -math.log(max(accuracy, 1e-6))}
+        metrics = {"accuracy": accuracy, "loss": -math.log(max(accuracy, 1e-6)), "likelihood": accuracy}
         if steps == self.steps and proposal.kind != "search":
             metrics |= {f"test_{name}": value for name, value in metrics.items()}
         return metrics

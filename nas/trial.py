@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.clip_subset import clip_subset
 from nas.config import DataConfig, SearchConfig
 from nas.trials import Completed, Failed, Proposal, Rung
 from search_space.architecture import Architecture, from_dict
@@ -24,6 +25,7 @@ from search_space.quiet_start import quiet_start
 EVALUATION_BATCH = 128
 RUNG_CLIPS = 512  # validation clips of an early measurement: a sixth of what a rung's training costs
 ORDER = 0x0DE2  # sets the stream of clip orders apart from the other uses of a run's seed
+RUNG = 0x0DE3  # and that of the clips of early measurements
 
 
 def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
@@ -86,6 +88,7 @@ class Trainer:
         self.config, self.data = config, data
         self.recipe = proxy.Recipe(**vars(config.training))
         self.rungs = config.early_stopping.steps(self.recipe.steps)
+        self.rung_clips = clip_subset(data.validation.labels, RUNG_CLIPS, np.random.default_rng([config.seed, RUNG]))
         self.compiler = proxy.Compiler()
 
     def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
@@ -103,7 +106,7 @@ class Trainer:
             frames = self.frames(self.data.train, indices, architecture)
             loss = candidate.step(frames, self.labels(self.data.train, indices))
             if step in self.rungs:
-                metrics = self.evaluate(candidate, architecture, self.data.validation, RUNG_CLIPS)
+                metrics = self.evaluate(candidate, architecture, self.data.validation, self.rung_clips)
                 if not _finite(float(loss), metrics):
                     break
                 yield Rung(proposal.index, step, metrics, time.monotonic() - start)
@@ -144,15 +147,15 @@ class Trainer:
         return proxy.as_labels(split.labels[indices])
 
     def evaluate(
-        self, candidate: Any, architecture: Architecture, split: Any, clips: int | None = None
+        self, candidate: Any, architecture: Architecture, split: Any, clips: np.ndarray | None = None
     ) -> dict[str, float]:
-        """Accuracy and loss on the first `clips` clips of a split (all if None), and the data's own breakdown."""
-        count = min(clips or len(split), len(split))
+        """Metrics on the clips of a split with the indices `clips`, or on all, and the data's own breakdown."""
+        clips = np.arange(len(split)) if clips is None else clips
         logits = [
             candidate.logits(self.frames(split, indices, architecture), len(indices)).numpy()
-            for indices in np.array_split(np.arange(count), -(-count // EVALUATION_BATCH))
+            for indices in np.array_split(clips, -(-len(clips) // EVALUATION_BATCH))
         ]
-        return metrics_of(np.concatenate(logits), np.asarray(split.labels[:count]), self.data.name)
+        return metrics_of(np.concatenate(logits), np.asarray(split.labels[clips]), self.data.name)
 
 
 def _finite(loss: float, metrics: Mapping[str, float]) -> bool:
@@ -160,12 +163,16 @@ def _finite(loss: float, metrics: Mapping[str, float]) -> bool:
 
 
 def metrics_of(logits: np.ndarray, labels: np.ndarray, data_name: str) -> dict[str, float]:
-    """Accuracy and cross-entropy of logits [N, classes]; for the moving digits also what of a label was right."""
+    """Accuracy, cross-entropy and likelihood of logits [N, classes]; for the moving digits also of parts of a label.
+
+    The likelihood, exp(-loss), is the geometric mean of the probability of the right class.
+    """
     predicted = logits.argmax(1)
     with np.errstate(invalid="ignore", over="ignore"):  # a diverged network's; its loss is not finite then
         shifted = logits - logits.max(1, keepdims=True)
         log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(1))
-    metrics = {"accuracy": float((predicted == labels).mean()), "loss": float(-log_likelihood.mean())}
+    loss = float(-log_likelihood.mean())
+    metrics = {"accuracy": float((predicted == labels).mean()), "loss": loss, "likelihood": math.exp(-loss)}
     return metrics | (_motion_metrics(predicted, labels) if data_name.startswith("moving") else {})
 
 

@@ -21,6 +21,9 @@ report_data      what its script draws, in columns
 report_sections  its tables and words; report_family and report_record have those of its last sections
 markup      HTML and JSON from data that nobody vouches for
 measures    what an architecture has chosen, as numbers
+variance_components  variance between architectures beyond cost, and between seeds
+trainings   statistics of all trainings of an event log or a table, side by side
+reliability  reliability of each statistic, and which one to search by
 importance  which choices go with accuracy beyond what they cost
 agreement   whether early accuracies rank trials as their own full budget does
 describe    one network: layers and costs

@@ -18,6 +18,7 @@ from results import coefficients, frame, reproduction
 from results.emit import RECORD
 from results.family import Family
 from results.outcome import comparison
+from results.ranking import ranking
 from results.reproduction import Reproduction
 from search_space.network import Network, load
 
@@ -63,6 +64,7 @@ def outcome(ledger: Ledger, folder: Path) -> dict[str, Any]:
         "front": rows(front, [name for name in front.columns if name != "architecture"]),
         "family": _written_models(folder / "configs"),
         "comparison": None if compared is None else plain(asdict(compared)),
+        "ranking": plain(asdict(ranking(ledger))),
     }
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from nas.ledger import Ledger
-from nas.objective import ACCURACY, MACS
+from nas.objective import ACCURACY, MACS, STATISTICS
 from results import coefficients, frame, parents, report, report_data, volume
 from results import family as families
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
 from results.files import replaced
+from results.ranking import ranking
 from results.volume import Comparison, Estimate
 from search_space.errors import InputError
 
@@ -183,6 +184,7 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
     compared = comparison(ledger)
     if compared:
         parts.append(_comparison_text(compared))
+    parts.append(ranking(ledger).text())
     places = {
         "front": folder / "front.png",
         "report": folder / REPORT,
@@ -199,7 +201,9 @@ def _counts(ledger: Ledger) -> str:
     text += f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early"
     text += f", {len(ledger.failed)} failed" if ledger.failed else ""
     again = len(kinds) - kinds.count("search")
-    return f"{text}; {again} trainings of finalists and published networks" if again else text
+    text += f"; {again} trainings of finalists and published networks" if again else ""
+    statistic = ledger.header.config.get("statistic")
+    return f"{text}; searched by {statistic}, reported is accuracy" if statistic in STATISTICS else text
 
 
 def _front_table(ledger: Ledger) -> str:

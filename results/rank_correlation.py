@@ -7,6 +7,8 @@ its copies in everything, and pairs tied in either ranking say nothing in τ-b, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -96,3 +98,40 @@ def _regret(predicted: np.ndarray, truth: np.ndarray, k: int, copies: np.ndarray
     best, taken = (np.where(some, found, -np.inf).max(axis=1) for some in (there, chosen))
     with np.errstate(invalid="ignore"):
         return best - taken
+
+
+def within_bins(
+    x: np.ndarray, y: np.ndarray, bins: np.ndarray, copies: np.ndarray, least: int = 2
+) -> tuple[np.ndarray, float]:
+    """τ-b within bins of networks, the mean weighted by pairs, and how many pairs there are.
+
+    Args:
+      x, y: [n] rankings, NaN where a network has none and is left out.
+      bins: int [n], the bin of each network; bins of fewer than `least` networks are left out.
+      copies: int [draws, n].
+    """
+    both = np.isfinite(x) & np.isfinite(y)
+    groups = [np.flatnonzero(both & (bins == each)) for each in np.unique(bins)]
+    groups = [group for group in groups if len(group) >= least]
+    pairs = [len(group) * (len(group) - 1) / 2 for group in groups]
+    return mean([Pairs(x[group], y[group]).tau(copies[:, group]) for group in groups], pairs), sum(pairs)
+
+
+def mean(values: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
+    """Weighted mean of arrays [draws], in each draw over those that have a number; NaN where none has."""
+    if not values:
+        return np.array(np.nan)
+    stacked = np.stack(np.broadcast_arrays(*values))
+    there = np.isfinite(stacked)
+    shares = there * np.reshape(np.ones(len(stacked)) if weights is None else weights, (-1, 1))
+    with np.errstate(invalid="ignore"):
+        return (np.where(there, stacked, 0) * shares).sum(axis=0) / shares.sum(axis=0)
+
+
+def estimate(draws: np.ndarray) -> tuple[float, float, float]:
+    """The first of [1 + draws] numbers and the 95 % interval of the others; NaN where over a tenth have no number."""
+    value, others = float(draws[0]), draws[1:][np.isfinite(draws[1:])]
+    if not np.isfinite(value) or len(others) < 0.9 * (len(draws) - 1):
+        return value, np.nan, np.nan
+    low, high = np.quantile(others, (0.025, 0.975))
+    return value, float(low), float(high)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from nas.trials import MAX_INTEGER
 from results import frame, volume
 from results.family import Family
 from results.measures import Measure
+from results.ranking import ranking
 from search_space import architecture
 from search_space.architecture import Architecture, check_integer
 from search_space.cost import COST_NAMES
@@ -52,6 +54,7 @@ def data(
         "parents": _points(_parents(family), place),
         "members": _members(family),
         "volume": _volume(ledger),
+        "ranking": {name: _plain(value) for name, value in asdict(ranking(ledger)).items()},
     }
 
 
@@ -109,6 +112,10 @@ def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
 def _numbers(values: Iterable[Any]) -> list[float | int | None]:
     """For JSON, which has no NaN."""
     return [_number(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    return _number(value) if isinstance(value, float) else value
 
 
 def _number(value: Any) -> float | int | None:

@@ -20,6 +20,7 @@ from results import fidelity
 from results.agreement import agreements
 from results.importance import ENOUGH, Effect, Importance
 from results.markup import Html, bar, definitions, details, element, interval, join, number, table, text
+from results.ranking import ranking
 from results.volume import Comparison, Estimate
 from search_space.errors import InputError
 
@@ -168,7 +169,8 @@ def proxy_fidelity(ledger: Ledger, rng: np.random.Generator) -> Html:
     ]
     head = ["accuracy", "picture", "Kendall's τ, 95 % interval", "compared", "verdict"]
     same = table("Accuracy of a search trial, against its own at full budget", head, own, texts=(0, 1, 4))
-    return join([same, _by_other_seeds(ledger)])
+    lines = [element("p", line, class_="verdict") for line in ranking(ledger).text().splitlines()]
+    return join([*lines, same, _by_other_seeds(ledger)])
 
 
 def _by_other_seeds(ledger: Ledger) -> Html:

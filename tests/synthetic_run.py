@@ -90,14 +90,16 @@ def story(rng: np.random.Generator, searched: int = 60, repeats: int = 3, refere
         index = next(numbers)
         records.append(proposal(index, architecture, kind, repeat, label))
         accuracy = float(np.clip(true_accuracy(architecture) + rng.normal(0, 0.025), 0, 1))
-        records.append(Rung(index, STEPS // 4, {"accuracy": 0.55 * accuracy}, 3.0))
+        metrics = {"accuracy": accuracy, "loss": 1 - accuracy, "likelihood": float(np.exp(accuracy - 1))}
+        early = {name: 0.55 * metrics[name] for name in ("accuracy", "likelihood")}
+        records.append(Rung(index, STEPS // 4, early, 3.0))
         if kind == "search" and index % 4 == 3:
-            records.append(Stopped(index, STEPS // 4, {"accuracy": 0.55 * accuracy}, 3.0))
+            records.append(Stopped(index, STEPS // 4, early, 3.0))
             return 0.0
         if kind == "search" and index % 13 == 5:
             records.append(Failed(index, "out of memory", 2))
             return 0.0
-        records.append(Completed(index, STEPS, {"accuracy": accuracy, "loss": 1 - accuracy}, 12.0))
+        records.append(Completed(index, STEPS, metrics, 12.0))
         return accuracy
 
     architectures = sampled(rng, searched)

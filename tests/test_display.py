@@ -21,6 +21,7 @@ from terminal import Terminal
 from nas.config import AlgorithmConfig, EarlyStopping, ResourcesConfig
 from nas.display import Display
 from nas.ledger import LedgerWriter
+from nas.objective import ACCURACY
 from nas.panel import duration
 from nas.pareto import hypervolume
 from nas.progress import Progress, Snapshot
@@ -92,7 +93,7 @@ def test_a_file_gets_one_plain_line_for_each_finished_trial(search: Search) -> N
 def test_hypervolume_never_falls_and_is_that_of_the_search(search: Search) -> None:
     values = [float(re.search(r"hypervolume ([\d.]+)", line)[1]) for line in lines_of(search)]  # type: ignore[index]
     assert values == sorted(values) and 0 < values[-1] < 1
-    points = [search.minimised(i) for i in search.completed if search.proposals[i].kind == "search"]
+    points = [search.minimised(i, ACCURACY) for i in search.completed if search.proposals[i].kind == "search"]
     low, high = np.log(search.bands.low), np.log(search.bands.high)
     grid = np.linspace(low, high, 20_000)
     best = [max((-accuracy for macs, accuracy in points if macs <= at), default=0) for at in grid]
@@ -168,7 +169,7 @@ def test_event_by_event_it_comes_to_what_counting_anew_does(search: Search) -> N
     with display:
         play(search)
     assert display.now == Progress(search).snapshot()
-    searched = [search.minimised(i) for i in search.completed if search.proposals[i].kind == "search"]
+    searched = [search.minimised(i, ACCURACY) for i in search.completed if search.proposals[i].kind == "search"]
     low, high = np.log([search.bands.low, search.bands.high])
     assert display.now.hypervolume == hypervolume(np.array(searched), np.array([high, 0.0])) / (high - low)
 

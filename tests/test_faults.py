@@ -219,7 +219,7 @@ def test_a_trial_without_a_sign_for_too_long_is_overdue(tmp_path: Path) -> None:
     assert attempts.overdue() == ["x"]
     attempts.begin("x")  # said in every turn
     assert attempts.overdue() == ["x"]
-    attempts.observe("x", Rung(0, 1, {"accuracy": 0.1}, 1.0))
+    attempts.observe("x", Rung(0, 1, {"likelihood": 0.1}, 1.0))
     assert attempts.overdue() == []
     attempts._last["x"] -= 2.0
     attempts.die("x")
@@ -233,7 +233,7 @@ def test_a_search_that_drains_hands_out_nothing(tmp_path: Path) -> None:
     assert attempts.propose("z") is None and not attempts.over
     attempts.die("x")
     assert attempts.propose("z") is None and not attempts.over  # not even what was running
-    attempts.observe("y", Completed(1, 4, {"accuracy": 0.1}, 1.0))
+    attempts.observe("y", Completed(1, 4, {"likelihood": 0.1}, 1.0))
     attempts.end("y")
     assert attempts.over and not attempts.search.finished
     assert [proposal.index for proposal in ledger_of(tmp_path / "out").pending] == [0]
@@ -251,6 +251,6 @@ def test_what_failed_is_not_proposed_again(tmp_path: Path, name: str, failing: f
         while (proposal := search.propose()) is not None:
             seen.append(proposal)
             failed = Failed(proposal.index, "made up", 1)
-            measured = Completed(proposal.index, 4, {"accuracy": 0.1 + 0.01 * proposal.index}, 1.0)
+            measured = Completed(proposal.index, 4, {"likelihood": 0.1 + 0.01 * proposal.index}, 1.0)
             search.observe(failed if proposal.index < failing * 12 else measured)
     assert len({proposal.fingerprint for proposal in seen}) == len(seen) == 12

@@ -79,6 +79,8 @@ def test_the_first_steps_train_weights_alone_and_the_targets_take_turns(trainer:
     trained(search, 9)
     history = np.array(search.history)
     assert np.isnan(history[:, COLUMNS.index("accuracy")]).tolist() == [True] * 3 + [False] * 6
+    rewards = history[3:, COLUMNS.index("reward_statistic")]
+    assert (rewards > 0).all() and (rewards != history[3:, COLUMNS.index("accuracy")]).all()
     assert history[:, COLUMNS.index("target")].tolist() == [0, 1, 2] * 3
     assert [controller.updates for controller in search.controllers] == [2, 2, 2]
 
@@ -116,7 +118,7 @@ def test_what_is_found_is_near_its_target(whole: tuple[OneShotSearch, Path]) -> 
     for each in found:
         assert abs(each.macs / each.target - 1) <= FEW.tolerance
         assert each.how in ("argmax", "most probable within")
-        assert search.accuracy(search.space.decode(each.genotype)) == each.supernet_accuracy
+        assert search.measure(search.space.decode(each.genotype))["accuracy"] == each.supernet_accuracy
         assert f"{each.macs}" in one_shot_run.table_text(found)
 
 
@@ -145,7 +147,8 @@ def test_the_rows_of_a_table_are_ranked(whole: tuple[OneShotSearch, Path], tmp_p
     made = table.from_ledger(read(tmp_path / "ledger.jsonl"))
     table.write(made, tmp_path / "rows.csv")
     ranked = table.read(one_shot_run.rank(search, tmp_path / "rows.csv", tmp_path / "out", quiet))
-    scores = [each.supernet_accuracy for each in one_shot_run.read_members(folder)]
+    found = [search.space.decode(each.genotype) for each in one_shot_run.read_members(folder)]
+    scores = [search.measure(network)["likelihood"] for network in found]
     assert sorted(ranked.scores[one_shot_run.SCORE]) == sorted(set(scores))
     assert ranked.accuracy.tolist() == made.accuracy.tolist()
 
@@ -157,7 +160,9 @@ def test_members_are_hinted_at_for_another_search(
     path = one_shot_run.hint(search, 6, folder, quiet)
     members = hints.members(search.config, 6)
     given = json.loads(path.read_text())["hints"]
-    assert given == [[list(genotype), search.accuracy(search.space.decode(genotype))] for genotype in members]
+    assert given == [
+        [list(genotype), search.measure(search.space.decode(genotype))["likelihood"]] for genotype in members
+    ]
     assert len(set(members)) == 6
     chosen = replace(simulated(search.config), trials=3)
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(configs.to_dict(chosen)))

@@ -7,6 +7,8 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 from test_algorithms import SPACE, genotypes, make, run
 
+from nas.trials import Completed
+
 
 def test_it_suggests_what_optuna_suggests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two suggestions in a row, as a study made at once and Optuna's sampler as it comes make them."""
@@ -19,6 +21,8 @@ def test_it_suggests_what_optuna_suggests(monkeypatch: pytest.MonkeyPatch) -> No
         genes = {c.name: gene for c, gene, on in zip(SPACE.choices, genotype, active, strict=True) if on}
         found = algorithm.results.get(index)
         state = TrialState.RUNNING if found is None else TrialState.COMPLETE
+        state = TrialState.PRUNED if index in algorithm.stopped else state
+        state = TrialState.FAIL if index in algorithm.failed else state
         values = None if found is None else [float(np.log(cost)), found]
         used = {name: spaces[name] for name in genes}
         study.add_trial(create_trial(state=state, params=genes, distributions=used, values=values))
@@ -40,6 +44,21 @@ def test_it_suggests_what_optuna_suggests(monkeypatch: pytest.MonkeyPatch) -> No
         assert (asked, algorithm.wasted) == (new[0], suggested.index(new[0]))
     else:
         assert algorithm.wasted >= 2
+
+
+def test_stopped_trials_are_pruned_with_their_measurements_and_failed_ones_are_failed() -> None:
+    algorithm = make("optuna_tpe", limits=())
+    run(algorithm, 40, pending=3)
+    algorithm.ask(np.random.default_rng(0))
+    trials = algorithm._study.trials
+    pruned = {t.number: t.intermediate_values for t in trials if t.state is TrialState.PRUNED}
+    assert pruned == {index: algorithm.early[index] for index in algorithm.stopped} and len(pruned) == 5
+    assert {t.number for t in trials if t.state is TrialState.FAIL} == set(algorithm.failed)
+    again = next(iter(algorithm.failed))
+    algorithm.tell(Completed(again, 10, {"accuracy": 0.9}, 1.0))
+    algorithm.ask(np.random.default_rng(0))
+    (added,) = algorithm._study.trials[len(trials) :]
+    assert added.values == [np.log(algorithm.proposed[again][1]), -0.9]
 
 
 def test_it_says_nothing_and_leaves_the_verbosity_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,8 @@ def test_the_closing_words_count_the_trials(whole: Path, words: str) -> None:
         f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early, 1 failed"
     )
     again = len(kinds) - kinds.count("search")
-    assert words.startswith(f"{said}; {again} trainings of finalists and published networks\n")
+    searched = "searched by likelihood, reported is accuracy"
+    assert words.startswith(f"{said}; {again} trainings of finalists and published networks; {searched}\n")
 
 
 def test_the_closing_words_hold_the_front(whole: Path, words: str) -> None:

@@ -16,6 +16,7 @@ from movinet import layers
 from movinet.layers import BottleneckForm, ForwardTraining
 from movinet.model import build
 from movinet.proxy import Candidate, Compiler, Recipe, as_labels, prepare
+from movinet.specs import bottlenecks
 from movinet.tape import Tape
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
 from search_space.errors import InputError
@@ -166,7 +167,7 @@ def _weights(model: keras.Model) -> Weights:
 def _network(run: Any, w: Weights, architecture: Architecture, clips: np.ndarray, keeps: Sequence[Any]) -> Any:
     """The layers one after another, with the given stochastic depth and kernels that are not cut to the clip."""
     x = layers.stem(run, _time_major(clips), w["stem"])
-    for (name, spec), keep in zip(layers.bottlenecks(architecture), keeps, strict=True):
+    for (name, spec), keep in zip(bottlenecks(architecture), keeps, strict=True):
         x = layers.bottleneck(run, x, w[name], len(clips), BottleneckForm.at(spec, None, None), keep)
     return layers.classifier(run, layers.head_features(run, x, w["head"], len(clips)), w["head"])
 
@@ -200,9 +201,9 @@ def test_tape_finds_the_gradients_of_the_keras_model(architecture: Architecture)
     for v in model.trainable_variables:
         if len(v.shape) == 1:
             v.assign(rng.normal(0.5, 0.5, v.shape))
-    bottlenecks = [model.get_layer(name) for name, _ in layers.bottlenecks(architecture)]
-    draws = [keras.random.uniform((CLIPS,), seed=keras.random.SeedGenerator(each.seed)) for each in bottlenecks]
-    keeps = [_weigh(drawn, each.drop_rate) for drawn, each in zip(draws, bottlenecks, strict=True)]
+    inner = [model.get_layer(name) for name, _ in bottlenecks(architecture)]
+    draws = [keras.random.uniform((CLIPS,), seed=keras.random.SeedGenerator(each.seed)) for each in inner]
+    keeps = [_weigh(drawn, each.drop_rate) for drawn, each in zip(draws, inner, strict=True)]
     ((clips, _),) = _batches(architecture, 1)
     with tf.GradientTape() as reference:
         expected = model(clips, training=True)

@@ -27,10 +27,9 @@ from release_cases import (
     summary,
 )
 
-from movinet import layers
 from movinet.checkpoint import load_weights, named_variables
-from movinet.layers import Spec, StemSpec
 from movinet.model import build
+from movinet.specs import Spec, StemSpec, bottlenecks, head_spec
 from search_space.published import PUBLISHED
 from search_space.variant import Variant, released_stream
 
@@ -132,8 +131,8 @@ def test_recorded_logits_and_gradients(case: Case, recorded: Mapping[str, np.nda
 
 def specs(name: str, variant: Variant) -> list[Spec]:
     network = PUBLISHED[name]
-    inner = [spec for _, spec in layers.bottlenecks(network, variant)]
-    return [StemSpec(network.stem.width, variant), *inner, layers.head_spec(network, 600, variant)]
+    inner = [spec for _, spec in bottlenecks(network, variant)]
+    return [StemSpec(network.stem.width, variant), *inner, head_spec(network, 600, variant)]
 
 
 @pytest.mark.parametrize("name", STREAM_PARAMETERS)

@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 from small_search import breeding
 
-from movinet import layers, proxy, scores
+from movinet import proxy, scores
 from movinet.model import build
+from movinet.specs import initial
 from nas import scores as columns
 from nas import table as tables
 from nas.config import DataConfig, SearchConfig
@@ -105,7 +106,7 @@ def test_synflow_is_the_growth_of_the_flow() -> None:
     """The sum of |w| dR/d|w| is what R gains where all kernels grow by a factor 1 + h, over h."""
     architecture = network()
     specs = scores._specs(architecture, CLASSES)
-    start = [layers.initial(spec, i) for i, spec in enumerate(specs)]
+    start = [initial(spec, i) for i, spec in enumerate(specs)]
 
     def flow(factor: float) -> float:
         factors = [{w.name: factor if w.decayed else 1.0 for w in spec.weights()} for spec in specs]

@@ -21,6 +21,7 @@ from nas import config as configs
 from nas.attempts import Attempts
 from nas.config import SearchConfig
 from nas.ledger import Header, Ledger, LedgerWriter, read
+from nas.objective import LIKELIHOOD
 from nas.search import Search, _shared, trial_seed
 from nas.trials import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from search_space.architecture import from_dict
@@ -59,11 +60,11 @@ def outcome(proposal: Proposal, failing: float = 0.15) -> list[Rung | Completed 
     rng = np.random.default_rng(proposal.seed)
     accuracies = np.round(np.sort(rng.random(3)), 2)  # rounded, so that some are equal
     events: list[Rung | Completed | Failed] = [
-        Rung(proposal.index, steps, {"accuracy": float(accuracies[i])}, 1.0) for i, steps in enumerate((1, 2))
+        Rung(proposal.index, steps, {"likelihood": float(accuracies[i])}, 1.0) for i, steps in enumerate((1, 2))
     ]
     if rng.random() < failing:
         return [*events[: rng.integers(3)], Failed(proposal.index, "made up", 1)]
-    return [*events, Completed(proposal.index, 4, {"accuracy": float(accuracies[2])}, 2.0)]
+    return [*events, Completed(proposal.index, 4, {"likelihood": float(accuracies[2])}, 2.0)]
 
 
 class Drive:
@@ -144,7 +145,7 @@ def check_finals(events: Sequence[Event], proposals: dict[int, Proposal], config
     """Each member of the front (all of them, if they are few) and each reference, `repeats` times, after the search."""
     kinds = [proposal.kind for proposal in proposals.values()]
     assert kinds == sorted(kinds, key=lambda kind: kind != "search")
-    completed = {e.index: e.metrics["accuracy"] for e in events if isinstance(e, Completed)}
+    completed = {e.index: e.metrics["likelihood"] for e in events if isinstance(e, Completed)}
     points = {i: (p.cost["macs"], -completed[i]) for i, p in proposals.items() if p.kind == "search" and i in completed}
     front = {i for i, p in points.items() if not any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points.values())}
     repeats = config.finals.repeats
@@ -223,13 +224,13 @@ def test_a_rung_that_is_reached_again_keeps_its_decision(tmp_path: Path) -> None
         search = Search(config, writer)
         for _ in range(3):
             search.propose()
-        assert search.observe(Rung(0, 1, {"accuracy": 0.1}, 1.0))
-        assert search.observe(Rung(1, 1, {"accuracy": 0.8}, 1.0))
-        assert search.observe(Rung(2, 1, {"accuracy": 0.9}, 1.0))
+        assert search.observe(Rung(0, 1, {"likelihood": 0.1}, 1.0))
+        assert search.observe(Rung(1, 1, {"likelihood": 0.8}, 1.0))
+        assert search.observe(Rung(2, 1, {"likelihood": 0.9}, 1.0))
         before = len(read(writer.path).entries)
         for same in (search, Search(config, writer, read(writer.path).events)):
             same.running or [same.propose() for _ in range(3)]
-            assert same.observe(Rung(0, 1, {"accuracy": 0.1}, 1.0))
+            assert same.observe(Rung(0, 1, {"likelihood": 0.1}, 1.0))
         assert len(read(writer.path).entries) == before
 
 
@@ -256,7 +257,7 @@ def test_finals_wait_for_the_last_candidate_and_are_then_counted(tmp_path: Path)
         assert search.planned == 2 + 2 * (2 + 2)  # as if both came to be finalists
         search.observe(Failed(0, "made up", 1))
         assert search.propose() is None
-        search.observe(Completed(1, 4, {"accuracy": 0.5}, 1.0))
+        search.observe(Completed(1, 4, {"likelihood": 0.5}, 1.0))
         assert search.planned == 2 + 2 * (1 + 2)
         finals = [search.propose() for _ in range(7)]
         assert [final and final.label for final in finals] == ["trial 1", "a0", "a3"] * 2 + [None]
@@ -285,7 +286,7 @@ def test_finalists_are_spread_over_a_front_of_more_than_that(tmp_path: Path) -> 
         costs = [search.propose().cost["macs"] for _ in range(12)]  # type: ignore[union-attr]
         for index, macs in enumerate(costs):  # the dearer, the better: all are on the front; but the cheapest is poor
             accuracy = 0.01 if macs == min(costs) else macs / max(costs)
-            search.observe(Completed(index, 4, {"accuracy": accuracy}, 1.0))
+            search.observe(Completed(index, 4, {"likelihood": accuracy}, 1.0))
         kept = search.front()
     assert len(kept) == 3 and kept == sorted(kept, key=costs.__getitem__)
     assert costs.index(min(costs)) not in kept and costs[kept[-1]] > np.median(costs) > costs[kept[0]]
@@ -336,7 +337,7 @@ def test_a_ledger_that_cannot_be_written_ends_the_run_instead_of_a_trial(tmp_pat
         attempts = Attempts(Search(BEGUN, writer))
         assert attempts.propose("x")
         with files_at_most(writer.path.stat().st_size + 10):
-            assert not attempts.observe("x", Completed(0, 4, {"accuracy": 0.5}, 1.0))
+            assert not attempts.observe("x", Completed(0, 4, {"likelihood": 0.5}, 1.0))
         assert attempts.over
         assert "is why a line could not be written" in str(attempts.fault)
         assert attempts.search.completed == {}  # what is not recorded did not happen
@@ -363,7 +364,7 @@ def test_repeats_get_seeds_of_their_own_and_stand_on_the_front_with_their_mean(t
             proposal = search.propose()
             assert proposal is not None
             value = 0.5 if proposal.repeat else 0.1 + 0.01 * proposal.index
-            search.observe(Completed(proposal.index, 4, {"accuracy": value}, 1.0))
+            search.observe(Completed(proposal.index, 4, {"likelihood": value}, 1.0))
         tried = Counter((proposal.fingerprint, proposal.repeat) for proposal in search.proposals.values())
         assert len(tried) == 8 and set(tried.values()) == {1}
         front = search.front()
@@ -375,6 +376,28 @@ def test_repeats_get_seeds_of_their_own_and_stand_on_the_front_with_their_mean(t
         assert len(set(seeds)) == len(seeds)
 
 
+@pytest.mark.parametrize("statistic", ["likelihood", "accuracy"])
+def test_the_configured_statistic_is_modelled_compared_and_selects(statistic: str, tmp_path: Path) -> None:
+    """Where accuracy and likelihood order the networks in opposite ways."""
+    stopping = configs.EarlyStopping((0.5,), bands=1, minimum=4)
+    config = replace(BEGUN, statistic=statistic, early_stopping=stopping, finals=configs.Finals(1, 99, ()))
+    with opened(tmp_path, config) as writer:
+        search = Search(config, writer)
+        goes_on = []
+        for _ in range(4):
+            proposal = search.propose()
+            assert proposal is not None
+            value = 0.1 + 0.2 * proposal.index
+            metrics = {"accuracy": value, "likelihood": 1 - value}
+            goes_on.append(search.observe(Rung(proposal.index, 2, metrics, 1.0)))
+            if goes_on[-1]:
+                search.observe(Completed(proposal.index, 4, metrics, 2.0))
+        assert goes_on[-1] == (statistic == "accuracy")
+        measured = {i: each.metrics[statistic] for i, each in search.completed.items()}
+        assert search.algorithm.results == {i: -value for i, value in measured.items()}
+        assert max(measured, key=measured.__getitem__) in search.front()
+
+
 def test_a_second_cost_widens_the_front(tmp_path: Path) -> None:
     """A costly, bad network that carries little between frames is on the front of three."""
     config = replace(BEGUN, algorithm=configs.AlgorithmConfig("random"), early_stopping=configs.EarlyStopping(()))
@@ -383,9 +406,9 @@ def test_a_second_cost_widens_the_front(tmp_path: Path) -> None:
         for _ in range(config.trials):
             proposal = search.propose()
             assert proposal is not None
-            search.observe(Completed(proposal.index, 4, {"accuracy": 1e-7 * proposal.cost["macs"]}, 1.0))
+            search.observe(Completed(proposal.index, 4, {"likelihood": 1e-7 * proposal.cost["macs"]}, 1.0))
         search.config = replace(config, costs=("macs", "state_bytes"), finals=configs.Finals(1, 99, ()))
-        assert len(search.minimised(0)) == 3
+        assert len(search.minimised(0, LIKELIHOOD)) == 3
         both = search.front()
         search.config = replace(config, finals=configs.Finals(1, 99, ()))
         assert set(search.front()) <= set(both)

@@ -49,7 +49,7 @@ def test_it_reports_what_a_training_reports() -> None:
     *rungs, last = Simulation(whole).train(first)
     assert [(type(event), event.steps) for event in rungs] == [(Rung, 1), (Rung, 2)]  # type: ignore[union-attr]
     assert isinstance(last, Completed) and last.steps == whole.training.steps
-    assert set(last.metrics) == {"accuracy", "loss"}
+    assert set(last.metrics) == {"accuracy", "loss", "likelihood"}
     *_, final = Simulation(whole).train(replace(first, kind="finalist"))
     assert isinstance(final, Completed) and "test_accuracy" in final.metrics
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from movinet import layers
 from movinet.proxy import Candidate, Compiler, Recipe, as_labels
+from movinet.specs import StemSpec, bottlenecks, head_spec
 from movinet.supernet import Supernet, specs_of
 from search_space.architecture import Architecture
 from search_space.errors import InputError
@@ -82,9 +82,9 @@ def test_steps_equal_those_of_a_stand_alone_candidate(compiler: Compiler, archit
 
 def used_by(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """The shape of every shared weight that a member uses, by its name in the store."""
-    specs = {"stem": layers.StemSpec(architecture.stem.width), **dict(layers.bottlenecks(architecture))}
+    specs = {"stem": StemSpec(architecture.stem.width), **dict(bottlenecks(architecture))}
     found = {}
-    for place, spec in (specs | {"head": layers.head_spec(architecture, CLASSES)}).items():
+    for place, spec in (specs | {"head": head_spec(architecture, CLASSES)}).items():
         for weight in spec.weights():
             own = weight.name.startswith("depthwise")
             suffix = f"_{'x'.join(map(str, spec.kernel))}" if own else ""
@@ -120,7 +120,7 @@ def test_the_forms_of_every_layer_are_those_of_the_members() -> None:
     specs = specs_of(CONFIG)
     seen: dict[str, set] = {place: set() for place in specs}
     for genes in SPACE.sample(np.random.default_rng(1), 5000):
-        for place, spec in layers.bottlenecks(decoded(genes)):
+        for place, spec in bottlenecks(decoded(genes)):
             seen[place].add(spec)
     assert {place: set(forms) for place, forms in specs.items() if place not in ("stem", "head")} == {
         place: forms for place, forms in seen.items() if place not in ("stem", "head")

@@ -14,6 +14,7 @@ from small_search import breeding
 
 from movinet.data.store import Split
 from movinet.proxy import Candidate
+from nas.clip_subset import clip_subset
 from nas.config import DataConfig, EarlyStopping, TrainingConfig
 from nas.references import reference_architectures
 from nas.search import trial_seed
@@ -33,7 +34,7 @@ SETTINGS = replace(
 )
 SPACE = movinet_space(SETTINGS.space)
 MEMBER, OTHER = (SPACE.decode(tuple(map(int, genes))) for genes in SPACE.sample(np.random.default_rng(4), 2))
-METRICS = {"accuracy", "loss", "motion", "appearance", "pair_drift", "pair_orbit"}
+METRICS = {"accuracy", "loss", "likelihood", "motion", "appearance", "pair_drift", "pair_orbit"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,24 +89,40 @@ def test_rungs_come_first_and_then_the_end(trainer: Trainer) -> None:
     assert 0 < seconds[0] < seconds[1] < seconds[2]
 
 
-def test_a_rung_is_measured_on_the_first_validation_clips_and_the_end_on_all(trainer: Trainer) -> None:
+def test_a_rung_is_measured_on_a_subset_of_the_validation_clips_and_the_end_on_all(trainer: Trainer) -> None:
     """As a loop of our own finds, which is told nothing but the numbers of the clips."""
     validation, train = trainer.data.validation, trainer.data.train
     candidate = Candidate(trainer.compiler, MEMBER, CLASSES, trainer.recipe, proposal(MEMBER).seed)
 
-    def accuracy(clips: int) -> float:
-        frames = [trainer.frames(validation, np.arange(i, i + 4), MEMBER) for i in range(0, clips, 4)]
+    def accuracy(clips: np.ndarray) -> float:
+        frames = [trainer.frames(validation, some, MEMBER) for some in clips.reshape(-1, 4)]
         logits = np.concatenate([candidate.logits(each, 4).numpy() for each in frames])
-        return float((logits.argmax(1) == validation.labels[:clips]).mean())
+        return float((logits.argmax(1) == validation.labels[clips]).mean())
 
     found = {}
     for step, clips in enumerate(clips_seen(trainer, proposal(MEMBER)), 1):
         indices = np.array(clips)
         candidate.step(trainer.frames(train, indices, MEMBER), trainer.labels(train, indices))
-        found[step] = accuracy(len(validation) if step == STEPS else RUNG_CLIPS)
+        found[step] = accuracy(np.arange(len(validation)) if step == STEPS else trainer.rung_clips)
     events = list(trainer.train(proposal(MEMBER)))
     assert [event.metrics["accuracy"] for event in events] == [found[event.steps] for event in events]
-    assert len(validation) > RUNG_CLIPS and len(set(found.values())) > 2
+    assert len(validation) > RUNG_CLIPS == len(trainer.rung_clips) and len(set(found.values())) > 2
+
+
+def test_a_subset_has_the_shares_of_the_classes_and_spreads_over_videos(trainer: Trainer) -> None:
+    """Clips stored by class and video, as of a folder of videos: 3 classes, videos of 5 clips, some of fewer."""
+    videos = np.concatenate([np.full(5 - 3 * (video % 7 == 0), video) for video in range(120)])
+    labels = np.minimum(videos // 20, 2)  # a sixth, a sixth, two thirds
+    for size in (90, 200):
+        chosen = clip_subset(labels, size, np.random.default_rng(size))
+        assert len(set(chosen.tolist())) == size
+        shares = np.bincount(labels[chosen]) - size * np.bincount(labels) / len(labels)
+        assert (np.abs(shares) <= 1).all()
+        assert np.bincount(videos[chosen]).max() <= -(-5 * size // len(labels))
+    assert clip_subset(labels, 10**4, np.random.default_rng(0)).tolist() == list(range(len(labels)))
+    again = Trainer(SETTINGS, trainer.data, threads=None)
+    other = Trainer(replace(SETTINGS, seed=1), trainer.data, threads=None)
+    assert again.rung_clips.tolist() == trainer.rung_clips.tolist() != other.rung_clips.tolist()
 
 
 def test_only_what_chooses_nothing_is_measured_on_the_test_clips(trainer: Trainer) -> None:
@@ -172,8 +189,9 @@ def test_metrics_by_hand() -> None:
     metrics = metrics_of(logits, labels, "moving_digits")
     right, wrong = math.log(20 / 9), math.log(20)  # of the softmax: 9 / 20 of the chosen class, 1 / 20 of any other
     assert metrics.pop("loss") == pytest.approx((2 * right + 2 * wrong) / 4)
+    assert metrics.pop("likelihood") == pytest.approx((9 / 20 * 1 / 20) ** 0.5)  # the geometric mean
     assert metrics == {"accuracy": 0.5, "motion": 0.75, "appearance": 0.75, "pair_drift": 0.5, "pair_orbit": 1.0}
-    assert metrics_of(logits, labels, "videos").keys() == {"accuracy", "loss"}
+    assert metrics_of(logits, labels, "videos").keys() == {"accuracy", "loss", "likelihood"}
 
 
 def test_logits_out_of_range_have_a_loss_that_is_not_finite() -> None:

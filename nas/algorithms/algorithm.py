@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.objective import ACCURACY, Objective
-from nas.trials import Completed, Event, Proposal
+from nas.trials import Completed, Event, Failed, Proposal, Rung, Stopped
 from search_space.architecture import check_integer, check_keys
 from search_space.errors import InputError
 from search_space.sampling import Limit, feasible, sample_feasible
@@ -56,6 +56,9 @@ class Algorithm(ABC):
         self.proposed: dict[int, tuple[Genotype, int]] = {}  # search trials: genotype and cost, by index
         self.proposed_costs = array("d")  # in order, where all of them are looked at for every proposal
         self.results: dict[int, float] = {}  # minimised objective of completed search trials, by index
+        self.early: dict[int, dict[int, float]] = {}  # minimised objective at each rung of search trials, by index
+        self.stopped: dict[int, None] = {}  # indices of search trials that were stopped early, in order
+        self.failed: dict[int, None] = {}  # and of those that failed and were not taken up again
 
     @abstractmethod
     def ask(self, rng: np.random.Generator) -> Genotype:
@@ -67,10 +70,10 @@ class Algorithm(ABC):
         """
 
     def tell(self, event: Event) -> None:
-        """Takes note of a proposal or of a result at full budget; other events carry neither.
+        """Take note of a proposal, of a measurement or of the end of a trial; only completed trials have a result.
 
         Raises:
-          InputError: a proposal that is not of this space or lacks the cost, a result that lacks the metric.
+          InputError: a proposal that is not of this space or lacks the cost, a measurement that lacks the metric.
         """
         if isinstance(event, Proposal) and event.genotype is not None and event.kind != "finalist":
             genotype = self.space.canonical(event.genotype)
@@ -79,9 +82,28 @@ class Algorithm(ABC):
                 cost = _named(f"trial {event.index}", event.cost, self.cost_name)
                 self.proposed[event.index] = (genotype, cost)
                 self.proposed_costs.append(cost)
-        elif isinstance(event, Completed) and event.index in self.proposed:
-            value = _named(f"trial {event.index}", event.metrics, self.objective.name)
-            self.results[event.index] = float(self.objective.minimised(value))
+        elif event.index in self.proposed:
+            self._tell_trial(event)
+
+    def _tell_trial(self, event: Event) -> None:
+        self.failed.pop(event.index, None)
+        if isinstance(event, Completed):
+            self.results[event.index] = self._measured(event)
+        elif isinstance(event, Rung):
+            self.early.setdefault(event.index, {})[event.steps] = self._measured(event)
+        elif isinstance(event, Stopped):
+            self.stopped[event.index] = None
+        elif isinstance(event, Failed):
+            self.failed[event.index] = None
+
+    def _measured(self, event: Completed | Rung) -> float:
+        value = _named(f"trial {event.index}", event.metrics, self.objective.name)
+        return float(self.objective.minimised(value))
+
+    def running(self) -> list[int]:
+        """Indices of the search trials that have not ended, in the order proposed."""
+        ended = self.results.keys() | self.stopped.keys() | self.failed.keys()
+        return [index for index in self.proposed if index not in ended]
 
     def state(self) -> dict[str, Any]:
         """Everything told, as plain data for JSON."""
@@ -89,6 +111,9 @@ class Algorithm(ABC):
             "seen": [list(genotype) for genotype in self.seen],
             "proposed": [[index, list(genotype), cost] for index, (genotype, cost) in self.proposed.items()],
             "results": [list(result) for result in self.results.items()],
+            "early": [[index, [list(each) for each in rungs.items()]] for index, rungs in self.early.items()],
+            "stopped": list(self.stopped),
+            "failed": list(self.failed),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -97,11 +122,13 @@ class Algorithm(ABC):
         Raises:
           InputError: not such a state, or one of another space.
         """
-        check_keys("algorithm state", state, *(("seen", "proposed", "results"),) * 2)
+        check_keys("algorithm state", state, *(("seen", "proposed", "results", "early", "stopped", "failed"),) * 2)
         self.seen = {self.space.canonical(tuple(genotype)): None for genotype in state["seen"]}
         self.proposed = {index: (tuple(genotype), cost) for index, genotype, cost in state["proposed"]}
         self.proposed_costs = array("d", [cost for _, cost in self.proposed.values()])
         self.results = dict(state["results"])
+        self.early = {index: dict(rungs) for index, rungs in state["early"]}
+        self.stopped, self.failed = dict.fromkeys(state["stopped"]), dict.fromkeys(state["failed"])
 
     def is_new(self, genotypes: np.ndarray) -> np.ndarray:
         """Which of canonical genotypes int [n, G] keep the limits and were not seen: bool [n]."""

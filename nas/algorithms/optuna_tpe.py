@@ -1,7 +1,9 @@
 """Optuna's TPE: Ozaki et al. 2022, "Multiobjective Tree-Structured Parzen Estimator", JAIR 73 (no arXiv number).
 
 Everything is Optuna's own: the split of the trials, the estimators, the startup, the constant liar for what is
-pending. Its logger stays as it is found.
+pending. Its logger stays as it is found. A trial that was stopped early is a pruned one with what was measured at its
+rungs, a trial that failed is a failed one. Optuna ranks pruned trials by their intermediate values for one objective
+only; here they belong to the worse half, as they were stopped because others of like cost were better.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class OptunaTPE(Algorithm):
     `wasted` counts the suggestions that the last `ask` discarded: over a limit, or proposed before.
 
     Args:
-      start: so many completed trials are random, as Optuna's n_startup_trials.
+      start: number of completed or stopped trials before which proposals are random, as Optuna's n_startup_trials.
     """
 
     def __init__(
@@ -54,7 +56,8 @@ class OptunaTPE(Algorithm):
         self._distributions: dict[str, BaseDistribution] = {
             c.name: CategoricalDistribution(range(len(c.options))) for c in space.choices
         }
-        self._study, self._trials = _empty_study(), dict[int, int]()  # numbers of Optuna's trials, by index
+        self._study = _empty_study()
+        self._told: dict[int, tuple[int, TrialState]] = {}  # number and state of Optuna's trials, by index
 
     def ask(self, rng: np.random.Generator) -> Genotype:
         """The sampler's first suggestion that is new, or a random member where none is."""
@@ -70,17 +73,41 @@ class OptunaTPE(Algorithm):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state` gave, in a new study."""
         super().restore(state)
-        self._study, self._trials = _empty_study(), dict[int, int]()
+        self._study, self._told = _empty_study(), {}
 
     def _bring_up_to_date(self) -> None:
         """Adds to the study what was told since; it is only a form of the state, kept as making it takes seconds."""
-        for index in list(self.proposed)[len(self._trials) :]:
-            self._trials[index] = len(self._trials)
-            self._study.add_trial(self._trial(self.proposed[index][0]))
-        completed = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        for index in list(self.results)[len(completed) :]:
-            cost = self.proposed[index][1]
-            self._study.tell(self._trials[index], [float(np.log(cost)), self.results[index]])
+        for index, (genotype, cost) in self.proposed.items():
+            number, told = self._told.get(index, (0, None))
+            state = self._state(index)
+            if state is told:
+                continue
+            if told in (None, TrialState.FAIL):  # a failed trial that was taken up again is another one to Optuna
+                number = self._made()
+                self._study.add_trial(self._trial(genotype))
+            self._told[index] = number, state
+            if state is TrialState.COMPLETE:
+                self._study.tell(number, [float(np.log(cost)), self.results[index]])
+            elif state is not TrialState.RUNNING:
+                self._end(number, index, state)
+
+    def _state(self, index: int) -> TrialState:
+        if index in self.results:
+            return TrialState.COMPLETE
+        if index in self.stopped:
+            return TrialState.PRUNED
+        return TrialState.FAIL if index in self.failed else TrialState.RUNNING
+
+    def _end(self, number: int, index: int, state: TrialState) -> None:
+        """Ends a trial without a result, with what was measured of it."""
+        trial = self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        for steps, value in self.early.get(index, {}).items():
+            self._study._storage.set_trial_intermediate_value(trial, steps, value)
+        self._study.tell(number, state=state)
+
+    def _made(self) -> int:
+        """The number of trials in the study."""
+        return len(self._study.get_trials(deepcopy=False))
 
     def _trial(self, genotype: Genotype) -> FrozenTrial:
         active = self.space.active(np.array([genotype]))[0]
@@ -90,7 +117,7 @@ class OptunaTPE(Algorithm):
 
     def _suggest(self, sampler: TPESampler) -> Genotype:
         trial = create_trial(state=TrialState.RUNNING)
-        trial.number = len(self._trials)
+        trial.number = self._made()
         genotype = np.zeros((1, len(self.space.choices)), dtype=np.int64)
         for i, (name, distribution) in enumerate(self._distributions.items()):
             if not distribution.single() and self.space.active(genotype)[0, i]:
@@ -121,8 +148,10 @@ class _Sampler(TPESampler):
         """Densities of one choice among the good trials and among the others."""
         if self._halves is None:
             trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
-            completed = sum(trial.state is TrialState.COMPLETE for trial in trials)
-            self._halves = _split_trials(study, trials, default_gamma_multiobjective(completed))
+            pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+            ended = len(pruned) + sum(trial.state is TrialState.COMPLETE for trial in trials)
+            good, others = _split_trials(study, trials, default_gamma_multiobjective(ended))
+            self._halves = good, sorted([*others, *pruned], key=lambda trial: trial.number)
         good, others = self._halves
         return (
             self._build_parzen_estimator(study, search_space, good, handle_below=True),

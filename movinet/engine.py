@@ -1,0 +1,91 @@
+"""The two engines that train candidates: one behind the other's interface, chosen by device.
+
+The fused engine trains on one CPU core, two to three times as fast as TensorFlow's kernels on networks of a proxy's
+size. TensorFlow's takes GPUs and several cores.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from movinet.recipe import Recipe
+from search_space.architecture import Architecture
+from search_space.choices import check_choice
+from search_space.quiet_start import quiet_start
+
+ENGINES = ("auto", "fused", "tensorflow")
+
+
+class Candidate(Protocol):
+    """A network in training."""
+
+    def step(self, frames: Any, labels: Any) -> Any:
+        """One optimiser step on what the engine's `frames` and `labels` gave; returns the loss before it."""
+
+    def logits(self, frames: Any, clips: int) -> Any:
+        """Logits [B, classes] with moving statistics."""
+
+
+class Engine(Protocol):
+    """What trains candidates, one after another."""
+
+    def candidate(self, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> Candidate:
+        """A network with initial weights drawn from a seed."""
+
+    def frames(self, clips: np.ndarray, resolution: int) -> Any:
+        """uint8 `T B H W C` clips as a candidate of that resolution takes them: pixels in 0..1, resized by area."""
+
+    def labels(self, labels: np.ndarray) -> Any:
+        """Labels [B] as a candidate takes them."""
+
+
+class FusedEngine:
+    """Trains on one CPU core; see `movinet.fused`."""
+
+    def __init__(self) -> None:
+        from movinet.fused import network
+
+        network.use_one_thread()
+        self.candidate, self.frames = network.Candidate, network.prepare
+
+    def labels(self, labels: np.ndarray) -> np.ndarray:
+        """int32 [B]."""
+        return np.asarray(labels, np.int32)
+
+
+class TensorFlowEngine:
+    """Trains by compiled TensorFlow functions, on a GPU where one is visible; see `movinet.proxy`.
+
+    Args:
+      threads: cores that TensorFlow may use; None leaves its own choice.
+    """
+
+    def __init__(self, threads: int | None) -> None:
+        with quiet_start():
+            from movinet import proxy
+
+            if threads is not None:
+                proxy.use_threads(threads)
+            proxy.find_devices()
+        self.compiler = proxy.Compiler()
+        self.frames, self.labels = proxy.prepare, proxy.as_labels
+
+    def candidate(self, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> Candidate:
+        """A network with initial weights drawn from a seed."""
+        from movinet import proxy
+
+        return proxy.Candidate(self.compiler, architecture, classes, recipe, seed)
+
+
+def make_engine(name: str, gpus: float, threads: int | None) -> Engine:
+    """The engine of a name of `ENGINES`; "auto" takes the fused one for a single core without a GPU.
+
+    Raises:
+      InputError: another name.
+    """
+    check_choice("resources.engine", name, ENGINES)
+    if name == "fused" or (name == "auto" and gpus == 0 and threads in (None, 1)):
+        return FusedEngine()
+    return TensorFlowEngine(threads)

@@ -1,0 +1,632 @@
+"""Compiled loops of the fused engine. Arrays are float32 and contiguous; `n` floats are one row of `W * C`.
+
+Vectors by channel are given tiled over a row, as loops over a few channels would not fill a vector register.
+Indices are unsigned, since numba otherwise tests each for a negative value, which keeps a loop from being vectorised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+U = np.uintp
+F = np.float32
+
+# No assumption that values are finite: a diverged training must stay visible.
+compiled: Callable[..., Any] = numba.njit(
+    cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy"
+)
+
+
+@compiled
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1 / (1 + exp(-x)) by a rational function of tanh(x / 2), as exp would not vectorise; error below 1e-6."""
+    x = max(min(x * F(0.5), F(7.905311)), F(-7.905311))
+    q = x * x
+    p = F(-2.76076847742355e-16) * q + F(2.00018790482477e-13)
+    p = p * q + F(-8.60467152213735e-11)
+    p = p * q + F(5.12229709037114e-08)
+    p = p * q + F(1.48572235717979e-05)
+    p = p * q + F(6.37261928875436e-04)
+    p = p * q + F(4.89352455891786e-03)
+    d = F(1.19825839466702e-06) * q + F(1.18534705686654e-04)
+    d = d * q + F(2.26843463243900e-03)
+    d = d * q + F(4.89352518554385e-03)
+    return F(0.5) * x * p / d + F(0.5)
+
+
+@compiled
+def tile(vector, n):  # type: ignore[no-untyped-def]
+    """[C] -> [n], repeated."""
+    out = np.empty(n, F)
+    channels = len(vector)
+    for i in range(n):
+        out[i] = vector[i % channels]
+    return out
+
+
+@compiled
+def tile_rows(rows, n):  # type: ignore[no-untyped-def]
+    """[R, C] -> [R * n], each repeated."""
+    out = np.empty(len(rows) * n, F)
+    for r in range(len(rows)):
+        out[r * n : (r + 1) * n] = tile(rows[r], n)
+    return out
+
+
+@compiled
+def fold(row, channels):  # type: ignore[no-untyped-def]
+    """[n] -> [C] in float64: the sum over the pixels of a row."""
+    out = np.zeros(channels)
+    for i in range(len(row)):
+        out[i % channels] += row[i]
+    return out
+
+
+@compiled
+def run_rows(out, a, b, starts, lengths, first, a_offsets, b_offsets):  # type: ignore[no-untyped-def]
+    """For each row r: out[row r] += the sum of a[row] * b[row] over its pairs `first[r]` to `first[r + 1]`."""
+    one, two, three, four = U(1), U(2), U(3), U(4)
+    for r in range(len(starts)):
+        o, n, j, end = starts[r], lengths[r], first[r], first[r + 1]
+        while j + four <= end:
+            a0, a1, a2, a3 = a_offsets[j], a_offsets[j + one], a_offsets[j + two], a_offsets[j + three]
+            b0, b1, b2, b3 = b_offsets[j], b_offsets[j + one], b_offsets[j + two], b_offsets[j + three]
+            for i in range(n):
+                out[o + i] += (a[a0 + i] * b[b0 + i] + a[a1 + i] * b[b1 + i]) + (
+                    a[a2 + i] * b[b2 + i] + a[a3 + i] * b[b3 + i]
+                )
+            j += four
+        while j < end:
+            a0, b0 = a_offsets[j], b_offsets[j]
+            for i in range(n):
+                out[o + i] += a[a0 + i] * b[b0 + i]
+            j += one
+
+
+@compiled
+def _bias_swish(v, bias, size):  # type: ignore[no-untyped-def]
+    """v[size] += bias (a row, tiled), and swish of it."""
+    y = np.empty(size, F)
+    n = U(len(bias))
+    start = U(0)
+    while start < U(size):
+        for i in range(n):
+            x = v[start + i] + bias[i]
+            v[start + i] = x
+            y[start + i] = x * sigmoid(x)
+        start += n
+    return y
+
+
+@compiled
+def _times_slope(g, v, size):  # type: ignore[no-untyped-def]
+    """g[size] *= the slope of swish at v."""
+    for i in range(U(size)):
+        s = sigmoid(v[i])
+        g[i] *= s * (F(1) + v[i] * (F(1) - s))
+
+
+@compiled
+def _scatter(y, start, plane, places, channels):  # type: ignore[no-untyped-def]
+    """Copies the pixels of a clip to their places in a padded buffer."""
+    source, c = U(start), U(channels)
+    for p in range(len(places)):
+        target = places[p]
+        for i in range(c):
+            plane[target + i] = y[source + i]
+        source += c
+
+
+@compiled
+def _gather(plane, places, y, start, channels):  # type: ignore[no-untyped-def]
+    """The inverse of `_scatter`."""
+    target, c = U(start), U(channels)
+    for p in range(len(places)):
+        source = places[p]
+        for i in range(c):
+            y[target + i] = plane[source + i]
+        target += c
+
+
+@compiled
+def _zero(row, start, size):  # type: ignore[no-untyped-def]
+    for i in range(U(size)):
+        row[U(start) + i] = F(0)
+
+
+@compiled
+def row_sums(u, n, channels):  # type: ignore[no-untyped-def]
+    """Mean and (biased) variance by channel of u, flat rows of n."""
+    rows = len(u) // n
+    total, square = np.zeros(channels), np.zeros(channels)
+    step = max(1, 4096 // n)
+    for start in range(0, rows, step):
+        a, b = np.zeros(n, F), np.zeros(n, F)
+        for r in range(start, min(rows, start + step)):
+            o = U(r * n)
+            for i in range(U(n)):
+                value = u[o + i]
+                a[i] += value
+                b[i] += value * value
+        total += fold(a, channels)
+        square += fold(b, channels)
+    count = rows * n // channels
+    mean = total / count
+    return mean.astype(F), np.maximum(square / count - mean * mean, 0.0).astype(F)
+
+
+@compiled
+def centre(x, n):  # type: ignore[no-untyped-def]
+    """x[N, C] -> x minus its mean over rows, the mean [C], and the covariance [C, C]; n: floats of a row of pixels."""
+    channels = x.shape[1]
+    mean, _ = row_sums(x.reshape(-1), n, channels)
+    away = tile(mean, n)
+    centred = np.empty_like(x)
+    source, target, o = x.reshape(-1), centred.reshape(-1), U(0)
+    for _ in range(x.size // n):
+        for i in range(U(n)):
+            target[o + i] = source[o + i] - away[i]
+        o += U(n)
+    return centred, mean, np.dot(centred.T, centred) / F(len(x))
+
+
+@compiled
+def expand_depthwise(x, kernel, offset, depthwise, geometry, n_in, n_out, clips, v):  # type: ignore[no-untyped-def]
+    """Expansion, swish and depthwise convolution of a batch.
+
+    Args:
+      x: [clips * pixels, C]; kernel: [C, E]; offset: [E]; depthwise: [taps, E].
+      geometry: of `geometry.Geometry.compiled`.
+      n_in, n_out: floats of a row that comes in, and that goes out.
+      v: [clips * pixels * E], filled with what comes into swish, for the backward pass; or empty.
+
+    Returns:
+      The convolution's output, flat [clips * out_size].
+    """
+    buffer_size, places, _, d_places, forward, _, _ = geometry
+    channels = kernel.shape[1]
+    pixels, out_size = len(x) // clips, len(d_places) * n_out
+    u = np.zeros(clips * out_size, F)
+    plane = np.zeros(buffer_size, F)
+    size = pixels * channels
+    bias, taps = tile(offset, n_in), tile_rows(depthwise, n_out)
+    group = max(1, min(clips, 16384 // size))
+    starts, lengths, first, a_offsets, b_offsets = forward
+    for clip in range(0, clips, group):
+        count = min(group, clips - clip)
+        inside = np.dot(x[clip * pixels : (clip + count) * pixels], kernel).reshape(-1)
+        y = _bias_swish(inside, bias, count * size)
+        if len(v):
+            v[clip * size : (clip + count) * size] = inside
+        for k in range(count):
+            _scatter(y, k * size, plane, places, channels)
+            o = (clip + k) * out_size
+            run_rows(u[o : o + out_size], plane, taps, starts, lengths, first, a_offsets, b_offsets)
+    return u
+
+
+@compiled
+def _gates(mean, squeeze, squeeze_bias, excite, excite_bias, hidden, gate):  # type: ignore[no-untyped-def]
+    """Squeeze-excite of one clip: mean [E] -> hidden (before its swish) [S] and gate [E]."""
+    for j in range(len(hidden)):
+        hidden[j] = squeeze_bias[j]
+    for c in range(len(mean)):
+        for j in range(len(hidden)):
+            hidden[j] += mean[c] * squeeze[c, j]
+    for c in range(len(gate)):
+        gate[c] = excite_bias[c]
+    for j in range(len(hidden)):
+        active = hidden[j] * sigmoid(hidden[j])
+        for c in range(len(gate)):
+            gate[c] += active * excite[j, c]
+    for c in range(len(gate)):
+        gate[c] = sigmoid(gate[c])
+
+
+@compiled
+def gate_project(u, scale, offset, project, gated, squeeze, squeeze_bias, excite, excite_bias, n, clips):  # type: ignore[no-untyped-def]
+    """Norm, swish, squeeze-excite and projection of a batch.
+
+    Args:
+      u: output of the depthwise convolution, flat, rows of n = W * E; scale, offset: its norm, [E].
+      project: [E, D].
+      gated: with squeeze-excite or not; its weights [E, S], [S], [S, E], [E].
+
+    Returns:
+      [rows, D], and by clip the mean [B, E], hidden [B, S] and gate [B, E] (of no rows without squeeze-excite).
+    """
+    channels = project.shape[0]
+    size = len(u) // clips
+    pixels = size // channels
+    out = np.empty((clips * pixels, project.shape[1]), F)
+    kept = clips if gated else 0
+    means = np.empty((kept, channels), F)
+    hiddens = np.empty((kept, squeeze.shape[1]), F)
+    gates = np.empty((kept, channels), F)
+    group = max(1, min(clips, 16384 // size))
+    z = np.empty(group * size, F)
+    width = U(n)
+    scales, offsets = tile(scale, n), tile(offset, n)
+    for clip in range(0, clips, group):
+        count = min(group, clips - clip)
+        for k in range(count):
+            base, start = U((clip + k) * size), U(k * size)
+            total = np.zeros(n, F)
+            for _ in range(size // n):
+                for i in range(width):
+                    a = u[base + i] * scales[i] + offsets[i]
+                    a = a * sigmoid(a)
+                    z[start + i] = a
+                    total[i] += a
+                base += width
+                start += width
+            if gated:
+                means[clip + k] = (fold(total, channels) / pixels).astype(F)
+                _gates(means[clip + k], squeeze, squeeze_bias, excite, excite_bias, hiddens[clip + k], gates[clip + k])
+                gate = tile(gates[clip + k], n)
+                start = U(k * size)
+                for _ in range(size // n):
+                    for i in range(width):
+                        z[start + i] *= gate[i]
+                    start += width
+        rows = z[: count * size].reshape(count * pixels, channels)
+        out[clip * pixels : (clip + count) * pixels] = np.dot(rows, project)
+    return out, means, hiddens, gates
+
+
+@compiled
+def gate_project_backward(
+    g, u, inverse, away, gamma, beta, project, gated, squeeze, excite, means, hiddens, gates, n, clips
+):  # type: ignore[no-untyped-def]
+    """Gradient of `gate_project`.
+
+    Args:
+      g: [rows, D] of the projection's output.
+      inverse, away, gamma, beta: [E]; x = u * inverse + away is the normalised value, gamma x + beta the norm.
+
+    Returns:
+      Gradient at the norm's output, flat as u; of the projection; of squeeze-excite's four weights; and by channel
+      the sums that the norm's own gradient needs: of the gradient, and of its product with x.
+    """
+    channels = project.shape[0]
+    size = len(u) // clips
+    pixels = size // channels
+    inverse, away, gamma, beta = tile(inverse, n), tile(away, n), tile(gamma, n), tile(beta, n)
+    hidden_channels = squeeze.shape[1]
+    dv = np.empty(len(u), F)
+    d_project = np.zeros(project.shape, F)
+    d_squeeze, d_squeeze_bias = np.zeros(squeeze.shape, F), np.zeros(hidden_channels, F)
+    d_excite, d_excite_bias = np.zeros(excite.shape, F), np.zeros(channels, F)
+    total, along = np.zeros(channels), np.zeros(channels)
+    transposed = np.ascontiguousarray(project.T)
+    group = max(1, min(clips, 16384 // size))
+    z, slope = np.empty(group * size, F), np.empty(group * size, F)
+    width = U(n)
+    for clip in range(0, clips, group):
+        count = min(group, clips - clip)
+        rows = g[clip * pixels : (clip + count) * pixels]
+        dz = np.dot(rows, transposed).reshape(-1)
+        for k in range(count):
+            base, start = U((clip + k) * size), U(k * size)
+            gate = tile(gates[clip + k], n) if gated else np.ones(n, F)
+            d_gate = np.zeros(n, F)
+            for _ in range(size // n):
+                for i in range(width):
+                    a = (u[base + i] * inverse[i] + away[i]) * gamma[i] + beta[i]
+                    s = sigmoid(a)
+                    active = a * s
+                    slope[start + i] = s * (F(1) + a * (F(1) - s))
+                    d_gate[i] += dz[start + i] * active
+                    z[start + i] = active * gate[i]
+                base += width
+                start += width
+            spread = np.zeros(n, F)
+            if gated:
+                d_logit = fold(d_gate, channels).astype(F)
+                for c in range(channels):
+                    d_logit[c] *= gates[clip + k, c] * (F(1) - gates[clip + k, c])
+                    d_excite_bias[c] += d_logit[c]
+                d_mean = np.zeros(channels, F)
+                for j in range(hidden_channels):
+                    h = hiddens[clip + k, j]
+                    s = sigmoid(h)
+                    d_active = F(0)
+                    for c in range(channels):
+                        d_excite[j, c] += h * s * d_logit[c]
+                        d_active += excite[j, c] * d_logit[c]
+                    d_hidden = d_active * s * (F(1) + h * (F(1) - s))
+                    d_squeeze_bias[j] += d_hidden
+                    for c in range(channels):
+                        d_squeeze[c, j] += means[clip + k, c] * d_hidden
+                        d_mean[c] += squeeze[c, j] * d_hidden
+                spread = tile(d_mean / F(pixels), n)
+            base, start = U((clip + k) * size), U(k * size)
+            a_row, b_row = np.zeros(n, F), np.zeros(n, F)
+            for _ in range(size // n):
+                for i in range(width):
+                    d = (dz[start + i] * gate[i] + spread[i]) * slope[start + i]
+                    dv[base + i] = d
+                    a_row[i] += d
+                    b_row[i] += d * (u[base + i] * inverse[i] + away[i])
+                base += width
+                start += width
+            total += fold(a_row, channels)
+            along += fold(b_row, channels)
+        d_project += np.dot(z[: count * size].reshape(count * pixels, channels).T, rows)
+    return dv, d_project, d_squeeze, d_squeeze_bias, d_excite, d_excite_bias, total, along
+
+
+@compiled
+def expand_depthwise_backward(
+    dv, u, by_gradient, by_value, offset, v, x, kernel, depthwise, geometry, n_in, n_out, clips
+):  # type: ignore[no-untyped-def]
+    """Gradient of `expand_depthwise`.
+
+    Args:
+      dv: gradient at the output of the depthwise norm; at its input it is by_gradient * dv + by_value * u + offset,
+        three vectors [E].
+      v, x: as left by the forward pass; x is centred.
+      kernel: [C, E] that the forward pass multiplied with.
+      geometry: of `geometry.Geometry.compiled`.
+      n_in, n_out: floats of a row that comes in, and that goes out.
+
+    Returns:
+      Of x, without the part that flows through the expansion's statistics, [rows, C]; x' times the gradient at the
+      expansion's norm, [C, E]; the sum of that gradient [E]; of the depthwise kernel, [taps, E].
+    """
+    buffer_size, places, d_size, d_places, _, backward, of_taps = geometry
+    channels = kernel.shape[1]
+    pixels = len(v) // channels // clips
+    in_size, out_size = pixels * channels, len(u) // clips
+    dx = np.empty(x.shape, F)
+    product = np.zeros(kernel.shape, F)
+    total = np.zeros(channels)
+    taps = tile_rows(depthwise, n_out)
+    d_taps = np.zeros(len(taps), F)
+    by_gradient, by_value, offset = tile(by_gradient, n_out), tile(by_value, n_out), tile(offset, n_out)
+    plane, d_plane = np.zeros(buffer_size, F), np.zeros(buffer_size, F)
+    d_padded = np.zeros(d_size, F)
+    transposed = np.ascontiguousarray(kernel.T)
+    b_starts, b_lengths, b_first, b_a, b_b = backward
+    t_starts, t_lengths, t_first, t_a, t_b = of_taps
+    group = max(1, min(clips, 16384 // in_size))
+    y, du = np.empty(in_size, F), np.empty(out_size, F)
+    width = U(n_out)
+    for clip in range(0, clips, group):
+        count = min(group, clips - clip)
+        d_inside = np.empty(count * in_size, F)
+        for k in range(count):
+            base, start = U((clip + k) * out_size), U(0)
+            for _ in range(out_size // n_out):
+                for i in range(width):
+                    du[start + i] = by_gradient[i] * dv[base + i] + by_value[i] * u[base + i] + offset[i]
+                base += width
+                start += width
+            _scatter(du, 0, d_padded, d_places, n_out)
+            o = (clip + k) * in_size
+            for i in range(U(in_size)):
+                a = v[U(o) + i]
+                y[i] = a * sigmoid(a)
+            _scatter(y, 0, plane, places, channels)
+            run_rows(d_taps, plane, d_padded, t_starts, t_lengths, t_first, t_a, t_b)
+            _zero(d_plane, 0, buffer_size)
+            run_rows(d_plane, d_padded, taps, b_starts, b_lengths, b_first, b_a, b_b)
+            _gather(d_plane, places, d_inside, k * in_size, channels)
+            _times_slope(d_inside[k * in_size : (k + 1) * in_size], v[o : o + in_size], in_size)
+            row = np.zeros(n_in, F)
+            base = U(k * in_size)
+            for _ in range(in_size // n_in):
+                for i in range(U(n_in)):
+                    row[i] += d_inside[base + i]
+                base += U(n_in)
+            total += fold(row, channels)
+        rows = d_inside.reshape(count * pixels, channels)
+        dx[clip * pixels : (clip + count) * pixels] = np.dot(rows, transposed)
+        product += np.dot(x[clip * pixels : (clip + count) * pixels].T, rows)
+    d_depthwise = np.empty(depthwise.shape, F)
+    for tap in range(len(depthwise)):
+        d_depthwise[tap] = fold(d_taps[tap * n_out : (tap + 1) * n_out], channels).astype(F)
+    return dx, product, total, d_depthwise
+
+
+@compiled
+def combine(u, scale, offset, keep, skip, n):  # type: ignore[no-untyped-def]
+    """u[N, D] * scale[D] + offset[D], weighted by keep[B] for each clip if any, plus skip[N, D]: all of it new."""
+    out = np.empty_like(u)
+    a, b, y, o = u.reshape(-1), skip.reshape(-1), out.reshape(-1), U(0)
+    scales, offsets = tile(scale, n), tile(offset, n)
+    clips = max(1, len(keep))
+    for clip in range(clips):
+        weight = keep[clip] if len(keep) else F(1)
+        for _ in range(u.size // clips // n):
+            for i in range(U(n)):
+                y[o + i] = (a[o + i] * scales[i] + offsets[i]) * weight + b[o + i]
+            o += U(n)
+    return out
+
+
+@compiled
+def norm_backward(g, u, mean, inverse, scale, keep, n):  # type: ignore[no-untyped-def]
+    """Gradient of a norm, [N, D]: at its input, and by channel of its factor and offset.
+
+    Args:
+      g: at its output, before the weights keep[B] of the clips if any.
+      scale: gamma * inverse.
+      n: floats of a row of pixels.
+    """
+    channels = g.shape[1]
+    total, along = np.zeros(channels), np.zeros(channels)
+    away = tile(mean, n)
+    out = np.empty_like(g)
+    x, y, d = u.reshape(-1), g.reshape(-1), out.reshape(-1)
+    clips = max(1, len(keep))
+    rows, o = g.size // clips // n, U(0)
+    for clip in range(clips):
+        weight = keep[clip] if len(keep) else F(1)
+        for start in range(0, rows, 64):
+            a, b = np.zeros(n, F), np.zeros(n, F)
+            for _ in range(start, min(rows, start + 64)):
+                for i in range(U(n)):
+                    value = y[o + i] * weight
+                    d[o + i] = value
+                    a[i] += value
+                    b[i] += value * (x[o + i] - away[i])
+                o += U(n)
+            total += fold(a, channels)
+            along += fold(b, channels)
+    d_gamma = along * inverse
+    scales = tile(scale, n)
+    across = tile((scale * total / len(g)).astype(F), n)
+    slope = tile((scale * inverse * d_gamma / len(g)).astype(F), n)
+    o = U(0)
+    for _ in range(g.size // n):
+        for i in range(U(n)):
+            d[o + i] = d[o + i] * scales[i] - across[i] - (x[o + i] - away[i]) * slope[i]
+        o += U(n)
+    return out, d_gamma.astype(F), total.astype(F)
+
+
+@compiled
+def affine_swish(u, scale, offset, n):  # type: ignore[no-untyped-def]
+    """u[N, C] -> swish(u * scale + offset); n: floats of a row of pixels."""
+    out = np.empty_like(u)
+    x, y, o = u.reshape(-1), out.reshape(-1), U(0)
+    scales, offsets = tile(scale, n), tile(offset, n)
+    for _ in range(u.size // n):
+        for i in range(U(n)):
+            a = x[o + i] * scales[i] + offsets[i]
+            y[o + i] = a * sigmoid(a)
+        o += U(n)
+    return out
+
+
+@compiled
+def affine_swish_backward(g, u, scale, offset, n):  # type: ignore[no-untyped-def]
+    """g[N, C] at the output of `affine_swish` -> at its affine part."""
+    out = np.empty_like(g)
+    x, y, d, o = u.reshape(-1), g.reshape(-1), out.reshape(-1), U(0)
+    scales, offsets = tile(scale, n), tile(offset, n)
+    for _ in range(u.size // n):
+        for i in range(U(n)):
+            a = x[o + i] * scales[i] + offsets[i]
+            s = sigmoid(a)
+            d[o + i] = y[o + i] * s * (F(1) + a * (F(1) - s))
+        o += U(n)
+    return out
+
+
+@compiled
+def finish_expansion(dx, x, through, across, g):  # type: ignore[no-untyped-def]
+    """dx[N, C] -= x through[C, C] + across[C]; plus g[N, C], the gradient of the skip, if any."""
+    part = np.dot(x, through)
+    channels = x.shape[1]
+    if len(g):
+        for r in range(len(dx)):
+            for c in range(channels):
+                dx[r, c] += g[r, c] - part[r, c] - across[c]
+    else:
+        for r in range(len(dx)):
+            for c in range(channels):
+                dx[r, c] -= part[r, c] + across[c]
+
+
+@compiled
+def pool(x, before):  # type: ignore[no-untyped-def]
+    """Average pool 3 x 3 of stride 2 with 'same' padding, which does not count: x[N, H, W, C] -> [N, H/2, W/2, C]."""
+    frames, height, width, channels = x.shape
+    out = np.zeros((frames, (height + 1) // 2, (width + 1) // 2, channels), F)
+    for f in range(frames):
+        for h in range(out.shape[1]):
+            top, bottom = max(0, 2 * h - before), min(height, 2 * h - before + 3)
+            for w in range(out.shape[2]):
+                left, right = max(0, 2 * w - before), min(width, 2 * w - before + 3)
+                share = F(1) / F((bottom - top) * (right - left))
+                for i in range(top, bottom):
+                    for j in range(left, right):
+                        for c in range(channels):
+                            out[f, h, w, c] += x[f, i, j, c] * share
+    return out
+
+
+@compiled
+def pool_backward(g, height, width, before):  # type: ignore[no-untyped-def]
+    """Gradient of `pool`, [N, H, W, C]."""
+    frames, _, _, channels = g.shape
+    out = np.zeros((frames, height, width, channels), F)
+    for f in range(frames):
+        for h in range(g.shape[1]):
+            top, bottom = max(0, 2 * h - before), min(height, 2 * h - before + 3)
+            for w in range(g.shape[2]):
+                left, right = max(0, 2 * w - before), min(width, 2 * w - before + 3)
+                share = F(1) / F((bottom - top) * (right - left))
+                for i in range(top, bottom):
+                    for j in range(left, right):
+                        for c in range(channels):
+                            out[f, i, j, c] += g[f, h, w, c] * share
+    return out
+
+
+@compiled
+def patches(frames, before):  # type: ignore[no-untyped-def]
+    """3 x 3 patches of stride 2 with 'same' padding: [N, H, W, 3] -> [N * H/2 * W/2, 27]."""
+    count, height, width, channels = frames.shape
+    rows, columns = (height + 1) // 2, (width + 1) // 2
+    out = np.zeros((count * rows * columns, 9 * channels), F)
+    place = 0
+    for f in range(count):
+        for h in range(rows):
+            for w in range(columns):
+                for i in range(3):
+                    y = 2 * h - before + i
+                    if 0 <= y < height:
+                        for j in range(3):
+                            x = 2 * w - before + j
+                            if 0 <= x < width:
+                                for c in range(channels):
+                                    out[place, (3 * i + j) * channels + c] = frames[f, y, x, c]
+                place += 1
+    return out
+
+
+@compiled
+def adam(weights, first, second, gradient, decayed, rate, power1, power2, decay):  # type: ignore[no-untyped-def]
+    """One step of AdamW (arXiv 1711.05101) on flat weights; power1 and power2 are beta1^t and beta2^t."""
+    step = F(rate * np.sqrt(1 - power2) / (1 - power1))
+    shrink = F(rate * decay)
+    for i in range(U(len(weights))):
+        g = gradient[i]
+        first[i] += (g - first[i]) * F(0.1)
+        second[i] += (g * g - second[i]) * F(0.001)
+        weights[i] -= weights[i] * decayed[i] * shrink + step * first[i] / (np.sqrt(second[i]) + F(1e-7))
+
+
+@compiled
+def area_resize(clips, first, count, weights):  # type: ignore[no-untyped-def]
+    """uint8 [T, B, H, H, C] -> float32 [B, T, r, r, C] in 0..1, resized by area.
+
+    Pixel i that goes out covers `count[i]` pixels from `first[i]`, each with its share in `weights[i]`.
+    """
+    frames, batch, height, width, channels = clips.shape
+    size = len(first)
+    out = np.empty((batch, frames, size, size, channels), F)
+    row = np.empty((width, channels), F)
+    for t in range(frames):
+        for b in range(batch):
+            for h in range(size):
+                row[:] = F(0)
+                for k in range(count[h]):
+                    y, weight = first[h] + k, weights[h, k] / F(255)
+                    for x in range(width):
+                        for c in range(channels):
+                            row[x, c] += F(clips[t, b, y, x, c]) * weight
+                for w in range(size):
+                    for c in range(channels):
+                        total = F(0)
+                        for k in range(count[w]):
+                            total += row[first[w] + k, c] * weights[w, k]
+                        out[b, t, h, w, c] = total
+    return out

@@ -1,0 +1,160 @@
+"""A network in training on one core: its weights in one flat vector, its layers one after another."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from movinet.fused import kernels
+from movinet.fused.layers import Bottleneck, Head, Stem, Weights
+from movinet.recipe import BETA1, BETA2, Recipe
+from movinet.specs import Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
+from search_space.architecture import Architecture
+
+F = np.float32
+Array = np.ndarray
+
+
+def use_one_thread() -> None:
+    """Limit the matrix products of this process to one core."""
+    threadpool_limits(1)
+
+
+def prepare(clips: Array, resolution: int) -> Array:
+    """uint8 `T B H W C` clips as a candidate takes them: float32 [B*T, resolution, resolution, C] in 0..1, by area."""
+    frames = kernels.area_resize(clips, *_area_weights(clips.shape[2], resolution))
+    return frames.reshape(-1, *frames.shape[2:])
+
+
+@functools.cache
+def _area_weights(side: int, resolution: int) -> tuple[Array, Array, Array]:
+    """For each pixel that goes out: the first pixel it covers, how many, and the share of each."""
+    edges = np.arange(resolution + 1) * side / resolution
+    low, high = edges[:-1, None], edges[1:, None]
+    pixel = np.arange(side)
+    covered = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, None)
+    covered[covered < 1e-9] = 0
+    first = (covered > 0).argmax(axis=1)
+    count = (covered > 0).sum(axis=1)
+    weights = np.zeros((resolution, count.max()), F)
+    for row, (start, length) in enumerate(zip(first, count, strict=True)):
+        weights[row, :length] = covered[row, start : start + length] * resolution / side
+    return first, count, weights
+
+
+class Candidate:
+    """One network in training.
+
+    Args:
+      architecture: its clip's frames and resolution are those of the batches it will be given; square frames.
+      classes: number of classes.
+      recipe: how to train.
+      seed: of the initial weights and of stochastic depth.
+    """
+
+    def __init__(self, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> None:
+        self._recipe, self._rng = recipe, np.random.default_rng([seed, 1])
+        self.steps_done = 0
+        inner = [spec for _, spec in bottlenecks(architecture)]
+        specs: list[Spec] = [StemSpec(architecture.stem.width), *inner, head_spec(architecture, classes)]
+        starts = [
+            initial(spec, layer_seed, recipe.rezero)
+            for spec, layer_seed in zip(specs, layer_seeds(seed, len(specs)), strict=True)
+        ]
+        self.flat = np.concatenate([value.ravel() for start in starts for value in start.values()])
+        self._gradient, self._first, self._second = (np.zeros_like(self.flat) for _ in range(3))
+        self._decayed = np.concatenate(
+            [np.full(math.prod(weight.shape), weight.decayed, F) for spec in specs for weight in spec.weights()]
+        )
+        self._weights = list(self._views(specs))
+        self._stem = Stem(specs[0], self._weights[0], architecture.clip.resolution)  # type: ignore[arg-type]
+        self._inner: list[Bottleneck] = []
+        side = self._stem.side
+        for spec, weights in zip(inner, self._weights[1:-1], strict=True):
+            self._inner.append(Bottleneck(spec, weights, architecture.clip.frames, side))
+            side = self._inner[-1].side
+        self._head = Head(specs[-1], self._weights[-1], side)  # type: ignore[arg-type]
+        self._rates = [recipe.stochastic_depth * i / len(inner) for i in range(1, len(inner) + 1)]
+
+    def _views(self, specs: Sequence[Spec]) -> Iterable[Weights]:
+        place = 0
+        for spec in specs:
+            values, gradients = {}, {}
+            for weight in spec.weights():
+                size = math.prod(weight.shape)
+                for vector, views in ((self.flat, values), (self._gradient, gradients)):
+                    views[weight.name] = vector[place : place + size].reshape(weight.shape)
+                place += size
+            yield Weights(values, gradients, dict(spec.norms))
+
+    def step(self, frames: Array, labels: Array) -> float:
+        """One optimiser step.
+
+        Args:
+          frames: float32 [B*T, H, W, 3] in 0..1.
+          labels: int32 [B].
+
+        Returns:
+          The loss before the step.
+        """
+        clips = len(labels)
+        keeps = [self._keep(rate, clips) for rate in self._rates]
+        logits = self._forward(frames, clips, self._recipe.norm_momentum, keeps)
+        loss, g = _cross_entropy(logits, labels, self._recipe.label_smoothing)
+        g = self._head.backward(g)
+        for layer in reversed(self._inner):
+            g = layer.backward(np.ascontiguousarray(g))
+        self._stem.backward(np.ascontiguousarray(g))
+        t = self.steps_done + 1
+        kernels.adam(
+            self.flat, self._first, self._second, self._gradient, self._decayed,
+            self._recipe.rate(self.steps_done), BETA1**t, BETA2**t, self._recipe.weight_decay,
+        )  # fmt: skip
+        self.steps_done = t
+        return loss
+
+    def logits(self, frames: Array, clips: int) -> Array:
+        """float32 [B*T, H, W, 3] -> logits [B, classes], with moving statistics."""
+        return self._forward(frames, clips, None, [_ALL] * len(self._inner))
+
+    def _forward(self, frames: Array, clips: int, momentum: float | None, keeps: Sequence[Array]) -> Array:
+        x = self._stem.forward(frames, clips, momentum, _ALL)
+        for layer, keep in zip(self._inner, keeps, strict=True):
+            x = layer.forward(x, clips, momentum, keep)
+        return self._head.forward(x, clips, momentum, _ALL)
+
+    def _keep(self, rate: float, clips: int) -> Array:
+        if rate == 0:
+            return _ALL
+        return ((self._rng.random(clips) >= rate) / (1 - rate)).astype(F)
+
+    def recalibrate(self, batches: Iterable[tuple[Array, int]]) -> None:
+        """Set the moving statistics to the mean of those of batches (frames [B*T, H, W, 3], B); weights stay."""
+        for done, (frames, clips) in enumerate(batches):
+            self._forward(frames, clips, done / (done + 1), [_ALL] * len(self._inner))
+
+    def weights(self) -> list[Array]:
+        """The weights of each layer as a flat vector, in the order of its spec."""
+        return [np.concatenate([v.ravel() for v in weights.values.values()]) for weights in self._weights]
+
+    def moving_statistics(self) -> list[Array]:
+        """The moving mean and variance of each layer's norms, concatenated in order: vectors."""
+        return [np.concatenate([v for pair in w.moving.values() for v in pair]) for w in self._weights]
+
+
+_ALL = np.empty(0, F)  # every clip's branch counts in full
+
+
+def _cross_entropy(logits: Array, labels: Array, smoothing: float) -> tuple[float, Array]:
+    """Mean over the batch with label smoothing, and its gradient."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    exponential = np.exp(shifted)
+    total = exponential.sum(axis=1, keepdims=True)
+    targets = np.full(logits.shape, smoothing / logits.shape[1], F)
+    targets[np.arange(len(labels)), labels] += F(1 - smoothing)
+    loss = (targets * (np.log(total) - shifted)).sum(axis=1).mean()
+    return float(loss), ((exponential / total - targets) / F(len(labels))).astype(F)

@@ -1,0 +1,65 @@
+"""How a candidate is trained: budget, learning rate and regularisation. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from search_space.errors import InputError
+
+# Decay of AdamW's two moments (Loshchilov and Hutter, arXiv 1711.05101); the learning rate is scheduled.
+BETA1, BETA2 = 0.9, 0.999
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a proxy is trained.
+
+    Attributes:
+      steps: optimiser steps of the full budget.
+      batch_size: clips a step.
+      learning_rate: peak, after the warm-up; AdamW (arXiv 1711.05101).
+      warmup: share of the steps with linearly growing rate; a cosine to zero follows.
+      weight_decay: decoupled, on kernels only.
+      label_smoothing: as in the release's recipe, 0.1 there.
+      stochastic_depth: drop rate of the last layer's branch; grows linearly with depth. 0.2 in the release.
+      norm_momentum: of the moving statistics. 0.99 in the release; a proxy has too few steps for that.
+      rezero: what the ReZero scalars start from. 0 in the release; in a few hundred steps a network that starts as
+        its skips alone barely begins to use its layers.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 0.008
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    stochastic_depth: float = 0.0
+    norm_momentum: float = 0.9
+    rezero: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, low in (("steps", 1), ("batch_size", 2)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise InputError(name, value, f"must be an integer of at least {low}")
+        for name, high in (
+            ("warmup", 1.0),
+            ("weight_decay", 10.0),
+            ("label_smoothing", 0.99),
+            ("stochastic_depth", 0.99),
+            ("norm_momentum", 1.0),
+            ("rezero", 10.0),
+            ("learning_rate", 10.0),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+                raise InputError(name, value, f"must be a number from 0 to {high:g}")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of `step` (from 0): linear warm-up, then a cosine that ends at 0 and stays there."""
+        warm = self.warmup * self.steps
+        if step < warm:
+            return self.learning_rate * (step + 1) / (warm + 1)
+        progress = min(1.0, (step - warm) / max(1.0, self.steps - warm))
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,194 @@
+"""Weights and norms of each kind of layer, and how they are initialised: plain data that needs no TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from search_space.architecture import Architecture, Kernel
+from search_space.rounding import make_divisible
+from search_space.variant import BASE, Variant
+
+BN_EPSILON = 1e-3  # of the release's configs
+SQUEEZE_RATIO = 0.25  # of the expanded channels, in the release
+
+# HeNormal draws from a normal cut at two standard deviations, which has this standard deviation.
+_TRUNCATED_STD = 0.87962566103423978
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One trainable array. `start`: "he" for HeNormal with the fan-in of its shape, else the constant."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: str | float
+    decayed: bool
+
+
+def _kernel(name: str, *shape: int) -> Weight:
+    return Weight(name, shape, "he", True)
+
+
+def _norm(name: str, channels: int) -> tuple[Weight, Weight]:
+    return Weight(f"{name}_gamma", (channels,), 1.0, False), Weight(f"{name}_beta", (channels,), 0.0, False)
+
+
+def _bias(name: str, channels: int) -> Weight:
+    return Weight(name, (channels,), 0.0, False)
+
+
+@dataclass(frozen=True)
+class StemSpec:
+    """1x3x3 convolution of stride (1, 2, 2) to `width` channels."""
+
+    width: int
+    variant: Variant = BASE
+
+    def weights(self) -> tuple[Weight, ...]:
+        """The trainable arrays, in a fixed order."""
+        return (_kernel("conv", 3, 3, 3, self.width), *_norm("conv", self.width))
+
+    @property
+    def norms(self) -> tuple[tuple[str, int], ...]:
+        """Name and channels of each batch norm."""
+        return (("conv", self.width),)
+
+
+@dataclass(frozen=True)
+class BottleneckSpec:
+    """One inverted bottleneck with what its place in the network decides; widths are in channels."""
+
+    width_in: int
+    expand: int
+    width: int
+    kernel: Kernel
+    stride: int
+    squeeze_excite: bool
+    variant: Variant = BASE
+
+    @property
+    def gated(self) -> bool:
+        """Whether there is squeeze-excite, in the layer and in the variant."""
+        return self.squeeze_excite and self.variant.se_type != "none"
+
+    @property
+    def depthwise_kernels(self) -> tuple[tuple[str, Kernel], ...]:
+        """Name and kernel of each depthwise convolution: one, or one over space and one over time."""
+        time, space, _ = self.kernel
+        if not self.variant.factorised or time == 1:
+            return (("depthwise", self.kernel),)
+        return ("depthwise", (1, space, space)), ("temporal", (time, 1, 1))
+
+    @property
+    def seen(self) -> int:
+        """Channels that squeeze-excite looks at."""
+        return self.expand * (2 if self.variant.se_type == "2plus3d" else 1)
+
+    @property
+    def projected_skip(self) -> bool:
+        """Whether shapes differ, so that the skip is a projection (after a pool where it downsamples)."""
+        return self.stride != 1 or self.width_in != self.width
+
+    @property
+    def hidden(self) -> int:
+        """Channels between the two layers of squeeze-excite."""
+        return make_divisible(SQUEEZE_RATIO * self.seen)
+
+    def weights(self) -> tuple[Weight, ...]:
+        """The trainable arrays, in a fixed order."""
+        found = [_kernel("expand", self.width_in, self.expand), *_norm("expand", self.expand)]
+        for name, kernel in self.depthwise_kernels:
+            found += [_kernel(name, *kernel, self.expand), *_norm(name, self.expand)]
+        if self.gated:
+            found += [_kernel("squeeze", self.seen, self.hidden), _bias("squeeze_bias", self.hidden)]
+            found += [_kernel("excite", self.hidden, self.expand), _bias("excite_bias", self.expand)]
+            if self.variant.encodes_position:
+                found += [Weight("positional", (1,), 0.0, False)]
+        found += [_kernel("project", self.expand, self.width), *_norm("project", self.width)]
+        found += [Weight("rezero", (1,), 0.0, False)]
+        if self.projected_skip:
+            found += [_kernel("skip", self.width_in, self.width), *_norm("skip", self.width)]
+        return tuple(found)
+
+    @property
+    def norms(self) -> tuple[tuple[str, int], ...]:
+        """Name and channels of each batch norm."""
+        inner = ("expand", *(name for name, _ in self.depthwise_kernels))
+        outer = ("project", "skip") if self.projected_skip else ("project",)
+        return (*((name, self.expand) for name in inner), *((name, self.width) for name in outer))
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """Projection, pool over the clip, dense layer, classifier."""
+
+    width_in: int
+    project: int
+    dense: int
+    classes: int
+    variant: Variant = BASE
+
+    def weights(self) -> tuple[Weight, ...]:
+        """The trainable arrays, in a fixed order."""
+        return (
+            _kernel("project", self.width_in, self.project),
+            *_norm("project", self.project),
+            _kernel("dense", self.project, self.dense),
+            _bias("dense_bias", self.dense),
+            _kernel("classifier", self.dense, self.classes),
+            _bias("classifier_bias", self.classes),
+        )
+
+    @property
+    def norms(self) -> tuple[tuple[str, int], ...]:
+        """Name and channels of each batch norm."""
+        return (("project", self.project),)
+
+
+Spec = StemSpec | BottleneckSpec | HeadSpec
+
+
+def initial(spec: Spec, seed: int, rezero: float = 0.0) -> dict[str, np.ndarray]:
+    """The first weights of a layer by name: HeNormal kernels, unit scales, zero biases, ReZero as given; float32."""
+    rng = np.random.default_rng(seed)
+    return {weight.name: first_value(weight, rng, rezero) for weight in spec.weights()}
+
+
+def first_value(weight: Weight, rng: np.random.Generator, rezero: float = 0.0) -> np.ndarray:
+    """What one weight starts as; float32."""
+    if weight.start == "he":
+        return _he_normal(weight.shape, rng)
+    return np.full(weight.shape, rezero if weight.name == "rezero" else weight.start, np.float32)
+
+
+def _he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    values = rng.standard_normal(math.prod(shape), dtype=np.float32)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = rng.standard_normal(int(outside.sum()), dtype=np.float32)
+    return (values * np.float32(math.sqrt(2 / math.prod(shape[:-1])) / _TRUNCATED_STD)).reshape(shape)
+
+
+def layer_seeds(seed: int, layers: int) -> list[int]:
+    """A seed for each layer of a network, stem and head included."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(layers)]
+
+
+def bottlenecks(architecture: Architecture, variant: Variant = BASE) -> Iterator[tuple[str, BottleneckSpec]]:
+    """Name (`block2_layer1`, counted from 1) and spec of every inverted bottleneck, in order."""
+    width = architecture.stem.width
+    for i, block in enumerate(architecture.blocks, 1):
+        for j, layer in enumerate(block.layers, 1):
+            stride = block.stride if j == 1 else 1
+            spec = BottleneckSpec(width, layer.expand, block.width, layer.kernel, stride, layer.squeeze_excite, variant)
+            yield f"block{i}_layer{j}", spec
+            width = block.width
+
+
+def head_spec(architecture: Architecture, classes: int, variant: Variant = BASE) -> HeadSpec:
+    """The head of an architecture for a number of classes."""
+    head = architecture.head
+    return HeadSpec(architecture.blocks[-1].width, head.project, head.dense, classes, variant)
