@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ EPOCHS = 8  # at most, unless the number of training clips is given
 TOLERANCES = (0.05, 0.25)  # of a scaled network's FLOPs, as a share; small widths leave few choices
 MOST_CLIPS = 10_000_000
 MOST_STEPS = 100_000_000
+OWN_SEEDS = 1  # added to the seed of the run
 
 
 @dataclass(frozen=True)
@@ -64,33 +65,34 @@ def folder_of(folder: Path, steps_factor: float) -> Path:
 
 
 def start(
-    folder: Path,
+    ledger: Ledger,
     settings: Settings,
+    folder: Path,
     executor: str,
     watch: run.Watch,
     cluster: Cluster = ALONE,
     workers: int | None = None,
-) -> Path:
-    """Validates the run in `folder`; returns the folder of the validation.
+) -> None:
+    """Validate a run in a new folder, with its number of workers unless another one is given.
 
     Raises:
-      InputError: no finished run in the folder; it has no selected or no published networks; it was validated before.
+      InputError: the run is not finished, or has no selected or no published networks; the folder holds a validation.
     """
-    config = validation(run.read(folder), settings)
+    config = validation(ledger, settings)
     if workers is not None:
         config = replace(config, workers=workers)
-    own = folder_of(folder, settings.steps_factor)
-    run.start(config, own, executor, watch, cluster)
-    return own
+    run.start(config, folder, executor, watch, cluster)
 
 
-def resume(folder: Path, steps_factor: float, executor: str, watch: run.Watch, cluster: Cluster = ALONE) -> Path:
-    """Resumes the validation of the run in `folder`; returns the folder of the validation."""
-    own = folder_of(folder, steps_factor)
-    if not os.path.isdir(own):
-        raise InputError("--resume", str(own), "does not exist: start the validation without --resume")
-    run.resume(own, executor, watch, cluster)
-    return own
+def resume(folder: Path, executor: str, watch: run.Watch, cluster: Cluster = ALONE) -> None:
+    """Resume the validation in `folder`.
+
+    Raises:
+      InputError: there is none, or as `nas.run.resume`.
+    """
+    if not os.path.isdir(folder):
+        raise InputError("--resume", str(folder), "does not exist: start the validation without --resume")
+    run.resume(folder, executor, watch, cluster)
 
 
 def validation(ledger: Ledger, settings: Settings) -> SearchConfig:
@@ -105,20 +107,39 @@ def validation(ledger: Ledger, settings: Settings) -> SearchConfig:
     check_integer("--steps-factor: steps", steps, 1, MOST_STEPS)
     clips = min(MOST_CLIPS, math.ceil(steps * config.training.batch_size / EPOCHS))
     train = settings.train_clips or max(config.data.train, clips)
-    # A training takes as many times longer as it has more steps and FLOPs.
-    seconds = min(1e7, config.faults.trial_seconds * max(1.0, settings.steps_factor) * settings.scale)
     longer = replace(
-        config,
-        training=replace(config.training, steps=steps),
-        data=replace(config.data, train=train),
-        early_stopping=EarlyStopping(()),
-        finals=replace(config.finals, repeats=settings.repeats, references=()),
-        faults=replace(config.faults, trial_seconds=seconds),
-        seed=(config.seed + 1) % 2**31,  # so that no training repeats one of the run
-        one_shot=None,
+        config, training=replace(config.training, steps=steps), data=replace(config.data, train=train)
     )
-    scaled = _scaled(networks, longer, settings) if settings.scale > 1 else ()
-    return replace(longer, networks=(*networks, *scaled))
+    scaled: list[FixedNetwork] = []
+    if settings.scale > 1:
+        macs = [settings.scale * count(architectures.from_dict(each.architecture), config.space.classes).macs
+                for each in networks]  # fmt: skip
+        scaled = scaled_networks(networks, macs, longer, settings.coefficients)
+    times = max(1.0, settings.steps_factor) * settings.scale
+    return training_of([*networks, *scaled], longer, settings.repeats, OWN_SEEDS, times)
+
+
+def training_of(
+    networks: Sequence[FixedNetwork], config: SearchConfig, repeats: int, seeds: int, times: float
+) -> SearchConfig:
+    """The configuration of a run that trains networks with the data and recipe of a configuration.
+
+    Args:
+      networks: what is trained.
+      config: with its steps and training clips.
+      repeats: trainings of each network.
+      seeds: added to the seed, so that no training repeats one of another run.
+      times: how much longer than in a search a training may take.
+    """
+    return replace(
+        config,
+        early_stopping=EarlyStopping(()),
+        finals=replace(config.finals, repeats=repeats, references=()),
+        faults=replace(config.faults, trial_seconds=min(1e7, times * config.faults.trial_seconds)),
+        seed=(config.seed + seeds) % 2**31,
+        one_shot=None,
+        networks=tuple(networks),
+    )
 
 
 def _networks(ledger: Ledger, config: SearchConfig) -> Iterator[FixedNetwork]:
@@ -139,21 +160,26 @@ def _networks(ledger: Ledger, config: SearchConfig) -> Iterator[FixedNetwork]:
         yield FixedNetwork(label, kind, proposal.architecture)
 
 
-def _scaled(networks: list[FixedNetwork], config: SearchConfig, settings: Settings) -> Iterator[FixedNetwork]:
-    """The networks at `scale` times their multiply-adds, those left out that no scaling brings near it."""
-    largest = _largest_clip(config)
-    for network in networks:
-        parent, classes = architectures.from_dict(network.architecture), config.space.classes
-        target = settings.scale * count(parent, classes).macs
+def scaled_networks(
+    networks: Sequence[FixedNetwork], macs: Sequence[float], config: SearchConfig, coefficients: Coefficients
+) -> list[FixedNetwork]:
+    """Scale each network to its multiply-adds by compound scaling, within the clips of the data.
+
+    A network that no scaling brings near them is left out.
+    """
+    largest, classes = _largest_clip(config), config.space.classes
+    found = []
+    for network, target in zip(networks, macs, strict=True):
+        parent = architectures.from_dict(network.architecture)
         for tolerance in TOLERANCES:
             try:
-                found = scale_to_macs(
-                    parent, target, classes, settings.coefficients, tolerance=tolerance, largest=largest
-                )
+                scaled = scale_to_macs(parent, target, classes, coefficients, tolerance=tolerance, largest=largest)
             except InputError:
                 continue
-            yield replace(network, architecture=architectures.to_dict(found.architecture), scale=settings.scale)
+            plain = architectures.to_dict(scaled.architecture)
+            found.append(replace(network, architecture=plain, scale=target / count(parent, classes).macs))
             break
+    return found
 
 
 def _largest_clip(config: SearchConfig) -> Clip:

@@ -33,8 +33,37 @@ PUBLISHED_MACS: Mapping[str, float] = {
     "a5": 281e9,
 }
 SHOWN = 8  # best candidates in the record of a target, besides those that were ruled out
+NOTHING_SETTLED: Mapping[str, Mapping[str, Any]] = {}
 PUBLISHED_ENSEMBLE: Mapping[str, Sequence[str]] = {"a6": ("a4", "a5")}
 _FACTORS = tuple(each.name for each in fields(Factors))
+
+
+@dataclass(frozen=True)
+class Settle:
+    """How the choice between the best parents of a target is settled by training.
+
+    Attributes:
+      parents: scaled variants of so many are trained for each target.
+      factor: their multiply-adds, in those of the target's place on the proxy's cost axis.
+      repeats: trainings of each variant.
+    """
+
+    parents: int = 2
+    factor: float = 4.0
+    repeats: int = 2
+
+    def __post_init__(self) -> None:
+        check_integer("parents", self.parents, 2, 3)
+        check_number("factor", self.factor, 1, 1000)
+        check_integer("repeats", self.repeats, 1, 1000)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Mean accuracy of a parent's scaled variant, and the number of its trainings."""
+
+    accuracy: float
+    trainings: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +79,7 @@ class FamilyConfig:
       targets: multiply-adds per clip by model, not falling; as many models as wanted.
       ensemble: further models by mean of logits: the names of their members.
       tolerance: how far from its target a model may be, as a share.
+      settle: trains scaled variants of the best parents of each target after a search; None does not.
     """
 
     classes: int = 600
@@ -60,6 +90,7 @@ class FamilyConfig:
     targets: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_MACS))
     ensemble: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(PUBLISHED_ENSEMBLE))
     tolerance: float = 0.02
+    settle: Settle | None = None
 
     def __post_init__(self) -> None:
         check_integer("classes", self.classes, 1, MAX_CHANNELS)
@@ -123,6 +154,8 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
                 values[name] = _factors(kind, check_keys(name, values[name], _FACTORS, required), name)
         if "coefficients" in values:
             values.setdefault("coefficients_from", "configuration")
+        if values.get("settle") is not None:
+            values["settle"] = _settle(check_keys("settle", values["settle"], [each.name for each in fields(Settle)]))
         if isinstance(values.get("targets"), Mapping) and "ensemble" not in values:
             known = values["targets"].keys()
             values["ensemble"] = {name: each for name, each in PUBLISHED_ENSEMBLE.items() if known >= set(each)}
@@ -139,6 +172,13 @@ def _factors(kind: type[Factors] | type[Coefficients], values: Mapping[str, Any]
         return kind(**values)
     except InputError as error:
         raise InputError(f"{name}.{error.place.rpartition('.')[2]}", error.value, error.rule) from None
+
+
+def _settle(values: Mapping[str, Any]) -> Settle:
+    try:
+        return Settle(**values)
+    except InputError as error:
+        raise InputError(f"settle.{error.place}", error.value, error.rule) from None
 
 
 @dataclass(frozen=True)
@@ -182,13 +222,15 @@ class Family:
         return pd.DataFrame(list(chosen.values()))
 
 
-def scale_family(candidates: Candidates | None, config: FamilyConfig) -> Family:
+def scale_family(
+    candidates: Candidates | None, config: FamilyConfig, settled: Mapping[str, Mapping[str, Settled]] = NOTHING_SETTLED
+) -> Family:
     """Return the family that grows from the candidates of a run.
 
     The logarithms of the targets are mapped linearly onto the log cost of the front of the candidates, the first target
     onto the cheapest network and the last onto the most expensive one (a single target onto the middle). The parent of
-    a target is the candidate expected to be best there (`results.parents`). It is scaled to its target with
-    integer-exact cost. Where that misses the tolerance or the order of cost, the next best is taken, and the record
+    a target is the candidate expected to be best there (`results.parents`), or whose scaled variant had the highest
+    accuracy where `settled` has variants of a model by fingerprint. It is scaled to its target with integer-exact cost. Where that misses the tolerance or the order of cost, the next best is taken, and the record
     reports it.
 
     Raises:
@@ -199,13 +241,13 @@ def scale_family(candidates: Candidates | None, config: FamilyConfig) -> Family:
     models: list[Member] = []
     for name in config.targets:
         least = models[-1].network.cost["macs"] if models else 0
-        models.append(_model(name, candidates, config, least))
+        models.append(_model(name, candidates, config, least, settled.get(name, {})))
     for name in config.ensemble:
         models.append(_ensemble(name, models, config))
     return Family(tuple(models), config, candidates)
 
 
-def _place(name: str, config: FamilyConfig, low: float, high: float) -> float:
+def place_of(name: str, config: FamilyConfig, low: float, high: float) -> float:
     """The proxy cost, within low..high of the front, that corresponds to a target."""
     logs = [math.log(target) for target in config.targets.values()]
     span = logs[-1] - logs[0]
@@ -213,9 +255,11 @@ def _place(name: str, config: FamilyConfig, low: float, high: float) -> float:
     return low * (high / low) ** share
 
 
-def _model(name: str, candidates: Candidates, config: FamilyConfig, least: int) -> Member:
-    place = _place(name, config, *candidates.span())
-    guesses = candidates.at(place)
+def _model(
+    name: str, candidates: Candidates, config: FamilyConfig, least: int, settled: Mapping[str, Settled]
+) -> Member:
+    place = place_of(name, config, *candidates.span())
+    guesses = sorted(candidates.at(place), key=lambda guess: _settled_order(guess, settled))
     missed: dict[str, str] = {}  # fingerprint -> why a better candidate was not taken
     for guess in guesses:
         if guess.rejected:
@@ -226,16 +270,29 @@ def _model(name: str, candidates: Candidates, config: FamilyConfig, least: int) 
         except InputError as error:
             missed[candidate.fingerprint] = error.rule
             continue
-        return _member(name, candidate, scaled, config, _comparison(place, guesses, missed, candidate))
+        return _member(name, candidate, scaled, config, _comparison(place, guesses, missed, candidate, settled))
     raise InputError(f"family.targets.{name}", config.targets[name], next(iter(missed.values())))
 
 
-def _comparison(place: float, guesses: Sequence[Guess], missed: Mapping[str, str], chosen: Candidate) -> dict[str, Any]:
+def _settled_order(guess: Guess, settled: Mapping[str, Settled]) -> tuple[bool, bool, float]:
+    """Candidates with a scaled variant first, the best of them before the others; the rest as they are."""
+    variant = settled.get(guess.candidate.fingerprint)
+    return bool(guess.rejected), variant is None, -variant.accuracy if variant else 0.0
+
+
+def _comparison(
+    place: float,
+    guesses: Sequence[Guess],
+    missed: Mapping[str, str],
+    chosen: Candidate,
+    settled: Mapping[str, Settled],
+) -> dict[str, Any]:
     """How the candidates compare at a target's place, as plain data."""
 
     def verdict(guess: Guess) -> str:
         name = guess.candidate.fingerprint
-        return "chosen" if name == chosen.fingerprint else missed.get(name) or guess.rejected or "expected to be worse"
+        worse = "its scaled variant was worse" if name in settled else "expected to be worse"
+        return "chosen" if name == chosen.fingerprint else missed.get(name) or guess.rejected or worse
 
     last = max(SHOWN, 2 + guesses.index(next(guess for guess in guesses if guess.candidate == chosen)))
     rows = [
@@ -243,12 +300,16 @@ def _comparison(place: float, guesses: Sequence[Guess], missed: Mapping[str, str
             **guess.candidate.plain(),
             "expected": guess.expected.mean,
             "expected_interval": guess.expected.plain(),
+            **({"scaled_variant": asdict(settled[name])} if (name := guess.candidate.fingerprint) in settled else {}),
             "verdict": verdict(guess),
         }
         for guess in (*guesses[:last], *(guess for guess in guesses[last:] if guess.rejected))
     ]
     best = next(row for row in rows if row["verdict"] == "chosen")
-    why = f"expected to be the best at {place:.0f} multiply-adds, the target's place: accuracy {_interval(best)}"
+    if variant := settled.get(chosen.fingerprint):
+        why = f"its scaled variant had the best accuracy of {len(settled)} that were trained: {variant.accuracy:.3f}"
+    else:
+        why = f"expected to be the best at {place:.0f} multiply-adds, the target's place: accuracy {_interval(best)}"
     rest = [row for row in rows if row["verdict"] == "expected to be worse"]
     if rest:
         why = f"{why}; next {_interval(rest[0])}"

@@ -14,7 +14,7 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS, STATISTICS
-from results import coefficients, frame, parents, report, report_data, volume
+from results import coefficients, frame, parents, report, report_data, settling, volume
 from results import family as families
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
@@ -67,7 +67,7 @@ def with_targets(ledger: Ledger, targets: Sequence[str] | None) -> FamilyConfig:
         wanted[name] = macs
     kept = {name: members for name, members in config.ensemble.items() if set(members) <= wanted.keys()}
     try:
-        return replace(config, targets=wanted, ensemble=kept)
+        return replace(config, targets=wanted, ensemble=kept, settle=None)
     except InputError as error:
         raise InputError(f"--target: {error.place.removeprefix('targets.')}", error.value, error.rule) from None
 
@@ -85,7 +85,8 @@ def _target(text: str) -> tuple[str, float]:
 
 def family_of(ledger: Ledger, config: FamilyConfig) -> Family:
     """Return the family that grows from the networks of the run."""
-    return scale_family(parents.of_run(ledger), config)
+    settled = settling.settled(ledger.path.parent) if config.settle else {}
+    return scale_family(parents.of_run(ledger), config, settled)
 
 
 def comparison(ledger: Ledger) -> Comparison | None:

@@ -78,12 +78,17 @@ def _comparison(member: Member) -> Html:
             row["trainings"],
             number(row["posterior_mean"], row["interval"]),
             number(row["expected"], row["expected_interval"]),
-            row["verdict"],
+            _verdict(row),
         ]
         for row in member.decision["comparison"]
     ]
     head = ["network", "FLOPs, M", "accuracy", "trainings", "posterior mean, 95 %", "expected at the target's place"]
     return table(f"Candidates for the parent of {member.name.upper()}", [*head, "verdict"], rows, texts=(0, 6))
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    variant = row.get("scaled_variant")
+    return f"{row['verdict']} (scaled and trained: {variant['accuracy']:.3f})" if variant else str(row["verdict"])
 
 
 def _brief(value: object) -> str:

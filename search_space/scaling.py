@@ -246,7 +246,7 @@ class _Staircase:
             back, forth = (unit * int(value * share / unit) for share in (TRADED, TUNED))
             return value + direction * np.arange(-back, forth + 1, unit)
 
-        most = self.largest or Clip(MAX_FRAMES, MAX_RESOLUTION)
+        most = self.largest or Clip(MAX_FRAMES, MAX_RESOLUTION, 1)
         frames, pixels = moved(clip.frames, 1), moved(clip.resolution, 2)
         frames, pixels = np.meshgrid(frames[frames <= most.frames], pixels[pixels <= most.resolution])
         macs = _macs_of_clips(scaled, self.classes, frames.ravel(), pixels.ravel())

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import run, sampled
 
-from results.family import Family, FamilyConfig, from_dict, scale_family, to_dict
+from results.family import Family, FamilyConfig, Settle, Settled, from_dict, scale_family, to_dict
 from results.parents import Candidates, compared, of_run
 from search_space.architecture import from_dict as from_plain
 from search_space.architecture import to_dict as plain
@@ -158,6 +158,20 @@ def test_a_parent_that_leaves_the_order_of_cost_is_passed_over():
     assert "are fewer than the" in found[0]["comparison"][0]["verdict"] and "1 better passed over" in found[0]["why"]
 
 
+def test_trained_variants_settle_the_choice():
+    config = FamilyConfig(targets={"a0": 3e9, "a1": 2e11}, ensemble={})
+    before = scale_family(candidates(A0, A2, A4), config).models[0].decision["comparison"]
+    first, second = (row["fingerprint"] for row in before[:2])
+    settled = {"a0": {first: Settled(0.5, 2), second: Settled(0.6, 2)}}
+    decision, other = (member.decision for member in scale_family(candidates(A0, A2, A4), config, settled).models)
+    assert decision["parent"]["fingerprint"] == second
+    assert "its scaled variant had the best accuracy of 2 that were trained: 0.600" in decision["why"]
+    rows = {row["fingerprint"]: row for row in decision["comparison"]}
+    assert rows[first]["verdict"] == "its scaled variant was worse"
+    assert rows[first]["scaled_variant"] == {"accuracy": 0.5, "trainings": 2}
+    assert "expected to be the best" in other["why"] and "scaled_variant" not in other["comparison"][0]
+
+
 def test_an_unreachable_target_is_refused():
     tiny = FamilyConfig(targets={"a0": 1e3}, ensemble={})
     with pytest.raises(
@@ -191,6 +205,8 @@ def test_configuration_round_trips_through_yaml():
     assert config.lift == Factors(resolution=7) and config.ensemble == {}  # nothing to make A6 of
     assert from_dict({"targets": {"a4": 1e9, "a5": 2e9}}).ensemble == {"a6": ("a4", "a5")}
     assert to_dict(FamilyConfig())["targets"]["a5"] == 281e9
+    settling = FamilyConfig(settle=Settle(parents=3, factor=2.0))
+    assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(settling)))) == settling
     assert FamilyConfig(coefficients=Coefficients(1, 1, 1.4, 1)).coefficients.resolution == 1.4
 
 
@@ -205,6 +221,9 @@ REFUSED = [
     ({"lift": {"width": 0}}, "family.lift.width: 0 must be"),
     ({"lift": 2}, "family.lift: 2 must be a mapping"),
     ({"coefficients": {"width": 1.1}}, "family.coefficients: ['width'] lacks the key"),
+    ({"settle": {"parents": 5}}, "family.settle.parents: 5 must be"),
+    ({"settle": {"factor": "4x"}}, "family.settle.factor: '4x' must be"),
+    ({"settle": {"times": 4}}, "family.settle: 'times' is an unknown key"),
     ({"targets": {}}, "family.targets: {} must hold at least one"),
     ({"targets": [1]}, "family.targets: [1] must be a mapping"),
     ({"targets": {"a0": "2.7e9"}}, "family.targets.a0: '2.7e9' must be a number from 1 to 1e+18, as in 2.7e+9"),
