@@ -155,7 +155,7 @@ def _settle(folder: Path, executor: str, watch: Watch, cluster: Cluster) -> None
         return
     variants = [
         trainings.Variant(name, candidate.architecture, macs)
-        for name, candidate, macs in settling.contested(found, config)
+        for name, candidate, macs in settling.contested(found, config.targets, config.settle)
     ]
     if variants:
         plan = trainings.plan(ledger, variants, config.settle.repeats, config.coefficients)
@@ -334,7 +334,9 @@ def coefficients(options: argparse.Namespace) -> str:
 
     ledger = run.read(options.run)
     config, made = run.config_of(ledger), family.from_dict(ledger.header.config.get("family", {}))
-    settings = searching.Settings(options.draws, options.seeds, made.coefficients, made.lift, made.classes)
+    settings = searching.Settings(
+        options.draws, options.seeds, made.coefficients, made.lift, made.strides, made.classes
+    )
     front = frame.selected_front(ledger).sort_values("macs")["architecture"]
     parents = searching.parents_of([architecture.from_dict(each) for each in front], config.space, made.coefficients)
     folder = options.out or options.run / tried.FOLDER

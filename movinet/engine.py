@@ -12,10 +12,7 @@ import numpy as np
 
 from movinet.recipe import Recipe
 from search_space.architecture import Architecture
-from search_space.choices import check_choice
 from search_space.quiet_start import quiet_start
-
-ENGINES = ("auto", "fused", "tensorflow")
 
 
 class Candidate(Protocol):
@@ -80,12 +77,7 @@ class TensorFlowEngine:
 
 
 def make_engine(name: str, gpus: float, threads: int | None) -> Engine:
-    """The engine of a name of `ENGINES`; "auto" takes the fused one for a single core without a GPU.
-
-    Raises:
-      InputError: another name.
-    """
-    check_choice("resources.engine", name, ENGINES)
+    """The engine called "fused" or "tensorflow"; "auto" takes the fused one for a single core without a GPU."""
     if name == "fused" or (name == "auto" and gpus == 0 and threads in (None, 1)):
         return FusedEngine()
     return TensorFlowEngine(threads)

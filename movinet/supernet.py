@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from movinet import proxy
 from movinet.ops import Tensor
-from movinet.proxy import Arrays, Compiler, Network, Recipe, State
+from movinet.proxy import Arrays, Compiler, Network, State
+from movinet.recipe import Recipe
 from movinet.specs import BottleneckSpec, HeadSpec, Spec, StemSpec, Weight, bottlenecks, first_value, layer_seeds
 from search_space.architecture import Architecture, Kernel
 from search_space.errors import InputError

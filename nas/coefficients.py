@@ -60,6 +60,7 @@ class Settings:
       seeds: trainings of each finalist and parent, beyond the first.
       incumbent: the coefficients to beat.
       lift: from the proxy to full size.
+      strides: of the blocks at full size; without any, those of the proxy stay.
       classes: of the family.
     """
 
@@ -67,6 +68,7 @@ class Settings:
     seeds: int = 2
     incumbent: Coefficients = DEFAULT_COEFFICIENTS
     lift: Factors = UNSCALED
+    strides: tuple[int, ...] = ()
     classes: int = 600
 
     def __post_init__(self) -> None:
@@ -145,7 +147,9 @@ def plan(config: SearchConfig, parents: Sequence[Architecture], settings: Settin
     space, rng = config.space, np.random.default_rng([config.seed, _STREAM])
 
     def expected(members: int) -> ExpectedCost:
-        return ExpectedCost(random_members(space, rng, members, config.limits), settings.classes, settings.lift)
+        drawn = random_members(space, rng, members, config.limits)
+        full = replace(drawn, strides=settings.strides or drawn.strides)
+        return ExpectedCost(full, settings.classes, settings.lift)
 
     solved, checked = expected(MEMBERS), expected(CHECKED)
     incumbent = settings.incumbent, _scaled(parents, settings.incumbent, space)
@@ -168,7 +172,7 @@ def plan(config: SearchConfig, parents: Sequence[Architecture], settings: Settin
 def _given(config: SearchConfig, parents: Sequence[Architecture], settings: Settings) -> dict[str, Any]:
     """What a plan is made of."""
     return {
-        "settings": asdict(settings),
+        "settings": {**asdict(settings), "strides": list(settings.strides)},
         "search": configs.to_dict(config),
         "parents": [architectures.to_dict(parent) for parent in parents],
         "times": TIMES,

@@ -40,7 +40,7 @@ class DataConfig:
 
     Attributes:
       source: "moving_digits", or "video_folder".
-      level: of the moving digits: tiny, short, default or hard.
+      level: of the moving digits: tiny or default.
       train, validation, test: clips of each split of the moving digits.
       path: folder of the videos, with a sub-folder for each class; '' for the moving digits.
       frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
@@ -58,7 +58,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_choice("source", self.source, ("moving_digits", "video_folder"))
-        check_choice("level", self.level, ("tiny", "short", "default", "hard"))
+        check_choice("level", self.level, ("tiny", "default"))
         for name in ("train", "validation", "test", "frame_stride", "clips_per_video"):
             check_integer(name, getattr(self, name), 1, 10_000_000)
         if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path) or "\0" in self.path:
@@ -284,14 +284,17 @@ class ResourcesConfig:
     Attributes:
       cpus: cores; TensorFlow runs on as many threads, on one if it is less than one.
       gpus: 0.5 has two trials share a GPU; with 0 a trial sees none.
+      engine: trains the candidates; fused (one CPU core), tensorflow, or auto: fused for one core without a GPU.
     """
 
     cpus: float = 1
     gpus: float = 0
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_number("cpus", self.cpus, 0.01, 10_000)
         check_number("gpus", self.gpus, 0, 1000)
+        check_choice("engine", self.engine, ("auto", "fused", "tensorflow"))
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise InputError("gpus", self.gpus, "must be whole above 1")
 

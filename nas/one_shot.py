@@ -59,6 +59,7 @@ class OneShotSearch:
     """
 
     def __init__(self, config: SearchConfig, trainer: Trainer) -> None:
+        from movinet.engine import TensorFlowEngine
         from movinet.supernet import Supernet
 
         self.config, self.trainer = config, trainer
@@ -67,7 +68,8 @@ class OneShotSearch:
         recipe = dataclasses.replace(
             trainer.recipe, steps=self.settings.steps, learning_rate=self.settings.learning_rate
         )
-        self.supernet = Supernet(trainer.compiler, config.space, recipe, config.seed)
+        assert isinstance(trainer.engine, TensorFlowEngine)
+        self.supernet = Supernet(trainer.engine.compiler, config.space, recipe, config.seed)
         self.controllers = [
             Controller(self.space, target, self.settings.beta, self.settings.controller_rate, config.limits)
             for target in targets_of(config)

@@ -1,8 +1,9 @@
 """The published networks at the scale of a proxy: what a search has to be better than.
 
-A published network keeps its layers' kernels and the proportions of its widths; its clip becomes the nearest
-that the space allows, in the same proportion to the largest, and depth and width are scaled to a cost in the
-same place within the space's range as its published cost has between A0 and A5.
+A published network keeps its layers' kernels and the proportions of its widths. Its blocks get the strides of the
+space, its head is one of the space's. It is scaled to a cost in the same place within the space's range as its
+published cost has between A0 and A5, first in all dimensions evenly, which gives the nearest clip of the space, then in
+depth and width alone. Kernels that would partly multiply padding become smaller ones that compute the same function.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from search_space.architecture import Architecture, Clip
+from search_space.architecture import Architecture, Clip, Head, with_strides
 from search_space.cost import count
+from search_space.dead_options import without_dead_weights
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig
 from search_space.published import PUBLISHED
 from search_space.scaling import Coefficients, Factors, scale_to_macs
 
-# Depth and width only, in the proportions of the default coefficients; the clip is chosen from the space.
+_EVEN = Coefficients(depth=2**0.25, width=2**0.125, resolution=2**0.125, frames=2**0.25)
+# Once the clip is chosen from the space.
 _DEPTH_AND_WIDTH = Coefficients(depth=2**0.5, width=2**0.25, resolution=1.0, frames=1.0)
 _MARGIN = 0.15  # of the log-cost range, left free at both ends, where a space has next to no members
 _TOLERANCE = 0.3  # small networks of channels divisible by 8 come in steps that large
@@ -43,25 +46,37 @@ def reference_architectures(
     return found
 
 
-def _clip(architecture: Architecture, config: SpaceConfig) -> Clip:
-    """The clip of the space nearest in proportion: A5's 120 frames of 320 pixels stand for the largest."""
-    largest = PUBLISHED["a5"].clip
-    pixels = architecture.clip.resolution / largest.resolution * max(config.resolutions)
-    frames = architecture.clip.frames / largest.frames * -(-config.frames // min(config.frame_strides))
-    resolution = min(config.resolutions, key=lambda option: abs(option - pixels))
-    stride = min(config.frame_strides, key=lambda option: abs(math.log(config.frames / option / frames)))
-    return Clip(-(-config.frames // stride), resolution, stride)
-
-
 def _scaled(name: str, config: SpaceConfig, target: float) -> Architecture:
-    architecture = replace(PUBLISHED[name], clip=_clip(PUBLISHED[name], config))
-    # Head and widths of the space against those of A2, whose space all MoViNets were scaled from.
+    published, largest = PUBLISHED[name], PUBLISHED["a5"].clip
+    strides = [block.stride for block in config.blocks]
+    if len(strides) != len(published.blocks):
+        rule = f"has {len(published.blocks)} blocks, the space {len(strides)}; leave it out of the references"
+        raise InputError("finals.references", name, rule)
+    architecture = with_strides(published, strides)
+    # A5's clip stands for the largest of the space; head and widths against those of A2, whose space all MoViNets were
+    # scaled from.
+    frames = -(-config.frames // min(config.frame_strides)) / largest.frames
     width = max(config.project) / PUBLISHED["a2"].head.project
+    base = Factors(width=width, resolution=max(config.resolutions) / largest.resolution, frames=frames)
     try:
-        scaled = scale_to_macs(
-            architecture, target, config.classes, _DEPTH_AND_WIDTH, Factors(width=width), tolerance=_TOLERANCE
-        )
+        clip = _nearest_clip(_to_target(architecture, target, config, _EVEN, base).clip, config)
+        architecture = without_dead_weights(replace(architecture, clip=clip))
+        scaled = _to_target(architecture, target, config, _DEPTH_AND_WIDTH, Factors(width=width))
     except InputError as error:
         rule = f"cannot be scaled to this space: {error.value:.0f} {error.rule}; leave it out of the references"
         raise InputError("finals.references", name, rule) from None
-    return replace(scaled.architecture, clip=architecture.clip)
+    project = min(config.project, key=lambda option: abs(option - scaled.head.project))
+    head = Head(project, config.dense)  # as every candidate has it
+    return without_dead_weights(replace(scaled, clip=clip, head=head))
+
+
+def _to_target(
+    architecture: Architecture, target: float, config: SpaceConfig, coefficients: Coefficients, base: Factors
+) -> Architecture:
+    return scale_to_macs(architecture, target, config.classes, coefficients, base, _TOLERANCE).architecture
+
+
+def _nearest_clip(clip: Clip, config: SpaceConfig) -> Clip:
+    resolution = min(config.resolutions, key=lambda option: abs(math.log(option / clip.resolution)))
+    stride = min(config.frame_strides, key=lambda option: abs(math.log(config.frames / option / clip.frames)))
+    return Clip(-(-config.frames // stride), resolution, stride)

@@ -27,7 +27,7 @@ from nas.search import Search
 from nas.simulation import DATA_HASH, Simulation, check_can_fail, evaluator
 from nas.trial import open_data, open_made
 from nas.trials import Resumed
-from search_space import foreign_files
+from search_space import dead_options, foreign_files
 from search_space.errors import InputError
 from search_space.network import yaml_text
 
@@ -166,8 +166,8 @@ def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cl
     """Raises `KeyboardInterrupt` if the search was told to stop and something is left to train."""
     ray_scratch.clear(ray_scratch.folder_of(search.ledger.path.parent))  # left if it was killed, even as it ended
     with watch(search), tracking.tracked(search), interrupts.gently(search.drain, "what has begun is finished"):
-        if data is not None and search.config.data.source == "video_folder" and not search.proposals:
-            for text in data_notes(data):
+        if not search.proposals:
+            for text in _notes(search.config, data):
                 search.note(text)
         if executor == "serial":
             from nas import serial
@@ -180,6 +180,14 @@ def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cl
             ray_executor.run(search, clips, cluster.address)
     if search.draining and not search.finished:
         raise KeyboardInterrupt
+
+
+def _notes(config: SearchConfig, data: Any) -> Iterator[str]:
+    """Yield what a user should know of the space and the data before the first trial."""
+    if dead := dead_options.warning(config.space):
+        yield dead
+    if data is not None and config.data.source == "video_folder":
+        yield from data_notes(data)
 
 
 def _check_new(folder: Path) -> None:

@@ -76,8 +76,8 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
 
 
 def _published_starts(config: SearchConfig, space: SearchSpace[Architecture]) -> list[Genotype]:
-    """The members nearest to the published networks at the proxy's scale, in a space of blocks of the same strides."""
-    if tuple(block.stride for block in config.space.blocks) != BLOCK_STRIDES:
+    """The members nearest to the published networks at the proxy's scale, in a space of as many blocks."""
+    if len(config.space.blocks) != len(BLOCK_STRIDES):
         return []
     return [nearest(space, architecture) for architecture in scaled_references(config, space).values()]
 

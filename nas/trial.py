@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from movinet.engine import Engine, TensorFlowEngine, make_engine
+from movinet.recipe import Recipe
 from nas.clip_subset import clip_subset
 from nas.config import DataConfig, SearchConfig
 from nas.trials import Completed, Failed, Proposal, Rung
 from search_space.architecture import Architecture, from_dict
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig
-from search_space.quiet_start import quiet_start
 
 EVALUATION_BATCH = 128
 RUNG_CLIPS = 512  # validation clips of an early measurement: a sixth of what a rung's training costs
@@ -64,42 +65,40 @@ def open_made(folder: str, verify: bool = False) -> Any:
     return open_dataset(folder, verify)
 
 
+def tensorflow_trainer(config: SearchConfig, data: Any, threads: int | None = 1) -> Trainer:
+    """A trainer whose clips and candidates are TensorFlow's, as the supernet and the training-free scores need them."""
+    return Trainer(config, data, threads, TensorFlowEngine(threads))
+
+
 class Trainer:
     """Trains proposals one after another; holds the data and the compiled functions of its process.
 
     Args:
       config: the run's.
       data: from `open_data`.
-      threads: cores that TensorFlow may use; None leaves its own choice.
+      threads: cores that a training may use; None leaves it to the engine.
+      engine: in place of the configured one.
 
     Raises:
       InputError: the run is a simulated one.
     """
 
-    def __init__(self, config: SearchConfig, data: Any, threads: int | None = 1) -> None:
+    def __init__(self, config: SearchConfig, data: Any, threads: int | None = 1, engine: Engine | None = None) -> None:
         if config.simulation is not None:
             raise InputError("simulation", vars(config.simulation), "is for searches; here networks are trained")
-        with quiet_start():
-            from movinet import proxy
-
-            if threads is not None:
-                proxy.use_threads(threads)
-            proxy.find_devices()
         self.config, self.data = config, data
-        self.recipe = proxy.Recipe(**vars(config.training))
+        self.engine = engine or make_engine(config.resources.engine, config.resources.gpus, threads)
+        self.recipe = Recipe(**vars(config.training))
         self.rungs = config.early_stopping.steps(self.recipe.steps)
         self.rung_clips = clip_subset(data.validation.labels, RUNG_CLIPS, np.random.default_rng([config.seed, RUNG]))
-        self.compiler = proxy.Compiler()
 
     def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
         """Rungs as they are reached, then `Completed`; `Failed` if a loss is not finite.
 
         A consumer that has seen enough simply stops iterating. Every attempt is the same training.
         """
-        from movinet import proxy
-
         architecture = from_dict(proposal.architecture)
-        candidate = proxy.Candidate(self.compiler, architecture, len(self.data.classes), self.recipe, proposal.seed)
+        candidate = self.engine.candidate(architecture, len(self.data.classes), self.recipe, proposal.seed)
         start = time.monotonic()
         order = _order(len(self.data.train), self.recipe, self.config.seed, proposal.repeat)
         for step, indices in enumerate(order, 1):
@@ -126,25 +125,20 @@ class Trainer:
         return metrics | {f"test_{name}": value for name, value in test.items()}
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        """Clips `indices` as the network sees them: float32 [T*B, H, W, 3] in 0..1, time-major.
+        """Clips `indices` as the engine's candidates take them, pixels in 0..1.
 
         A number of frames that the frame stride does not give is spread evenly over the clip.
         """
-        from movinet import proxy
-
         clip = architecture.clip
         clips = split.batch(indices, clip.frame_stride)
         if len(clips) != clip.frames:
             clips = split.batch(indices)
-            clips = clips[np.arange(clip.frames) * len(clips) // clip.frames]
-        return proxy.prepare(clips, clip.resolution)
+            clips = np.ascontiguousarray(clips[np.arange(clip.frames) * len(clips) // clip.frames])
+        return self.engine.frames(clips, clip.resolution)
 
-    @staticmethod
-    def labels(split: Any, indices: np.ndarray) -> Any:
-        """int32 [B] labels."""
-        from movinet import proxy
-
-        return proxy.as_labels(split.labels[indices])
+    def labels(self, split: Any, indices: np.ndarray) -> Any:
+        """Labels [B] as the engine's candidates take them."""
+        return self.engine.labels(split.labels[indices])
 
     def evaluate(
         self, candidate: Any, architecture: Architecture, split: Any, clips: np.ndarray | None = None
@@ -152,20 +146,22 @@ class Trainer:
         """Metrics on the clips of a split with the indices `clips`, or on all, and the data's own breakdown."""
         clips = np.arange(len(split)) if clips is None else clips
         logits = [
-            candidate.logits(self.frames(split, indices, architecture), len(indices)).numpy()
+            np.asarray(candidate.logits(self.frames(split, indices, architecture), len(indices)))
             for indices in np.array_split(clips, -(-len(clips) // EVALUATION_BATCH))
         ]
-        return metrics_of(np.concatenate(logits), np.asarray(split.labels[clips]), self.data.name)
+        parted = self.data.classes if self.data.name == "moving_digits" else ()
+        return metrics_of(np.concatenate(logits), np.asarray(split.labels[clips]), parted)
 
 
 def _finite(loss: float, metrics: Mapping[str, float]) -> bool:
     return math.isfinite(loss) and all(map(math.isfinite, metrics.values()))
 
 
-def metrics_of(logits: np.ndarray, labels: np.ndarray, data_name: str) -> dict[str, float]:
-    """Accuracy, cross-entropy and likelihood of logits [N, classes]; for the moving digits also of parts of a label.
+def metrics_of(logits: np.ndarray, labels: np.ndarray, parted: Sequence[str] = ()) -> dict[str, float]:
+    """Return accuracy, cross-entropy and likelihood of logits [N, classes].
 
-    The likelihood, exp(-loss), is the geometric mean of the probability of the right class.
+    The likelihood, exp(-loss), is the geometric mean of the probability of the right class. `parted` are the names of
+    the classes where they have the form "motion: appearance"; the accuracy of each part is added.
     """
     predicted = logits.argmax(1)
     with np.errstate(invalid="ignore", over="ignore"):  # a diverged network's; its loss is not finite then
@@ -173,18 +169,11 @@ def metrics_of(logits: np.ndarray, labels: np.ndarray, data_name: str) -> dict[s
         log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(1))
     loss = float(-log_likelihood.mean())
     metrics = {"accuracy": float((predicted == labels).mean()), "loss": loss, "likelihood": math.exp(-loss)}
-    return metrics | (_motion_metrics(predicted, labels) if data_name.startswith("moving") else {})
-
-
-def _motion_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    from movinet.data.motions import PAIRS
-    from movinet.data.moving_digits import appearance_of, motion_of, pair_of
-
-    motion = motion_of(predicted) == motion_of(labels)
-    found = {"motion": motion, "appearance": appearance_of(predicted) == appearance_of(labels)}
-    pairs = pair_of(labels)
-    found |= {f"pair_{PAIRS[i]}": motion[pairs == i] for i in np.unique(pairs)}
-    return {name: float(right.mean()) for name, right in found.items()}
+    if parted:
+        parts = np.array([name.split(": ") for name in parted])
+        right = (parts[predicted] == parts[labels]).mean(0)
+        metrics |= {"motion": float(right[0]), "appearance": float(right[1])}
+    return metrics
 
 
 def _order(clips: int, recipe: Any, seed: int, repeat: int) -> Iterator[np.ndarray]:

@@ -107,9 +107,7 @@ def validation(ledger: Ledger, settings: Settings) -> SearchConfig:
     check_integer("--steps-factor: steps", steps, 1, MOST_STEPS)
     clips = min(MOST_CLIPS, math.ceil(steps * config.training.batch_size / EPOCHS))
     train = settings.train_clips or max(config.data.train, clips)
-    longer = replace(
-        config, training=replace(config.training, steps=steps), data=replace(config.data, train=train)
-    )
+    longer = replace(config, training=replace(config.training, steps=steps), data=replace(config.data, train=train))
     scaled: list[FixedNetwork] = []
     if settings.scale > 1:
         macs = [settings.scale * count(architectures.from_dict(each.architecture), config.space.classes).macs

@@ -15,8 +15,17 @@ import pandas as pd
 
 from nas.objective import ACCURACY, MACS
 from results.parents import Candidate, Candidates, Guess
+from results.settling import Settle, Settled
 from search_space import architecture
-from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, Architecture, check_integer, check_keys, check_number
+from search_space.architecture import (
+    MAX_CHANNELS,
+    MAX_FRAMES,
+    Architecture,
+    check_integer,
+    check_keys,
+    check_number,
+    with_strides,
+)
 from search_space.errors import InputError
 from search_space.network import Network, counted, network_cost
 from search_space.scaling import DEFAULT_COEFFICIENTS, UNSCALED, Coefficients, Factors, Scaled, scale_to_macs
@@ -39,34 +48,6 @@ _FACTORS = tuple(each.name for each in fields(Factors))
 
 
 @dataclass(frozen=True)
-class Settle:
-    """How the choice between the best parents of a target is settled by training.
-
-    Attributes:
-      parents: scaled variants of so many are trained for each target.
-      factor: their multiply-adds, in those of the target's place on the proxy's cost axis.
-      repeats: trainings of each variant.
-    """
-
-    parents: int = 2
-    factor: float = 4.0
-    repeats: int = 2
-
-    def __post_init__(self) -> None:
-        check_integer("parents", self.parents, 2, 3)
-        check_number("factor", self.factor, 1, 1000)
-        check_integer("repeats", self.repeats, 1, 1000)
-
-
-@dataclass(frozen=True)
-class Settled:
-    """Mean accuracy of a parent's scaled variant, and the number of its trainings."""
-
-    accuracy: float
-    trainings: int
-
-
-@dataclass(frozen=True)
 class FamilyConfig:
     """What family to make.
 
@@ -74,6 +55,7 @@ class FamilyConfig:
       classes: outputs of each network.
       clip_ticks: frames of a source clip at frame stride 1; a network of n frames gets the stride nearest to ticks / n.
       lift: from the search's proxy scale to full scale, before phi: what to multiply the proxy's dimensions with.
+      strides: spatial stride of each block at full scale; without any, those of the proxy stay.
       coefficients: growth of each dimension per unit of phi.
       coefficients_from: where they come from, in a word: "default", "configuration" or the record that chose them.
       targets: multiply-adds per clip by model, not falling; as many models as wanted.
@@ -85,6 +67,7 @@ class FamilyConfig:
     classes: int = 600
     clip_ticks: int = 250
     lift: Factors = UNSCALED
+    strides: tuple[int, ...] = ()
     coefficients: Coefficients = DEFAULT_COEFFICIENTS
     coefficients_from: str = "default"
     targets: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_MACS))
@@ -98,6 +81,10 @@ class FamilyConfig:
         if not isinstance(self.coefficients_from, str):
             raise InputError("coefficients_from", self.coefficients_from, "must be a text")
         check_number("tolerance", self.tolerance, 0, 1)
+        if not isinstance(self.strides, tuple):
+            raise InputError("strides", self.strides, "must be a list of the strides of the blocks")
+        for i, stride in enumerate(self.strides):
+            check_integer(f"strides[{i}]", stride, 1, 2)
         _check_targets(self.targets)
         _check_ensemble(self.ensemble, self.targets)
 
@@ -136,7 +123,7 @@ def _check_ensemble(ensemble: object, targets: Mapping[str, float]) -> None:
 def to_dict(config: FamilyConfig) -> dict[str, Any]:
     """Plain data for YAML or JSON; the inverse of `from_dict`."""
     ensemble = {name: list(members) for name, members in config.ensemble.items()}
-    return {**asdict(config), "targets": dict(config.targets), "ensemble": ensemble}
+    return {**asdict(config), "strides": list(config.strides), "targets": dict(config.targets), "ensemble": ensemble}
 
 
 def from_dict(data: object, place: str = "family") -> FamilyConfig:
@@ -156,6 +143,8 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
             values.setdefault("coefficients_from", "configuration")
         if values.get("settle") is not None:
             values["settle"] = _settle(check_keys("settle", values["settle"], [each.name for each in fields(Settle)]))
+        if isinstance(values.get("strides"), list):
+            values["strides"] = tuple(values["strides"])
         if isinstance(values.get("targets"), Mapping) and "ensemble" not in values:
             known = values["targets"].keys()
             values["ensemble"] = {name: each for name, each in PUBLISHED_ENSEMBLE.items() if known >= set(each)}
@@ -229,9 +218,10 @@ def scale_family(
 
     The logarithms of the targets are mapped linearly onto the log cost of the front of the candidates, the first target
     onto the cheapest network and the last onto the most expensive one (a single target onto the middle). The parent of
-    a target is the candidate expected to be best there (`results.parents`), or whose scaled variant had the highest
-    accuracy where `settled` has variants of a model by fingerprint. It is scaled to its target with integer-exact cost. Where that misses the tolerance or the order of cost, the next best is taken, and the record
-    reports it.
+    a target is the candidate expected to be best there (`results.parents`), or the one whose scaled variant had the
+    highest accuracy where `settled` has variants of the model by fingerprint. It gets the strides of full scale, and is
+    lifted and scaled to its target with integer-exact cost. Where that misses the tolerance or the order of cost, the
+    next best is taken, and the record reports it.
 
     Raises:
       InputError: no candidates; a target that no parent reaches; an ensemble cheaper than the model before it.
@@ -247,26 +237,23 @@ def scale_family(
     return Family(tuple(models), config, candidates)
 
 
-def place_of(name: str, config: FamilyConfig, low: float, high: float) -> float:
-    """The proxy cost, within low..high of the front, that corresponds to a target."""
-    logs = [math.log(target) for target in config.targets.values()]
-    span = logs[-1] - logs[0]
-    share = (math.log(config.targets[name]) - logs[0]) / span if span else 0.5
-    return low * (high / low) ** share
+def _with_strides(parent: Architecture, strides: tuple[int, ...]) -> Architecture:
+    return with_strides(parent, strides, "family.strides") if strides else parent
 
 
 def _model(
     name: str, candidates: Candidates, config: FamilyConfig, least: int, settled: Mapping[str, Settled]
 ) -> Member:
-    place = place_of(name, config, *candidates.span())
+    place = candidates.place(name, config.targets)
     guesses = sorted(candidates.at(place), key=lambda guess: _settled_order(guess, settled))
     missed: dict[str, str] = {}  # fingerprint -> why a better candidate was not taken
     for guess in guesses:
         if guess.rejected:
             break
         candidate = guess.candidate
+        parent = _with_strides(architecture.from_dict(candidate.architecture), config.strides)
         try:
-            scaled = _scaled(name, architecture.from_dict(candidate.architecture), config, least)
+            scaled = _scaled(name, parent, config, least)
         except InputError as error:
             missed[candidate.fingerprint] = error.rule
             continue
@@ -347,6 +334,7 @@ def _member(name: str, parent: Candidate, scaled: Scaled, config: FamilyConfig, 
         "parent": parent.plain(),
         **choice,
         "lift": asdict(config.lift),
+        "strides": [block.stride for block in network.blocks],
         "coefficients": asdict(config.coefficients),
         "coefficients_from": config.coefficients_from,
         "phi": scaled.phi,

@@ -158,6 +158,14 @@ class Candidates:
         macs = non_dominated(pd.DataFrame(table))[MACS.name]
         return int(macs.iloc[0]), int(macs.iloc[-1])
 
+    def place(self, name: str, targets: Mapping[str, float]) -> float:
+        """The cost within `span` that corresponds to a target: log cost is mapped linearly from all targets to it."""
+        low, high = self.span()
+        logs = [math.log(target) for target in targets.values()]
+        span = logs[-1] - logs[0]
+        share = (math.log(targets[name]) - logs[0]) / span if span else 0.5
+        return low * (high / low) ** share
+
     def _eligible(self) -> Sequence[Candidate]:
         return self.above_chance or self.networks
 

@@ -20,6 +20,7 @@ from results.family import FamilyConfig
 from results.files import replaced
 from results.frame import selected_front
 from search_space import architecture, movinet_space
+from search_space.architecture import with_strides
 from search_space.choices import hint
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig, nearest
@@ -54,6 +55,9 @@ def refinement(ledger: Ledger, config: FamilyConfig, name: str) -> dict[str, Any
     space = movinet_space.from_dict(run["space"], f"{ledger.path}:1: config.space")
     fixed = run["data"]["source"] == _FIXED_CLIPS
     coefficients, lift = _within_the_clips(config) if fixed else (config.coefficients, config.lift)
+    strides = () if fixed else config.strides
+    if strides:
+        space = space.with_strides(strides)
     scaled = replace(_scaled(space, target, coefficients, lift, run["seed"]), name=f"{space.name}_{name}")
     most = round(target * (1 + config.tolerance))
     algorithm = dict(run["algorithm"])
@@ -70,7 +74,7 @@ def refinement(ledger: Ledger, config: FamilyConfig, name: str) -> dict[str, Any
         "limits": {"macs": most},
         "algorithm": algorithm,
         "finals": {**run["finals"], "references": []},
-        "family": families.to_dict(replace(config, lift=UNSCALED, targets={name: target}, ensemble={})),
+        "family": families.to_dict(replace(config, lift=UNSCALED, strides=(), targets={name: target}, ensemble={})),
     }
 
 
@@ -111,7 +115,8 @@ def _start(
     found: dict[tuple[int, ...], None] = {}
     for data in front["architecture"]:
         with suppress(InputError):  # it does not reach the target without a larger clip
-            scaled = scale_to_macs(architecture.from_dict(data), target, space.classes, coefficients, lift, 0.25)
+            parent = with_strides(architecture.from_dict(data), [block.stride for block in space.blocks])
+            scaled = scale_to_macs(parent, target, space.classes, coefficients, lift, 0.25)
             found[nearest(members, scaled.architecture)] = None
     return [list(genotype) for genotype in found]
 

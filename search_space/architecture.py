@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search_space.choices import hint
@@ -176,6 +176,14 @@ class Architecture:
     def depth(self) -> int:
         """Layers in all blocks together."""
         return sum(len(block.layers) for block in self.blocks)
+
+
+def with_strides(architecture: Architecture, strides: Sequence[int], place: str = "strides") -> Architecture:
+    """Return the architecture with other spatial strides of its blocks; raise `InputError` for a wrong number."""
+    if len(strides) != len(architecture.blocks):
+        raise InputError(place, list(strides), f"must be {len(architecture.blocks)} strides, one for each block")
+    blocks = zip(architecture.blocks, strides, strict=True)
+    return replace(architecture, blocks=tuple(replace(block, stride=stride) for block, stride in blocks))
 
 
 def to_dict(architecture: Architecture) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,13 @@ class SpaceConfig:
             raise InputError("blocks", self.blocks, "must be a list of 1 to 16 blocks")
         _check_options("project", self.project, _check_within(1, MAX_CHANNELS))
         check_integer("dense", self.dense, 1, MAX_CHANNELS)
+
+    def with_strides(self, strides: Sequence[int]) -> SpaceConfig:
+        """Return the space with other spatial strides of its blocks; raise `InputError` for a wrong number."""
+        if len(strides) != len(self.blocks):
+            raise InputError("strides", list(strides), f"must be {len(self.blocks)} strides, one for each block")
+        blocks = zip(self.blocks, strides, strict=True)
+        return replace(self, blocks=tuple(replace(block, stride=stride) for block, stride in blocks))
 
 
 def base_config(classes: int = 600) -> SpaceConfig:

@@ -85,7 +85,7 @@ TRAININGS = st.builds(
     rezero=numbers(0, 10),
 )
 DATA = st.one_of(
-    st.builds(DataConfig, level=st.sampled_from(("tiny", "short", "default", "hard")), train=st.integers(1, 10**7)),
+    st.builds(DataConfig, level=st.sampled_from(("tiny", "default")), train=st.integers(1, 10**7)),
     st.builds(
         DataConfig,
         source=st.just("video_folder"),

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import run, sampled
 
-from results.family import Family, FamilyConfig, Settle, Settled, from_dict, scale_family, to_dict
+from results.family import Family, FamilyConfig, from_dict, scale_family, to_dict
 from results.parents import Candidates, compared, of_run
+from results.settling import Settle, Settled
 from search_space.architecture import from_dict as from_plain
 from search_space.architecture import to_dict as plain
 from search_space.cost import count

@@ -21,6 +21,16 @@ MAY_IMPORT = {
     "movinet.object_graph": {"movinet", "numpy", "tensorflow", "google"},
     "movinet.checkpoint_index": {"search_space", "tensorflow", "google"},
     "movinet.h5_weights": {"search_space", "numpy", "h5py"},
+    "movinet.engine": {"movinet", "search_space", "numpy"},
+    "movinet.fused": {
+        "movinet.fused",
+        "movinet.recipe",
+        "movinet.specs",
+        "search_space",
+        "numpy",
+        "numba",
+        "threadpoolctl",
+    },
     "movinet.train": {"movinet", "search_space", "tensorflow", "gin"},
     "movinet.deploy.interpreter": {"numpy", "ai_edge_litert"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
@@ -29,6 +39,7 @@ MAY_IMPORT = {
     "nas.trial": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
     "nas.one_shot": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained
     "nas.scores": {"nas", "search_space", "numpy", "movinet"},  # where they are scored without training
+    "nas.coefficients": {"nas", "search_space", "numpy"},  # clips of any number of frames
     "nas.ray_executor": {"nas", "search_space", "ray"},
     "nas.ray_trackers": {"nas", "search_space", "ray", "mlflow"},
     "nas.event_files": {"nas", "search_space", "tensorboard"},

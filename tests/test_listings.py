@@ -199,7 +199,7 @@ def test_clips_of_the_search_are_a_source(tmp_path: Path) -> None:
         ({"target_fps": 5.0}, "is for videos"),
         ({"cache_dir": "x"}, "is for videos"),
         ({"num_examples": 0}, "num_examples"),
-        ({"input_path": "huge"}, "must be one of tiny, short, default, hard"),
+        ({"input_path": "huge"}, "must be one of tiny, default"),
         ({"file_type": "video_folder", "target_fps": 0.0}, "target_fps.*must be from"),
         ({"file_type": "video_folder", "target_fps": float("nan")}, "target_fps.*must be from"),
         ({"file_type": "video_folder", "input_path": "nowhere"}, "must be a folder of class folders"),

@@ -48,7 +48,7 @@ def adapted(shown: str, folder: Path) -> str:
 
 def test_the_page_from_the_folder_to_the_stream(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
-    names = write_class_folders(videos, 48, MovingDigitsConfig(pairs=2, ticks=32, resolution=32))
+    names = write_class_folders(videos, 48, MovingDigitsConfig(motions=4, ticks=32))
     shutil.rmtree(videos / names[3])
     (videos / names[0] / "text.mp4").write_text("this is no video\n" * 50)
     search, training = text("yaml", tmp_path)

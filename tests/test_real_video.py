@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from movinet import evaluate, train
-from movinet.data.moving_digits import MovingDigitsConfig, rendered
+from movinet.data.moving_digits import MovingDigitsConfig, motion_of, rendered
 
 SIZE, TICKS, EACH = 48, 32, 4  # of a picture; frames, and videos of a class
 # Container, codec and frames a second; the rate that clips are read at fits them all.
@@ -36,12 +36,13 @@ def _write(file: Path, codec: str, rate: int, clip: np.ndarray) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`train` and `validation`, in each a folder for a class, in each all forms of file."""
     root = tmp_path_factory.mktemp("videos")
-    config = MovingDigitsConfig(pairs=1, resolution=SIZE, ticks=TICKS)
+    config = MovingDigitsConfig(motions=2, digits=3, ticks=TICKS, resolution=SIZE, difficulty=0)
     for split in ("train", "validation"):
-        (piece,) = rendered(config, split, 36)
+        pieces = list(rendered(config, split, 36))
+        all_clips, labels = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("clips", "labels"))
         for label, name in enumerate(CLASSES):
             (root / split / name).mkdir(parents=True)
-            clips = piece.clips[piece.labels // 3 == label][: EACH * len(FORMS)]  # three looks of each motion
+            clips = all_clips[motion_of(labels, config.digits) == label][: EACH * len(FORMS)]
             for number, clip in enumerate(clips):
                 suffix, codec, rate = FORMS[number % len(FORMS)]
                 _write(root / split / name / f"{number}.{suffix}", codec, rate, clip)

@@ -34,7 +34,7 @@ SETTINGS = replace(
 )
 SPACE = movinet_space(SETTINGS.space)
 MEMBER, OTHER = (SPACE.decode(tuple(map(int, genes))) for genes in SPACE.sample(np.random.default_rng(4), 2))
-METRICS = {"accuracy", "loss", "likelihood", "motion", "appearance", "pair_drift", "pair_orbit"}
+METRICS = {"accuracy", "loss", "likelihood", "motion", "appearance"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,22 +181,23 @@ def test_a_diverged_trial_fails_without_a_measurement(trainer: Trainer, rungs: t
 
 
 def test_metrics_by_hand() -> None:
-    """Classes of the tiny digits: motion * 3 + appearance; motions 0 and 1 are a pair, 2 and 3 another."""
+    """Classes of the tiny digits: motion * 3 + digit."""
+    classes = [f"{motion}: {digit}" for motion in ("left", "right", "up", "down") for digit in range(3)]
     labels = np.array([0, 5, 7, 11], np.int32)
-    predicted = [0, 2, 7, 10]  # right; another motion of the pair; right; the motion only
+    predicted = [0, 2, 7, 10]  # right; another motion; right; another digit
     logits = np.zeros((4, CLASSES), np.float32)
     logits[range(4), predicted] = math.log(9)
-    metrics = metrics_of(logits, labels, "moving_digits")
+    metrics = metrics_of(logits, labels, classes)
     right, wrong = math.log(20 / 9), math.log(20)  # of the softmax: 9 / 20 of the chosen class, 1 / 20 of any other
     assert metrics.pop("loss") == pytest.approx((2 * right + 2 * wrong) / 4)
     assert metrics.pop("likelihood") == pytest.approx((9 / 20 * 1 / 20) ** 0.5)  # the geometric mean
-    assert metrics == {"accuracy": 0.5, "motion": 0.75, "appearance": 0.75, "pair_drift": 0.5, "pair_orbit": 1.0}
-    assert metrics_of(logits, labels, "videos").keys() == {"accuracy", "loss", "likelihood"}
+    assert metrics == {"accuracy": 0.5, "motion": 0.75, "appearance": 0.75}
+    assert metrics_of(logits, labels).keys() == {"accuracy", "loss", "likelihood"}
 
 
 def test_logits_out_of_range_have_a_loss_that_is_not_finite() -> None:
     labels = np.array([0, 1], np.int32)
     for worst in (np.nan, np.inf):
-        assert not math.isfinite(metrics_of(np.array([[worst, 0.0], [0.0, 1.0]], np.float32), labels, "videos")["loss"])
-    large = metrics_of(np.array([[3e38, -3e38], [1e4, -1e4]], np.float64), labels, "videos")
+        assert not math.isfinite(metrics_of(np.array([[worst, 0.0], [0.0, 1.0]], np.float32), labels)["loss"])
+    large = metrics_of(np.array([[3e38, -3e38], [1e4, -1e4]], np.float64), labels)
     assert large["loss"] == pytest.approx(1e4)

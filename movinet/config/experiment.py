@@ -83,7 +83,7 @@ class DataConfig:
 
     Attributes:
       input_path: files (patterns; several separated by commas or as a list) of records; ours: the folder or CSV file
-        of other file types, the level (tiny, short, default, hard) of moving_digits.
+        of other file types, the level (tiny, default) of moving_digits.
       split: train, valid (or validation) or test, of sources that have several.
       feature_shape: frames, height, width and channels of a clip.
       temporal_stride: frames of the source from one frame of the clip to the next.

@@ -1,14 +1,15 @@
-"""The motions of moving digits: six time-symmetric pairs, as pure integer arithmetic on what was drawn.
+"""Motions of a digit on a torus and the difficulty of a clip, as integer arithmetic on uniform draws.
 
-The two motions of a pair show the same frames in another order. What each pair probes: drift, any temporal kernel;
-orbit, direction by position, so depth; vertical oscillation, a frame stride of at most 2; horizontal, the full rate;
-the two places, a receptive field of 8 to 14 ticks with the short gap and of 17 to 26 with the long one.
+A digit moves along one of three axes, horizontally, vertically or in size, in one of two senses. Each axis is a circle,
+so a clip played backwards is a clip of the opposite sense: a network that mixes nothing across time cannot tell the two
+senses apart. Speeds are log-uniform. Slow clips need long temporal kernels or many frames, fast ones the full frame
+rate and large spatial kernels: above 1/4 of the circle per tick a digit seems to move backwards at frame stride 2,
+above 1/8 at frame stride 4.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,146 +17,79 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 
-PAIRS = ("drift", "orbit", "vertical oscillation", "horizontal oscillation", "short gap", "long gap")
-MOTIONS = (
-    "drift left",
-    "drift right",
-    "orbit counter-clockwise",
-    "orbit clockwise",
-    "vertical oscillation, 1/16 cycle a tick",
-    "vertical oscillation, 3/16 cycle a tick",
-    "horizontal oscillation, 1/8 cycle a tick",
-    "horizontal oscillation, 3/8 cycle a tick",
-    "left, short gap, right",
-    "right, short gap, left",
-    "top, long gap, bottom",
-    "bottom, long gap, top",
-)
+MOTIONS = ("left", "right", "up", "down", "shrinking", "growing")
 
 SIDE = 1 << 16  # units of position: one side of the frame, which is a torus
-TURN = 1 << 12  # units of phase: one cycle
+GRADES = 1 << 8  # values of a graded draw
+SMALLEST, LARGEST = SIDE * 34 // 100, SIDE * 74 // 100  # sizes of the digit
+
+
+class Range(NamedTuple):
+    """A property of clips from its easy to its hard end; values in between are log-uniform."""
+
+    easy: int
+    hard: int
+
+
+SLOW, FAST = Range(SIDE // 14, SIDE // 96), Range(SIDE // 14, SIDE // 3)  # of the circle per tick
+NOISE = Range(3, 30)  # sigma in grey levels
+CONTRAST = Range(256, 96)  # opacity of the digit, in 1/256
+GAPS = Range(4, 128)  # probability that the digit is not seen at a tick, in 1/256
+DISTRACTOR = Range(32, 192)  # opacity of another digit, as a share of the first one's, in 1/256
+BAR = Range(SIDE // 40, SIDE * 2 // 5)  # width of a strip that hides the digits
 
 
 class Draw(NamedTuple):
-    """What is drawn for one clip's motion, whichever it is."""
+    """Random values of one clip: places on the three circles in 1/SIDE, and difficulties in 1/GRADES."""
 
-    x: int  # in 1/SIDE, as all lengths
+    x: int
     y: int
-    start: int  # share of the spare ticks that pass before the digit first appears, in 1/SIDE
-    phase: int  # in 1/TURN
-    drift: int  # a tick
-    turn: int  # in 1/TURN a tick
-    radius: int
-    amplitude: int
-    visible: int  # ticks at each of the two places
-    short_gap: int  # ticks between them
-    long_gap: int
-    size: int  # of the digit
+    z: int
+    speed: int
+    noise: int
+    contrast: int
+    gaps: int
+    distractor: int
+    bar: int
 
 
-LEAST = Draw(
-    x=0,
-    y=0,
-    start=0,
-    phase=0,
-    drift=SIDE // 40,
-    turn=TURN // 28,
-    radius=SIDE * 18 // 100,
-    amplitude=SIDE * 15 // 100,
-    visible=4,
-    short_gap=2,
-    long_gap=9,
-    size=SIDE * 36 // 100,
-)
-MOST = Draw(
-    x=SIDE - 1,
-    y=SIDE - 1,
-    start=SIDE - 1,
-    phase=TURN - 1,
-    drift=SIDE // 18,
-    turn=TURN // 18,
-    radius=SIDE * 27 // 100,
-    amplitude=SIDE * 25 // 100,
-    visible=6,
-    short_gap=4,
-    long_gap=14,
-    size=SIDE * 46 // 100,
-)
+_MOST = Draw(SIDE, SIDE, SIDE, *[GRADES] * 6)
 
 
 def draw(rng: np.random.Generator, count: int) -> list[Draw]:
-    """`count` independent draws, each field uniform from `LEAST` to `MOST`."""
-    return [Draw(*row) for row in rng.integers(LEAST, MOST, (count, len(LEAST)), endpoint=True).tolist()]
+    """Draw `count` clips, every field uniform and independent."""
+    return [Draw(*row) for row in rng.integers(_MOST, size=(count, len(_MOST))).tolist()]
 
 
-class Trajectory(NamedTuple):
-    """The digit's centre in 1/SIDE (the frame is a torus) and whether it is seen, at each tick: int64 `T`."""
-
-    x: Integers
-    y: Integers
-    visible: Integers
+def graded(values: Range, grade: int, difficulty: int) -> int:
+    """Return the value at `grade` of `GRADES`, where `difficulty` percent of the way to the hard end is the most."""
+    return _graded(values, difficulty)[grade]
 
 
-def positions(motion: int, drawn: Draw, ticks: int) -> Trajectory:
-    """The path of `MOTIONS[motion]`, a pure function of what was drawn."""
-    pair, second = divmod(motion, 2)
-    tick = np.arange(ticks)
-    x, y, visible = (_drift, _orbit, _vertical, _horizontal, _short_gap, _long_gap)[pair](drawn, 2 * second - 1, tick)
-    still = np.zeros_like(tick)
-    return Trajectory((x + still) % SIDE, (y + still) % SIDE, visible + still)
-
-
-Track = tuple[Integers | int, Integers | int, Integers | int]
-
-
-def _drift(drawn: Draw, sign: int, tick: Integers) -> Track:
-    return drawn.x + sign * drawn.drift * tick, _middle(drawn.y, 50), 1
-
-
-def _orbit(drawn: Draw, sign: int, tick: Integers) -> Track:
-    phase = drawn.phase + sign * drawn.turn * tick
-    x, y = _swing(drawn.radius, phase + TURN // 4), _swing(drawn.radius, phase)
-    return _middle(drawn.x, 10) + x, _middle(drawn.y, 10) + y, 1
-
-
-def _vertical(drawn: Draw, sign: int, tick: Integers) -> Track:
-    rate = (2 + sign) * TURN // 16  # identical at frame stride 4, where 3/16 is -1/16 of a cycle a tick
-    return _middle(drawn.x, 50), SIDE // 2 + _swing(drawn.amplitude, drawn.phase + rate * tick), 1
-
-
-def _horizontal(drawn: Draw, sign: int, tick: Integers) -> Track:
-    rate = (2 + sign) * TURN // 8  # identical at frame stride 2
-    return SIDE // 2 + _swing(drawn.amplitude, drawn.phase + rate * tick), _middle(drawn.y, 50), 1
-
-
-def _short_gap(drawn: Draw, sign: int, tick: Integers) -> Track:
-    offset, visible = _two_places(drawn, sign, tick, drawn.short_gap)
-    return _middle(drawn.x, 6) + offset, _middle(drawn.y, 40), visible
-
-
-def _long_gap(drawn: Draw, sign: int, tick: Integers) -> Track:
-    offset, visible = _two_places(drawn, sign, tick, drawn.long_gap)
-    return _middle(drawn.x, 40), _middle(drawn.y, 6) + offset, visible
-
-
-def _two_places(drawn: Draw, sign: int, tick: Integers, gap: int) -> tuple[Integers, Integers]:
-    """Seen at one place, unseen for `gap` ticks, seen at the other."""
-    spare = len(tick) - 2 * drawn.visible - gap
-    since = tick - (drawn.start * (spare + 1) // SIDE)
-    later = since - drawn.visible - gap
-    first, last = (since >= 0) & (since < drawn.visible), (later >= 0) & (later < drawn.visible)
-    return np.where(last, -sign, sign) * (SIDE * 22 // 100), (first | last).astype(np.int64)
-
-
-def _middle(drawn: int, percent: int) -> int:
-    """A draw from 0..SIDE moved into the middle `percent` of the side."""
-    return SIDE // 2 + (drawn - SIDE // 2) * percent // 100
-
-
-def _swing(amplitude: int, phase: Integers) -> Integers:
-    return amplitude * _sine()[phase % TURN] // SIDE
+def speed(grade: int, difficulty: int) -> int:
+    """Return the speed in 1/SIDE per tick: slow for the lower half of the grades, fast for the upper."""
+    slower, distance = grade < GRADES // 2, abs(2 * grade - GRADES + 1)
+    return graded(SLOW if slower else FAST, distance, difficulty)
 
 
 @functools.cache
-def _sine() -> Integers:
-    return np.array([round(SIDE * math.sin(2 * math.pi * phase / TURN)) for phase in range(TURN)])
+def _graded(values: Range, difficulty: int) -> list[int]:
+    ratio = values.hard / values.easy
+    return [round(values.easy * ratio ** (grade * difficulty / (100 * (GRADES - 1)))) for grade in range(GRADES)]
+
+
+class Trajectory(NamedTuple):
+    """Centre and size of a digit in 1/SIDE at each tick: int64 `T`."""
+
+    x: Integers
+    y: Integers
+    size: Integers
+
+
+def positions(motion: int, drawn: Draw, difficulty: int, ticks: int) -> Trajectory:
+    """Return the path of `MOTIONS[motion]`, a pure function of what was drawn."""
+    axis, forwards = divmod(motion, 2)
+    places = np.repeat(np.array([[drawn.x], [drawn.y], [drawn.z]]), ticks, axis=1)
+    places[axis] += (2 * forwards - 1) * speed(drawn.speed, difficulty) * np.arange(ticks)
+    x, y, z = places % SIDE
+    return Trajectory(x, y, SMALLEST + (LARGEST - SMALLEST) * z // SIDE)

@@ -49,10 +49,10 @@ def write_class_folders(root: Path, videos: int, config: MovingDigitsConfig = TI
       InputError: a number out of range, or a file cannot be written.
     """
     check_integer("videos", videos, 1, 1_000_000)
-    names = [re.sub(r"\W+", "_", motion) for motion in MOTIONS[: 2 * config.pairs]]
+    names = [re.sub(r"\W+", "_", motion) for motion in MOTIONS[: config.motions]]
     number = 0
     for split in rendered(config, "train", videos):
         for clip, label in zip(split.clips, split.labels.tolist(), strict=True):
-            write_video(root / names[motion_of(label)] / f"{number:04}.mp4", clip)
+            write_video(root / names[motion_of(label, config.digits)] / f"{number:04}.mp4", clip)
             number += 1
     return tuple(sorted(names))

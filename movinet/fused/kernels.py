@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """Compiled loops of the fused engine. Arrays are float32 and contiguous; `n` floats are one row of `W * C`.
 
 Vectors by channel are given tiled over a row, as loops over a few channels would not fill a vector register.
@@ -22,7 +23,7 @@ compiled: Callable[..., Any] = numba.njit(
 
 
 @compiled
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     """1 / (1 + exp(-x)) by a rational function of tanh(x / 2), as exp would not vectorise; error below 1e-6."""
     x = max(min(x * F(0.5), F(7.905311)), F(-7.905311))
     q = x * x
@@ -39,7 +40,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def tile(vector, n):  # type: ignore[no-untyped-def]
+def tile(vector, n):
     """[C] -> [n], repeated."""
     out = np.empty(n, F)
     channels = len(vector)
@@ -49,7 +50,7 @@ def tile(vector, n):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def tile_rows(rows, n):  # type: ignore[no-untyped-def]
+def tile_rows(rows, n):
     """[R, C] -> [R * n], each repeated."""
     out = np.empty(len(rows) * n, F)
     for r in range(len(rows)):
@@ -58,7 +59,7 @@ def tile_rows(rows, n):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def fold(row, channels):  # type: ignore[no-untyped-def]
+def fold(row, channels):
     """[n] -> [C] in float64: the sum over the pixels of a row."""
     out = np.zeros(channels)
     for i in range(len(row)):
@@ -67,7 +68,7 @@ def fold(row, channels):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def run_rows(out, a, b, starts, lengths, first, a_offsets, b_offsets):  # type: ignore[no-untyped-def]
+def run_rows(out, a, b, starts, lengths, first, a_offsets, b_offsets):
     """For each row r: out[row r] += the sum of a[row] * b[row] over its pairs `first[r]` to `first[r + 1]`."""
     one, two, three, four = U(1), U(2), U(3), U(4)
     for r in range(len(starts)):
@@ -88,7 +89,7 @@ def run_rows(out, a, b, starts, lengths, first, a_offsets, b_offsets):  # type: 
 
 
 @compiled
-def _bias_swish(v, bias, size):  # type: ignore[no-untyped-def]
+def _bias_swish(v, bias, size):
     """v[size] += bias (a row, tiled), and swish of it."""
     y = np.empty(size, F)
     n = U(len(bias))
@@ -103,7 +104,7 @@ def _bias_swish(v, bias, size):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _times_slope(g, v, size):  # type: ignore[no-untyped-def]
+def _times_slope(g, v, size):
     """g[size] *= the slope of swish at v."""
     for i in range(U(size)):
         s = sigmoid(v[i])
@@ -111,7 +112,7 @@ def _times_slope(g, v, size):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _scatter(y, start, plane, places, channels):  # type: ignore[no-untyped-def]
+def _scatter(y, start, plane, places, channels):
     """Copies the pixels of a clip to their places in a padded buffer."""
     source, c = U(start), U(channels)
     for p in range(len(places)):
@@ -122,7 +123,7 @@ def _scatter(y, start, plane, places, channels):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _gather(plane, places, y, start, channels):  # type: ignore[no-untyped-def]
+def _gather(plane, places, y, start, channels):
     """The inverse of `_scatter`."""
     target, c = U(start), U(channels)
     for p in range(len(places)):
@@ -133,13 +134,13 @@ def _gather(plane, places, y, start, channels):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _zero(row, start, size):  # type: ignore[no-untyped-def]
+def _zero(row, start, size):
     for i in range(U(size)):
         row[U(start) + i] = F(0)
 
 
 @compiled
-def row_sums(u, n, channels):  # type: ignore[no-untyped-def]
+def row_sums(u, n, channels):
     """Mean and (biased) variance by channel of u, flat rows of n."""
     rows = len(u) // n
     total, square = np.zeros(channels), np.zeros(channels)
@@ -160,7 +161,7 @@ def row_sums(u, n, channels):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def centre(x, n):  # type: ignore[no-untyped-def]
+def centre(x, n):
     """x[N, C] -> x minus its mean over rows, the mean [C], and the covariance [C, C]; n: floats of a row of pixels."""
     channels = x.shape[1]
     mean, _ = row_sums(x.reshape(-1), n, channels)
@@ -175,7 +176,7 @@ def centre(x, n):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def expand_depthwise(x, kernel, offset, depthwise, geometry, n_in, n_out, clips, v):  # type: ignore[no-untyped-def]
+def expand_depthwise(x, kernel, offset, depthwise, geometry, n_in, n_out, clips, v):
     """Expansion, swish and depthwise convolution of a batch.
 
     Args:
@@ -210,7 +211,7 @@ def expand_depthwise(x, kernel, offset, depthwise, geometry, n_in, n_out, clips,
 
 
 @compiled
-def _gates(mean, squeeze, squeeze_bias, excite, excite_bias, hidden, gate):  # type: ignore[no-untyped-def]
+def _gates(mean, squeeze, squeeze_bias, excite, excite_bias, hidden, gate):
     """Squeeze-excite of one clip: mean [E] -> hidden (before its swish) [S] and gate [E]."""
     for j in range(len(hidden)):
         hidden[j] = squeeze_bias[j]
@@ -228,7 +229,7 @@ def _gates(mean, squeeze, squeeze_bias, excite, excite_bias, hidden, gate):  # t
 
 
 @compiled
-def gate_project(u, scale, offset, project, gated, squeeze, squeeze_bias, excite, excite_bias, n, clips):  # type: ignore[no-untyped-def]
+def gate_project(u, scale, offset, project, gated, squeeze, squeeze_bias, excite, excite_bias, n, clips):
     """Norm, swish, squeeze-excite and projection of a batch.
 
     Args:
@@ -281,7 +282,7 @@ def gate_project(u, scale, offset, project, gated, squeeze, squeeze_bias, excite
 @compiled
 def gate_project_backward(
     g, u, inverse, away, gamma, beta, project, gated, squeeze, excite, means, hiddens, gates, n, clips
-):  # type: ignore[no-untyped-def]
+):
     """Gradient of `gate_project`.
 
     Args:
@@ -363,7 +364,7 @@ def gate_project_backward(
 @compiled
 def expand_depthwise_backward(
     dv, u, by_gradient, by_value, offset, v, x, kernel, depthwise, geometry, n_in, n_out, clips
-):  # type: ignore[no-untyped-def]
+):
     """Gradient of `expand_depthwise`.
 
     Args:
@@ -434,7 +435,7 @@ def expand_depthwise_backward(
 
 
 @compiled
-def combine(u, scale, offset, keep, skip, n):  # type: ignore[no-untyped-def]
+def combine(u, scale, offset, keep, skip, n):
     """u[N, D] * scale[D] + offset[D], weighted by keep[B] for each clip if any, plus skip[N, D]: all of it new."""
     out = np.empty_like(u)
     a, b, y, o = u.reshape(-1), skip.reshape(-1), out.reshape(-1), U(0)
@@ -450,7 +451,7 @@ def combine(u, scale, offset, keep, skip, n):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def norm_backward(g, u, mean, inverse, scale, keep, n):  # type: ignore[no-untyped-def]
+def norm_backward(g, u, mean, inverse, scale, keep, n):
     """Gradient of a norm, [N, D]: at its input, and by channel of its factor and offset.
 
     Args:
@@ -491,7 +492,7 @@ def norm_backward(g, u, mean, inverse, scale, keep, n):  # type: ignore[no-untyp
 
 
 @compiled
-def affine_swish(u, scale, offset, n):  # type: ignore[no-untyped-def]
+def affine_swish(u, scale, offset, n):
     """u[N, C] -> swish(u * scale + offset); n: floats of a row of pixels."""
     out = np.empty_like(u)
     x, y, o = u.reshape(-1), out.reshape(-1), U(0)
@@ -505,7 +506,7 @@ def affine_swish(u, scale, offset, n):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def affine_swish_backward(g, u, scale, offset, n):  # type: ignore[no-untyped-def]
+def affine_swish_backward(g, u, scale, offset, n):
     """g[N, C] at the output of `affine_swish` -> at its affine part."""
     out = np.empty_like(g)
     x, y, d, o = u.reshape(-1), g.reshape(-1), out.reshape(-1), U(0)
@@ -520,7 +521,7 @@ def affine_swish_backward(g, u, scale, offset, n):  # type: ignore[no-untyped-de
 
 
 @compiled
-def finish_expansion(dx, x, through, across, g):  # type: ignore[no-untyped-def]
+def finish_expansion(dx, x, through, across, g):
     """dx[N, C] -= x through[C, C] + across[C]; plus g[N, C], the gradient of the skip, if any."""
     part = np.dot(x, through)
     channels = x.shape[1]
@@ -535,7 +536,7 @@ def finish_expansion(dx, x, through, across, g):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def pool(x, before):  # type: ignore[no-untyped-def]
+def pool(x, before):
     """Average pool 3 x 3 of stride 2 with 'same' padding, which does not count: x[N, H, W, C] -> [N, H/2, W/2, C]."""
     frames, height, width, channels = x.shape
     out = np.zeros((frames, (height + 1) // 2, (width + 1) // 2, channels), F)
@@ -553,7 +554,7 @@ def pool(x, before):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def pool_backward(g, height, width, before):  # type: ignore[no-untyped-def]
+def pool_backward(g, height, width, before):
     """Gradient of `pool`, [N, H, W, C]."""
     frames, _, _, channels = g.shape
     out = np.zeros((frames, height, width, channels), F)
@@ -571,7 +572,7 @@ def pool_backward(g, height, width, before):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def patches(frames, before):  # type: ignore[no-untyped-def]
+def patches(frames, before):
     """3 x 3 patches of stride 2 with 'same' padding: [N, H, W, 3] -> [N * H/2 * W/2, 27]."""
     count, height, width, channels = frames.shape
     rows, columns = (height + 1) // 2, (width + 1) // 2
@@ -593,7 +594,7 @@ def patches(frames, before):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def adam(weights, first, second, gradient, decayed, rate, power1, power2, decay):  # type: ignore[no-untyped-def]
+def adam(weights, first, second, gradient, decayed, rate, power1, power2, decay):
     """One step of AdamW (arXiv 1711.05101) on flat weights; power1 and power2 are beta1^t and beta2^t."""
     step = F(rate * np.sqrt(1 - power2) / (1 - power1))
     shrink = F(rate * decay)
@@ -605,7 +606,7 @@ def adam(weights, first, second, gradient, decayed, rate, power1, power2, decay)
 
 
 @compiled
-def area_resize(clips, first, count, weights):  # type: ignore[no-untyped-def]
+def area_resize(clips, first, count, weights):
     """uint8 [T, B, H, H, C] -> float32 [B, T, r, r, C] in 0..1, resized by area.
 
     Pixel i that goes out covers `count[i]` pixels from `first[i]`, each with its share in `weights[i]`.

@@ -83,7 +83,8 @@ class Candidate:
     def _views(self, specs: Sequence[Spec]) -> Iterable[Weights]:
         place = 0
         for spec in specs:
-            values, gradients = {}, {}
+            values: dict[str, Array] = {}
+            gradients: dict[str, Array] = {}
             for weight in spec.weights():
                 size = math.prod(weight.shape)
                 for vector, views in ((self.flat, values), (self._gradient, gradients)):

@@ -1,0 +1,72 @@
+"""The fused engine beside TensorFlow's: same losses, weights, moving statistics and logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from movinet import proxy
+from movinet.fused import network as fused
+from movinet.recipe import Recipe
+from search_space.architecture import Architecture
+from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space
+
+CLASSES, CLIPS, STEPS = 5, 6, 3
+SPACE = movinet_space(
+    SpaceConfig(
+        name="odd",  # odd sides, sides below the kernel, widths that are no multiple of 8, strides of all kinds
+        classes=CLASSES,
+        frames=6,
+        frame_strides=(6, 3, 2, 1),
+        resolutions=(9, 12, 17),
+        stem_widths=(8, 12),
+        blocks=(
+            BlockConfig(8, (8, 12), 2, (1, 2)),
+            BlockConfig(16, (16, 20), 1, (1, 2)),
+            BlockConfig(16, (16, 24), 2, (1, 2)),
+            BlockConfig(16, (16,), 2, (1,)),
+        ),
+        project=(24,),
+        dense=16,
+    )
+)
+RECIPE = Recipe(steps=10, batch_size=CLIPS, rezero=0.7, label_smoothing=0.1, stochastic_depth=0.3)
+
+
+@pytest.fixture(scope="module")
+def compiler() -> proxy.Compiler:
+    return proxy.Compiler()
+
+
+def random_architectures(count: int) -> list[Architecture]:
+    genotypes = SPACE.sample(np.random.default_rng(1), count)
+    return [SPACE.decode(tuple(genes)) for genes in genotypes.tolist()]
+
+
+@pytest.mark.parametrize("architecture", random_architectures(8), ids=lambda a: a.fingerprint[:8])
+def test_fused_engine_trains_as_tensorflow_does(architecture: Architecture, compiler: proxy.Compiler) -> None:
+    rng = np.random.default_rng(2)
+    clip = architecture.clip
+    clips = rng.integers(0, 256, (clip.frames, CLIPS, 20, 20, 3)).astype(np.uint8)
+    labels = rng.integers(0, CLASSES, CLIPS).astype(np.int32)
+    expected = proxy.Candidate(compiler, architecture, CLASSES, RECIPE, seed=3)
+    found = fused.Candidate(architecture, CLASSES, RECIPE, seed=3)
+    theirs, ours = proxy.prepare(clips, clip.resolution), fused.prepare(clips, clip.resolution)
+    by_clip = theirs.numpy().reshape(clip.frames, CLIPS, *ours.shape[1:]).swapaxes(0, 1)
+    np.testing.assert_allclose(ours, by_clip.reshape(ours.shape), atol=1e-5)
+    for _ in range(STEPS):
+        np.testing.assert_allclose(found.step(ours, labels), float(expected.step(theirs, labels)), rtol=1e-4)
+    # Adam divides by the size of a gradient, so where one is nearly zero its rounding shows.
+    for a, b in zip(found.weights(), expected.weights(), strict=True):
+        assert np.quantile(np.abs(a - b), 0.99) < 2e-4
+    for a, b in zip(found.moving_statistics(), expected.moving_statistics(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0.02, atol=2e-3)
+    logits = expected.logits(theirs, CLIPS).numpy()
+    np.testing.assert_allclose(found.logits(ours, CLIPS), logits, atol=5e-3 * np.abs(logits).max())
+
+
+def test_a_diverged_training_shows_in_its_loss() -> None:
+    architecture = random_architectures(1)[0]
+    candidate = fused.Candidate(architecture, CLASSES, Recipe(steps=10, learning_rate=10.0), seed=0)
+    frames = np.full((CLIPS * architecture.clip.frames, *[architecture.clip.resolution] * 2, 3), np.nan, np.float32)
+    assert not np.isfinite(candidate.step(frames, np.zeros(CLIPS, np.int32)))
