@@ -447,6 +447,23 @@ def _compared_in_training(options: argparse.Namespace) -> str:
     return as_json.text(as_json.tables(options.out, ("summary", "runs"))) if options.json else told
 
 
+def compare_runs(options: argparse.Namespace) -> str:
+    """Fronts of several runs, pooled, beside the published networks or the fronts of other runs."""
+    import numpy as np
+
+    from nas import run
+    from results import as_json, comparison_text, outcome
+    from results.comparison import compare
+    from search_space.architecture import check_integer
+
+    check_integer("--seed", options.seed, 0, 2**63 - 1)
+    runs, against = ([run.read(folder) for folder in group] for group in (options.runs, options.against or []))
+    found = compare(runs, np.random.default_rng(options.seed), against)
+    if options.out:
+        outcome.write_json(found, options.out)
+    return as_json.text(dataclasses.asdict(found)) if options.json else comparison_text.text(found)
+
+
 def _progress(done: int, of: int) -> None:
     if sys.stderr.isatty():
         print(f"\r{done} of {of} runs", end="" if done < of else "\n", file=sys.stderr, flush=True)
@@ -524,6 +541,7 @@ COMMANDS = {
     "score": score,
     "tabulate": tabulate,
     "compare": compare,
+    "compare-runs": compare_runs,
     "reproduce": reproduce,
     "validate": validate,
     "completion": completion,

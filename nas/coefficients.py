@@ -79,9 +79,9 @@ class Settings:
 class _Trainer(Trainer):
     """Evaluates on the validation clips alone."""
 
-    def final_metrics(self, candidate: Any, architecture: Architecture, kind: str) -> dict[str, float]:
+    def final_results(self, candidate: Any, architecture: Architecture, kind: str) -> tuple[dict[str, float], None]:
         """On the validation split alone: something is chosen by it."""
-        return self.evaluate(candidate, architecture, self.data.validation)
+        return self.evaluate(candidate, architecture, self.data.validation), None
 
 
 def parents_of(front: Sequence[Architecture], space: SpaceConfig, incumbent: Coefficients) -> list[Architecture]:

@@ -144,6 +144,16 @@ COMMANDS = {
             ("compare default --minutes 20 --workers 2 --out results/runs/race", "in real training, 20 minutes a run"),
         ),
     ),
+    "compare-runs": Help(
+        "the fronts of several runs, pooled, with an interval",
+        "Compares the searched networks of runs with their published networks, or with those of a second group of "
+        "runs: hypervolume of test accuracy, and points of accuracy at the cost of each published network. Intervals "
+        "resample runs, seeds and test clips. Runs must have the same clips and training recipe.",
+        (
+            ("compare-runs results/runs/seed0 results/runs/seed1", "against the published networks"),
+            ("compare-runs results/runs/seed* --against results/runs/random*", "against runs of random search"),
+        ),
+    ),
     "reproduce": Help(
         "train a network of a run again and compare",
         "Trains a recorded network again, first with the recorded seed, then with others, and says whether the "

@@ -149,6 +149,16 @@ def _compare(command: CommandParser) -> None:
     _json(command)
 
 
+def _compare_runs(command: CommandParser) -> None:
+    command.add_argument("runs", nargs="+", type=Path, metavar="run", help="folders of the runs")
+    command.add_argument(
+        "--against", nargs="+", type=Path, metavar="RUN", help="other runs (default: the runs' published networks)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
+    command.add_argument("--out", type=Path, metavar="FILE", help="a .json file for the comparison")
+    _json(command)
+
+
 def _reproduce(command: CommandParser) -> None:
     command.add_argument("run", type=Path, help="folder of the run")
     command.add_argument("point", help="index of a trial, or label of a finalist")
@@ -207,6 +217,7 @@ _OPTIONS: dict[str, Callable[[CommandParser], None]] = {
     "score": _score,
     "tabulate": _tabulate,
     "compare": _compare,
+    "compare-runs": _compare_runs,
     "reproduce": _reproduce,
     "validate": _validate,
     "completion": _completion,

@@ -14,17 +14,17 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS, STATISTICS
-from results import coefficients, frame, parents, report, report_data, settling, volume
+from results import coefficients, comparison_text, frame, parents, report, report_data, settling
 from results import family as families
+from results.comparison import Comparison, compare
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
 from results.files import replaced
 from results.ranking import ranking
-from results.volume import Comparison, Estimate
+from results.resampling import TEST_ACCURACY
 from search_space.errors import InputError
 
 REPORT = "report.html"
-TEST_ACCURACY = f"test_{ACCURACY.name}"
 
 
 def family_config(ledger: Ledger) -> FamilyConfig:
@@ -94,7 +94,7 @@ def comparison(ledger: Ledger) -> Comparison | None:
     tested = {ledger.proposals[i].kind for i, done in ledger.completed.items() if TEST_ACCURACY in done.metrics}
     if not {"finalist", "reference"} <= tested:
         return None
-    return volume.compare_frontiers(ledger, np.random.default_rng(ledger.header.seed), objective=TEST_ACCURACY)
+    return compare([ledger], np.random.default_rng(ledger.header.seed))
 
 
 def write_tables(ledger: Ledger, folder: Path) -> list[Path]:
@@ -105,15 +105,21 @@ def write_tables(ledger: Ledger, folder: Path) -> list[Path]:
     compared = comparison(ledger)
     if compared:
         paths.append(folder / "comparison.json")
-        text = json.dumps(_without_nan(asdict(compared)), indent=2)
-        with replaced(paths[-1]) as new:
-            new.write_text(text + "\n", encoding="utf-8")
+        write_json(compared, paths[-1])
     return paths
+
+
+def write_json(compared: Comparison, path: Path) -> None:
+    """A comparison as JSON; what is not known is null. Raises `InputError` if it cannot be written."""
+    with replaced(path) as new:
+        new.write_text(json.dumps(_without_nan(asdict(compared)), indent=2) + "\n", encoding="utf-8")
 
 
 def _without_nan(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -184,7 +190,7 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
     parts = [_counts(ledger), _front_table(ledger), family_table(family)]
     compared = comparison(ledger)
     if compared:
-        parts.append(_comparison_text(compared))
+        parts.append(comparison_text.text(compared))
     parts.append(ranking(ledger).text())
     places = {
         "front": folder / "front.png",
@@ -244,22 +250,6 @@ def family_table(family: Family) -> str:
 def _short(macs: float) -> str:
     """Multiply-adds to two places of G, or of M where those would say little."""
     return f"{macs / 1e9:.2f} G" if macs >= 1e8 else f"{macs / 1e6:.2f} M"
-
-
-def _comparison_text(compared: Comparison) -> str:
-    def interval(estimate: Estimate) -> str:
-        if math.isnan(estimate.low):
-            return f"{estimate.value:.3f} (each trained once: no interval)"
-        return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-    return "\n".join(
-        [
-            "hypervolume on test clips, where both have networks, 95 % interval over seeds:",
-            f"  searched front        {interval(compared.searched)}",
-            f"  published networks    {interval(compared.references)}",
-            f"  difference            {interval(compared.difference)}",
-        ]
-    )
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -282,7 +282,7 @@ def of_run(ledger: Ledger) -> Candidates | None:
     searched = results[~again].groupby("fingerprint")["index"].min()
     table["index"] = searched.reindex(table.index).astype("Int64")
     table["selected"] = table.index.isin(selected)
-    return compared(table.reset_index(), _noise(ledger), _chance(ledger))
+    return compared(table.reset_index(), _noise(ledger), chance_of(ledger))
 
 
 def _noise(ledger: Ledger) -> float:
@@ -295,7 +295,7 @@ def _noise(ledger: Ledger) -> float:
     return math.nan
 
 
-def _chance(ledger: Ledger) -> float:
+def chance_of(ledger: Ledger) -> float:
     """Accuracy of always naming the most frequent class; 0 if the ledger does not tell the classes."""
     space = ledger.header.config.get("space")
     classes = space.get("classes") if isinstance(space, Mapping) else None

@@ -21,12 +21,12 @@ import pandas as pd
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
 from results import frame, report_data, report_family, report_record, report_sections
+from results.comparison import Comparison
 from results.family import Family
 from results.files import replaced
 from results.importance import Importance, importance
 from results.markup import Html, script_data, text
 from results.measures import Measure, measures
-from results.volume import Comparison
 from search_space.errors import InputError
 
 SCRIPTS = ("networks.js", "filter.js", "plots.js", "drawing.js", "table.js", "report.js")

@@ -20,9 +20,9 @@ import pandas as pd
 
 from nas.bands import Bands
 from nas.ledger import Ledger
-from nas.objective import ACCURACY, LIKELIHOOD, MACS
-from results import comparison, figure_style, frame, plots
-from results.comparison import Comparison, Estimate
+from nas.objective import LIKELIHOOD, MACS
+from results import comparison_text, frame, plots
+from results.comparison import Comparison, Estimate, compare
 from results.files import replaced
 from results.resampling import TEST_ACCURACY, draw, tested
 from search_space.errors import InputError
@@ -55,6 +55,7 @@ class Part:
       missing: names of the networks that could not be scaled, or none of whose trainings was completed.
       correlation: the run's statistic beside test accuracy.
       comparison: searched networks beside published ones; None if either kind is missing.
+      ledger: the trainings of these networks alone.
     """
 
     scale: float
@@ -62,6 +63,7 @@ class Part:
     missing: tuple[str, ...]
     correlation: Correlation
     comparison: Comparison | None
+    ledger: Ledger
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def _part(
         networks=networks,
         missing=tuple(name for name in names if name not in set(networks["of"])),
         correlation=_correlation(run, some, labels, rng),
-        comparison=comparison.compare([some], rng) if kinds >= {"finalist", "reference"} else None,
+        comparison=compare([some], rng) if kinds >= {"finalist", "reference"} else None,
+        ledger=some,
     )
 
 
@@ -208,22 +211,9 @@ def write(found: Validation, data: str, folder: Path, formats: Sequence[str] = (
     for part in found.parts:
         name = "front" if part.scale == 1 else f"front_x{part.scale:g}"
         figures = [folder / f"{name}.{kind}" for kind in formats]
-        _draw(part, *figures)
+        plots.save_frontier(part.ledger, None, *figures)
         paths += figures
     return paths
-
-
-def _draw(part: Part, *paths: Path) -> None:
-    """Searched and published networks after the long trainings."""
-    table = part.networks.drop(columns=ACCURACY.name, errors="ignore").rename(columns={TEST_ACCURACY: ACCURACY.name})
-    table = table.assign(label=table["of"])
-    searched, published = (table[table["kinds"] == kind] for kind in ("finalist", "reference"))
-    figure, axes = figure_style.new(columns=2)
-    nothing = pd.DataFrame(columns=["kind", "state", MACS.name, ACCURACY.name])
-    front = frame.non_dominated(searched) if len(searched) else searched
-    plots.frontier(axes, nothing, front, published, pd.DataFrame())
-    axes.set_ylabel("accuracy on test clips")
-    figure_style.save(figure, *paths)
 
 
 def text(found: Validation) -> str:
@@ -240,23 +230,17 @@ def _part_text(part: Part) -> Iterator[str]:
     if part.missing:
         yield f"  without {', '.join(part.missing)}: not scaled or not trained"
     yield f"  rank correlation of the search's {correlation.statistic} with test accuracy (Kendall's tau)"
-    yield f"    all {correlation.networks} networks      {_words(correlation.overall, '+.2f')}"
-    yield f"    {correlation.pairs} pairs within {correlation.bins} FLOPs bins  {_words(correlation.within, '+.2f')}"
+    yield f"    all {correlation.networks} networks      {_words(correlation.overall)}"
+    yield f"    {correlation.pairs} pairs within {correlation.bins} FLOPs bins  {_words(correlation.within)}"
     if compared is None:
         yield "  no comparison: searched or published networks are missing"
-        return
-    yield "  hypervolume of test accuracy"
-    yield f"    searched networks    {_words(compared.searched)}"
-    yield f"    published networks   {_words(compared.references)}"
-    yield f"    difference           {_words(compared.difference, '+.3f')}"
-    yield "  accuracy at equal FLOPs, searched - published"
-    for point in compared.points:
-        yield f"    {point.name.partition(' ')[0]} ({point.macs / 1e6:.2f} M)  {_words(point.difference, '+.3f')}"
+    else:
+        yield from (f"  {line}" for line in comparison_text.text(compared).splitlines())
 
 
-def _words(estimate: Estimate, form: str = ".3f") -> str:
+def _words(estimate: Estimate) -> str:
     if math.isnan(estimate.value):
         return "-"
     if math.isnan(estimate.low):
-        return f"{estimate.value:{form}} (no interval)"
-    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
+        return f"{estimate.value:+.2f} (no interval)"
+    return f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"

@@ -56,7 +56,7 @@ def video_folder(config: VideoFolder, workers: int = 2) -> Dataset:
     check_integer("video.workers", workers, 1, 256)
     listing = list_videos(config)
     taken = {key: value for key, value in asdict(config).items() if key != "root"}
-    settings = {"source": "video/1", **taken, "files": _listing_sha256(listing)}
+    settings = {"source": "video/2", **taken, "files": _listing_sha256(listing)}
     splits = {split: _usable(config, split, listing, workers) for split in SPLITS}
     path = cache_path("video", settings)
     return write_dataset(path, "video", listing.classes, config.ticks, config.resolution, settings, splits)
@@ -122,7 +122,7 @@ def _read_or_skip(config: VideoFolder, file: VideoFile, decoder: Decoder) -> Spl
         clips = read_clips(config, file.path, decoder)
     except UnusableVideo as error:
         return Skipped(file.name, str(error))
-    return Split(clips, np.full(len(clips), file.label, np.int32))
+    return Split(clips, np.full(len(clips), file.label, np.int32), np.array([len(clips)]))
 
 
 def _read_all(config: VideoFolder, files: Iterable[VideoFile], workers: int) -> Iterator[Split | Skipped]:

@@ -76,7 +76,7 @@ function parentTrace() {
     mode: "markers+text",
     name: "parents",
     x: network.map((each) => networks.costs.macs[each]),
-    y: accuracy,
+    y: accuracy.map((value, place) => (onFront(place) < 0 ? value : data.front.accuracy[onFront(place)])),
     text: label.map((names) => plain(names.replaceAll(",", ""))),
     textposition: "top left",
     textfont: { color: colour("parents"), size: 13, weight: 700 },
