@@ -415,7 +415,7 @@ def _section(kind: Callable[..., T], data: object, place: str) -> T:
     return _made(place, kind, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _made(place: str, kind: Callable[..., T], **values: Any) -> T:
+def _made(place: str, kind: Callable[..., T], /, **values: Any) -> T:
     """`kind(**values)`, with `place` in front of the place an `InputError` names."""
     try:
         return kind(**values)

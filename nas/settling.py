@@ -17,6 +17,8 @@ from nas.config import SearchConfig
 from nas.fixed_networks import FixedNetwork
 from nas.ledger import Ledger
 from nas.validation import scaled_networks, training_of
+from search_space import architecture
+from search_space.cost import count
 from search_space.scaling import Coefficients
 
 OWN_SEEDS = 2  # added to the seed of the run
@@ -34,8 +36,12 @@ class Variant:
 def plan(ledger: Ledger, variants: Sequence[Variant], repeats: int, coefficients: Coefficients) -> SearchConfig:
     """The configuration of the run that trains the variants with the recipe and steps of a run."""
     config = run.config_of(ledger)
-    parents = [FixedNetwork(each.name, "finalist", each.architecture) for each in variants]
-    networks = scaled_networks(parents, [each.macs for each in variants], config, coefficients)
+
+    def scaled(variant: Variant) -> FixedNetwork:
+        macs = count(architecture.from_dict(variant.architecture), config.space.classes).macs
+        return FixedNetwork(variant.name, "finalist", variant.architecture, variant.macs / macs)
+
+    networks = scaled_networks([scaled(each) for each in variants], config, coefficients)
     return training_of(networks, config, repeats, OWN_SEEDS, max(1.0, *(each.scale for each in networks)))
 
 

@@ -108,11 +108,8 @@ def validation(ledger: Ledger, settings: Settings) -> SearchConfig:
     clips = min(MOST_CLIPS, math.ceil(steps * config.training.batch_size / EPOCHS))
     train = settings.train_clips or max(config.data.train, clips)
     longer = replace(config, training=replace(config.training, steps=steps), data=replace(config.data, train=train))
-    scaled: list[FixedNetwork] = []
-    if settings.scale > 1:
-        macs = [settings.scale * count(architectures.from_dict(each.architecture), config.space.classes).macs
-                for each in networks]  # fmt: skip
-        scaled = scaled_networks(networks, macs, longer, settings.coefficients)
+    larger = [replace(each, scale=settings.scale) for each in networks] if settings.scale > 1 else []
+    scaled = scaled_networks(larger, longer, settings.coefficients)
     times = max(1.0, settings.steps_factor) * settings.scale
     return training_of([*networks, *scaled], longer, settings.repeats, OWN_SEEDS, times)
 
@@ -159,23 +156,25 @@ def _networks(ledger: Ledger, config: SearchConfig) -> Iterator[FixedNetwork]:
 
 
 def scaled_networks(
-    networks: Sequence[FixedNetwork], macs: Sequence[float], config: SearchConfig, coefficients: Coefficients
+    networks: Sequence[FixedNetwork], config: SearchConfig, coefficients: Coefficients
 ) -> list[FixedNetwork]:
-    """Scale each network to its multiply-adds by compound scaling, within the clips of the data.
+    """Bring networks, so far as they are in the run, to their scale by compound scaling within the clips of the data.
 
-    A network that no scaling brings near them is left out.
+    A network that no scaling brings near its multiply-adds is left out.
     """
+    if not networks:
+        return []
     largest, classes = _largest_clip(config), config.space.classes
     found = []
-    for network, target in zip(networks, macs, strict=True):
+    for network in networks:
         parent = architectures.from_dict(network.architecture)
+        target = network.scale * count(parent, classes).macs
         for tolerance in TOLERANCES:
             try:
                 scaled = scale_to_macs(parent, target, classes, coefficients, tolerance=tolerance, largest=largest)
             except InputError:
                 continue
-            plain = architectures.to_dict(scaled.architecture)
-            found.append(replace(network, architecture=plain, scale=target / count(parent, classes).macs))
+            found.append(replace(network, architecture=architectures.to_dict(scaled.architecture)))
             break
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -16,6 +17,7 @@ import run_search
 from nas import config as configs
 from nas import run
 from nas import validation as trainings
+from nas.cluster import ALONE
 from nas.config import Finals, SimulationConfig
 from nas.search import Search
 from nas.trials import Completed, Proposal, Resumed
@@ -134,7 +136,8 @@ def test_what_cannot_be_validated_is_refused_in_one_line(of_a_run: Path, tmp_pat
 
 
 def test_a_search_settles_the_choice_of_parents_and_does_so_once(tmp_path: Path) -> None:
-    chosen = settings(simulation=SimulationConfig(), family={"settle": {"parents": 2, "factor": 2, "repeats": 2}})
+    family = {"targets": {"a0": 2e8, "a1": 1e9}, "settle": {"parents": 2, "factor": 2, "repeats": 2}}
+    chosen = settings(simulation=SimulationConfig(), family=family)
     out = tmp_path / "out"
     assert run_search.main(["search", str(written(tmp_path, chosen)), "--out", str(out), "--serial", "--quiet"]) == 0
     settled = ledger_of(out / "settle")
@@ -151,7 +154,7 @@ def test_a_search_settles_the_choice_of_parents_and_does_so_once(tmp_path: Path)
             best = max(variants, key=lambda row: row["scaled_variant"]["accuracy"])
             assert model["parent"]["fingerprint"] == best["fingerprint"]
     entries = len(settled.entries)
-    assert run_search.main(["search", "--resume", str(out), "--serial", "--quiet"]) == 0
+    run_search._settle(out, "serial", contextlib.nullcontext, ALONE)
     assert len(ledger_of(out / "settle").entries) == entries
 
 
