@@ -501,7 +501,10 @@ def presets() -> list[str]:
 
 
 def load(name: str) -> SearchConfig:
-    """A preset by name, or a YAML file by path; paths in it are taken from the working directory.
+    """Return a preset by name, or the search in a YAML file; paths in it are taken from the working directory.
+
+    A file with `extends: PRESET` holds only what differs from that preset: keys replace the preset's, and within the
+    sections those of the section; `space` and `algorithm` are replaced whole.
 
     Raises:
       InputError: neither, unreadable, not YAML, or not a search.
@@ -512,7 +515,7 @@ def load(name: str) -> SearchConfig:
     elif not name.endswith((".yaml", ".yml")) and not os.path.isfile(name):
         rule = f"is neither a preset ({', '.join(presets())}) nor a YAML file{hint(name, presets())}"
         raise InputError("search", name, rule)
-    config = from_dict(read_yaml(path, "search"), f"{name}: search")
+    config = from_dict(_extended(read_yaml(path, "search"), f"{name}: search"), f"{name}: search")
     if config.data.path:
         data = dataclasses.replace(config.data, path=_absolute(config.data.path))
         config = dataclasses.replace(config, data=data)
@@ -520,6 +523,22 @@ def load(name: str) -> SearchConfig:
         simulation = dataclasses.replace(config.simulation, table=_absolute(config.simulation.table))
         config = dataclasses.replace(config, simulation=simulation)
     return config
+
+
+def _extended(data: Any, place: str) -> Any:
+    """Plain data with the preset that its key `extends` names below it."""
+    if not isinstance(data, Mapping) or "extends" not in data:
+        return data
+    data = dict(data)
+    name = data.pop("extends")
+    check_choice(f"{place}.extends", name, presets())
+    base = dict(read_yaml(PRESETS / f"{name}.yaml", place))
+    if "extends" in base:
+        raise InputError(f"{place}.extends", base["extends"], "is extended by that preset; name it in its place")
+    for key, value in data.items():
+        merge = key not in ("space", "algorithm") and isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        base[key] = {**base[key], **value} if merge else value
+    return base
 
 
 def _absolute(path: str) -> str:

@@ -60,10 +60,10 @@ class MovingDigitsConfig:
     """
 
     motions: int = 6
-    digits: int = 4
+    digits: int = 3
     ticks: int = 16
     resolution: int = 32
-    difficulty: int = 100
+    difficulty: int = 60
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -164,7 +164,7 @@ def _render(
     ticks, side = clip.shape[:2]
     pixel = (2 * np.arange(side) + 1) * SIDE // (2 * side)
     colour = rng.integers(170, 255, 3, endpoint=True)
-    ground = rng.integers(30, 120, (3, 1, 1), endpoint=True) + rng.integers(-30, 30, (3, GRID, GRID), endpoint=True)
+    ground = rng.integers(30, 120, (3, 1, 1), endpoint=True) + rng.integers(-20, 20, (3, GRID, GRID), endpoint=True)
     contrast, gaps, share, bar = (
         graded(values, grade, config.difficulty)
         for values, grade in (

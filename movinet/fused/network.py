@@ -21,6 +21,8 @@ Array = np.ndarray
 
 def use_one_thread() -> None:
     """Limit the matrix products of this process to one core."""
+    import scipy.linalg.cython_blas  # noqa: F401  the library behind numba's products; only what is loaded is limited
+
     threadpool_limits(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -49,7 +50,12 @@ def ask_least_filled(algorithm: Algorithm, strata: Bands, rng: np.random.Generat
 
 @final
 class StratifiedRandom(Algorithm):
-    """Random members, as many from each of `strata` equal parts of the reachable range of log cost."""
+    """Random architectures, as many from each of `strata` equal parts of the reachable range of log cost.
+
+    Args:
+      strata: number of parts.
+      repeats: trainings of each architecture, one after another, each with its own seed: to measure reliability.
+    """
 
     def __init__(
         self,
@@ -59,10 +65,16 @@ class StratifiedRandom(Algorithm):
         cost_name: str = "macs",
         planned: int = 100,
         strata: int = 12,
+        repeats: int = 1,
     ) -> None:
         super().__init__(space, limits, objective, cost_name, planned)
         self.strata = cost_strata(space, limits, cost_name, strata)
+        self.repeats = check_integer("repeats", repeats, 1, 1000)
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """A member of the least filled stratum."""
+        """An architecture that was trained too seldom, else a new one of the least filled stratum."""
+        times = Counter(genotype for genotype, _ in self.proposed.values()) if self.repeats > 1 else Counter()
+        for genotype, count in times.items():
+            if count < self.repeats:
+                return genotype
         return ask_least_filled(self, self.strata, rng)
