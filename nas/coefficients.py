@@ -77,12 +77,7 @@ class Settings:
 
 
 class _Trainer(Trainer):
-    """Trains on clips of any number of frames, not only those that a frame stride leaves."""
-
-    def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        clips = split.batch(indices)
-        ticks = np.arange(architecture.clip.frames) * len(clips) // architecture.clip.frames
-        return self.engine.frames(np.ascontiguousarray(clips[ticks]), architecture.clip.resolution)
+    """Evaluates on the validation clips alone."""
 
     def final_results(self, candidate: Any, architecture: Architecture, kind: str) -> tuple[dict[str, float], None]:
         """On the validation split alone: something is chosen by it."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.bands import BandedStopping, Bands
+from nas.fixed_networks import FixedNetwork
 from nas.objective import LIKELIHOOD, STATISTICS, Objective
 from nas.tracking_config import TrackingConfig
 from search_space import movinet_space
@@ -344,6 +345,7 @@ class SearchConfig:
       algorithm, early_stopping, finals: see their classes.
       family: of `results.family.FamilyConfig`, kept as plain data here: this layer only records it.
       one_shot: for `run_search.py one-shot` alone.
+      networks: trained in place of a search, `finals.repeats` times each; none searches.
       simulation: in place of training; none trains.
       seed: of everything random in the run.
       workers: trials trained at a time; 0 for as many as there is room for, on this machine or in the cluster.
@@ -365,6 +367,7 @@ class SearchConfig:
     finals: Finals = Finals()
     family: Mapping[str, Any] = field(default_factory=dict)
     one_shot: OneShot | None = None
+    networks: tuple[FixedNetwork, ...] = ()
     simulation: SimulationConfig | None = None
     seed: int = 0
     workers: int = 0
@@ -380,6 +383,10 @@ class SearchConfig:
         check_integer("worker_memory_mb", self.worker_memory_mb, 500, 10_000_000)
         check_choice("statistic", self.statistic, STATISTICS)
         _check_costs(self.costs)
+        if not isinstance(self.networks, tuple):
+            raise InputError("networks", self.networks, "must be a list of networks")
+        if self.networks and not self.finals.repeats:
+            raise InputError("finals.repeats", 0, "must be at least 1 to train the listed networks")
         if not isinstance(self.family, Mapping):
             raise InputError("family", self.family, "must be a mapping")
         if self.simulation is not None and self.one_shot is not None:
@@ -408,7 +415,7 @@ def _section(kind: Callable[..., T], data: object, place: str) -> T:
     return _made(place, kind, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _made(place: str, kind: Callable[..., T], **values: Any) -> T:
+def _made(place: str, kind: Callable[..., T], /, **values: Any) -> T:
     """`kind(**values)`, with `place` in front of the place an `InputError` names."""
     try:
         return kind(**values)
@@ -446,6 +453,9 @@ def from_dict(data: object, place: str = "search") -> SearchConfig:
     top["space"] = movinet_space.from_dict(top["space"], f"{place}.space")
     limits = check_keys(f"{place}.limits", top.get("limits", {}), COST_NAMES)
     top["limits"] = tuple(_limit(f"{place}.limits", name, at_most) for name, at_most in limits.items())
+    if isinstance(top.get("networks"), list):
+        places = ((f"{place}.networks[{i}]", each) for i, each in enumerate(top["networks"]))
+        top["networks"] = tuple(_section(FixedNetwork, each, where) for where, each in places)
     if isinstance(top.get("costs"), list):
         top["costs"] = tuple(top["costs"])
     return _made(place, SearchConfig, **top)
@@ -469,6 +479,8 @@ def to_dict(config: SearchConfig) -> dict[str, Any]:
     sections = {name: getattr(config, name) for name in _SECTIONS}
     data = {name: _plain(vars(section)) for name, section in sections.items() if section is not None}
     data |= {name: getattr(config, name) for name in ("trials", "statistic", "seed", "workers", "worker_memory_mb")}
+    if config.networks:
+        data["networks"] = [_plain(vars(network)) for network in config.networks]
     limits = {limit.name: limit.at_most for limit in config.limits}
     family = _plain(config.family)
     space = movinet_space.to_dict(config.space)

@@ -134,8 +134,16 @@ class Trainer:
         return metrics | {f"test_{name}": value for name, value in self._metrics(logits, split.labels).items()}, right
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        """Clips `indices` as the engine's candidates take them, pixels in 0..1."""
-        return self.engine.frames(split.batch(indices, architecture.clip.frame_stride), architecture.clip.resolution)
+        """Clips `indices` as the engine's candidates take them, pixels in 0..1.
+
+        A number of frames that the frame stride does not give is spread evenly over the clip.
+        """
+        clip = architecture.clip
+        clips = split.batch(indices, clip.frame_stride)
+        if len(clips) != clip.frames:
+            clips = split.batch(indices)
+            clips = np.ascontiguousarray(clips[np.arange(clip.frames) * len(clips) // clip.frames])
+        return self.engine.frames(clips, clip.resolution)
 
     def labels(self, split: Any, indices: np.ndarray) -> Any:
         """Labels [B] as the engine's candidates take them."""

@@ -164,6 +164,18 @@ COMMANDS = {
             ("reproduce results/runs/first a2 --repeats 3", "a published network of the finals, with three new seeds"),
         ),
     ),
+    "validate": Help(
+        "whether a run carries over to long trainings and larger networks",
+        "Trains the selected and the published networks of a finished run for 8 times the steps, with new seeds, and "
+        "again scaled to 4 times their FLOPs. Reports how well the search had ranked them, and whether the searched "
+        "networks are ahead of the published ones, with intervals. Writes into RUN/validation-8x, which is a run like "
+        "any other. docs/validation.md explains the figures.",
+        (
+            ("validate results/runs/first", "8 times the steps, then 4 times the FLOPs, 3 seeds each"),
+            ("validate results/runs/first --resume", "resume after an interruption"),
+            ("validate results/runs/first --steps-factor 16 --scale 1 --repeats 5", "longer, at the run's scale alone"),
+        ),
+    ),
     "completion": Help(
         "words for the tab key: a script for bash, zsh or fish",
         "Prints the script by which a shell completes the commands, options and preset names of movinet-nas, the "

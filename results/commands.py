@@ -167,6 +167,21 @@ def _reproduce(command: CommandParser) -> None:
     _json(command)
 
 
+def _validate(command: CommandParser) -> None:
+    command.add_argument("run", type=Path, help="folder of the finished run")
+    command.add_argument("--steps-factor", type=float, default=8.0, help="training steps, in those of the run (8)")
+    command.add_argument("--scale", type=float, help="FLOPs of the larger networks, in those of the run's (4; 1: none)")
+    command.add_argument("--repeats", type=int, help="trainings of each network (3)")
+    command.add_argument("--train-clips", type=int, help="of generated data (default: enough for 8 epochs)")
+    command.add_argument("--resume", action="store_true", help="resume the validation with this --steps-factor")
+    command.add_argument("--workers", type=int, help="trainings at a time (default: as in the run)")
+    _cluster(command)
+    command.add_argument("--serial", action="store_true", help="one training at a time in this process, without Ray")
+    _formats(command)
+    _said(command)
+    _json(command)
+
+
 def _completion(command: CommandParser) -> None:
     command.add_argument("shell", help=", ".join(SHELLS))
 
@@ -205,5 +220,6 @@ _OPTIONS: dict[str, Callable[[CommandParser], None]] = {
     "compare": _compare,
     "compare-runs": _compare_runs,
     "reproduce": _reproduce,
+    "validate": _validate,
     "completion": _completion,
 }

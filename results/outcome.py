@@ -14,7 +14,7 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
-from results import coefficients, comparison_text, frame, report, report_data
+from results import coefficients, comparison_text, frame, parents, report, report_data, settling
 from results import family as families
 from results.comparison import Comparison, compare
 from results.emit import emit
@@ -69,7 +69,7 @@ def with_targets(ledger: Ledger, targets: Sequence[str] | None) -> FamilyConfig:
         wanted[name] = macs
     kept = {name: members for name, members in config.ensemble.items() if set(members) <= wanted.keys()}
     try:
-        return replace(config, targets=wanted, ensemble=kept)
+        return replace(config, targets=wanted, ensemble=kept, settle=None)
     except InputError as error:
         raise InputError(f"--target: {error.place.removeprefix('targets.')}", error.value, error.rule) from None
 
@@ -86,8 +86,9 @@ def _target(text: str) -> tuple[str, float]:
 
 
 def family_of(ledger: Ledger, config: FamilyConfig) -> Family:
-    """The family grown from the run's front."""
-    return scale_family(frame.selected_front(ledger), config)
+    """Return the family that grows from the networks of the run."""
+    settled = settling.settled(ledger.path.parent) if config.settle else {}
+    return scale_family(parents.of_run(ledger), config, settled)
 
 
 def comparison(ledger: Ledger) -> Comparison | None:
@@ -244,7 +245,8 @@ def family_table(family: Family) -> str:
             depth,
             origin,
         ))  # fmt: skip
-    return _aligned(rows)
+    warning = family.candidates.warning
+    return _aligned(rows) + (f"\nwarning: {warning}" if warning else "")
 
 
 def _short(macs: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from results import figure_style, frame, volume
 from results.comparison import front_tables
 from results.family import Family
 from results.figure_style import BLACK, BLUE, FAINT, GREEN, GREY, TEXT, VERMILION, dress, legend_above
+from results.parents import chance_of
 from search_space.errors import printable
 
 SIZE = figure_style.TWO_COLUMNS  # inches, of the frontier
@@ -46,7 +47,7 @@ def frontier(
     trials: pd.DataFrame,
     front: pd.DataFrame,
     references: pd.DataFrame,
-    parents: Mapping[str, Sequence[str]],
+    parents: pd.DataFrame,
     clips: str = "validation",
     chance: float | None = None,
 ) -> None:
@@ -61,7 +62,7 @@ def frontier(
       trials: `results.frame.trials`; the search's are drawn, stopped ones hollow, at their validation accuracy.
       front: `results.frame.selected_front`, with 95 % intervals.
       references: `results.frame.networks` of kind reference, labelled; a column `selected` names those on their front.
-      parents: fingerprint of a network of the front -> names of the models it became.
+      parents: `results.family.Family.parents`, on the front or, at their validation accuracy, near it; may be empty.
       clips: on which the accuracies of front and references were measured.
       chance: accuracy of guessing, drawn as a line.
     """
@@ -76,8 +77,8 @@ def frontier(
     _between(axes, front, published)
     _line(axes, references, published, VERMILION, "D", "published A0–A5 at this scale")
     _line(axes, front, front, BLUE, "o", _front_name(front))
-    chosen = front[front["fingerprint"].isin(parents.keys())]
-    if len(chosen):
+    if len(parents):
+        parents = _on(front, parents)
         style: dict[str, Any] = {
             "marker": "o",
             "markersize": 11,
@@ -85,15 +86,19 @@ def frontier(
             "markeredgewidth": 1.6,
             "linestyle": "",
         }
-        axes.plot(chosen[MACS.name], chosen[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
+        axes.plot(parents[MACS.name], parents[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
     _limits(axes, [search, front, references], chance)
     _dress(axes, clips)
     labels = [_Label(row[MACS.name], row[ACCURACY.name], row["label"].upper(), VERMILION) for row in _rows(references)]
-    labels += [
-        _Label(row[MACS.name], row[ACCURACY.name], ", ".join(parents[row["fingerprint"]]), GREEN)
-        for row in _rows(chosen)
-    ]
+    labels += [_Label(row[MACS.name], row[ACCURACY.name], ", ".join(row["models"]), GREEN) for row in _rows(parents)]
     _place(axes, labels, pd.concat([search, front, references]))
+
+
+def _on(front: pd.DataFrame, parents: pd.DataFrame) -> pd.DataFrame:
+    """The parents with the accuracy that the front is drawn at, where they are on it."""
+    at = front.set_index("fingerprint")[ACCURACY.name].reindex(parents["fingerprint"])
+    own = parents[ACCURACY.name].to_numpy(float)
+    return parents.assign(**{ACCURACY.name: np.where(at.isna(), own, at)})
 
 
 def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -252,17 +257,10 @@ def save_frontier(ledger: Ledger, family: Family | None, *paths: Path) -> None:
     shown = front_tables(ledger, np.random.default_rng(ledger.header.seed))
     title = "Searched networks" + (" and published MoViNets at equal cost" if len(shown.references) else "")
     figure.suptitle(f"{title}; {shown.intervals}" if shown.intervals else title, fontsize=TEXT, x=0.01, ha="left")
-    parents = family.parents() if family else {}
+    chosen = family.parents() if family else pd.DataFrame()
     tables = frame.trials(ledger), shown.front, shown.references
-    frontier(axes, *tables, parents, shown.clips, _chance(ledger))
+    frontier(axes, *tables, chosen, shown.clips, chance_of(ledger) or None)
     figure_style.save(figure, *paths)
-
-
-def _chance(ledger: Ledger) -> float | None:
-    """Accuracy of guessing among the classes of the run's space, if its configuration names their number."""
-    space = ledger.header.config.get("space")
-    classes = space.get("classes") if isinstance(space, Mapping) else None
-    return 1 / classes if isinstance(classes, int) and classes > 0 else None
 
 
 def save_hypervolume(ledger: Ledger, *paths: Path) -> None:

@@ -61,7 +61,7 @@ def html(run: Run) -> str:
     """The page."""
     ledger = run.ledger
     trials, front = frame.trials(ledger), frame.selected_front(ledger)
-    parents = run.family.parents() if run.family else {}
+    parents = run.family.parents()["fingerprint"] if run.family else ()
     shown = report_data.drawn(trials, {*front["fingerprint"], *parents})
     networks = report_data.networks(ledger, set(shown["fingerprint"]))
     measured = {fingerprint: measures(network) for fingerprint, network in networks.items()}
