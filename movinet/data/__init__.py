@@ -6,7 +6,7 @@
 - `decoding`: frames of one file; `timeline`: when each is shown, and which a rate picks; `decoder`: all of that in
   processes of their own, because damaged files are read.
 - `store`: the cached form of any dataset, memory-mapped, with a content hash; time-major batches.
-- `video`: a folder of videos in the cached form, for searches.
-- `moving_digits`: the embedded proxy task, rendered from the real handwritten digits of `digits.npz`;
+- `video`: a folder of videos in the cached form, for searches; `pace`: the same without labels, by pace of playback.
+- `moving_digits`: the bundled task, rendered from the real handwritten digits of `digits.npz`;
   `motions`: where its digits are at each tick; `sample_videos`: the same as video files, to try things on.
 """
