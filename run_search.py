@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nas.json_lines import JsonLines
     from nas.search import Search
 
+Watch = Callable[["Search"], "Display | JsonLines"]
 RUNS = Path("results/runs")
 RACERS = ("frontier_search", "stratified_random")  # what `compare` trains unless told
 OWN = ("movinet", "nas", "results", "search_space")  # our packages: without one of them it is our fault
@@ -133,12 +134,32 @@ def search(options: argparse.Namespace) -> str:
                 settings = hints.given(settings, options.hints) if options.hints else settings
                 family.from_dict(settings.family, f"{options.config}: search.family")  # not after hours of search
                 run.start(settings, folder, executor, watch, cluster)
+            _settle(folder, executor, watch, cluster)
             return _outcome(folder, options)
     except KeyboardInterrupt:
         if not (folder / run.LEDGER).exists():
             raise Interrupted("interrupted before the first trial; nothing was kept") from None
         carry_on = f"run_search.py search --resume {shlex.quote(str(folder))}{_cluster_flags(options)}"
         raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
+
+
+def _settle(folder: Path, executor: str, watch: Watch, cluster: Cluster) -> None:
+    """Train scaled variants of the best parents of a finished run, if its family asks for them."""
+    from nas import run
+    from nas import settling as trainings
+    from results import outcome, parents, settling
+
+    ledger = run.read(folder)
+    config, found = outcome.family_config(ledger), parents.of_run(ledger)
+    if config.settle is None or found is None:
+        return
+    variants = [
+        trainings.Variant(name, candidate.architecture, macs)
+        for name, candidate, macs in settling.contested(found, config.targets, config.settle)
+    ]
+    if variants:
+        plan = trainings.plan(ledger, variants, config.settle.repeats, config.coefficients)
+        trainings.settle(plan, folder / settling.FOLDER, executor, watch, cluster)
 
 
 def _outcome(folder: Path, options: argparse.Namespace, **more: object) -> str:
@@ -221,7 +242,7 @@ def _warning() -> Callable[[str], None]:
     return lambda line: say(line, stream)
 
 
-def _watch(options: argparse.Namespace) -> Callable[[Search], Display | JsonLines]:
+def _watch(options: argparse.Namespace) -> Watch:
     from nas.display import Display
     from nas.json_lines import JsonLines
 
@@ -429,6 +450,23 @@ def _compared_in_training(options: argparse.Namespace) -> str:
     return as_json.text(as_json.tables(options.out, ("summary", "runs"))) if options.json else told
 
 
+def compare_runs(options: argparse.Namespace) -> str:
+    """Fronts of several runs, pooled, beside the published networks or the fronts of other runs."""
+    import numpy as np
+
+    from nas import run
+    from results import as_json, comparison_text, outcome
+    from results.comparison import compare
+    from search_space.architecture import check_integer
+
+    check_integer("--seed", options.seed, 0, 2**63 - 1)
+    runs, against = ([run.read(folder) for folder in group] for group in (options.runs, options.against or []))
+    found = compare(runs, np.random.default_rng(options.seed), against)
+    if options.out:
+        outcome.write_json(found, options.out)
+    return as_json.text(dataclasses.asdict(found)) if options.json else comparison_text.text(found)
+
+
 def _progress(done: int, of: int) -> None:
     if sys.stderr.isatty():
         print(f"\r{done} of {of} runs", end="" if done < of else "\n", file=sys.stderr, flush=True)
@@ -445,6 +483,45 @@ def reproduce(options: argparse.Namespace) -> str:
     trained = trainings.trained(ledger, trainings.again(ledger, point, options.repeats))
     found = reproduction.reproduction(ledger, point, trained)
     return as_json.text(as_json.reproduced(found, point)) if options.json else reproduction.text(found, point)
+
+
+def validate(options: argparse.Namespace) -> str:
+    """How the networks of a run compare after long trainings, and scaled to more FLOPs."""
+    from nas import mirror, run
+    from nas import validation as trainings
+    from results import as_json, validation
+    from results.figure_style import formats_of
+    from results.outcome import family_config
+
+    formats, watch, cluster = formats_of(options.format), _watch(options), _cluster(options)
+    executor = "serial" if options.serial else "ray"
+    ledger = run.read(options.run)
+    given = {name: getattr(options, name) for name in ("scale", "repeats", "train_clips")}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = trainings.Settings(options.steps_factor, coefficients=family_config(ledger).coefficients, **given)
+    folder = trainings.folder_of(options.run, settings.steps_factor)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with mirror.mirrored(folder, options.mirror, _warning()):
+            if options.resume:
+                _check_alone(options, "scale", "repeats", "train_clips")
+                trainings.resume(folder, executor, watch, cluster)
+            else:
+                trainings.start(ledger, settings, folder, executor, watch, cluster, options.workers)
+            found = validation.validation(ledger, run.read(folder))
+            data = as_json.text(validation.plain(found))
+            files = validation.write(found, data, folder, formats)
+    except KeyboardInterrupt:
+        if not (folder / run.LEDGER).exists():
+            raise Interrupted("interrupted before the first training; nothing was kept") from None
+        again = (
+            f"run_search.py validate {shlex.quote(str(options.run))} --steps-factor {settings.steps_factor:g} --resume"
+        )
+        raise Interrupted(f"interrupted; resume with: {again}{_cluster_flags(options)}") from None
+    if options.json or options.json_lines:
+        head = {"event": "outcome"} if options.json_lines else {}
+        return as_json.text({**head, "run": folder, **validation.plain(found), "files": files})
+    return "\n".join([validation.text(found), "", *map(str, files)])
 
 
 def completion(options: argparse.Namespace) -> str:
@@ -467,7 +544,9 @@ COMMANDS = {
     "score": score,
     "tabulate": tabulate,
     "compare": compare,
+    "compare-runs": compare_runs,
     "reproduce": reproduce,
+    "validate": validate,
     "completion": completion,
 }
 

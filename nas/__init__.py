@@ -3,7 +3,9 @@
 config        a search as plain data: YAML, presets
 trials        proposals and what becomes of them
 objective     names and directions; inside, everything is minimised
-pareto        Pareto front, ranks, hypervolume
+pareto        Pareto front, ranks, exact hypervolume of any objectives
+hypervolume   hypervolume by accuracy and log cost: the one definition for displays, figures and scores
+correct       which test clips a training classified correctly, packed
 bands         early stopping among candidates of like cost
 algorithms    ask/tell search algorithms, one file each
 ledger        the append-only record; everything else is a function of it

@@ -77,16 +77,11 @@ class Settings:
 
 
 class _Trainer(Trainer):
-    """Trains on clips of any number of frames, not only those that a frame stride leaves."""
+    """Evaluates on the validation clips alone."""
 
-    def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        clips = split.batch(indices)
-        ticks = np.arange(architecture.clip.frames) * len(clips) // architecture.clip.frames
-        return self.engine.frames(np.ascontiguousarray(clips[ticks]), architecture.clip.resolution)
-
-    def final_metrics(self, candidate: Any, architecture: Architecture, kind: str) -> dict[str, float]:
+    def final_results(self, candidate: Any, architecture: Architecture, kind: str) -> tuple[dict[str, float], None]:
         """On the validation split alone: something is chosen by it."""
-        return self.evaluate(candidate, architecture, self.data.validation)
+        return self.evaluate(candidate, architecture, self.data.validation), None
 
 
 def parents_of(front: Sequence[Architecture], space: SpaceConfig, incumbent: Coefficients) -> list[Architecture]:

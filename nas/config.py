@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.bands import BandedStopping, Bands
+from nas.fixed_networks import FixedNetwork
 from nas.objective import LIKELIHOOD, STATISTICS, Objective
 from nas.tracking_config import TrackingConfig
 from search_space import movinet_space
@@ -38,10 +39,10 @@ class DataConfig:
     """Where clips come from.
 
     Attributes:
-      source: "moving_digits", or "video_folder".
+      source: "moving_digits"; "video_folder", labelled by sub-folder; or "pace", videos labelled by playback pace.
       level: of the moving digits: tiny or default.
       train, validation, test: clips of each split of the moving digits.
-      path: folder of the videos, with a sub-folder for each class; '' for the moving digits.
+      path: folder of the videos; '' for the moving digits.
       frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
       clips_per_video: evenly spaced ones.
     """
@@ -56,12 +57,12 @@ class DataConfig:
     clips_per_video: int = 1
 
     def __post_init__(self) -> None:
-        check_choice("source", self.source, ("moving_digits", "video_folder"))
+        check_choice("source", self.source, ("moving_digits", "video_folder", "pace"))
         check_choice("level", self.level, ("tiny", "default"))
         for name in ("train", "validation", "test", "frame_stride", "clips_per_video"):
             check_integer(name, getattr(self, name), 1, 10_000_000)
-        if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path) or "\0" in self.path:
-            raise InputError("path", self.path, "must name a folder for the source video_folder, and only for it")
+        if not isinstance(self.path, str) or (self.source != "moving_digits") != bool(self.path) or "\0" in self.path:
+            raise InputError("path", self.path, "must name a folder of videos, unless the source is moving_digits")
 
 
 @dataclass(frozen=True)
@@ -344,6 +345,7 @@ class SearchConfig:
       algorithm, early_stopping, finals: see their classes.
       family: of `results.family.FamilyConfig`, kept as plain data here: this layer only records it.
       one_shot: for `run_search.py one-shot` alone.
+      networks: trained in place of a search, `finals.repeats` times each; none searches.
       simulation: in place of training; none trains.
       seed: of everything random in the run.
       workers: trials trained at a time; 0 for as many as there is room for, on this machine or in the cluster.
@@ -365,6 +367,7 @@ class SearchConfig:
     finals: Finals = Finals()
     family: Mapping[str, Any] = field(default_factory=dict)
     one_shot: OneShot | None = None
+    networks: tuple[FixedNetwork, ...] = ()
     simulation: SimulationConfig | None = None
     seed: int = 0
     workers: int = 0
@@ -380,6 +383,10 @@ class SearchConfig:
         check_integer("worker_memory_mb", self.worker_memory_mb, 500, 10_000_000)
         check_choice("statistic", self.statistic, STATISTICS)
         _check_costs(self.costs)
+        if not isinstance(self.networks, tuple):
+            raise InputError("networks", self.networks, "must be a list of networks")
+        if self.networks and not self.finals.repeats:
+            raise InputError("finals.repeats", 0, "must be at least 1 to train the listed networks")
         if not isinstance(self.family, Mapping):
             raise InputError("family", self.family, "must be a mapping")
         if self.simulation is not None and self.one_shot is not None:
@@ -408,7 +415,7 @@ def _section(kind: Callable[..., T], data: object, place: str) -> T:
     return _made(place, kind, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _made(place: str, kind: Callable[..., T], **values: Any) -> T:
+def _made(place: str, kind: Callable[..., T], /, **values: Any) -> T:
     """`kind(**values)`, with `place` in front of the place an `InputError` names."""
     try:
         return kind(**values)
@@ -446,6 +453,9 @@ def from_dict(data: object, place: str = "search") -> SearchConfig:
     top["space"] = movinet_space.from_dict(top["space"], f"{place}.space")
     limits = check_keys(f"{place}.limits", top.get("limits", {}), COST_NAMES)
     top["limits"] = tuple(_limit(f"{place}.limits", name, at_most) for name, at_most in limits.items())
+    if isinstance(top.get("networks"), list):
+        places = ((f"{place}.networks[{i}]", each) for i, each in enumerate(top["networks"]))
+        top["networks"] = tuple(_section(FixedNetwork, each, where) for where, each in places)
     if isinstance(top.get("costs"), list):
         top["costs"] = tuple(top["costs"])
     return _made(place, SearchConfig, **top)
@@ -469,6 +479,8 @@ def to_dict(config: SearchConfig) -> dict[str, Any]:
     sections = {name: getattr(config, name) for name in _SECTIONS}
     data = {name: _plain(vars(section)) for name, section in sections.items() if section is not None}
     data |= {name: getattr(config, name) for name in ("trials", "statistic", "seed", "workers", "worker_memory_mb")}
+    if config.networks:
+        data["networks"] = [_plain(vars(network)) for network in config.networks]
     limits = {limit.name: limit.at_most for limit in config.limits}
     family = _plain(config.family)
     space = movinet_space.to_dict(config.space)
@@ -489,7 +501,10 @@ def presets() -> list[str]:
 
 
 def load(name: str) -> SearchConfig:
-    """A preset by name, or a YAML file by path; paths in it are taken from the working directory.
+    """Return a preset by name, or the search in a YAML file; paths in it are taken from the working directory.
+
+    A file with `extends: PRESET` holds only what differs from that preset: keys replace the preset's, and within the
+    sections those of the section. `algorithm` is replaced whole, and so is a `space` with a `schema` of its own.
 
     Raises:
       InputError: neither, unreadable, not YAML, or not a search.
@@ -500,7 +515,7 @@ def load(name: str) -> SearchConfig:
     elif not name.endswith((".yaml", ".yml")) and not os.path.isfile(name):
         rule = f"is neither a preset ({', '.join(presets())}) nor a YAML file{hint(name, presets())}"
         raise InputError("search", name, rule)
-    config = from_dict(read_yaml(path, "search"), f"{name}: search")
+    config = from_dict(_extended(read_yaml(path, "search"), f"{name}: search"), f"{name}: search")
     if config.data.path:
         data = dataclasses.replace(config.data, path=_absolute(config.data.path))
         config = dataclasses.replace(config, data=data)
@@ -508,6 +523,23 @@ def load(name: str) -> SearchConfig:
         simulation = dataclasses.replace(config.simulation, table=_absolute(config.simulation.table))
         config = dataclasses.replace(config, simulation=simulation)
     return config
+
+
+def _extended(data: Any, place: str) -> Any:
+    """Plain data with the preset that its key `extends` names below it."""
+    if not isinstance(data, Mapping) or "extends" not in data:
+        return data
+    data = dict(data)
+    name = data.pop("extends")
+    check_choice(f"{place}.extends", name, presets())
+    base = dict(read_yaml(PRESETS / f"{name}.yaml", place))
+    if "extends" in base:
+        raise InputError(f"{place}.extends", base["extends"], "is extended by that preset; name it in its place")
+    for key, value in data.items():
+        whole = key == "algorithm" or not isinstance(value, Mapping) or not isinstance(base.get(key), Mapping)
+        whole = whole or (key == "space" and "schema" in value)
+        base[key] = value if whole else {**base[key], **value}
+    return base
 
 
 def _absolute(path: str) -> str:

@@ -13,7 +13,7 @@ from nas.search import Search
 from nas.trials import Completed, Event, Failed, Note, Stopped, to_dict
 
 SCHEMA = "movinet-nas/progress/1"
-IN_THE_LEDGER = ("architecture", "genotype", "seed")  # of a proposal, for whoever wants them
+IN_THE_LEDGER = ("architecture", "genotype", "seed", "correct")  # left out here, as they are long
 
 
 class JsonLines:

@@ -27,7 +27,7 @@ import orjson
 
 from nas.trials import Completed, Event, Failed, Note, Proposal, Record, Resumed, Rung, Stopped, from_dict, to_dict
 from search_space import foreign_files
-from search_space.architecture import check_integer, check_keys
+from search_space.architecture import check_integer, check_keys, check_number
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/ledger/1"
@@ -41,19 +41,24 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Header:
-    """What the whole run depends on. `created` is an ISO time."""
+    """What the whole run depends on.
+
+    `created` is an ISO time, `chance` the share of the most frequent class among the validation clips (0: not known).
+    """
 
     config: Mapping[str, Any]
     versions: Mapping[str, str]
     seed: int
     data_hash: str
     created: str = field(default_factory=_now)
+    chance: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in (("config", self.config), ("versions", self.versions)):
             if not isinstance(value, Mapping):
                 raise InputError(f"header.{name}", value, "must be a mapping")
         check_integer("header.seed", self.seed, 0, 2**63 - 1)
+        check_number("header.chance", self.chance, 0, 1)
         for name, text in (("data_hash", self.data_hash), ("created", self.created)):
             if not isinstance(text, str):
                 raise InputError(f"header.{name}", text, "must be a text")
@@ -246,7 +251,7 @@ def _header(place: str, line: bytes) -> Header:
         newer = isinstance(schema, str) and re.fullmatch(r"movinet-nas/ledger/\d+", schema)
         raise InputError(place, schema, f"is a ledger of another version; this one reads {SCHEMA!r}" if newer else rule)
     names = tuple(field.name for field in fields(Header))
-    values = dict(check_keys(place, data, ("schema", *names), names))
+    values = dict(check_keys(place, data, ("schema", *names), [name for name in names if name != "chance"]))
     del values["schema"]
     try:
         return Header(**values)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.objective import ACCURACY
-from nas.pareto import hypervolume
+from nas.hypervolume import GrowingFront, range_of_space
+from nas.objective import ACCURACY, MACS
 from nas.search import Search
 from nas.trials import Completed, Event, Stopped
 
@@ -34,7 +34,7 @@ class Snapshot:
     Attributes:
       planned, done, stopped, failed: numbers of trials of the whole run.
       retried: attempts in this process that ended in an error and were not a trial's last.
-      hypervolume: share of the space's rectangle of log cost and accuracy that the front dominates.
+      hypervolume: `nas.hypervolume` of the completed candidates, over all costs that the space allows.
       curve: the hypervolume after each trial that ended; of many, `CURVE` evenly spaced ones, the last among them.
       bands: from the cheapest on.
     """
@@ -59,8 +59,7 @@ class Progress:
         self.search = search
         self.trained, self.stopped = [0] * search.bands.count, [0] * search.bands.count
         self.best: list[Completed | None] = [None] * search.bands.count
-        self.front: list[tuple[float, float]] = []  # log cost (the first) and minimised accuracy
-        self.volume = 0.0
+        self.front = GrowingFront(range_of_space(search.algorithm.space, search.config.limits))
         self.volumes: list[float] = []  # after each of the search's trials
         ended: list[Completed | Stopped] = [*search.completed.values(), *search.stopped.values()]
         for event in sorted(ended, key=lambda event: event.index):  # of those before, the order is not kept
@@ -75,22 +74,14 @@ class Progress:
             self.stopped[band] += 1
         else:
             self._complete(band, event)
-        self.volumes.append(self.volume)
+        self.volumes.append(self.front.volume)
 
     def _complete(self, band: int, event: Completed) -> None:
         self.trained[band] += 1
         best = self.best[band]
         if best is None or event.metrics[ACCURACY.name] > best.metrics[ACCURACY.name]:
             self.best[band] = event
-        value = self.search.minimised(event.index, ACCURACY)
-        front = _improved(self.front, (value[0], value[-1]))
-        if front is not self.front:
-            self.front, self.volume = front, self._hypervolume(front)
-
-    def _hypervolume(self, front: list[tuple[float, float]]) -> float:
-        low, high = np.log(self.search.bands.low), np.log(self.search.bands.high)
-        reference = np.array([high, ACCURACY.minimised(0.0)])
-        return float(hypervolume(np.reshape(front, (-1, 2)), reference) / max(high - low, 1e-9))
+        self.front.add(self.search.proposals[event.index].cost[MACS.name], event.metrics[ACCURACY.name])
 
     def snapshot(self) -> Snapshot:
         """The search as it is now."""
@@ -101,7 +92,7 @@ class Progress:
             stopped=len(search.stopped),
             failed=len(search.failed),
             retried=search.retried,
-            hypervolume=self.volume,
+            hypervolume=self.front.volume,
             curve=tuple(self.volumes[round(place)] for place in places),
             bands=tuple(map(self._band, range(search.bands.count))),
         )
@@ -110,14 +101,6 @@ class Progress:
         low, high, best = *self.search.bands.edges[i : i + 2], self.best[i]
         named = (None, None) if best is None else (best.index, best.metrics[ACCURACY.name])
         return Band(low, high, self.trained[i], self.stopped[i], *named)
-
-
-def _improved(front: list[tuple[float, float]], point: tuple[float, float]) -> list[tuple[float, float]]:
-    """A front with one point more, both minimised, in no order; the same list if the point is dominated."""
-    x, y = point
-    if any(a <= x and b <= y for a, b in front):
-        return front
-    return [*(each for each in front if each[0] < x or each[1] < y), point]
 
 
 class Pace:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -88,6 +89,11 @@ def _hash(data: Any) -> str:
     return DATA_HASH if data is None else data.content_hash
 
 
+def _chance(data: Any) -> float:
+    """Accuracy on the validation clips of always naming their most frequent class; 0 for a simulation."""
+    return 0.0 if data is None else max(Counter(data.validation.labels.tolist()).values()) / len(data.validation)
+
+
 def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) -> None:
     """Runs a search in a new or empty folder.
 
@@ -109,7 +115,7 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, clust
     with _made(folder), RunLock(folder) as lock, contextlib.ExitStack() as undo:
         _check_new(folder)  # nobody else can begin a run in it from here on
         undo.callback(_remove, lock.path, folder / LEDGER, folder / CONFIG)
-        header = Header(configs.to_dict(config), versions(), config.seed, _hash(data))
+        header = Header(configs.to_dict(config), versions(), config.seed, _hash(data), chance=_chance(data))
         with LedgerWriter.create(folder / LEDGER, header) as writer:
             _write_config(folder / CONFIG, configs.to_dict(config))
             search = Search(config, writer)
@@ -180,7 +186,7 @@ def _notes(config: SearchConfig, data: Any) -> Iterator[str]:
     """Yield what a user should know of the space and the data before the first trial."""
     if dead := dead_options.warning(config.space):
         yield dead
-    if data is not None and config.data.source == "video_folder":
+    if data is not None and config.data.source != "moving_digits":
         yield from data_notes(data)
 
 

@@ -1,7 +1,8 @@
 """The loop of a search: from what is in the ledger to the next proposal. Executors train what it proposes.
 
 First as many candidates as planned, asked of the algorithm; then the finals, in which the networks on the front
-and the published references are trained again with other seeds. Everything here is a function of the
+and the published references are trained again with other seeds. If the configuration lists networks, these are
+trained in place of both. Everything here is a function of the
 configuration and the ledger's events, so a run that was killed goes on as if it had not been.
 """
 
@@ -118,7 +119,8 @@ class Search:
         self.config, self.ledger = config, ledger
         self.algorithm = algorithm or make_algorithm(config)
         self.bands = cost_strata(self.algorithm.space, config.limits, config.costs[0], config.early_stopping.bands)
-        self.references = scaled_references(config, self.algorithm.space) if config.finals.repeats else {}
+        retrains = config.finals.repeats and not config.networks
+        self.references = scaled_references(config, self.algorithm.space) if retrains else {}
         self.proposals: dict[int, Proposal] = {}
         self._times: Counter[Genotype | None] = Counter()  # that each candidate was proposed
         self.running: dict[int, Proposal] = {}
@@ -133,9 +135,10 @@ class Search:
         self._stopping = self._make_stopping()
         self._parts: dict[str, Any] = {}  # that architectures have in common
         self._goes_on: dict[tuple[int, int], bool] = {}  # what was decided at the rungs, by index and steps
-        self._asked_all = False  # for candidates; what remains is the finals
+        self._asked_all = bool(config.networks)  # for candidates; what remains is the finals
         self._finals: list[Final] | None = None  # known once the last candidate has finished
         self._again: list[Proposal] = []
+        self._plan_finals()
         for event in events:
             self._take(event)
         # What was running when the run ended is trained again first, in the order proposed.
@@ -297,6 +300,11 @@ class Search:
 
     def _all_finals(self) -> Iterator[Final]:
         """With new seeds: those of the trials that put a network on the front must not confirm it."""
+        if self.config.networks:
+            for repeat in range(self.config.finals.repeats):
+                for each in self.config.networks:
+                    yield each.kind, each.label, None, architectures.from_dict(each.architecture), repeat
+            return
         front = [self.proposals[index] for index in self.front()]
         for repeat in range(self.config.finals.repeats):
             for proposal in front:

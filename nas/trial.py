@@ -16,6 +16,7 @@ import numpy as np
 
 from movinet.engine import Engine, TensorFlowEngine, make_engine
 from movinet.recipe import Recipe
+from nas import correct
 from nas.clip_subset import clip_subset
 from nas.config import DataConfig, SearchConfig
 from nas.trials import Completed, Failed, Proposal, Rung
@@ -36,6 +37,7 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
       InputError: it cannot be made, or does not fit the space (classes, frames, resolution).
     """
     from movinet.data.moving_digits import Counts, level, moving_digits
+    from movinet.data.pace import pace_folder
     from movinet.data.video import VideoFolder, video_folder
 
     resolution = max(space.resolutions)
@@ -46,7 +48,7 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
         folder = VideoFolder(
             Path(config.path), space.frames, resolution, config.frame_stride, clips_per_video=config.clips_per_video
         )
-        data = video_folder(folder)
+        data = pace_folder(folder) if config.source == "pace" else video_folder(folder)
     for name, wanted, found in (
         ("classes", space.classes, len(data.classes)),
         ("frames", space.frames, data.ticks),
@@ -110,23 +112,38 @@ class Trainer:
                     break
                 yield Rung(proposal.index, step, metrics, time.monotonic() - start)
         else:
-            metrics = self.final_metrics(candidate, architecture, proposal.kind)
+            metrics, right = self.final_results(candidate, architecture, proposal.kind)
         if _finite(float(loss), metrics):
-            yield Completed(proposal.index, step, metrics, time.monotonic() - start)
+            yield Completed(proposal.index, step, metrics, time.monotonic() - start, right)
         else:
             yield Failed(proposal.index, f"diverged within {step} steps; try a lower learning_rate", 1)
 
-    def final_metrics(self, candidate: Any, architecture: Architecture, kind: str) -> dict[str, float]:
-        """On the validation split; on the test split too where nothing is chosen by the result."""
+    def final_results(
+        self, candidate: Any, architecture: Architecture, kind: str
+    ) -> tuple[dict[str, float], dict[str, Any] | None]:
+        """Metrics on the validation split; where nothing is chosen by the result, on the test split too.
+
+        In that case also which test clips were classified correctly, as `nas.correct` packs it.
+        """
         metrics = self.evaluate(candidate, architecture, self.data.validation)
         if kind == "search":
-            return metrics
-        test = self.evaluate(candidate, architecture, self.data.test)
-        return metrics | {f"test_{name}": value for name, value in test.items()}
+            return metrics, None
+        split = self.data.test
+        logits = self.logits(candidate, architecture, split, np.arange(len(split)))
+        right = correct.packed(logits.argmax(1) == split.labels, split.clips_per_video)
+        return metrics | {f"test_{name}": value for name, value in self._metrics(logits, split.labels).items()}, right
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        """Clips `indices` as the engine's candidates take them, pixels in 0..1."""
-        return self.engine.frames(split.batch(indices, architecture.clip.frame_stride), architecture.clip.resolution)
+        """Clips `indices` as the engine's candidates take them, pixels in 0..1.
+
+        A number of frames that the frame stride does not give is spread evenly over the clip.
+        """
+        clip = architecture.clip
+        clips = split.batch(indices, clip.frame_stride)
+        if len(clips) != clip.frames:
+            clips = split.batch(indices)
+            clips = np.ascontiguousarray(clips[np.arange(clip.frames) * len(clips) // clip.frames])
+        return self.engine.frames(clips, clip.resolution)
 
     def labels(self, split: Any, indices: np.ndarray) -> Any:
         """Labels [B] as the engine's candidates take them."""
@@ -137,12 +154,17 @@ class Trainer:
     ) -> dict[str, float]:
         """Metrics on the clips of a split with the indices `clips`, or on all, and the data's own breakdown."""
         clips = np.arange(len(split)) if clips is None else clips
-        logits = [
-            np.asarray(candidate.logits(self.frames(split, indices, architecture), len(indices)))
-            for indices in np.array_split(clips, -(-len(clips) // EVALUATION_BATCH))
-        ]
+        return self._metrics(self.logits(candidate, architecture, split, clips), split.labels[clips])
+
+    def logits(self, candidate: Any, architecture: Architecture, split: Any, clips: np.ndarray) -> np.ndarray:
+        """Logits [clips, classes] of the clips of a split with the indices `clips`."""
+        batches = np.array_split(clips, -(-len(clips) // EVALUATION_BATCH))
+        logits = [candidate.logits(self.frames(split, each, architecture), len(each)) for each in batches]
+        return np.concatenate([np.asarray(each) for each in logits])
+
+    def _metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         parted = self.data.classes if self.data.name == "moving_digits" else ()
-        return metrics_of(np.concatenate(logits), np.asarray(split.labels[clips]), parted)
+        return metrics_of(logits, np.asarray(labels), parted)
 
 
 def _finite(loss: float, metrics: Mapping[str, float]) -> bool:

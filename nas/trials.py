@@ -13,6 +13,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from nas import correct
 from search_space.architecture import check_integer, check_keys
 from search_space.errors import InputError
 from search_space.space import Genotype
@@ -71,15 +72,21 @@ class Rung:
 
 @dataclass(frozen=True)
 class Completed:
-    """Trial `index` trained for the full budget. Only these count as objective."""
+    """Trial `index` trained for the full budget. Only these count as objective.
+
+    `correct`: of a re-evaluation, which test clips it classified correctly, in the form of `nas.correct`.
+    """
 
     index: int
     steps: int
     metrics: Mapping[str, float]
     seconds: float
+    correct: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _check_measurement("completed", self)
+        if self.correct is not None:
+            correct.check("completed.correct", self.correct)
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,10 @@ RECORDS: Mapping[str, type[Record]] = {
 
 def to_dict(record: Record) -> dict[str, Any]:
     """Plain data for JSON, with the record's name under "event"; the inverse of `from_dict`."""
-    return {"event": type(record).__name__.lower(), **vars(record)}
+    data = {"event": type(record).__name__.lower(), **vars(record)}
+    if isinstance(record, Completed) and record.correct is None:
+        del data["correct"]
+    return data
 
 
 def from_dict(data: object, place: str = "event") -> Record:
@@ -160,8 +170,8 @@ def from_dict(data: object, place: str = "event") -> Record:
     values = dict(data)
     del values["event"]
     allowed, required = _keys(name)
-    if values.keys() != allowed:
-        check_keys(place, data, ("event", *allowed), required)
+    if not required <= values.keys() <= allowed:
+        check_keys(place, data, ("event", *allowed), tuple(required))
     if isinstance(values.get("genotype"), list):
         values["genotype"] = tuple(values["genotype"])
     try:
@@ -171,10 +181,10 @@ def from_dict(data: object, place: str = "event") -> Record:
 
 
 @functools.cache
-def _keys(name: str) -> tuple[Set[str], tuple[str, ...]]:
-    """Those a record can have, in order, and those it must have."""
+def _keys(name: str) -> tuple[Set[str], Set[str]]:
+    """Those a record can have and those it must have, both in order."""
     names = dict.fromkeys(field.name for field in fields(RECORDS[name]))
-    return names.keys(), tuple(name for name in names if name not in {"label", "versions"})
+    return names.keys(), dict.fromkeys(name for name in names if name not in {"label", "versions", "correct"}).keys()
 
 
 def _check_count(place: str, value: object) -> None:

@@ -6,7 +6,10 @@ completion  the same for a shell: what the tab key completes
 as_json     what commands have to say, as JSON
 files       files that appear whole or not at all
 frame       a ledger as tables: trials, networks, fronts
-volume      hypervolume in log-cost: over time, with intervals, against the published networks
+volume      hypervolume of a search over its running time
+resampling  test accuracies of re-evaluated networks, seeds and test clips drawn again
+comparison  searched networks against the published ones or other runs, with intervals
+comparison_text  the same as text
 figure_style  one look for all pictures: sizes, type, colours, files
 plots       the frontier and hypervolume pictures
 family      from a front to A0-A6, with the record of every decision

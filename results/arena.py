@@ -1,8 +1,8 @@
 """What a comparison of search algorithms on a benchmark table shows: tables of hypervolume, with intervals over seeds.
 
 A run is scored on the mean over the trainings of every architecture it has evaluated, not on the one training it was
-told: hypervolume over log-cost (`results.volume`), the reference point being the table's highest cost at accuracy 0,
-divided by that of the whole table, so that 1 is the true front. Runs of one seed see the same noise and are paired.
+told: hypervolume (`nas.hypervolume`) over the costs of the table's rows, divided by that of the whole table, so that 1
+is the true front. Runs of one seed see the same noise and are paired.
 `S` is the number of seeds, `N` of evaluations.
 """
 
@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from nas.arena import Played
+from nas.hypervolume import CostRange, hypervolume
 from nas.table import Table
 from nas.table_cells import MACS
 from results.files import replaced
 from results.statistics import bootstrap_interval
-from results.volume import MacsRange, hypervolume
 from search_space.errors import InputError
 
 BASELINE = "stratified_random"
@@ -35,14 +35,14 @@ def score(table: Table, rows: Sequence[int]) -> np.ndarray:
       InputError: all rows of the table cost the same, or all have accuracy 0.
     """
     macs = table.costs[MACS].astype(float)
-    within = MacsRange(float(macs.min()), float(macs.max()))
+    within = CostRange(float(macs.min()), float(macs.max()))
     whole = float(hypervolume(macs, table.means, within))
     if whole <= 0:
         raise InputError(table.name, whole, "is the hypervolume of the whole table; it needs networks of several costs")
     chosen = np.array(rows, dtype=np.int64)
     # Row k holds what is known after evaluation k.
     known = np.tril(np.broadcast_to(table.means[chosen], (len(chosen), len(chosen))))
-    return np.asarray(hypervolume(macs[chosen], known, within) / whole)
+    return hypervolume(macs[chosen], known, within) / whole
 
 
 def curves(table: Table, played: Sequence[Played]) -> pd.DataFrame:

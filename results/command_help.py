@@ -145,6 +145,16 @@ COMMANDS = {
             ("compare default --minutes 20 --workers 2 --out results/runs/race", "in real training, 20 minutes a run"),
         ),
     ),
+    "compare-runs": Help(
+        "the fronts of several runs, pooled, with an interval",
+        "Compares the searched networks of runs with their published networks, or with those of a second group of "
+        "runs: hypervolume of test accuracy, and points of accuracy at the cost of each published network. Intervals "
+        "resample runs, seeds and test clips. Runs must have the same clips and training recipe.",
+        (
+            ("compare-runs results/runs/seed0 results/runs/seed1", "against the published networks"),
+            ("compare-runs results/runs/seed* --against results/runs/random*", "against runs of random search"),
+        ),
+    ),
     "reproduce": Help(
         "train a network of a run again and compare",
         "Trains a recorded network again, first with the recorded seed, then with others, and says whether the "
@@ -152,6 +162,18 @@ COMMANDS = {
         (
             ("reproduce results/runs/first 3", "a trial, by its index"),
             ("reproduce results/runs/first a2 --repeats 3", "a published network of the finals, with three new seeds"),
+        ),
+    ),
+    "validate": Help(
+        "whether a run carries over to long trainings and larger networks",
+        "Trains the selected and the published networks of a finished run for 8 times the steps, with new seeds, and "
+        "again scaled to 4 times their FLOPs. Reports how well the search had ranked them, and whether the searched "
+        "networks are ahead of the published ones, with intervals. Writes into RUN/validation-8x, which is a run like "
+        "any other. docs/validation.md explains the figures.",
+        (
+            ("validate results/runs/first", "8 times the steps, then 4 times the FLOPs, 3 seeds each"),
+            ("validate results/runs/first --resume", "resume after an interruption"),
+            ("validate results/runs/first --steps-factor 16 --scale 1 --repeats 5", "longer, at the run's scale alone"),
         ),
     ),
     "completion": Help(

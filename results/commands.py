@@ -150,10 +150,35 @@ def _compare(command: CommandParser) -> None:
     _json(command)
 
 
+def _compare_runs(command: CommandParser) -> None:
+    command.add_argument("runs", nargs="+", type=Path, metavar="run", help="folders of the runs")
+    command.add_argument(
+        "--against", nargs="+", type=Path, metavar="RUN", help="other runs (default: the runs' published networks)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
+    command.add_argument("--out", type=Path, metavar="FILE", help="a .json file for the comparison")
+    _json(command)
+
+
 def _reproduce(command: CommandParser) -> None:
     command.add_argument("run", type=Path, help="folder of the run")
     command.add_argument("point", help="index of a trial, or label of a finalist")
     command.add_argument("--repeats", type=int, default=1, help="trainings with other seeds, after the same one (1)")
+    _json(command)
+
+
+def _validate(command: CommandParser) -> None:
+    command.add_argument("run", type=Path, help="folder of the finished run")
+    command.add_argument("--steps-factor", type=float, default=8.0, help="training steps, in those of the run (8)")
+    command.add_argument("--scale", type=float, help="FLOPs of the larger networks, in those of the run's (4; 1: none)")
+    command.add_argument("--repeats", type=int, help="trainings of each network (3)")
+    command.add_argument("--train-clips", type=int, help="of generated data (default: enough for 8 epochs)")
+    command.add_argument("--resume", action="store_true", help="resume the validation with this --steps-factor")
+    command.add_argument("--workers", type=int, help="trainings at a time (default: as in the run)")
+    _cluster(command)
+    command.add_argument("--serial", action="store_true", help="one training at a time in this process, without Ray")
+    _formats(command)
+    _said(command)
     _json(command)
 
 
@@ -193,6 +218,8 @@ _OPTIONS: dict[str, Callable[[CommandParser], None]] = {
     "score": _score,
     "tabulate": _tabulate,
     "compare": _compare,
+    "compare-runs": _compare_runs,
     "reproduce": _reproduce,
+    "validate": _validate,
     "completion": _completion,
 }

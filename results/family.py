@@ -1,4 +1,4 @@
-"""From a front to a family: parents scaled to FLOPs targets, A0 to A5, and their ensemble A6.
+"""The family of a run: parents scaled to FLOPs targets, A0 to A5, and their ensemble A6.
 
 MoViNets, arXiv 2103.11511: section 3 (compound scaling of searched networks) and appendix (A6 = A4 and A5 together).
 """
@@ -13,6 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from nas.objective import ACCURACY, MACS
+from results.parents import Candidate, Candidates, Guess
+from results.settling import Settle, Settled
 from search_space import architecture
 from search_space.architecture import (
     MAX_CHANNELS,
@@ -38,6 +41,8 @@ PUBLISHED_MACS: Mapping[str, float] = {
     "a4": 105e9,
     "a5": 281e9,
 }
+SHOWN = 8  # best candidates in the record of a target, besides those that were ruled out
+NOTHING_SETTLED: Mapping[str, Mapping[str, Any]] = {}
 PUBLISHED_ENSEMBLE: Mapping[str, Sequence[str]] = {"a6": ("a4", "a5")}
 _FACTORS = tuple(each.name for each in fields(Factors))
 
@@ -56,6 +61,7 @@ class FamilyConfig:
       targets: multiply-adds per clip by model, not falling; as many models as wanted.
       ensemble: further models by mean of logits: the names of their members.
       tolerance: how far from its target a model may be, as a share.
+      settle: trains scaled variants of the best parents of each target after a search; None does not.
     """
 
     classes: int = 600
@@ -67,6 +73,7 @@ class FamilyConfig:
     targets: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_MACS))
     ensemble: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(PUBLISHED_ENSEMBLE))
     tolerance: float = 0.02
+    settle: Settle | None = None
 
     def __post_init__(self) -> None:
         check_integer("classes", self.classes, 1, MAX_CHANNELS)
@@ -134,6 +141,8 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
                 values[name] = _factors(kind, check_keys(name, values[name], _FACTORS, required), name)
         if "coefficients" in values:
             values.setdefault("coefficients_from", "configuration")
+        if values.get("settle") is not None:
+            values["settle"] = _settle(check_keys("settle", values["settle"], [each.name for each in fields(Settle)]))
         if isinstance(values.get("strides"), list):
             values["strides"] = tuple(values["strides"])
         if isinstance(values.get("targets"), Mapping) and "ensemble" not in values:
@@ -154,6 +163,13 @@ def _factors(kind: type[Factors] | type[Coefficients], values: Mapping[str, Any]
         raise InputError(f"{name}.{error.place.rpartition('.')[2]}", error.value, error.rule) from None
 
 
+def _settle(values: Mapping[str, Any]) -> Settle:
+    try:
+        return Settle(**values)
+    except InputError as error:
+        raise InputError(f"settle.{error.place}", error.value, error.rule) from None
+
+
 @dataclass(frozen=True)
 class Member:
     """A model of the family, and how it came about, as plain data."""
@@ -165,98 +181,133 @@ class Member:
 
 @dataclass(frozen=True)
 class Family:
-    """Models in order of cost, and the front they were chosen from, as plain data, cheapest first."""
+    """Models in order of cost, and the candidates their parents were chosen from."""
 
     models: tuple[Member, ...]
     config: FamilyConfig
-    front: tuple[Mapping[str, Any], ...]
+    candidates: Candidates
 
     def record(self) -> dict[str, Any]:
-        """The whole decision, for JSON: the configuration, the front considered, and each model's steps."""
+        """The whole decision, for JSON: the configuration, the candidates considered, and each model's steps."""
         return {
             "schema": SCHEMA,
             "config": to_dict(self.config),
-            "front": [dict(point) for point in self.front],
+            "chance": self.candidates.chance,
+            "noise": self.candidates.trend.noise,
+            "warning": self.candidates.warning,
+            "candidates": [candidate.plain() for candidate in self.candidates.networks],
             "models": [dict(member.decision) for member in self.models],
         }
 
-    def parents(self) -> dict[str, list[str]]:
-        """Fingerprint of each chosen parent -> names of the models it became."""
-        chosen: dict[str, list[str]] = {}
+    def parents(self) -> pd.DataFrame:
+        """Return a row for each chosen parent: fingerprint, macs, accuracy, n (trainings), low, high and its models."""
+        chosen: dict[str, dict[str, Any]] = {}
         for member in self.models:
-            if "parent" in member.decision:
-                chosen.setdefault(member.decision["parent"]["fingerprint"], []).append(member.name)
-        return chosen
+            if parent := member.decision.get("parent"):
+                low, high = parent["interval"]
+                row = {MACS.name: parent["macs"], ACCURACY.name: parent["accuracy"], "low": low, "high": high}
+                row |= {"fingerprint": parent["fingerprint"], "n": parent["trainings"], "models": []}
+                chosen.setdefault(parent["fingerprint"], row)["models"].append(member.name)
+        return pd.DataFrame(list(chosen.values()))
 
 
-def scale_family(front: pd.DataFrame, config: FamilyConfig) -> Family:
-    """The family that grows from a front.
+def scale_family(
+    candidates: Candidates | None, config: FamilyConfig, settled: Mapping[str, Mapping[str, Settled]] = NOTHING_SETTLED
+) -> Family:
+    """Return the family that grows from the candidates of a run.
 
-    `front` has columns architecture (plain data), accuracy, low, high, macs, index and fingerprint, as
-    `results.frame.selected_front` gives.
-
-    Choice of parents: the targets' log is mapped linearly onto the front's log-cost, the least target onto the
-    cheapest network and the greatest onto the dearest (one target onto the middle), and the nearest network is the
-    parent. It gets the strides of full scale, is lifted, and scaled to its target with integer-exact cost. Where that
-    leaves the tolerance or the order of cost, the next nearest is taken, and the record says so.
+    The logarithms of the targets are mapped linearly onto the log cost of the front of the candidates, the first target
+    onto the cheapest network and the last onto the most expensive one (a single target onto the middle). The parent of
+    a target is the candidate expected to be best there (`results.parents`), or the one whose scaled variant had the
+    highest accuracy where `settled` has variants of the model by fingerprint. It gets the strides of full scale, and is
+    lifted and scaled to its target with integer-exact cost. Where that misses the tolerance or the order of cost, the
+    next best is taken, and the record reports it.
 
     Raises:
-      InputError: an empty front; a target that no parent reaches; an ensemble cheaper than the model before it.
+      InputError: no candidates; a target that no parent reaches; an ensemble cheaper than the model before it.
     """
-    if front.empty:
+    if candidates is None:
         raise InputError("front", 0, "networks are too few for a family: no trial was trained to the full budget")
-    front = front.sort_values(["macs", "fingerprint"])
-    points = [_point(row) for row in front.to_dict("records")]
-    parents = [_with_strides(architecture.from_dict(data), config.strides) for data in front["architecture"]]
     models: list[Member] = []
     for name in config.targets:
         least = models[-1].network.cost["macs"] if models else 0
-        models.append(_model(name, points, parents, config, least))
+        models.append(_model(name, candidates, config, least, settled.get(name, {})))
     for name in config.ensemble:
         models.append(_ensemble(name, models, config))
-    return Family(tuple(models), config, tuple(points))
+    return Family(tuple(models), config, candidates)
 
 
 def _with_strides(parent: Architecture, strides: tuple[int, ...]) -> Architecture:
     return with_strides(parent, strides, "family.strides") if strides else parent
 
 
-def _point(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A network of the front as plain JSON data, which has no NaN."""
-    interval = [float(row["low"]), float(row["high"])]
-    return {
-        "index": None if pd.isna(row["index"]) else int(row["index"]),
-        "fingerprint": row["fingerprint"],
-        "accuracy": float(row["accuracy"]),
-        "interval": None if any(map(math.isnan, interval)) else interval,
-        "macs": int(row["macs"]),
-    }
-
-
-def _wanted(name: str, config: FamilyConfig, low: float, high: float) -> float:
-    """The proxy cost, within low..high of the front, that corresponds to a target."""
-    logs = [math.log(target) for target in config.targets.values()]
-    span = logs[-1] - logs[0]
-    share = (math.log(config.targets[name]) - logs[0]) / span if span else 0.5
-    return low * (high / low) ** share
-
-
 def _model(
-    name: str, points: Sequence[Mapping[str, Any]], parents: Sequence[Architecture], config: FamilyConfig, least: int
+    name: str, candidates: Candidates, config: FamilyConfig, least: int, settled: Mapping[str, Settled]
 ) -> Member:
-    wanted = _wanted(name, config, points[0]["macs"], points[-1]["macs"])
-    passed_over: list[dict[str, str]] = []
-    for i in sorted(range(len(points)), key=lambda i: abs(math.log(points[i]["macs"] / wanted))):
+    place = candidates.place(name, config.targets)
+    guesses = sorted(candidates.at(place), key=lambda guess: _settled_order(guess, settled))
+    missed: dict[str, str] = {}  # fingerprint -> why a better candidate was not taken
+    for guess in guesses:
+        if guess.rejected:
+            break
+        candidate = guess.candidate
+        parent = _with_strides(architecture.from_dict(candidate.architecture), config.strides)
         try:
-            scaled = _scaled(name, parents[i], config, least)
+            scaled = _scaled(name, parent, config, least)
         except InputError as error:
-            passed_over.append({"fingerprint": points[i]["fingerprint"], "reason": error.rule})
+            missed[candidate.fingerprint] = error.rule
             continue
-        why = f"nearest in log-cost to {wanted:.0f} multiply-adds, where the target lies on a front of {len(points)}"
-        if passed_over:
-            why = f"{why}; {len(passed_over)} nearer passed over"
-        return _member(name, points[i], scaled, config, {"why": why, "passed_over": passed_over})
-    raise InputError(f"family.targets.{name}", config.targets[name], passed_over[0]["reason"])
+        return _member(name, candidate, scaled, config, _comparison(place, guesses, missed, candidate, settled))
+    raise InputError(f"family.targets.{name}", config.targets[name], next(iter(missed.values())))
+
+
+def _settled_order(guess: Guess, settled: Mapping[str, Settled]) -> tuple[bool, bool, float]:
+    """Candidates with a scaled variant first, the best of them before the others; the rest as they are."""
+    variant = settled.get(guess.candidate.fingerprint)
+    return bool(guess.rejected), variant is None, -variant.accuracy if variant else 0.0
+
+
+def _comparison(
+    place: float,
+    guesses: Sequence[Guess],
+    missed: Mapping[str, str],
+    chosen: Candidate,
+    settled: Mapping[str, Settled],
+) -> dict[str, Any]:
+    """How the candidates compare at a target's place, as plain data."""
+
+    def verdict(guess: Guess) -> str:
+        name = guess.candidate.fingerprint
+        worse = "its scaled variant was worse" if name in settled else "expected to be worse"
+        return "chosen" if name == chosen.fingerprint else missed.get(name) or guess.rejected or worse
+
+    last = max(SHOWN, 2 + guesses.index(next(guess for guess in guesses if guess.candidate == chosen)))
+    rows = [
+        {
+            **guess.candidate.plain(),
+            "expected": guess.expected.mean,
+            "expected_interval": guess.expected.plain(),
+            **({"scaled_variant": asdict(settled[name])} if (name := guess.candidate.fingerprint) in settled else {}),
+            "verdict": verdict(guess),
+        }
+        for guess in (*guesses[:last], *(guess for guess in guesses[last:] if guess.rejected))
+    ]
+    best = next(row for row in rows if row["verdict"] == "chosen")
+    if variant := settled.get(chosen.fingerprint):
+        why = f"its scaled variant had the best accuracy of {len(settled)} that were trained: {variant.accuracy:.3f}"
+    else:
+        why = f"expected to be the best at {place:.0f} multiply-adds, the target's place: accuracy {_interval(best)}"
+    rest = [row for row in rows if row["verdict"] == "expected to be worse"]
+    if rest:
+        why = f"{why}; next {_interval(rest[0])}"
+    if missed:
+        why = f"{why}; {len(missed)} better passed over"
+    return {"place_macs": place, "why": why, "comparison": rows}
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    low, high = row["expected_interval"]
+    return f"{row['expected']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _scaled(name: str, parent: Architecture, config: FamilyConfig, least: int) -> Scaled:
@@ -275,14 +326,12 @@ def _with_stride(network: Architecture, ticks: int) -> Architecture:
     return replace(network, clip=replace(clip, frame_stride=max(1, math.floor(ticks / clip.frames + 0.5))))
 
 
-def _member(
-    name: str, parent: Mapping[str, Any], scaled: Scaled, config: FamilyConfig, choice: Mapping[str, Any]
-) -> Member:
+def _member(name: str, parent: Candidate, scaled: Scaled, config: FamilyConfig, choice: Mapping[str, Any]) -> Member:
     network = _with_stride(scaled.architecture, config.clip_ticks)
     decision = {
         "model": name,
         "target_macs": scaled.target,
-        "parent": dict(parent),
+        "parent": parent.plain(),
         **choice,
         "lift": asdict(config.lift),
         "strides": [block.stride for block in network.blocks],

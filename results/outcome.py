@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from nas.ledger import Ledger
-from nas.objective import ACCURACY, MACS, STATISTICS
-from results import coefficients, frame, report, report_data, volume
+from nas.objective import ACCURACY, MACS
+from results import coefficients, comparison_text, frame, parents, report, report_data, settling
 from results import family as families
+from results.comparison import Comparison, compare
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
 from results.files import replaced
-from results.ranking import ranking
-from results.volume import Comparison, Estimate
+from results.ranking import ranking, searched_by
+from results.resampling import TEST_ACCURACY
 from search_space.errors import InputError
 
 REPORT = "report.html"
-TEST_ACCURACY = f"test_{ACCURACY.name}"
 
 
 def family_config(ledger: Ledger) -> FamilyConfig:
@@ -44,7 +44,9 @@ def family_config(ledger: Ledger) -> FamilyConfig:
 def _of_own_videos(config: Mapping[str, Any]) -> dict[str, int]:
     """Nothing where the header, which may have been written by anyone, does not say it in whole numbers."""
     data, space = config.get("data"), config.get("space")
-    if not (isinstance(data, Mapping) and isinstance(space, Mapping) and data.get("source") == "video_folder"):
+    if not (isinstance(data, Mapping) and isinstance(space, Mapping)):
+        return {}
+    if data.get("source") not in ("video_folder", "pace"):
         return {}
     classes, frames, stride = space.get("classes"), space.get("frames"), data.get("frame_stride", 1)
     if not all(isinstance(each, int) for each in (classes, frames, stride)):
@@ -67,7 +69,7 @@ def with_targets(ledger: Ledger, targets: Sequence[str] | None) -> FamilyConfig:
         wanted[name] = macs
     kept = {name: members for name, members in config.ensemble.items() if set(members) <= wanted.keys()}
     try:
-        return replace(config, targets=wanted, ensemble=kept)
+        return replace(config, targets=wanted, ensemble=kept, settle=None)
     except InputError as error:
         raise InputError(f"--target: {error.place.removeprefix('targets.')}", error.value, error.rule) from None
 
@@ -84,8 +86,9 @@ def _target(text: str) -> tuple[str, float]:
 
 
 def family_of(ledger: Ledger, config: FamilyConfig) -> Family:
-    """The family grown from the run's front."""
-    return scale_family(frame.selected_front(ledger), config)
+    """Return the family that grows from the networks of the run."""
+    settled = settling.settled(ledger.path.parent) if config.settle else {}
+    return scale_family(parents.of_run(ledger), config, settled)
 
 
 def comparison(ledger: Ledger) -> Comparison | None:
@@ -93,7 +96,7 @@ def comparison(ledger: Ledger) -> Comparison | None:
     tested = {ledger.proposals[i].kind for i, done in ledger.completed.items() if TEST_ACCURACY in done.metrics}
     if not {"finalist", "reference"} <= tested:
         return None
-    return volume.compare_frontiers(ledger, np.random.default_rng(ledger.header.seed), objective=TEST_ACCURACY)
+    return compare([ledger], np.random.default_rng(ledger.header.seed))
 
 
 def write_tables(ledger: Ledger, folder: Path) -> list[Path]:
@@ -104,15 +107,21 @@ def write_tables(ledger: Ledger, folder: Path) -> list[Path]:
     compared = comparison(ledger)
     if compared:
         paths.append(folder / "comparison.json")
-        text = json.dumps(_without_nan(asdict(compared)), indent=2)
-        with replaced(paths[-1]) as new:
-            new.write_text(text + "\n", encoding="utf-8")
+        write_json(compared, paths[-1])
     return paths
+
+
+def write_json(compared: Comparison, path: Path) -> None:
+    """A comparison as JSON; what is not known is null. Raises `InputError` if it cannot be written."""
+    with replaced(path) as new:
+        new.write_text(json.dumps(_without_nan(asdict(compared)), indent=2) + "\n", encoding="utf-8")
 
 
 def _without_nan(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -183,7 +192,7 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
     parts = [_counts(ledger), _front_table(ledger), family_table(family)]
     compared = comparison(ledger)
     if compared:
-        parts.append(_comparison_text(compared))
+        parts.append(comparison_text.text(compared))
     parts.append(ranking(ledger).text())
     places = {
         "front": folder / "front.png",
@@ -202,8 +211,8 @@ def _counts(ledger: Ledger) -> str:
     text += f", {len(ledger.failed)} failed" if ledger.failed else ""
     again = len(kinds) - kinds.count("search")
     text += f"; {again} trainings of finalists and published networks" if again else ""
-    statistic = ledger.header.config.get("statistic")
-    return f"{text}; searched by {statistic}, reported is accuracy" if statistic in STATISTICS else text
+    statistic = searched_by(ledger)
+    return f"{text}; searched by {statistic}, reported is accuracy" if statistic else text
 
 
 def _front_table(ledger: Ledger) -> str:
@@ -236,28 +245,13 @@ def family_table(family: Family) -> str:
             depth,
             origin,
         ))  # fmt: skip
-    return _aligned(rows)
+    warning = family.candidates.warning
+    return _aligned(rows) + (f"\nwarning: {warning}" if warning else "")
 
 
 def _short(macs: float) -> str:
     """Multiply-adds to two places of G, or of M where those would say little."""
     return f"{macs / 1e9:.2f} G" if macs >= 1e8 else f"{macs / 1e6:.2f} M"
-
-
-def _comparison_text(compared: Comparison) -> str:
-    def interval(estimate: Estimate) -> str:
-        if math.isnan(estimate.low):
-            return f"{estimate.value:.3f} (each trained once: no interval)"
-        return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-    return "\n".join(
-        [
-            "hypervolume on test clips, where both have networks, 95 % interval over seeds:",
-            f"  searched front        {interval(compared.searched)}",
-            f"  published networks    {interval(compared.references)}",
-            f"  difference            {interval(compared.difference)}",
-        ]
-    )
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

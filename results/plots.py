@@ -1,8 +1,8 @@
-"""Pictures of a run: its frontier and its hypervolume over time, each drawn on an Axes that is handed in."""
+"""Figures of a run: its Pareto front and its hypervolume over time, each drawn on an Axes that is handed in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
+from nas.hypervolume import common_range
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
 from results import figure_style, frame, volume
+from results.comparison import front_tables
 from results.family import Family
-from results.figure_style import BLUE, FAINT, GREEN, GREY, TEXT, VERMILION, dress, legend_above
+from results.figure_style import BLACK, BLUE, FAINT, GREEN, GREY, TEXT, VERMILION, dress, legend_above
+from results.parents import chance_of
 from search_space.errors import printable
 
 SIZE = figure_style.TWO_COLUMNS  # inches, of the frontier
@@ -44,25 +47,38 @@ def frontier(
     trials: pd.DataFrame,
     front: pd.DataFrame,
     references: pd.DataFrame,
-    parents: Mapping[str, Sequence[str]],
+    parents: pd.DataFrame,
+    clips: str = "validation",
+    chance: float | None = None,
 ) -> None:
     """Accuracy over multiply-adds per clip, on a log axis.
 
+    The front and the published networks are step lines: at each cost they show the accuracy of the network that
+    validation selects among those of equal or lower cost. Where both have networks the area between them is filled
+    with the colour of the higher one.
+
     Args:
       axes: where to draw.
-      trials: `results.frame.trials`; the search's are drawn, stopped ones hollow, at the accuracy they had.
-      front: `results.frame.selected_front`, as a step line with 95 % intervals.
-      references: `results.frame.networks` of kind reference, joined by a thin line and labelled.
-      parents: fingerprint of a network of the front -> names of the models it became.
+      trials: `results.frame.trials`; the search's are drawn, stopped ones hollow, at their validation accuracy.
+      front: `results.frame.selected_front`, with 95 % intervals.
+      references: `results.frame.networks` of kind reference, labelled; a column `selected` names those on their front.
+      parents: `results.family.Family.parents`, on the front or, at their validation accuracy, near it; may be empty.
+      clips: on which the accuracies of front and references were measured.
+      chance: accuracy of guessing, drawn as a line.
     """
     search = trials[(trials["kind"] == "search") & trials.get(ACCURACY.name, pd.Series(dtype=float)).notna()]
     references = references.sort_values(MACS.name)
+    published = references[references["selected"]] if "selected" in references else frame.non_dominated(references)
     axes.set_xscale("log")
-    _candidates(axes, search)
-    _line(axes, references, VERMILION, "D", "published networks, at this scale", linewidth=0.8)
-    _line(axes, front, BLUE, "o", _front_name(front), linewidth=1.8, drawstyle="steps-post")
-    chosen = front[front["fingerprint"].isin(parents.keys())]
-    if len(chosen):
+    _candidates(axes, search, "" if clips == "validation" else ", validation clips")
+    if chance is not None:
+        axes.axhline(chance, color=BLACK, linestyle=":", linewidth=1, label=f"chance ({chance:.1%})", zorder=3)
+    published = _to_the_end(published, references)
+    _between(axes, front, published)
+    _line(axes, references, published, VERMILION, "D", "published A0–A5 at this scale")
+    _line(axes, front, front, BLUE, "o", _front_name(front))
+    if len(parents):
+        parents = _on(front, parents)
         style: dict[str, Any] = {
             "marker": "o",
             "markersize": 11,
@@ -70,15 +86,19 @@ def frontier(
             "markeredgewidth": 1.6,
             "linestyle": "",
         }
-        axes.plot(chosen[MACS.name], chosen[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
-    _limits(axes, [search, front, references])
-    _dress(axes)
+        axes.plot(parents[MACS.name], parents[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
+    _limits(axes, [search, front, references], chance)
+    _dress(axes, clips)
     labels = [_Label(row[MACS.name], row[ACCURACY.name], row["label"].upper(), VERMILION) for row in _rows(references)]
-    labels += [
-        _Label(row[MACS.name], row[ACCURACY.name], ", ".join(parents[row["fingerprint"]]), GREEN)
-        for row in _rows(chosen)
-    ]
+    labels += [_Label(row[MACS.name], row[ACCURACY.name], ", ".join(row["models"]), GREEN) for row in _rows(parents)]
     _place(axes, labels, pd.concat([search, front, references]))
+
+
+def _on(front: pd.DataFrame, parents: pd.DataFrame) -> pd.DataFrame:
+    """The parents with the accuracy that the front is drawn at, where they are on it."""
+    at = front.set_index("fingerprint")[ACCURACY.name].reindex(parents["fingerprint"])
+    own = parents[ACCURACY.name].to_numpy(float)
+    return parents.assign(**{ACCURACY.name: np.where(at.isna(), own, at)})
 
 
 def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -86,52 +106,78 @@ def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def _front_name(front: pd.DataFrame) -> str:
-    return "front, trained again, 95 % intervals" if len(front) and (front["kinds"] == "finalist").all() else "front"
+    retrained = len(front) and (front["kinds"] == "finalist").all()
+    return "searched front, re-evaluated" if retrained else "searched front"
 
 
-def _candidates(axes: Axes, search: pd.DataFrame) -> None:
+def _candidates(axes: Axes, search: pd.DataFrame, where: str) -> None:
     for state, face, edge, name in (
         ("stopped", "none", FAINT, "stopped early"),
-        ("completed", GREY, "none", "tried"),
+        ("completed", FAINT, "none", f"candidates{where}"),
     ):
         some = search[search["state"] == state]
         if len(some):
-            style: dict[str, Any] = {"s": 20, "facecolors": face, "edgecolors": edge, "linewidths": 0.9}
+            style: dict[str, Any] = {"s": 16, "facecolors": face, "edgecolors": edge, "linewidths": 0.9}
             axes.scatter(some[MACS.name], some[ACCURACY.name], label=f"{name} ({len(some)})", zorder=2, **style)
 
 
-def _line(axes: Axes, table: pd.DataFrame, colour: str, marker: str, name: str, **line: Any) -> None:
+def _to_the_end(selected: pd.DataFrame, all_of_them: pd.DataFrame) -> pd.DataFrame:
+    """The selected networks; the last one stands for those of higher cost that are not selected, up to the last."""
+    return pd.concat([selected, selected.tail(1).assign(**{MACS.name: all_of_them[MACS.name].max()})])
+
+
+def _between(axes: Axes, front: pd.DataFrame, published: pd.DataFrame) -> None:
+    """Fill the area between two step lines over the range of cost where both have networks."""
+    if front.empty or published.empty:
+        return
+    within = common_range([front[MACS.name].to_numpy(float), published[MACS.name].to_numpy(float)])
+    if within is None:
+        return
+    costs = np.unique(np.concatenate([front[MACS.name], published[MACS.name]]))
+    costs = costs[(costs >= within.low) & (costs <= within.high)]
+    ours, theirs = (
+        table[ACCURACY.name].to_numpy(float)[np.searchsorted(table[MACS.name], costs, side="right") - 1]
+        for table in (front, published)
+    )
+    for colour, ahead in ((BLUE, np.maximum(ours, theirs)), (VERMILION, np.minimum(ours, theirs))):
+        axes.fill_between(costs, theirs, ahead, step="post", color=colour, alpha=0.2, linewidth=0, zorder=1)
+
+
+def _line(axes: Axes, table: pd.DataFrame, selected: pd.DataFrame, colour: str, marker: str, name: str) -> None:
+    """Networks with their intervals, and a step line through the selected ones."""
     if table.empty:
         return
+    line: dict[str, Any] = {"linewidth": 1.8, "drawstyle": "steps-post"}
+    axes.plot(selected[MACS.name], selected[ACCURACY.name], color=colour, zorder=3, **line)
     x, y = table[MACS.name].to_numpy(float), table[ACCURACY.name].to_numpy(float)
-    axes.plot(x, y, color=colour, zorder=3, **line)
-    reach = np.nan_to_num(np.stack([y - table["low"], table["high"] - y]))
+    reach = np.maximum(np.nan_to_num(np.stack([y - table["low"], table["high"] - y])), 0)
     style: dict[str, Any] = {
-        "elinewidth": 0.9,
-        "capsize": 2,
-        "markersize": 5,
+        "elinewidth": 1.1,
+        "capsize": 2.5,
+        "markersize": 5.5,
         "markeredgecolor": "white",
         "markeredgewidth": 0.5,
     }
     axes.errorbar(x, y, yerr=reach, fmt=marker, color=colour, label=name, zorder=4, **style)
 
 
-def _limits(axes: Axes, tables: Sequence[pd.DataFrame]) -> None:
-    """Those of the means: a wide interval may leave the picture, but doesn't flatten it."""
+def _limits(axes: Axes, tables: Sequence[pd.DataFrame], chance: float | None) -> None:
+    """Those of the means and of chance: a wide interval may leave the figure, but doesn't flatten it."""
     points = np.concatenate([table.reindex(columns=[MACS.name, ACCURACY.name]).to_numpy(float) for table in tables])
     if len(points) == 0:
         axes.text(0.5, 0.5, "no trial finished yet", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
         return
     low, high = points.min(axis=0), points.max(axis=0)
+    low[1] = min(low[1], low[1] if chance is None else chance)
     decades = max(np.log10(high[0] / low[0]), 0.1) * MARGIN
     axes.set_xlim(low[0] / 10**decades, high[0] * 10**decades)
     room = max(high[1] - low[1], 0.02) * MARGIN
     axes.set_ylim(low[1] - room, high[1] + 3 * room)
 
 
-def _dress(axes: Axes) -> None:
+def _dress(axes: Axes, clips: str) -> None:
     axes.set_xlabel("multiply-adds per clip")
-    axes.set_ylabel("accuracy on validation clips")
+    axes.set_ylabel(f"accuracy on {clips} clips")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep="\u2009"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -196,7 +242,7 @@ def hypervolume_over_time(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlim(0, max(x[-1], 1 / 60))
     axes.set_ylim(0, max(1.1 * y.max(), 0.01))
     axes.set_xlabel("running time (minutes)")
-    axes.set_ylabel("hypervolume (mean attained accuracy)")
+    axes.set_ylabel("hypervolume (accuracy averaged over log cost)")
     axes.set_title(f"{len(table)} trials finished", fontsize=TEXT, color=GREY, loc="right")
     dress(axes)
 
@@ -208,9 +254,12 @@ def save_frontier(ledger: Ledger, family: Family | None, *paths: Path) -> None:
       InputError: a file cannot be written.
     """
     figure, axes = figure_style.new(columns=2)
-    references = frame.networks(ledger, ("reference",))
-    parents = family.parents() if family else {}
-    frontier(axes, frame.trials(ledger), frame.selected_front(ledger), references, parents)
+    shown = front_tables(ledger, np.random.default_rng(ledger.header.seed))
+    title = "Searched networks" + (" and published MoViNets at equal cost" if len(shown.references) else "")
+    figure.suptitle(f"{title}; {shown.intervals}" if shown.intervals else title, fontsize=TEXT, x=0.01, ha="left")
+    chosen = family.parents() if family else pd.DataFrame()
+    tables = frame.trials(ledger), shown.front, shown.references
+    frontier(axes, *tables, chosen, shown.clips, chance_of(ledger) or None)
     figure_style.save(figure, *paths)
 
 

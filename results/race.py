@@ -1,8 +1,8 @@
 """Search algorithms compared in real training, at equal time: hypervolume over time, and of the fronts trained again.
 
-Hypervolumes are those of `results.volume`, over one range of cost for all runs, from the cheapest to the dearest
-network that any of them proposed. What was recorded during a search flatters it, each network being judged by the one
-training that chose it; so runs are compared by the means of new trainings of their fronts. Runs of one seed are paired.
+Hypervolumes are those of `nas.hypervolume`, over one range of cost for all runs: all that their spaces and limits
+allow. What was recorded during a search flatters it, each network being judged by the one training that chose it; so
+runs are compared by the means of new trainings of their fronts. Runs of one seed are paired.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nas.hypervolume import CostRange, hypervolume
 from nas.ledger import Ledger
 from nas.objective import ACCURACY
 from results import figure_style
@@ -22,15 +23,15 @@ from results.arena_plots import GRID, draw
 from results.arena_text import columns, interval
 from results.files import replaced
 from results.frame import trainings
-from results.volume import MacsRange, hypervolume, hypervolume_over_time, macs_range
+from results.volume import hypervolume_over_time, range_of_run
 
 Runs = Mapping[tuple[str, int], Ledger]
 
 
-def common_range(runs: Runs) -> MacsRange:
-    """From the cheapest to the dearest network proposed in any run."""
-    ranges = [macs_range(ledger) for ledger in runs.values()]
-    return MacsRange(min(each.low for each in ranges), max(each.high for each in ranges))
+def whole_range(runs: Runs) -> CostRange:
+    """From the cheapest to the most expensive architecture that any run's space and limits allow."""
+    ranges = [range_of_run(ledger) for ledger in runs.values()]
+    return CostRange(min(each.low for each in ranges), max(each.high for each in ranges))
 
 
 def of_each_run(runs: Runs) -> pd.DataFrame:
@@ -38,7 +39,7 @@ def of_each_run(runs: Runs) -> pd.DataFrame:
 
     recorded: hypervolume as the search saw it; retrained: of the front's means over new trainings alone.
     """
-    within = common_range(runs)
+    within = whole_range(runs)
     rows = []
     for (name, number), ledger in runs.items():
         finals = trainings(ledger, ("finalist",))
@@ -104,7 +105,7 @@ def write(
 
 def _over_time(runs: Runs) -> pd.DataFrame:
     """algorithm, seed and `results.volume.hypervolume_over_time` of each run."""
-    within = common_range(runs)
+    within = whole_range(runs)
     parts = []
     for (name, number), ledger in runs.items():
         part = hypervolume_over_time(ledger, within=within)

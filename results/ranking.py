@@ -52,13 +52,18 @@ class Ranking:
         return f"{numbers}\nno ranking of the candidates is supported: {rule}"
 
 
+def searched_by(ledger: Ledger) -> str | None:
+    """The statistic that a run's configuration names; None if it names none."""
+    named = ledger.header.config.get("statistic")
+    return next((name for name in STATISTICS if name == named), None)
+
+
 def ranking(ledger: Ledger) -> Ranking:
     """Compare spread and noise of the statistic that a run was searched by.
 
     An architecture that was evaluated again counts with its re-evaluations alone, because its search trial selected it.
     """
-    named = ledger.header.config.get("statistic")
-    statistic = named if named in STATISTICS else ACCURACY.name
+    statistic = searched_by(ledger) or ACCURACY.name
     trainings = _reduced(of_candidates(ledger), statistic)
     found = reliability(trainings, seed=ledger.header.seed).rows
     unknown = Ranking(statistic, math.nan, math.nan, math.nan, math.nan, math.nan, trainings.repeated, None)

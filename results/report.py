@@ -21,12 +21,12 @@ import pandas as pd
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS, STATISTICS
 from results import frame, report_data, report_family, report_record, report_reliability, report_sections
+from results.comparison import Comparison
 from results.family import Family
 from results.files import replaced
 from results.importance import Importance, importance
 from results.markup import Html, script_data, text
 from results.measures import Measure, dimensions, measures
-from results.volume import Comparison
 from search_space.architecture import Architecture
 from search_space.errors import InputError
 
@@ -61,7 +61,7 @@ def html(run: Run) -> str:
     """The page."""
     ledger = run.ledger
     trials, front = frame.trials(ledger), frame.selected_front(ledger)
-    parents = run.family.parents() if run.family else {}
+    parents = run.family.parents()["fingerprint"] if run.family else ()
     shown = report_data.drawn(trials, {*front["fingerprint"], *parents})
     networks = report_data.networks(ledger, set(shown["fingerprint"]))
     measured = {fingerprint: measures(network) for fingerprint, network in networks.items()}

@@ -47,14 +47,13 @@ def data(
     """
     place = {fingerprint: position for position, fingerprint in enumerate(found)}
     references = frame.networks(ledger, ("reference",))
-    parents = family.parents() if family else {}
     return {
         "trials": _trials(trials, place),
         "networks": _networks(ledger, found),
         "measures": _measures([measured[fingerprint] for fingerprint in found]),
         "front": _points(front, place),
         "references": _points(references.sort_values(MACS.name), place),
-        "parents": [[place[fingerprint], names] for fingerprint, names in parents.items()],
+        "parents": _points(_parents(family), place),
         "members": _members(family),
         "volume": _volume(ledger),
         "importance": {
@@ -170,6 +169,14 @@ def _points(table: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
         "label": [printable(label) for label in table["label"]],
         **{name: _numbers(table[name]) for name in (ACCURACY.name, "low", "high", "n")},
     }
+
+
+def _parents(family: Family | None) -> pd.DataFrame:
+    """The parents of a family, labelled with the names of their models."""
+    if family is None:
+        return pd.DataFrame(columns=["fingerprint", "label", ACCURACY.name, "low", "high", "n"])
+    table = family.parents()
+    return table.assign(label=table["models"].str.join(", ").str.upper())
 
 
 def _members(family: Family | None) -> list[dict[str, Any]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.family import Family, Member
-from results.markup import Html, definitions, details, element, join, table
+from results.markup import Html, definitions, details, element, interval, join, table
 from search_space.architecture import Clip
 
 
@@ -15,10 +15,12 @@ def family(made: Family | None, without: str) -> Html:
     """The models, and the record of how each came about."""
     if made is None:
         return element("p", f"No family yet: {without}", class_="verdict")
+    warning = element("p", made.candidates.warning, class_="verdict") if made.candidates.warning else ""
     head = ["model", "FLOPs a clip, G", "target, G", "off by", "parameters, M", "stream state, KiB", "activations, MiB"]
     rows = [_member(member) for member in made.models]
     return join(
         [
+            warning,
             table("The family and its costs", [*head, "clip", "layers", "from"], rows, texts=(0, 7, 9)),
             details("Record of every decision", *map(_decision, made.models)),
             details("The whole record as JSON", element("pre", json.dumps(made.record(), indent=1), tabindex=0)),
@@ -55,9 +57,38 @@ def _parent(parent: Mapping[str, Any]) -> str:
 
 
 def _decision(member: Member) -> Html:
-    plain = {name: value for name, value in member.decision.items() if name != "model"}
+    plain = {name: value for name, value in member.decision.items() if name not in ("model", "comparison")}
     pairs = [(name.replace("_", " "), _brief(value)) for name, value in plain.items()]
-    return join([element("h4", member.name.upper()), definitions(pairs, class_="record")])
+    compared = _comparison(member) if "comparison" in member.decision else ""
+    return join([element("h4", member.name.upper()), definitions(pairs, class_="record"), compared])
+
+
+def _comparison(member: Member) -> Html:
+    """The candidates for a model's parent, the best first."""
+
+    def number(mean: float, ends: Sequence[float]) -> str:
+        low, high = ends
+        return interval(mean, low, high, ".3f")
+
+    rows = [
+        [
+            _parent(row),
+            f"{row['macs'] / 1e6:.3f}",
+            f"{row['accuracy']:.3f}",
+            row["trainings"],
+            number(row["posterior_mean"], row["interval"]),
+            number(row["expected"], row["expected_interval"]),
+            _verdict(row),
+        ]
+        for row in member.decision["comparison"]
+    ]
+    head = ["network", "FLOPs, M", "accuracy", "trainings", "posterior mean, 95 %", "expected at the target's place"]
+    return table(f"Candidates for the parent of {member.name.upper()}", [*head, "verdict"], rows, texts=(0, 6))
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    variant = row.get("scaled_variant")
+    return f"{row['verdict']} (scaled and trained: {variant['accuracy']:.3f})" if variant else str(row["verdict"])
 
 
 def _brief(value: object) -> str:

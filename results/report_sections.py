@@ -14,9 +14,11 @@ import pandas as pd
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY
+from results.comparison import Comparison, Estimate, basis
+from results.comparison_text import points_of
 from results.importance import ENOUGH, Effect, Importance, Share
 from results.markup import Html, bar, definitions, details, element, interval, join, number, table, text
-from results.volume import Comparison, Estimate
+from results.ranking import searched_by
 
 COSTS = {
     "macs": ("FLOPs a clip", 1e6, "M"),
@@ -42,8 +44,8 @@ def summary(ledger: Ledger, front: pd.DataFrame, compared: Comparison | None) ->
     if len(front):
         figures.append(("best accuracy on it", f"{front[ACCURACY.name].max():.3f}"))
     if compared:
-        figures.append(("hypervolume of the front", f"{compared.searched.value:.3f}"))
-        figures.append(("of the published networks", f"{compared.references.value:.3f}"))
+        figures.append(("hypervolume of the front", number(compared.searched.value, ".3f")))
+        figures.append(("of the published networks", number(compared.references.value, ".3f")))
     return definitions(figures, class_="tiles")
 
 
@@ -53,6 +55,8 @@ def state(ledger: Ledger, drawn: int) -> Html:
     words = [f"Begun {ledger.header.created}."]
     if ledger.header.config.get("simulation"):
         words.append("Simulated: its accuracies are made up, nothing was trained.")
+    if statistic := searched_by(ledger):
+        words.append(f"Searched by {statistic}; reported is accuracy.")
     searched = sum(proposal.kind == "search" for proposal in ledger.proposals.values())
     if ledger.pending or (isinstance(asked, int) and searched < asked):
         of = f" of {asked}" if isinstance(asked, int) else ""
@@ -152,15 +156,25 @@ def _effects(caption: str, effects: Sequence[Effect]) -> Html:
 
 
 def hypervolume(compared: Comparison | None) -> Html:
-    """The front against the published networks."""
+    """The front against the published networks: hypervolumes, and accuracies at equal cost."""
     if compared is None:
         words = "No comparison: it takes finals and published networks that were measured on test clips."
         return element("p", words, class_="verdict")
-    estimates = {"searched front": compared.searched, "published networks": compared.references}
-    rows = [(name, _estimate(each)) for name, each in [*estimates.items(), ("difference", compared.difference)]]
-    trainings = f"{compared.searched_trainings} and {compared.reference_trainings} trainings"
-    caption = f"Hypervolume on test clips, {trainings}, {compared.within.low:,.0f} to {compared.within.high:,.0f} FLOPs"
-    return table(caption, ["", "hypervolume, 95 % interval"], rows)
+    counted = basis(compared.resampled, compared.test_clips)
+    parts = [element("p", "No hypervolumes: there is no range of cost where both have networks.", class_="verdict")]
+    if compared.within is not None:
+        estimates = {"searched front": compared.searched, "published networks": compared.references}
+        rows = [(name, _estimate(each)) for name, each in [*estimates.items(), ("difference", compared.difference)]]
+        trainings = f"{compared.searched_trainings} and {compared.reference_trainings} trainings"
+        within = f"{compared.within.low:,.0f} to {compared.within.high:,.0f} FLOPs, where both have networks"
+        parts = [table(f"Hypervolume on test clips, {trainings}, {within}; {counted}", ["", "hypervolume"], rows)]
+    points = [
+        (each.name.upper(), number(each.macs, ",.0f"), _estimate(each.searched), _estimate(each.references))
+        + (points_of(each.difference).replace("-", "−"),)
+        for each in compared.points
+    ]
+    head = ["at the cost of", "FLOPs", "searched front", "published network", "difference, points"]
+    return join([*parts, table(f"Accuracy on test clips at equal FLOPs; {counted}", head, points)])
 
 
 def _estimate(estimate: Estimate) -> str:

@@ -16,7 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from search_space.architecture import (
+    MAX_FRAMES,
     MAX_LAYERS_PER_BLOCK,
+    MAX_RESOLUTION,
     Architecture,
     Block,
     Clip,
@@ -193,15 +195,24 @@ class _Staircase:
     classes: int
     coefficients: Coefficients
     base: Factors
+    largest: Clip | None
 
     def _at(self, index: int) -> tuple[float, Factors, Architecture] | None:
         """The scaling at phi = index / STEPS; None where a dimension leaves the range of `Architecture`."""
         phi = index / STEPS
         try:
-            factors = self.base.times(self.coefficients.factors(phi))
+            factors = self._within(self.base.times(self.coefficients.factors(phi)))
             return phi, factors, _scale(self.parent, factors)
         except InputError:
             return None
+
+    def _within(self, factors: Factors) -> Factors:
+        """The factors, with frames and resolution that do not exceed those of the largest clip."""
+        if self.largest is None:
+            return factors
+        frames = min(factors.frames, self.largest.frames / self.parent.clip.frames)
+        resolution = min(factors.resolution, self.largest.resolution // 2 * 2 / self.parent.clip.resolution)
+        return replace(factors, frames=frames, resolution=resolution)
 
     def _macs(self, index: int) -> float:
         scaling = self._at(index)
@@ -235,7 +246,9 @@ class _Staircase:
             back, forth = (unit * int(value * share / unit) for share in (TRADED, TUNED))
             return value + direction * np.arange(-back, forth + 1, unit)
 
-        frames, pixels = np.meshgrid(moved(clip.frames, 1), moved(clip.resolution, 2))
+        most = self.largest or Clip(MAX_FRAMES, MAX_RESOLUTION, 1)
+        frames, pixels = moved(clip.frames, 1), moved(clip.resolution, 2)
+        frames, pixels = np.meshgrid(frames[frames <= most.frames], pixels[pixels <= most.resolution])
         macs = _macs_of_clips(scaled, self.classes, frames.ravel(), pixels.ravel())
         for cost, t, size in zip(macs.tolist(), frames.ravel().tolist(), pixels.ravel().tolist(), strict=True):
             factors = replace(step.factors, frames=t / parent.frames, resolution=size / parent.resolution)
@@ -263,6 +276,7 @@ def scale_to_macs(
     coefficients: Coefficients = DEFAULT_COEFFICIENTS,
     base: Factors = UNSCALED,
     tolerance: float = 0.02,
+    largest: Clip | None = None,
 ) -> Scaled:
     """The architecture scaled by `base` and the phi whose exact cost is nearest to `target` multiply-adds.
 
@@ -270,12 +284,14 @@ def scale_to_macs(
     adding frames and pixels to its lower step or taking them from its upper one, or trading some for the other. What
     can be chosen from does not depend on the target, so that a larger target never gives a cheaper network.
 
+    Frames and pixels do not exceed those of the clip `largest`, if it is given; depth and width then grow further.
+
     Raises:
       InputError: nothing is within the tolerance; names the nearest.
     """
     check_number("target", target, 1, MAX_TARGET)
     check_number("tolerance", tolerance, 0, 1)
-    staircase = _Staircase(architecture, classes, coefficients, base)
+    staircase = _Staircase(architecture, classes, coefficients, base, largest)
 
     def miss(step: _Step) -> tuple[float, int]:
         return abs(step.macs - target), step.macs

@@ -91,9 +91,9 @@ def written(folder: Path, settings: SearchConfig) -> Path:
     return path
 
 
-def started(*arguments: object, **environment: object) -> subprocess.Popen[str]:
-    """`run_search.py search ...` in a session of its own."""
-    return _begun("run_search.py", "search", *arguments, **environment)
+def started(*arguments: object, command: str = "search", **environment: object) -> subprocess.Popen[str]:
+    """`run_search.py COMMAND ...` in a session of its own."""
+    return _begun("run_search.py", command, *arguments, **environment)
 
 
 SEARCHING = """

@@ -14,27 +14,27 @@ from nas.trials import Completed, Failed, Proposal, Record, Rung, Stopped
 from search_space.architecture import Architecture, to_dict
 from search_space.cost import count
 from search_space.movinet_space import BLOCK_STRIDES, BlockConfig, SpaceConfig, movinet_space
+from search_space.movinet_space import to_dict as space_to_dict
 from search_space.published import PUBLISHED
 from search_space.scaling import scale_to_macs
 
 CLASSES = 36
 STEPS = 400
-SPACE = movinet_space(
-    SpaceConfig(
-        name="synthetic",
-        classes=CLASSES,
-        frames=32,
-        frame_strides=(4, 2, 1),
-        resolutions=(16, 24),
-        stem_widths=(8, 16),
-        blocks=tuple(
-            BlockConfig(width, (width, width + 8, width + 16), stride, (1, 2, 3, 4), expansions=(1.5, 2.5, 4))
-            for width, stride in zip((8, 16, 24, 24, 48), BLOCK_STRIDES, strict=True)
-        ),
-        project=(96, 160, 240),
-        dense=256,
-    )
+SPACE_CONFIG = SpaceConfig(
+    name="synthetic",
+    classes=CLASSES,
+    frames=32,
+    frame_strides=(4, 2, 1),
+    resolutions=(16, 24),
+    stem_widths=(8, 16),
+    blocks=tuple(
+        BlockConfig(width, (width, width + 8, width + 16), stride, (1, 2, 3, 4), expansions=(1.5, 2.5, 4))
+        for width, stride in zip((8, 16, 24, 24, 48), BLOCK_STRIDES, strict=True)
+    ),
+    project=(96, 160, 240),
+    dense=256,
 )
+SPACE = movinet_space(SPACE_CONFIG)
 
 
 def sampled(rng: np.random.Generator, n: int) -> list[Architecture]:
@@ -70,7 +70,7 @@ def ledger_of(folder: Path, records: Sequence[Record], times: Sequence[float] | 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "ledger.jsonl"
     clock = iter(times or range(1000, 1000 + len(records)))
-    header = Header({}, {}, 7, "abc", "2030-01-01T00:00:00+00:00")
+    header = Header({"space": space_to_dict(SPACE_CONFIG)}, {}, 7, "abc", "2030-01-01T00:00:00+00:00")
     with LedgerWriter.create(path, header, clock=lambda: float(next(clock))) as writer:
         for record in records:
             writer.append(record)

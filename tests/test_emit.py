@@ -13,7 +13,7 @@ from synthetic_run import run
 from results.emit import emit
 from results.experiment import experiment, short_side, train_frames
 from results.family import Family, FamilyConfig, scale_family
-from results.frame import selected_front
+from results.parents import of_run
 from search_space.architecture import Clip
 from search_space.cost import count
 from search_space.errors import InputError
@@ -27,8 +27,8 @@ FILES = sorted([f"{name}.yaml" for name in MODELS] + [f"{name}.experiment.yaml" 
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory) -> Family:
-    front = selected_front(run(tmp_path_factory.mktemp("run")))
-    return scale_family(front, FamilyConfig(lift=Factors(depth=1.5, width=2, resolution=7, frames=1.6)))
+    candidates = of_run(run(tmp_path_factory.mktemp("run")))
+    return scale_family(candidates, FamilyConfig(lift=Factors(depth=1.5, width=2, resolution=7, frames=1.6)))
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_repeating_changes_nothing(family, folder):
 
 def test_a_failure_leaves_everything_as_it_was(family, folder, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    odd = replace(family, front=({"accuracy": float("nan")},))  # cannot be written as JSON, after fourteen other files
+    odd = replace(family, candidates=replace(family.candidates, chance=float("nan")))  # no JSON, after 14 other files
     with pytest.raises(ValueError, match="not JSON compliant"):
         emit(odd, folder)
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -12,7 +12,7 @@ from synthetic_run import run
 from movinet.model import build, build_ensemble
 from results.emit import emit
 from results.family import FamilyConfig, scale_family
-from results.frame import selected_front
+from results.parents import of_run
 from search_space.network import Network, load
 from search_space.scaling import Factors
 
@@ -24,7 +24,7 @@ CLASSES = 7
 def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Network]:
     folder = tmp_path_factory.mktemp("run")
     config = FamilyConfig(classes=CLASSES, lift=Factors(depth=1.5, width=3.0, resolution=9.0, frames=3.0))
-    family = scale_family(selected_front(run(folder)), config)
+    family = scale_family(of_run(run(folder)), config)
     emit(family, folder / "configs")
     return {name: load(Path(folder) / "configs" / f"movinet_{name}.yaml") for name in MODELS}
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from synthetic_run import run, sampled
 
 from results.family import Family, FamilyConfig, from_dict, scale_family, to_dict
-from results.frame import selected_front
+from results.parents import Candidates, compared, of_run
+from results.settling import Settle, Settled
 from search_space.architecture import from_dict as from_plain
 from search_space.architecture import to_dict as plain
 from search_space.cost import count
@@ -27,30 +28,31 @@ LIFT = Factors(depth=1.5, width=2, resolution=7, frames=1.6)
 CONFIG = FamilyConfig(lift=LIFT)
 
 
-def front_of(*networks) -> pd.DataFrame:
+def candidates(*networks) -> Candidates:
+    """Networks of rising accuracy, the first of which is trial 7."""
     rows = [
         {
             "index": pd.NA if i else 7,
             "fingerprint": network.fingerprint,
             "accuracy": 0.3 + i / 10,
-            "low": math.nan if i else 0.25,
-            "high": math.nan if i else 0.35,
+            "n": 3,
+            "selected": True,
             "macs": count(network, 36).macs,
             "architecture": plain(network),
         }
         for i, network in enumerate(networks)
     ]
-    return pd.DataFrame(rows)
+    return compared(pd.DataFrame(rows), noise=0.03, chance=0.0)
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory) -> pd.DataFrame:
-    return selected_front(run(tmp_path_factory.mktemp("run")))
+def found(tmp_path_factory) -> Candidates:
+    return of_run(run(tmp_path_factory.mktemp("run")))
 
 
 @pytest.fixture(scope="module")
-def family(front) -> Family:
-    return scale_family(front, CONFIG)
+def family(found) -> Family:
+    return scale_family(found, CONFIG)
 
 
 def test_a_family_of_seven(family):
@@ -75,63 +77,57 @@ def test_a_family_of_seven(family):
     assert a6 == (*a4, *a5)
 
 
-def test_parents_span_the_front_and_are_the_nearest(front, family):
-    costs = dict(zip(front["fingerprint"], front["macs"], strict=True))
-    chosen = [member.decision["parent"]["fingerprint"] for member in family.models[:6]]
-    assert chosen[0] == front["fingerprint"].iloc[0] and chosen[5] == front["fingerprint"].iloc[-1]
-    low, high = min(costs.values()), max(costs.values())
-    for member, parent in zip(family.models, chosen, strict=False):
+def test_the_parent_is_the_best_guess_at_the_place_of_the_target(found, family):
+    low, high = found.span()
+    for member in family.models[:6]:
+        decision = member.decision
         share = math.log(member.network.target_macs / 2.7e9) / math.log(281 / 2.7)
-        wanted = low * (high / low) ** share
-        assert parent == min(costs, key=lambda each: abs(math.log(costs[each] / wanted)))
-    assert {name for names in family.parents().values() for name in names} == {"a0", "a1", "a2", "a3", "a4", "a5"}
+        assert decision["place_macs"] == pytest.approx(low * (high / low) ** share)
+        best = found.at(decision["place_macs"])[0]
+        assert decision["parent"] == best.candidate.plain()
+        rows = decision["comparison"]
+        assert [row["verdict"] for row in rows[:2]] == ["chosen", "expected to be worse"]
+        assert rows[0]["expected"] == best.expected.mean >= rows[1]["expected"]
+        assert f"{best.expected.mean:.3f} [{best.expected.low:.3f}, " in decision["why"]
+    models = family.parents()
+    assert sorted(name for names in models["models"] for name in names) == ["a0", "a1", "a2", "a3", "a4", "a5"]
+    assert len(models) > 2  # not one parent for all
 
 
-def test_the_decision_tells_how_to_make_the_network(front, family):
-    parents = dict(zip(front["fingerprint"], front["architecture"], strict=True))
+def test_the_decision_tells_how_to_make_the_network(found, family):
+    parents = {each.fingerprint: each for each in found.networks}
     for member in family.models[:6]:
         decision, (network,) = member.decision, member.network.members
-        parent = from_plain(parents[decision["parent"]["fingerprint"]])
-        again = scale(parent, **decision["factors"])
+        again = scale(from_plain(parents[decision["parent"]["fingerprint"]].architecture), **decision["factors"])
         assert replace(again, clip=replace(again.clip, frame_stride=network.clip.frame_stride)) == network
         assert network.clip.frame_stride == max(1, round(250 / network.clip.frames))
         assert decision["clip"] == vars(network.clip) and decision["fingerprint"] == network.fingerprint
-        assert decision["macs"] == member.network.cost["macs"] == decision["target_macs"] * (1 + decision["deviation"])
+        assert decision["macs"] == member.network.cost["macs"]
+        assert decision["macs"] == pytest.approx(decision["target_macs"] * (1 + decision["deviation"]))
         assert decision["lift"] == vars(LIFT) and member.network.origin == decision
-        row = front[front["fingerprint"] == decision["parent"]["fingerprint"]].iloc[0]
-        assert decision["parent"]["accuracy"] == row["accuracy"] and decision["parent"]["index"] == row["index"]
-        assert decision["parent"]["interval"] == [row["low"], row["high"]]
-        assert f"a front of {len(front)}" in decision["why"]
     assert family.models[6].decision["members"] == ["a4", "a5"]
 
 
-def test_the_record_is_json(front, family):
+def test_the_record_is_json(found, family):
     record = json.loads(json.dumps(family.record(), allow_nan=False))
     assert record == family.record()
-    assert [point["macs"] for point in record["front"]] == front["macs"].to_list()
+    assert [each["macs"] for each in record["candidates"]] == [each.macs for each in found.networks]
     assert from_dict(record["config"]) == CONFIG
     assert [model["model"] for model in record["models"]] == [member.name for member in family.models]
 
 
-def test_a_front_of_one_network_is_enough():
-    family = scale_family(front_of(A2), FamilyConfig())
-    assert len(family.models) == 7 and list(family.parents()) == [A2.fingerprint]
-    assert family.front[0]["index"] == 7 and family.front[0]["interval"] == [0.25, 0.35]
-
-
-def test_what_was_trained_once_has_no_interval():
-    family = scale_family(front_of(A0, A5), FamilyConfig(targets={"a0": 3e9, "a1": 2e11}, ensemble={}))
-    assert family.front[1]["interval"] is None and family.front[1]["index"] is None
-    assert [member.decision["parent"]["fingerprint"] for member in family.models] == [A0.fingerprint, A5.fingerprint]
-    json.dumps(family.record(), allow_nan=False)
+def test_one_network_is_enough():
+    family = scale_family(candidates(A2), FamilyConfig())
+    assert len(family.models) == 7 and family.parents()["fingerprint"].to_list() == [A2.fingerprint]
+    assert family.record()["candidates"][0]["index"] == 7
 
 
 @pytest.mark.parametrize("targets", [{"only": 2e10}, {f"m{i}": 1e9 * 1.7**i for i in range(10)}])
 def test_any_number_of_models(targets):
-    family = scale_family(front_of(A0, A2, A4), FamilyConfig(targets=targets, ensemble={}))
+    family = scale_family(candidates(A0, A2, A4), FamilyConfig(targets=targets, ensemble={}))
     assert [member.name for member in family.models] == list(targets)
     if len(targets) == 1:  # the middle of the front
-        assert list(family.parents()) == [A2.fingerprint]
+        assert family.parents()["fingerprint"].to_list() == [A2.fingerprint]
 
 
 @settings(max_examples=8)
@@ -142,8 +138,8 @@ def test_cost_never_falls_and_is_never_far_off(seed, logs, networks):
     last = 1.0
     for name in targets:
         last = targets[name] = max(last, targets[name])
-    front = front_of(*sampled(np.random.default_rng(seed), networks))
-    family = scale_family(front, FamilyConfig(lift=LIFT, targets=targets, ensemble={}, tolerance=0.05))
+    some = candidates(*sampled(np.random.default_rng(seed), networks))
+    family = scale_family(some, FamilyConfig(lift=LIFT, targets=targets, ensemble={}, tolerance=0.05))
     macs = [member.network.cost["macs"] for member in family.models]
     assert macs == sorted(macs)
     for member in family.models:
@@ -155,12 +151,26 @@ def test_a_parent_that_leaves_the_order_of_cost_is_passed_over():
     wide = FamilyConfig(targets={"a0": 1e10, "a1": 1.001e10}, ensemble={})
     found = []
     for first, second in [(A0, A2), (A0, A4), (A0, A5), (A2, A4), (A2, A5), (A4, A5)]:
-        family = scale_family(front_of(first, second), wide)
+        family = scale_family(candidates(first, second), wide)
         low, high = (member.network.cost["macs"] for member in family.models)
         assert low <= high
-        found += [member.decision for member in family.models if member.decision["passed_over"]]
+        found += [member.decision for member in family.models if "better passed over" in member.decision["why"]]
     assert found, "no pair of parents tests anything"
-    assert "are fewer than the" in found[0]["passed_over"][0]["reason"] and "1 nearer passed over" in found[0]["why"]
+    assert "are fewer than the" in found[0]["comparison"][0]["verdict"] and "1 better passed over" in found[0]["why"]
+
+
+def test_trained_variants_settle_the_choice():
+    config = FamilyConfig(targets={"a0": 3e9, "a1": 2e11}, ensemble={})
+    before = scale_family(candidates(A0, A2, A4), config).models[0].decision["comparison"]
+    first, second = (row["fingerprint"] for row in before[:2])
+    settled = {"a0": {first: Settled(0.5, 2), second: Settled(0.6, 2)}}
+    decision, other = (member.decision for member in scale_family(candidates(A0, A2, A4), config, settled).models)
+    assert decision["parent"]["fingerprint"] == second
+    assert "its scaled variant had the best accuracy of 2 that were trained: 0.600" in decision["why"]
+    rows = {row["fingerprint"]: row for row in decision["comparison"]}
+    assert rows[first]["verdict"] == "its scaled variant was worse"
+    assert rows[first]["scaled_variant"] == {"accuracy": 0.5, "trainings": 2}
+    assert "expected to be the best" in other["why"] and "scaled_variant" not in other["comparison"][0]
 
 
 def test_an_unreachable_target_is_refused():
@@ -168,24 +178,24 @@ def test_an_unreachable_target_is_refused():
     with pytest.raises(
         InputError, match=r"family\.targets\.a0: 1000\.0 multiply-adds are not within 2\.0% of"
     ) as caught:
-        scale_family(front_of(A0, A2), tiny)
+        scale_family(candidates(A0, A2), tiny)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="front: 0 networks are too few"):
-        scale_family(front_of(A0).iloc[:0], FamilyConfig())
+        scale_family(None, FamilyConfig())
 
 
 def test_a_cheap_ensemble_breaks_the_order():
     config = FamilyConfig(ensemble={"a6": ("a0", "a1")})
     with pytest.raises(InputError, match=r"family\.ensemble\.a6: \d+ multiply-adds are fewer than"):
-        scale_family(front_of(A0, A5), config)
+        scale_family(candidates(A0, A5), config)
 
 
 def test_the_stride_spreads_the_clip_over_the_source():
     config = FamilyConfig(targets={"a0": 2.63e9}, ensemble={}, clip_ticks=300)
-    (member,) = scale_family(front_of(A0), config).models
+    (member,) = scale_family(candidates(A0), config).models
     clip = member.network.members[0].clip
     assert clip.frame_stride == math.floor(300 / clip.frames + 0.5) == 6
-    (member,) = scale_family(front_of(A0), replace(config, clip_ticks=10)).models
+    (member,) = scale_family(candidates(A0), replace(config, clip_ticks=10)).models
     assert member.network.members[0].clip.frame_stride == 1
 
 
@@ -196,6 +206,8 @@ def test_configuration_round_trips_through_yaml():
     assert config.lift == Factors(resolution=7) and config.ensemble == {}  # nothing to make A6 of
     assert from_dict({"targets": {"a4": 1e9, "a5": 2e9}}).ensemble == {"a6": ("a4", "a5")}
     assert to_dict(FamilyConfig())["targets"]["a5"] == 281e9
+    settling = FamilyConfig(settle=Settle(parents=3, factor=2.0))
+    assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(settling)))) == settling
     assert FamilyConfig(coefficients=Coefficients(1, 1, 1.4, 1)).coefficients.resolution == 1.4
 
 
@@ -210,6 +222,9 @@ REFUSED = [
     ({"lift": {"width": 0}}, "family.lift.width: 0 must be"),
     ({"lift": 2}, "family.lift: 2 must be a mapping"),
     ({"coefficients": {"width": 1.1}}, "family.coefficients: ['width'] lacks the key"),
+    ({"settle": {"parents": 5}}, "family.settle.parents: 5 must be"),
+    ({"settle": {"factor": "4x"}}, "family.settle.factor: '4x' must be"),
+    ({"settle": {"times": 4}}, "family.settle: 'times' is an unknown key"),
     ({"targets": {}}, "family.targets: {} must hold at least one"),
     ({"targets": [1]}, "family.targets: [1] must be a mapping"),
     ({"targets": {"a0": "2.7e9"}}, "family.targets.a0: '2.7e9' must be a number from 1 to 1e+18, as in 2.7e+9"),

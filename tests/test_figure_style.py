@@ -19,7 +19,7 @@ from synthetic_run import run
 from synthetic_table import synthetic_table
 
 import run_search
-from results import arena_plots, evaluation_plots, figure_style, frame, plots, reliability_report, volume
+from results import arena_plots, evaluation_plots, figure_style, frame, parents, plots, reliability_report, volume
 from results.family import FamilyConfig, scale_family
 from results.proxy_ranking import rank
 from search_space.errors import InputError
@@ -52,7 +52,8 @@ def draw_all(folder: Path) -> dict[str, tuple[Figure, Axes]]:
     """Every picture, from tables alone."""
     ledger = run(folder)
     front = frame.selected_front(ledger)
-    family = scale_family(front, FamilyConfig(lift=Factors(depth=1.5, width=2, resolution=7, frames=1.6)))
+    lift = Factors(depth=1.5, width=2, resolution=7, frames=1.6)
+    family = scale_family(parents.of_run(ledger), FamilyConfig(lift=lift))
     tables = frame.trials(ledger), front, frame.networks(ledger, ("reference",)), family.parents()
     steps = pd.DataFrame({"frames": range(1, 51), "top1": np.linspace(0.2, 0.7, 50), "top5": np.linspace(0.5, 0.9, 50)})
     clips = pd.DataFrame({"crops": [1, 1, 3, 3], "clips": [1, 2, 1, 2], "top1": [0.4, 0.5, 0.5, 0.6]})

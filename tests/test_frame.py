@@ -1,4 +1,4 @@
-"""Tables and hypervolumes of ledgers: against arithmetic by hand, a second implementation and simulation."""
+"""Tables of ledgers, and hypervolume over time, against arithmetic by hand."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from synthetic_run import STEPS, ledger_of, proposal, run, sampled
 
-from nas import pareto
+from nas.hypervolume import hypervolume
 from nas.ledger import Ledger
 from nas.trials import Completed, Failed, Note, Resumed, Rung, Stopped
 from results import frame, volume
-from results.volume import MacsRange, compare_frontiers, hypervolume, hypervolume_over_time
+from results.volume import hypervolume_over_time
 from search_space.cost import COST_NAMES
 from search_space.errors import InputError
 
@@ -185,36 +183,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, every_state
     assert taken.is_dir() and not list(tmp_path.glob(".*"))
 
 
-# Hypervolume.
-
-
-def test_hypervolume_by_hand():
-    within = MacsRange(1e6, 1e8)
-    macs, accuracy = np.array([1e7, 1e6, 1e9]), np.array([0.8, 0.4, 0.99])
-    assert hypervolume(macs, accuracy, within) == pytest.approx(0.4 / 2 + 0.8 / 2)  # half the decades each
-    assert hypervolume(np.array([1e3]), np.array([1.0]), within) == pytest.approx(1)  # cheaper: from the cheap end
-    assert hypervolume(macs, np.stack([accuracy, accuracy / 2]), within) == pytest.approx([0.6, 0.3])
-    assert hypervolume(macs, accuracy, MacsRange(5, 5)) == 0
-    for low, high in ((0, 1), (2, 1), (1, np.inf), (np.nan, 1)):
-        with pytest.raises(InputError, match="macs range"):
-            MacsRange(low, high)
-
-
-POINTS = st.lists(st.tuples(st.floats(1e5, 1e9), st.floats(0, 1)), min_size=1, max_size=12)
-
-
-@settings(max_examples=60)
-@given(POINTS, st.randoms(use_true_random=False))
-def test_hypervolume_is_that_of_the_pareto_module(points, random):
-    within = MacsRange(1e6, 1e8)
-    macs, accuracy = np.array(points).T
-    logs = np.log10(np.maximum(macs, within.low))
-    exact = pareto.hypervolume(np.stack([logs, -accuracy], axis=1), (8, 0)) / 2
-    assert float(hypervolume(macs, accuracy, within)) == pytest.approx(exact, abs=1e-12)
-    assert 0 <= exact <= 1
-    random.shuffle(points)
-    macs, accuracy = np.array(points).T
-    assert float(hypervolume(macs, accuracy, within)) == pytest.approx(exact, abs=1e-12)
+# Hypervolume over time.
 
 
 def test_hypervolume_over_time(tmp_path):
@@ -234,11 +203,13 @@ def test_hypervolume_over_time(tmp_path):
         Failed(5, "worker died", 1),
     ]
     times = [100, 101, 110, 110, 111, 120, 5000, 5001, 5010, 5011, 5015, 5016, 5017]
-    table = hypervolume_over_time(ledger_of(tmp_path, records, times))
+    ledger = ledger_of(tmp_path, records, times)
+    table = hypervolume_over_time(ledger)
     assert table["seconds"].to_list() == [10, 20, 30, 35]  # the night between is left out
     assert table["finished"].to_list() == [1, 2, 3, 4]
-    length = np.log10(MACS[5] / MACS[0])
-    first = 0.5 * np.log10(MACS[5] / MACS[2]) / length
+    within = volume.range_of_run(ledger)
+    length = np.log10(within.high / within.low)
+    first = 0.5 * np.log10(within.high / MACS[2]) / length
     both = first + 0.2 * np.log10(MACS[2] / MACS[0]) / length
     assert table["hypervolume"].to_list() == pytest.approx([first, first, both, both])
 
@@ -246,77 +217,12 @@ def test_hypervolume_over_time(tmp_path):
 def test_hypervolume_over_time_ends_at_the_whole_search(tmp_path):
     ledger = run(tmp_path, searched=40)
     table, results = hypervolume_over_time(ledger), frame.trainings(ledger, ("search",))
-    whole = hypervolume(results["macs"].to_numpy(), results["accuracy"].to_numpy(), volume.macs_range(ledger))
+    whole = hypervolume(results["macs"].to_numpy(), results["accuracy"].to_numpy(), volume.range_of_run(ledger))
     assert table["hypervolume"].is_monotonic_increasing and table["seconds"].is_monotonic_increasing
     assert table["hypervolume"].iloc[-1] == pytest.approx(float(whole))
 
 
-def simulated(rng: np.random.Generator, true: np.ndarray, seeds: int, macs: np.ndarray) -> pd.DataFrame:
-    accuracy = true[:, None] + rng.normal(0, 0.03, (len(true), seeds))
-    columns = {"fingerprint": np.arange(len(true)), "macs": macs}
-    return pd.DataFrame({key: np.repeat(value, seeds) for key, value in columns.items()}).assign(
-        accuracy=accuracy.ravel()
-    )
-
-
-@pytest.mark.parametrize("span", [0.4, 0.05])
-def test_the_interval_covers_the_truth(span):
-    """Also on a flat front, where the best of noisy means is far too good: plain quantiles cover it in 58 %."""
-    rng, within, macs = np.random.default_rng(0), MacsRange(1e6, 2e7), np.logspace(6, 7, 8)
-    true = np.linspace(0.5, 0.5 + span, 8)
-    truth, covered = float(hypervolume(macs, true, within)), 0
-    for _ in range(200):
-        found = volume.hypervolume_with_interval(simulated(rng, true, 3, macs), within, rng, draws=300)
-        covered += found.low <= truth <= found.high
-    assert 0.86 < covered / 200 < 0.99
-
-
-def test_the_comparison_is_judged_by_trainings_that_did_not_choose(tmp_path):
-    lucky = [proposal(0, NETS[1]), done(0, 0.9)]
-    references = [record for i in (1, 2) for record in (proposal(i, NETS[1], "reference", i), done(i, 0.5 + i / 100))]
-    finalists = [record for i in (3, 4) for record in (proposal(i, NETS[1], "finalist", i), done(i, 0.5 + i / 100))]
-    dear = [proposal(5, NETS[4]), done(5, 0.0)]
-    flattered = compare_frontiers(ledger_of(tmp_path / "a", lucky + references + dear), np.random.default_rng(0))
-    assert not flattered.independent and flattered.searched.value == pytest.approx(0.9)
-    assert np.isnan([flattered.searched.low, flattered.difference.low, flattered.probability]).all()
-    assert flattered.references.low <= flattered.references.value == pytest.approx(0.515)
-
-    ledger = ledger_of(tmp_path / "b", lucky + references + finalists + dear)
-    fair = compare_frontiers(ledger, np.random.default_rng(0))
-    assert fair.independent and fair.searched.value == pytest.approx(0.535)
-    assert fair.difference.value == pytest.approx(0.02)
-    assert (fair.searched_networks, fair.searched_trainings) == (1, 2)
-    assert (fair.reference_networks, fair.reference_trainings) == (1, 2)
-    assert fair.within == MacsRange(MACS[1], MACS[4])  # where both have networks
-    assert fair == compare_frontiers(ledger, np.random.default_rng(0))
-
-
-def test_a_search_better_by_far_is_seen_to_be(tmp_path):
-    rng, records = np.random.default_rng(1), []
-    for index in range(24):
-        kind, net = (("finalist", "reference")[index % 2], NETS[1 + index // 2 % 4])
-        records += [
-            proposal(index, net, kind, repeat=index // 8),
-            done(index, (0.6 if kind == "finalist" else 0.5) + rng.normal(0, 0.01)),
-        ]
-    comparison = compare_frontiers(ledger_of(tmp_path, records), rng)
-    assert comparison.probability == 1 and comparison.difference.low > 0.05
-    assert comparison.searched.low < comparison.searched.value < comparison.searched.high
-
-
-def test_there_must_be_something_to_compare(tmp_path):
-    ledger = ledger_of(tmp_path / "a", [proposal(0, NETS[0]), done(0, 0.5)])
-    with pytest.raises(InputError, match="0 is the number of reference trainings"):
-        compare_frontiers(ledger, np.random.default_rng(0))
-    with pytest.raises(InputError, match="draws: 0 must be"):
-        volume.hypervolume_with_interval(frame.trainings(ledger), MacsRange(1, 2), np.random.default_rng(0), draws=0)
-    with pytest.raises(InputError, match="0 is the number of search trainings"):
-        compare_frontiers(ledger_of(tmp_path / "b", [proposal(0, NETS[0])]), np.random.default_rng(0))
-    with pytest.raises(InputError, match="is the number of trials"):
-        volume.macs_range(ledger_of(tmp_path / "c", []))
-
-
-@pytest.mark.parametrize("module", ["results.frame", "results.volume"])
+@pytest.mark.parametrize("module", ["results.frame", "results.volume", "results.comparison"])
 def test_looking_at_a_run_starts_quickly(module):
     script = f"import sys, {module}; print([m for m in ('tensorflow', 'ray', 'keras', 'scipy') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -53,6 +53,8 @@ MAY_IMPORT = {
     | {
         "nas.arena",
         "nas.bands",
+        "nas.correct",
+        "nas.hypervolume",
         "nas.ledger",
         "nas.objective",
         "nas.pareto",
@@ -63,7 +65,15 @@ MAY_IMPORT = {
 }
 
 # What only reads runs, spaces or data must start in about a second.
-QUICK_TO_IMPORT = ("search_space", "nas.algorithms", "nas.ledger", "nas.pareto", "movinet.data", "results")
+QUICK_TO_IMPORT = (
+    "search_space",
+    "nas.algorithms",
+    "nas.hypervolume",
+    "nas.ledger",
+    "nas.pareto",
+    "movinet.data",
+    "results",
+)
 
 
 def module_name(path: Path) -> str:

@@ -10,10 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas import correct
 from nas.ledger import Header, LedgerWriter, read
 from nas.run_lock import RunLock
 from nas.trials import Completed, Failed, Note, Proposal, Resumed, Rung, Stopped, from_dict, to_dict
@@ -44,7 +46,7 @@ STORY = [
     proposal(1, kind="reference", genotype=None, label="a0"),
     proposal(2),
     Rung(0, 5, {"accuracy": 0.25}, 1.5),
-    Completed(1, 10, {"accuracy": 0.5, "loss": 1}, 3.0),
+    Completed(1, 10, {"accuracy": 0.5, "loss": 1}, 3.0, {"clips": 3, "bits": "oA==", "clips_per_video": [1, 2]}),
     Note("a note with \u00fcml\u00e4uts\nand two lines"),
     Rung(2, 5, {"accuracy": 0.1}, 1.5),
     Stopped(2, 5, {"accuracy": 0.1}, 1.5),
@@ -322,6 +324,33 @@ def test_every_record_survives_json(record):
 def test_a_wrong_proposal_is_refused(changes):
     with pytest.raises(InputError, match=f"proposal.{next(iter(changes))}"):
         dataclasses.replace(proposal(0), **changes)
+
+
+@pytest.mark.parametrize(
+    ("place", "data"),
+    [
+        ("", [1]),
+        ("", {"clips": 3}),
+        ("clips", {"clips": 0, "bits": ""}),
+        ("bits", {"clips": 9, "bits": "oA=="}),
+        ("bits", {"clips": 3, "bits": "?A=="}),
+        ("bits", {"clips": 3, "bits": 7}),
+        ("clips_per_video", {"clips": 3, "bits": "oA==", "clips_per_video": [2]}),
+        ("clips_per_video", {"clips": 3, "bits": "oA==", "clips_per_video": [4, -1]}),
+        ("clips_per_video", {"clips": 3, "bits": "oA==", "clips_per_video": []}),
+    ],
+)
+def test_wrong_results_of_clips_are_refused(place, data):
+    with pytest.raises(InputError, match=f"completed.correct.*{place}"):
+        Completed(0, 10, {"accuracy": 0.5}, 1.0, data)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=20))
+def test_packed_results_of_clips_are_unpacked_by_video(videos):
+    right, sizes = np.concatenate(videos), np.array([len(video) for video in videos])
+    found = correct.unpacked(json.loads(json.dumps(correct.packed(right, sizes))))
+    assert [found[0].tolist(), found[1].tolist()] == [[sum(video) for video in videos], sizes.tolist()]
+    assert correct.unpacked(correct.packed(right))[0].tolist() == right.tolist()
 
 
 LOCKING = """

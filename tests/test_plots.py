@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ from synthetic_run import ledger_of, proposal, run, sampled
 
 from nas.ledger import Ledger
 from nas.trials import Completed, Note
-from results import figure_style, frame, plots, volume
+from results import figure_style, frame, parents, plots, volume
 from results.family import Family, FamilyConfig, scale_family
 from search_space.errors import InputError
 from search_space.scaling import Factors
@@ -33,14 +34,14 @@ def ledger(tmp_path_factory) -> Ledger:
 
 @pytest.fixture(scope="module")
 def family(ledger) -> Family:
-    return scale_family(frame.selected_front(ledger), CONFIG)
+    return scale_family(parents.of_run(ledger), CONFIG)
 
 
 def drawn(ledger: Ledger, family: Family | None) -> Axes:
     figure, axes = figure_style.new(columns=2)
-    parents = family.parents() if family else {}
+    chosen = family.parents() if family else pd.DataFrame()
     tables = frame.trials(ledger), frame.selected_front(ledger), frame.networks(ledger, ("reference",))
-    plots.frontier(axes, *tables, parents)
+    plots.frontier(axes, *tables, chosen)
     figure.draw_without_rendering()
     return axes
 
@@ -74,7 +75,8 @@ def test_everything_is_drawn_where_it_belongs(ledger, family):
     assert sorted(models) == ["a0", "a1", "a2", "a3", "a4", "a5"]
     for text, label in found.items():
         if text.islower():
-            parent = front[front["fingerprint"].isin([k for k, v in family.parents().items() if ", ".join(v) == text])]
+            chosen = family.parents()
+            parent = chosen[chosen["models"].str.join(", ") == text]
             assert label.xy == (parent["macs"].iloc[0], parent["accuracy"].iloc[0])
     assert "trained again" in legend(axes) and f"tried ({len(completed)})" in legend(axes)
 
@@ -82,7 +84,7 @@ def test_everything_is_drawn_where_it_belongs(ledger, family):
 @pytest.mark.parametrize("seed", range(3))
 def test_labels_neither_collide_nor_leave_the_picture(tmp_path, seed):
     ledger = run(tmp_path, seed, searched=40)
-    axes = drawn(ledger, scale_family(frame.selected_front(ledger), CONFIG))
+    axes = drawn(ledger, scale_family(parents.of_run(ledger), CONFIG))
     boxes = [text.get_window_extent() for text in labels(axes).values()]
     for one, other in itertools.combinations(boxes, 2):
         assert not one.overlaps(other)

@@ -98,7 +98,7 @@ def test_every_section_has_its_words(published: Page) -> None:
         "importance": ("correlation at equal FLOPs", "block 4: temporal kernel", "more is better"),
         "volume": ("searched front", *volumes),
         "reliability": ("accuracy@102", "not enough evidence: ", "log-FLOPs", "Re-evaluations of 12"),
-        "family": ("A6", "281.00", "nearest in log-cost", label),
+        "family": ("A6", "281.00", "expected to be the best at", "posterior mean"),
         "failures": ("Nothing failed",),
         "reproduce": ("b912b79137a1d4ed", "run_search.py reproduce", "2.21.0", "early_stopping"),
     }.items():

@@ -218,6 +218,7 @@ DAMAGE = {
     "schema": ("dataset.json", lambda d: rewrite_header(d, schema="movinet-nas/dataset/9")),
     "counts": ("dataset.json", lambda d: rewrite_header(d, counts={"train": 7})),
     "ticks": ("dataset.json", lambda d: rewrite_header(d, ticks="many")),
+    "videos": ("dataset.json", lambda d: rewrite_header(d, clips_per_video={"test": [3, 0, 4]})),
     "other ticks": ("train/clips.npy", lambda d: rewrite_header(d, ticks=7)),
     "clips missing": ("train/clips.npy", lambda d: (d / "train/clips.npy").unlink()),
     "clips empty": ("validation/clips.npy", lambda d: cut(d / "validation/clips.npy", 0)),

@@ -14,6 +14,7 @@ from small_search import breeding
 
 from movinet.data.store import Split
 from movinet.proxy import Candidate
+from nas import correct
 from nas.clip_subset import clip_subset
 from nas.config import DataConfig, EarlyStopping, TrainingConfig
 from nas.references import reference_architectures
@@ -130,13 +131,25 @@ def test_only_what_chooses_nothing_is_measured_on_the_test_clips(trainer: Traine
     watched = Watched(trainer.data.test.clips, trainer.data.test.labels)
     watching = changed(trainer, data=replace(trainer.data, test=watched))
     *_, searched = watching.train(proposal(MEMBER))
-    assert watched.asked == [] and searched.metrics.keys() == METRICS
+    assert watched.asked == [] and searched.metrics.keys() == METRICS and searched.correct is None
     for kind, network in (("finalist", MEMBER), ("reference", published)):
         *rungs, final = watching.train(proposal(network, kind, repeat=1))
         assert final.metrics.keys() == METRICS | {f"test_{name}" for name in METRICS}
         assert all(rung.metrics.keys() == METRICS for rung in rungs)
         assert sum(map(len, watched.asked)) == len(watched)
+        right, sizes = correct.unpacked(final.correct)
+        assert right.mean() == final.metrics["test_accuracy"] and sizes.tolist() == [1] * len(watched)
         watched.asked.clear()
+
+
+def test_the_clips_of_a_video_are_recorded_as_one_group(trainer: Trainer) -> None:
+    test = trainer.data.test
+    videos = replace(test, clips_per_video=np.array([2] * (len(test) // 2)))
+    *_, final = changed(trainer, data=replace(trainer.data, test=videos)).train(proposal(MEMBER, "finalist", repeat=1))
+    *_, single = trainer.train(proposal(MEMBER, "finalist", repeat=1))
+    right, sizes = correct.unpacked(final.correct)
+    assert sizes.tolist() == [2] * (len(test) // 2)
+    assert right.tolist() == correct.unpacked(single.correct)[0].reshape(-1, 2).sum(axis=1).tolist()
 
 
 def test_a_trial_that_is_left_at_a_rung_changes_nothing_for_the_next(trainer: Trainer) -> None:

@@ -193,7 +193,10 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pyte
     hashes = set()
     for workers in (1, 3):
         monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / f"cache{workers}"))
-        hashes.add(video_folder(config, workers).content_hash)
+        dataset = video_folder(config, workers)
+        hashes.add(dataset.content_hash)
+        for split in (dataset.train, dataset.validation, dataset.test):
+            assert split.clips_per_video is not None and split.clips_per_video.tolist() == [2] * (len(split) // 2)
     assert len(hashes) == 1
 
 

@@ -21,7 +21,7 @@ MOTIONS = ("left", "right", "up", "down", "shrinking", "growing")
 
 SIDE = 1 << 16  # units of position: one side of the frame, which is a torus
 GRADES = 1 << 8  # values of a graded draw
-SMALLEST, LARGEST = SIDE * 34 // 100, SIDE * 74 // 100  # sizes of the digit
+SMALLEST, LARGEST = SIDE * 50 // 100, SIDE * 90 // 100  # sizes of the digit
 
 
 class Range(NamedTuple):
@@ -35,7 +35,7 @@ SLOW, FAST = Range(SIDE // 14, SIDE // 96), Range(SIDE // 14, SIDE // 3)  # of t
 NOISE = Range(3, 30)  # sigma in grey levels
 CONTRAST = Range(256, 96)  # opacity of the digit, in 1/256
 GAPS = Range(4, 128)  # probability that the digit is not seen at a tick, in 1/256
-DISTRACTOR = Range(32, 192)  # opacity of another digit, as a share of the first one's, in 1/256
+DISTRACTOR = Range(16, 160)  # opacity of another digit, as a share of the first one's, in 1/256
 BAR = Range(SIDE // 40, SIDE * 2 // 5)  # width of a strip that hides the digits
 
 

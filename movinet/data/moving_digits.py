@@ -60,10 +60,10 @@ class MovingDigitsConfig:
     """
 
     motions: int = 6
-    digits: int = 4
+    digits: int = 3
     ticks: int = 16
     resolution: int = 32
-    difficulty: int = 100
+    difficulty: int = 60
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -164,7 +164,7 @@ def _render(
     ticks, side = clip.shape[:2]
     pixel = (2 * np.arange(side) + 1) * SIDE // (2 * side)
     colour = rng.integers(170, 255, 3, endpoint=True)
-    ground = rng.integers(30, 120, (3, 1, 1), endpoint=True) + rng.integers(-30, 30, (3, GRID, GRID), endpoint=True)
+    ground = rng.integers(30, 120, (3, 1, 1), endpoint=True) + rng.integers(-20, 20, (3, GRID, GRID), endpoint=True)
     contrast, gaps, share, bar = (
         graded(values, grade, config.difficulty)
         for values, grade in (
@@ -187,10 +187,11 @@ def _render(
     picture = _texture((ground - colour[:, None, None]).astype(np.float32), ticks, pixel, rng)
     picture *= clear[:, :, None, :]
     picture += (colour[:, None] + 0.5).astype(np.float32)
-    grey = picture.swapaxes(2, 3).astype(np.int16)
+    grey = picture.astype(np.int16)
     noise = _noise_of_byte(graded(NOISE, drawn.noise, config.difficulty))
-    grey += np.frombuffer(rng.bytes(clip.size).translate(noise), np.int8).reshape(clip.shape)
-    np.clip(grey, 0, 255, out=clip, casting="unsafe")
+    grey += np.frombuffer(rng.bytes(clip.size).translate(noise), np.int8).astype(np.int16).reshape(grey.shape)
+    np.minimum(np.maximum(grey, 0, out=grey), 255, out=grey)
+    clip[:] = grey.swapaxes(2, 3)
 
 
 def _transparency(image: Floats, track: Trajectory, pixel: Integers, opacity: int) -> Floats:

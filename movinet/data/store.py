@@ -1,8 +1,9 @@
 """The cached form of a dataset: memory-mapped arrays that all workers share without copying.
 
 A dataset is a folder: `dataset.json`, and for each of train, validation and test `clips.npy`
-(uint8 `N T H W C`, T ticks at the source's full rate) and `labels.npy` (int32 `N`). It is written
-beside its final place and renamed when complete, so a folder that exists is a finished one.
+(uint8 `N T H W C`, T ticks at the source's full rate) and `labels.npy` (int32 `N`). Where a video gave several clips,
+`dataset.json` has the clips of each video. A folder is written beside its final place and renamed when complete, so a
+folder that exists is a finished one.
 """
 
 from __future__ import annotations
@@ -48,10 +49,14 @@ def split_called(name: str, place: str = "split") -> str:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """`clips` uint8 `N T H W C` and `labels` int32 `N`; memory-mapped when they come from `open_dataset`."""
+    """`clips` uint8 `N T H W C` and `labels` int32 `N`; memory-mapped when they come from `open_dataset`.
+
+    `clips_per_video`: number of consecutive clips of each video; None where each clip stands alone.
+    """
 
     clips: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int32]
+    clips_per_video: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -161,23 +166,31 @@ def _write_folder(path: Path, header: Mapping[str, Any], splits: Mapping[str, So
 def _write_splits(folder: Path, splits: Mapping[str, Source], shape: tuple[int, ...]) -> dict[str, Any]:
     digest = hashlib.sha256()
     counts: dict[str, int] = {}
+    videos: dict[str, list[int]] = {}
     skipped: list[Skipped] = []
     for split in SPLITS:
         (folder / split).mkdir(parents=True)
-        labels = _write_clips(folder / split / "clips.npy", splits[split], shape, digest, skipped)
+        labels, of_videos = _write_clips(folder / split / "clips.npy", splits[split], shape, digest, skipped)
         if not len(labels):
             raise InputError(split, 0, f"clips are too few: every split needs one; files skipped: {len(skipped)}")
         np.save(folder / split / "labels.npy", labels)
         digest.update(labels.astype("<i4").tobytes())
         counts[split] = len(labels)
-    return {"counts": counts, "content_hash": digest.hexdigest(), "skipped": [asdict(item) for item in skipped]}
+        if {*of_videos} - {1}:
+            videos[split] = of_videos
+    content = {"counts": counts, "content_hash": digest.hexdigest(), "skipped": [asdict(item) for item in skipped]}
+    return {**content, "clips_per_video": videos} if videos else content
 
 
 def _write_clips(
     file: Path, source: Source, shape: tuple[int, ...], digest: Any, skipped: list[Skipped]
-) -> npt.NDArray[np.int32]:
-    """Append the pieces of `source` to `file`, adding them to `digest` and `skipped`; returns the labels."""
+) -> tuple[npt.NDArray[np.int32], list[int]]:
+    """Append the pieces of `source` to `file`, adding them to `digest` and `skipped`.
+
+    Returns the labels and the clips of each video; a piece that does not say has clips that stand alone.
+    """
     labels = [np.empty(0, np.int32)]
+    videos: list[int] = []
     with open(file, "wb") as out:
         # The count is known only at the end. numpy pads the header so that the first axis can grow in place.
         write_npy_header(out, (0, *shape))
@@ -191,9 +204,10 @@ def _write_clips(
             out.write(data.data)
             digest.update(data.data)
             labels.append(np.asarray(piece.labels, np.int32))
+            videos += [1] * len(piece) if piece.clips_per_video is None else piece.clips_per_video.tolist()
         out.seek(0)
         write_npy_header(out, (sum(map(len, labels)), *shape))
-    return np.concatenate(labels)
+    return np.concatenate(labels), videos
 
 
 def write_npy_header(out: Any, shape: tuple[int, ...]) -> None:
@@ -214,6 +228,7 @@ def open_dataset(path: Path | str, verify: bool = False) -> Dataset:
         ticks, content_hash = int(header["ticks"]), str(header["content_hash"])
         skipped = tuple(Skipped(**item) for item in header["skipped"])
         counts = {split: int(header["counts"][split]) for split in SPLITS}
+        videos = {split: np.array(each, np.int64) for split, each in header.get("clips_per_video", {}).items()}
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(str(file), str(error), f"is wrong in this dataset {MEND}") from error
     splits = {}
@@ -222,7 +237,10 @@ def open_dataset(path: Path | str, verify: bool = False) -> Dataset:
         labels = _map_array(path / split / "labels.npy", np.int32, (counts[split],))
         if not len(labels) or not 0 <= labels.min() <= labels.max() < len(classes):
             raise InputError(str(path / split / "labels.npy"), int(max(labels, default=-1)), f"is not a label {MEND}")
-        splits[split] = Split(clips, labels)
+        of_videos = videos.get(split)
+        if of_videos is not None and (of_videos.ndim != 1 or of_videos.sum() != counts[split] or of_videos.min() < 1):
+            raise InputError(str(file), of_videos.tolist(), f"must be the clips of each video of {split} {MEND}")
+        splits[split] = Split(clips, labels, of_videos)
     if verify and content_sha256(splits.values()) != content_hash:
         raise InputError(str(path), content_hash, f"is the recorded sha256, but the content differs {MEND}")
     return Dataset(name, classes, ticks, resolution, content_hash=content_hash, path=path, skipped=skipped, **splits)

@@ -3,7 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const { trials, networks } = data;
-const parentOf = new Map(data.parents);
+const parentOf = new Map(data.parents.network.map((network, place) => [network, data.parents.label[place]]));
 const rows = trials.index.map((_, row) => row);
 
 const kindOf = (row) => trials.kind.levels[trials.kind.codes[row]];
@@ -74,7 +74,7 @@ function trialItem(row) {
   return { ...described(`Trial ${trials.index[row]}${label}`, facts, trials.network[row]), accuracy: trials.accuracy[row] };
 }
 
-/** What is shown of a network of the front, or of a published one. */
+/** What is shown of a network of the front, of a parent beside it, or of a published network. */
 function pointItem(points, place, kind) {
   const network = points.network[place];
   const accuracy = withInterval(points.accuracy[place], points.low[place], points.high[place]);
@@ -86,11 +86,12 @@ function pointItem(points, place, kind) {
 function pointName(points, place, kind) {
   if (kind === "published") return `Published ${points.label[place].toUpperCase()}`;
   const row = trials.network.findIndex((network, at) => network === points.network[place] && kindOf(at) === "search");
-  return row < 0 ? networks.fingerprint[points.network[place]] : `Trial ${trials.index[row]}, on the front`;
+  const where = kind === "front" ? "on the front" : "a parent near the front";
+  return row < 0 ? networks.fingerprint[points.network[place]] : `Trial ${trials.index[row]}, ${where}`;
 }
 
 function described(title, facts, network) {
-  if (parentOf.has(network)) facts.push(["became", parentOf.get(network).join(", ").toUpperCase()]);
+  if (parentOf.has(network)) facts.push(["became", parentOf.get(network)]);
   const all = [...facts, ...networkCosts(network), ["fingerprint", networks.fingerprint[network]]];
   return { title, facts: all, network, architectures: [networks.architecture[network]] };
 }

@@ -66,21 +66,23 @@ function pointTrace(points, kind, name, style) {
   };
 }
 
-/** Rings around the networks of the front that the family grew from, with the models' names. */
+/** Rings around the networks that the family grew from, on the front or near it, with the models' names. */
 function parentTrace() {
-  const places = data.front.network.map((_, place) => place).filter((place) => parentOf.has(data.front.network[place]));
+  const { network, accuracy, label } = data.parents;
+  const onFront = (place) => data.front.network.indexOf(network[place]);
+  const item = (place) => (onFront(place) < 0 ? pointItem(data.parents, place, "parent") : pointItem(data.front, onFront(place), "front"));
   return {
     type: "scatter",
     mode: "markers+text",
     name: "parents",
-    x: places.map((place) => networks.costs.macs[data.front.network[place]]),
-    y: places.map((place) => data.front.accuracy[place]),
-    text: places.map((place) => plain(parentOf.get(data.front.network[place]).join(" ").toUpperCase())),
+    x: network.map((each) => networks.costs.macs[each]),
+    y: accuracy.map((value, place) => (onFront(place) < 0 ? value : data.front.accuracy[onFront(place)])),
+    text: label.map((names) => plain(names.replaceAll(",", ""))),
     textposition: "top left",
     textfont: { color: colour("parents"), size: 13, weight: 700 },
     marker: { symbol: "circle-open", size: 17, color: colour("parents"), line: { width: 2.2 } },
     hoverinfo: "none",
-    meta: { item: (place) => pointItem(data.front, places[place], "front") },
+    meta: { item },
   };
 }
 
