@@ -144,7 +144,7 @@ def drawn_run(rng: np.random.Generator, folder: Path, effects: np.ndarray, clips
     return run(folder, rows, right)
 
 
-@pytest.mark.parametrize(("runs", "between"), [(1, 0.0), (4, 0.25)])
+@pytest.mark.parametrize(("runs", "between"), [(1, 0.0), (3, 0.25)])
 def test_intervals_cover_the_truth(tmp_path: Path, runs: int, between: float) -> None:
     """Of what one run found, and of what the search finds on average where runs differ; the clips are shared."""
     rng, curve, ahead = np.random.default_rng(5), np.linspace(-1.2, 1.2, 4), 0.3
@@ -155,7 +155,7 @@ def test_intervals_cover_the_truth(tmp_path: Path, runs: int, between: float) ->
 
     spread = math.hypot(DIFFICULTY, SEEDS)
     truth = [accuracy(each + ahead, math.hypot(spread, between)) - accuracy(each, spread) for each in curve]
-    repeats, covered, at_points = 60, 0, 0.0
+    repeats, covered, at_points = 40, 0, 0.0
     for repeat in range(repeats):
         clips = rng.normal(0, DIFFICULTY, 300)
         effects = [np.stack([curve + ahead + rng.normal(0, between), curve]) for _ in range(runs)]
@@ -167,7 +167,7 @@ def test_intervals_cover_the_truth(tmp_path: Path, runs: int, between: float) ->
         at_points += np.mean(
             [p.difference.low <= t <= p.difference.high for p, t in zip(found.points, truth, strict=True)]
         )
-    assert covered / repeats > 0.88 and at_points / repeats > 0.88
+    assert covered / repeats > 0.86 and at_points / repeats > 0.86
     assert found.resampled == (("runs",) if runs > 1 else ()) + ("seeds", "clips")
 
 
