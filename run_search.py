@@ -361,20 +361,22 @@ def describe(options: argparse.Namespace) -> str:
     return json.dumps(describe_json(network, variant)) if options.json else describe_text(network, variant)
 
 
-def fidelity(options: argparse.Namespace) -> str:
-    """How well early accuracies, costs and scores rank the networks of a table or a run."""
+def reliability(options: argparse.Namespace) -> str:
+    """Reliability of the statistics of a table or a run, what ranks its networks, and which choices matter."""
     from nas import run, table
-    from results import fidelity_report
-    from results.fidelity import fidelity as judged
+    from results import reliability_report
     from results.figure_style import formats_of
+    from results.reliability_report import Findings
 
     formats = formats_of(options.format)
-    of_run = os.path.isdir(options.table)
-    found = judged(table.from_ledger(run.read(options.table)) if of_run else table.read(options.table), options.bands)
-    written = fidelity_report.write(found, options.out, formats) if options.out else []
+    if os.path.isdir(options.table):
+        found = Findings.of_run(run.read(options.table), options.bins)
+    else:
+        found = Findings.of_table(table.read(options.table), options.bins)
+    written = reliability_report.write(found, options.out, formats) if options.out else []
     if options.json:
-        return json.dumps(fidelity_report.as_json(found))
-    return "\n".join([fidelity_report.text(found), *map(str, written)])
+        return json.dumps(reliability_report.as_json(found))
+    return "\n".join([reliability_report.text(found), *map(str, written)])
 
 
 def score(options: argparse.Namespace) -> str:
@@ -401,7 +403,7 @@ def compare(options: argparse.Namespace) -> str:
       InputError: an option of the other kind of comparison.
     """
     on_a_table = options.benchmark.endswith((".csv", ".csv.gz"))
-    for name in ("minutes", "repeats") if on_a_table else ("evaluations", "stopping"):
+    for name in ("minutes", "repeats") if on_a_table else ("evaluations", "stopping", "statistic"):
         if getattr(options, name) not in (None, False):
             rule = f"is of a comparison {'in training' if on_a_table else 'on a table'}, which this is not"
             raise InputError(f"--{name}", getattr(options, name), rule)
@@ -422,7 +424,8 @@ def _compared_on_table(options: argparse.Namespace) -> str:
     formats = formats_of(options.format)
     read = table.read(options.benchmark)
     names = options.algorithms.split(",") if options.algorithms else [name for name in ALGORITHMS if name != "given"]
-    settings = arena.Settings(150 if options.evaluations is None else options.evaluations, options.seed)
+    evaluations = 150 if options.evaluations is None else options.evaluations
+    settings = arena.Settings(evaluations, options.seed, statistic=options.statistic or read.usual_statistic)
     variants = [settings, dataclasses.replace(settings, stopping=True)] if options.stopping else [settings]
     seeds = 20 if options.seeds is None else options.seeds
     played = arena.compare(read, names, seeds, variants, options.out, options.workers, _progress)
@@ -537,7 +540,7 @@ COMMANDS = {
     "scale": scale,
     "coefficients": coefficients,
     "describe": describe,
-    "fidelity": fidelity,
+    "reliability": reliability,
     "score": score,
     "tabulate": tabulate,
     "compare": compare,

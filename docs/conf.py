@@ -42,7 +42,7 @@ PACKAGES = ("search_space", "movinet", "nas", "results")
 CONTENTS = {
     "Search": "notebooks command_line spaces search live_view report one_shot scaling cluster",
     "Train and take home": "data training checkpoints evaluation export",
-    "Understand": "faq design arena benchmark_tables fidelity validation reliability benchmarks",
+    "Understand": "faq design arena benchmark_tables proxy_reliability validation reliability benchmarks",
 }
 PUBLISHED = ("results/published/README", "results/published/arena/README", "results/published/movinet_bench/README")
 PROJECT = ("docs/api", "CHANGELOG", "CONTRIBUTING", "SECURITY")

@@ -1,8 +1,9 @@
 """Search algorithms on a benchmark table: the same seeds, the same noise, no training.
 
-At every evaluation an algorithm is told what one training of the table measured; which one is a function of the run's
-seed, the architecture and how often the run has measured it, so algorithms compared under one seed see the same
-noise. What a run is worth is not decided here: `results.arena` scores the rows it evaluated on the mean over trainings.
+At every evaluation an algorithm is told one statistic (likelihood or accuracy, say) of one training of the table. Which
+training is a function of the run's seed, the architecture and how often the run has measured it, so algorithms compared
+under one seed see the same noise. `results.arena` scores the rows that a run evaluated: always on accuracy, as the mean
+over trainings, whatever statistic the algorithm saw.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from nas.algorithms.catalogue import ALGORITHMS, HINTED
 from nas.algorithms.stratified_random import cost_strata
 from nas.bands import BandedStopping
 from nas.config import load
-from nas.objective import ACCURACY
+from nas.objective import ACCURACY, Objective
 from nas.run_lock import RunLock
 from nas.table import Table
-from nas.table_cells import MACS
+from nas.table_cells import MACS, line
 from nas.trials import Completed, Proposal, Rung, Stopped
 from search_space import foreign_files
 from search_space.architecture import check_integer, check_keys
@@ -49,11 +50,13 @@ class Settings:
       evaluations: trainings to the full budget; with early stopping so many budgets' worth of training steps.
       seed: of all runs; run `s` of an algorithm is number `s` under it.
       stopping: whether trials are stopped early, in bands of like cost, by the table's learning curves.
+      statistic: what an algorithm is told of a training, and early stopping compares.
     """
 
     evaluations: int = 150
     seed: int = 0
     stopping: bool = False
+    statistic: str = ACCURACY.name
 
     def __post_init__(self) -> None:
         check_integer("evaluations", self.evaluations, 3, 1_000_000)
@@ -83,8 +86,21 @@ class Played:
     wasted: tuple[int, ...]
 
 
-def make_algorithm(name: str, table: Table, planned: int) -> Algorithm:
-    """The algorithm with its default options over the table's space, accuracy against multiply-adds.
+def check_statistic(table: Table, statistic: str) -> None:
+    """Check that a table has a statistic to search by: measured at the full budget, more being better, in every row.
+
+    Raises:
+      InputError: it has not.
+    """
+    known = [name for name in table.statistics if "@" not in name and name != "loss"]
+    check_choice("--statistic", statistic, known)
+    for row in np.flatnonzero(~np.isfinite(table.statistics[statistic] + table.accuracy).any(axis=1))[:1]:
+        place = f"{table.name}: {line(row)}: {statistic}"
+        raise InputError(place, "empty", "in all seeds: a search by it needs one training of each row")
+
+
+def make_algorithm(name: str, table: Table, planned: int, statistic: str = ACCURACY.name) -> Algorithm:
+    """The algorithm with its default options over the table's space: a statistic against multiply-adds.
 
     `NAME:SCORE` is the algorithm with a score of the table as its hints.
 
@@ -93,8 +109,9 @@ def make_algorithm(name: str, table: Table, planned: int) -> Algorithm:
     """
     kind, colon, score = name.partition(":")
     check_choice("algorithm", kind, ALGORITHMS)
+    objective = Objective(statistic, "max")
     if not colon:
-        return ALGORITHMS[kind](table.space, (), ACCURACY, MACS, planned)
+        return ALGORITHMS[kind](table.space, (), objective, MACS, planned)
     check_choice("score", score, table.scores)
     if kind not in HINTED:
         raise InputError("algorithm", name, f"has a score; those that take one as hints: {', '.join(HINTED)}")
@@ -102,12 +119,12 @@ def make_algorithm(name: str, table: Table, planned: int) -> Algorithm:
     hints = [(genotype, value) for genotype, value in known if math.isfinite(value)]
     if not hints:
         raise InputError(f"{table.name}: score.{score}", "no number", "is in this column, and hints must be some")
-    return ALGORITHMS[kind](table.space, (), ACCURACY, MACS, planned, hints=hints)  # type: ignore[call-arg]
+    return ALGORITHMS[kind](table.space, (), objective, MACS, planned, hints=hints)  # type: ignore[call-arg]
 
 
-def measured_seed(table: Table, run: Sequence[int], row: int, repeat: int) -> int:
+def measured_seed(table: Table, run: Sequence[int], row: int, repeat: int, statistic: str = ACCURACY.name) -> int:
     """Which training of a row a run is told the `repeat`-th time: all of them in a random order, and over again."""
-    present = np.flatnonzero(~np.isnan(table.accuracy[row]))
+    present = np.flatnonzero(np.isfinite(table.accuracy[row] + table.statistics[statistic][row]))
     order = np.random.default_rng([*run, row]).permutation(present)
     return int(order[repeat % len(order)])
 
@@ -116,10 +133,11 @@ def play(table: Table, name: str, number: int, settings: Settings) -> Played:
     """Run `number` of an algorithm.
 
     Raises:
-      InputError: early stopping on a table without fitting learning curves.
+      InputError: a statistic that the table lacks, or early stopping without learning curves of it.
     """
-    algorithm = make_algorithm(name, table, settings.evaluations)
-    rule = banded_stopping(table) if settings.stopping else None
+    check_statistic(table, settings.statistic)
+    algorithm = make_algorithm(name, table, settings.evaluations, settings.statistic)
+    rule = banded_stopping(table, settings.statistic) if settings.stopping else None
     full = max(table.steps, 1)
     left, times = settings.evaluations * full, Counter[int]()
     found: list[tuple[int, int, float, float | None, int]] = []
@@ -132,13 +150,13 @@ def play(table: Table, name: str, number: int, settings: Settings) -> Played:
         thinking = time.process_time() - start
         wasted = getattr(algorithm, "wasted", 0)  # only some make suggestions that they have to throw away
         row = table.row(genotype)
-        column = measured_seed(table, (settings.seed, number), row, times[row])
+        column = measured_seed(table, (settings.seed, number), row, times[row], settings.statistic)
         cost = {cost: int(values[row]) for cost, values in table.costs.items()}
         proposal = Proposal(index, "search", genotype, {}, f"row {row}", times[row], column, cost)
         times[row] += 1
         start = time.process_time()
         algorithm.tell(proposal)
-        steps = _train(algorithm, rule, table, proposal, row)
+        steps = _train(algorithm, rule, table, proposal, row, settings.statistic)
         thinking += time.process_time() - start
         left -= steps
         seconds = float(table.seconds[row, column]) * steps / full
@@ -147,39 +165,45 @@ def play(table: Table, name: str, number: int, settings: Settings) -> Played:
     return Played(name, number, settings.stopping, *columns)
 
 
-def _train(algorithm: Algorithm, rule: BandedStopping | None, table: Table, proposal: Proposal, row: int) -> int:
-    """Tells what the table's training `proposal.seed` of a row measured; the steps it took."""
+def _train(
+    algorithm: Algorithm, rule: BandedStopping | None, table: Table, proposal: Proposal, row: int, statistic: str
+) -> int:
+    """Tell the statistic of the table's training `proposal.seed` of a row; returns the steps it took."""
     index, column, full = proposal.index, proposal.seed, max(table.steps, 1)
     for steps in rule.rungs if rule else ():
-        accuracy = {ACCURACY.name: float(table.curve[steps][row, column])}
-        algorithm.tell(Rung(index, steps, accuracy, 0.0))
-        if rule and rule.decide(index, proposal.cost[MACS], steps, accuracy[ACCURACY.name]) == "stop":
-            algorithm.tell(Stopped(index, steps, accuracy, 0.0))
+        early = {statistic: float(table.statistics[f"{statistic}@{steps}"][row, column])}
+        algorithm.tell(Rung(index, steps, early, 0.0))
+        if rule and rule.decide(index, proposal.cost[MACS], steps, early[statistic]) == "stop":
+            algorithm.tell(Stopped(index, steps, early, 0.0))
             return steps
-    algorithm.tell(Completed(index, full, {ACCURACY.name: float(table.accuracy[row, column])}, 0.0))
+    algorithm.tell(Completed(index, full, {statistic: float(table.statistics[statistic][row, column])}, 0.0))
     return full
 
 
-def banded_stopping(table: Table) -> BandedStopping:
+def banded_stopping(table: Table, statistic: str = ACCURACY.name) -> BandedStopping:
     """Early stopping as in the default search, each rung moved to the nearest step of the table's learning curves.
 
     Raises:
-      InputError: no learning curve, one with gaps, or an unknown full budget.
+      InputError: no learning curve of the statistic, one with gaps, or an unknown full budget.
     """
-    if not table.curve or not table.steps:
-        raise InputError(table.name, sorted(table.curve), "are its steps with early accuracies; stopping needs both")
-    for steps, early in table.curve.items():
-        if np.isnan(early[~np.isnan(table.accuracy)]).any():
-            raise InputError(f"{table.name}: accuracy.S@{steps}", "empty", "is a cell; stopping needs whole curves")
-    stopping, at = load("default").early_stopping, np.array([*table.curve])
+    curve = table.early(statistic)
+    if not curve or not table.steps:
+        rule = f"are its steps with early measurements of {statistic}; stopping needs both these and 'steps'"
+        raise InputError(table.name, [*curve], rule)
+    for steps, early in curve.items():
+        if np.isnan(early[np.isfinite(table.statistics[statistic])]).any():
+            raise InputError(f"{table.name}: {statistic}.S@{steps}", "empty", "is a cell; stopping needs whole curves")
+    stopping, at = load("default").early_stopping, np.array([*curve])
     rungs = sorted({int(at[np.abs(np.log(at / wanted)).argmin()]) for wanted in stopping.steps(table.steps)})
-    return stopping.banded(tuple(rungs), cost_strata(table.space, (), MACS, stopping.bands), ACCURACY)
+    bands = cost_strata(table.space, (), MACS, stopping.bands)
+    return stopping.banded(tuple(rungs), bands, Objective(statistic, "max"))
 
 
 def content_hash(table: Table) -> str:
     """Of everything a run depends on: 16 hexadecimal digits."""
     digest = hashlib.sha256(repr([(c.name, c.options) for c in table.space.choices]).encode())
-    arrays = (table.genotypes, table.costs[MACS], table.accuracy, *table.curve.values(), *table.scores.values())
+    digest.update(repr([*table.statistics]).encode())
+    arrays = (table.genotypes, table.costs[MACS], *table.statistics.values(), *table.scores.values())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
@@ -211,12 +235,14 @@ def compare(
     Raises:
       InputError: an unknown algorithm, or a folder that holds something else or other settings.
     """
+    check_statistic(table, variants[0].statistic)
     for name in algorithms:
         make_algorithm(name, table, variants[0].evaluations)
     check_integer("seeds", seeds, 1, 1_000_000)
     check_integer("workers", workers, 1, 10_000)
     header = {"schema": SCHEMA, "table": content_hash(table), "evaluations": variants[0].evaluations}
-    header |= {"seed": variants[0].seed, "early_stopping": asdict(load("default").early_stopping)}
+    header |= {"statistic": variants[0].statistic, "seed": variants[0].seed}
+    header |= {"early_stopping": asdict(load("default").early_stopping)}
     wanted = [(name, number, each) for number in range(seeds) for each in variants for name in algorithms]
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):

@@ -39,10 +39,10 @@ class DataConfig:
     """Where clips come from.
 
     Attributes:
-      source: "moving_digits", or "video_folder".
+      source: "moving_digits"; "video_folder", labelled by sub-folder; or "pace", videos labelled by playback pace.
       level: of the moving digits: tiny or default.
       train, validation, test: clips of each split of the moving digits.
-      path: folder of the videos, with a sub-folder for each class; '' for the moving digits.
+      path: folder of the videos; '' for the moving digits.
       frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
       clips_per_video: evenly spaced ones.
     """
@@ -57,12 +57,12 @@ class DataConfig:
     clips_per_video: int = 1
 
     def __post_init__(self) -> None:
-        check_choice("source", self.source, ("moving_digits", "video_folder"))
+        check_choice("source", self.source, ("moving_digits", "video_folder", "pace"))
         check_choice("level", self.level, ("tiny", "default"))
         for name in ("train", "validation", "test", "frame_stride", "clips_per_video"):
             check_integer(name, getattr(self, name), 1, 10_000_000)
-        if not isinstance(self.path, str) or (self.source == "video_folder") != bool(self.path) or "\0" in self.path:
-            raise InputError("path", self.path, "must name a folder for the source video_folder, and only for it")
+        if not isinstance(self.path, str) or (self.source != "moving_digits") != bool(self.path) or "\0" in self.path:
+            raise InputError("path", self.path, "must name a folder of videos, unless the source is moving_digits")
 
 
 @dataclass(frozen=True)
@@ -504,7 +504,7 @@ def load(name: str) -> SearchConfig:
     """Return a preset by name, or the search in a YAML file; paths in it are taken from the working directory.
 
     A file with `extends: PRESET` holds only what differs from that preset: keys replace the preset's, and within the
-    sections those of the section; `space` and `algorithm` are replaced whole.
+    sections those of the section. `algorithm` is replaced whole, and so is a `space` with a `schema` of its own.
 
     Raises:
       InputError: neither, unreadable, not YAML, or not a search.
@@ -536,8 +536,9 @@ def _extended(data: Any, place: str) -> Any:
     if "extends" in base:
         raise InputError(f"{place}.extends", base["extends"], "is extended by that preset; name it in its place")
     for key, value in data.items():
-        merge = key not in ("space", "algorithm") and isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
-        base[key] = {**base[key], **value} if merge else value
+        whole = key == "algorithm" or not isinstance(value, Mapping) or not isinstance(base.get(key), Mapping)
+        whole = whole or (key == "space" and "schema" in value)
+        base[key] = value if whole else {**base[key], **value}
     return base
 
 

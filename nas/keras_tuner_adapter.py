@@ -180,7 +180,7 @@ class KerasTunerBayesian(Algorithm):
         objective = keras_tuner.Objective("score", "min")
         oracle = BayesianOptimizationOracle(objective, seed=seed, hyperparameters=self._hyperparameters)
         best = sorted(scores, key=scores.__getitem__)[: _OBSERVATIONS // 2]
-        others = [index for index in self.proposed if index not in best]
+        others = [*(index for index in self.results if index not in best), *self.running()]
         for index in sorted((*best, *others[-(_OBSERVATIONS - len(best)) :])):
             trial = self._trial(index, scores.get(index))
             oracle.trials[trial.trial_id] = trial

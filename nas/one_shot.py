@@ -100,8 +100,8 @@ class OneShotSearch:
         accuracy = quality = float("nan")
         if step >= self.warm_steps:
             clips = clip_subset(held.labels, self.settings.reward_clips, rng)
-            logits = member.batch_logits(trainer.frames(held, clips, architecture), len(clips)).numpy()
-            metrics = metrics_of(logits, held.labels[clips], trainer.data.name)
+            logits = np.asarray(member.batch_logits(trainer.frames(held, clips, architecture), len(clips)))
+            metrics = metrics_of(logits, held.labels[clips])
             accuracy, quality = metrics["accuracy"], metrics[self.config.statistic]
             controller.learn(rng, genotype, quality)
         cost = int(controller.costs(np.array([genotype]))[0])

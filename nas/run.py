@@ -186,7 +186,7 @@ def _notes(config: SearchConfig, data: Any) -> Iterator[str]:
     """Yield what a user should know of the space and the data before the first trial."""
     if dead := dead_options.warning(config.space):
         yield dead
-    if data is not None and config.data.source == "video_folder":
+    if data is not None and config.data.source != "moving_digits":
         yield from data_notes(data)
 
 

@@ -11,7 +11,8 @@ import math
 import os
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from nas import table_cells
 from nas.config import SearchConfig, SimulationConfig
+from nas.objective import ACCURACY
 from nas.trial import Trainer
 from nas.trials import Completed, Failed, Proposal, Rung
 from search_space.errors import InputError
@@ -53,7 +55,7 @@ class Simulation:
         self.steps = config.training.steps
         self.rungs = config.early_stopping.steps(self.steps)
         self.effects = np.random.default_rng(_EFFECTS).normal(size=(_PLACES, _PLACES))
-        self.table = _accuracies(Path(self.settings.table)) if self.settings.table else None
+        self.table = Lookup.read(Path(self.settings.table)) if self.settings.table else None
         self.kept: list[np.ndarray] = []
 
     def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
@@ -62,7 +64,7 @@ class Simulation:
         total = self.settings.seconds * rng.uniform(0.5, 1.5)
         fault, at = self._fault(proposal.index, attempt)
         self.kept.append(np.ones(int(self.settings.memory_mb * 2**20), np.uint8))
-        if self.table is not None and proposal.fingerprint not in self.table:
+        if self.table is not None and proposal.fingerprint not in self.table.rows:
             yield Failed(proposal.index, f"no row of {self.settings.table} is the network {proposal.fingerprint}", 1)
             return
         before = 0
@@ -85,8 +87,12 @@ class Simulation:
         return (*FAULTS, "")[which], int(rng.integers(1, self.steps + 1))
 
     def _metrics(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> dict[str, float]:
-        accuracy = self._made_up(proposal, steps, rng) if self.table is None else self._looked_up(proposal, steps)
-        metrics = {"accuracy": accuracy, "loss": -math.log(max(accuracy, 1e-6)), "likelihood": accuracy}
+        if self.table is None:
+            metrics = {ACCURACY.name: self._made_up(proposal, steps, rng)}
+        else:
+            metrics = self.table.metrics(proposal.fingerprint, proposal.repeat, steps / self.steps)
+        metrics.setdefault("loss", -math.log(max(metrics[ACCURACY.name], 1e-6)))
+        metrics.setdefault("likelihood", math.exp(-metrics["loss"]))
         if steps == self.steps and proposal.kind != "search":
             metrics |= {f"test_{name}": value for name, value in metrics.items()}
         return metrics
@@ -100,14 +106,6 @@ class Simulation:
         share = (steps / self.steps) ** (0.1 + 0.05 * decades)  # costly networks learn more slowly
         noise = rng.normal(0, NOISE if steps == self.steps else EARLY_NOISE)
         return float(np.clip(CHANCE + (full - CHANCE) * share + noise, 0.001, 0.999))
-
-    def _looked_up(self, proposal: Proposal, steps: int) -> float:
-        """Of the training that the repeat names, at the last steps measured up to these; the full budget's if none."""
-        assert self.table is not None
-        curve = self.table[proposal.fingerprint]
-        measured = [share for share in curve if share <= steps / self.steps]
-        values = curve[max(measured)] if measured else curve[1.0]
-        return float(values[proposal.repeat % len(values)])
 
 
 def evaluator(config: SearchConfig, data: Any, threads: int | None = 1) -> Trainer | Simulation:
@@ -137,24 +135,45 @@ def _strike(fault: str) -> None:
         time.sleep(3600)
 
 
-def _accuracies(path: Path) -> dict[str, dict[float, np.ndarray]]:
-    """Of every fingerprint of a table: share of the full budget -> accuracy of each training that has one."""
-    columns = table_cells.read(path)
-    if "fingerprint" not in columns:
-        raise InputError(str(path), "fingerprint", "is a column that a table to simulate by must have")
-    full = table_cells.constant(path, "steps", columns)
-    found: dict[str, dict[float, np.ndarray]] = {name: {} for name in columns["fingerprint"]}
-    for share, names in _by_share(columns, full).items():
-        values = np.stack([table_cells.numbers(path, name, columns) for name in names], axis=1)
-        for fingerprint, row in zip(columns["fingerprint"], values, strict=True):
-            if not np.isnan(row).all():
-                found[fingerprint][share] = row[~np.isnan(row)]
-    return {fingerprint: curve for fingerprint, curve in found.items() if 1.0 in curve}
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Measurements of a benchmark table by fingerprint, without its search space.
 
+    Attributes:
+      rows: of each fingerprint that has an accuracy at the full budget.
+      statistics: name -> share of the full budget, rising -> float [R, S].
+    """
 
-def _by_share(columns: table_cells.Columns, full: int) -> dict[float, list[str]]:
-    shares: dict[float, list[str]] = {}
-    for match in filter(None, map(table_cells.ACCURACY.fullmatch, columns)):
-        if not match[2] or full:
-            shares.setdefault(int(match[2]) / full if match[2] else 1.0, []).append(match[0])
-    return shares
+    rows: Mapping[str, int]
+    statistics: Mapping[str, Mapping[float, np.ndarray]]
+
+    @classmethod
+    def read(cls, path: Path) -> Lookup:
+        """Read a table; `InputError` if it is none, or names no fingerprints."""
+        columns = table_cells.read(path)
+        if "fingerprint" not in columns:
+            raise InputError(str(path), "fingerprint", "is a column that a table to simulate by must have")
+        full = table_cells.constant(path, "steps", columns)
+        found: dict[str, dict[float, np.ndarray]] = {}
+        for name, values in table_cells.statistics(path, columns).items():
+            statistic, _, steps = name.partition("@")
+            if full or not steps:
+                found.setdefault(statistic, {})[int(steps) / full if steps else 1.0] = values
+        measured = np.isfinite(found[ACCURACY.name][1.0]).any(axis=1)
+        rows = {each: row for row, each in enumerate(columns["fingerprint"]) if measured[row]}
+        return cls(rows, {name: dict(sorted(curve.items())) for name, curve in found.items()})
+
+    def metrics(self, fingerprint: str, repeat: int, share: float) -> dict[str, float]:
+        """Statistics of one training, each at its last measurement up to a share of the full budget.
+
+        Where none is so early, that of the full budget. After the last training of a row the first one comes again.
+        """
+        row = self.rows[fingerprint]
+        trained = np.flatnonzero(np.isfinite(self.statistics[ACCURACY.name][1.0][row]))
+        seed = trained[repeat % len(trained)]
+        found: dict[str, float] = {}
+        for name, curve in self.statistics.items():
+            known = {at: float(values[row, seed]) for at, values in curve.items() if np.isfinite(values[row, seed])}
+            if known:
+                found[name] = known[max((at for at in known if at <= share), default=max(known))]
+        return found

@@ -2,7 +2,8 @@
 
 NAS-Bench-101 (Ying et al., arXiv 1902.09635) showed what such a table is for: a search on it takes seconds, so
 algorithms can be compared over many seeds. docs/benchmark_tables.md describes the CSV form.
-`R` is the number of rows (architectures), `S` of seeds (trainings of each), `G` of choices.
+`R` is the number of rows (architectures), `S` of seeds (trainings of each), `L` of seeds of long trainings, `G` of
+choices.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 
 from nas import run, table_cells
 from nas.ledger import Ledger
-from nas.objective import ACCURACY
+from nas.objective import ACCURACY, STATISTICS
 from nas.row_space import RowIndex, RowSpace
 from nas.table_cells import MACS, Option, line
 from nas.trials import Completed, Proposal, Rung
@@ -40,11 +41,14 @@ class Table:
       space: its members are exactly the rows, its costs those of the rows; an architecture is a mapping of values.
       genotypes: int [R, G], canonical, distinct.
       costs: int64 [R] by name, "macs" always.
-      accuracy: float [R, S] at the full budget, a share; NaN where that training is missing, not all of a row.
-      curve: training steps -> float [R, S], accuracy measured early; NaN where missing.
+      statistics: float [R, S] by name, NaN where missing: `accuracy` at the full budget always (a share; every row has
+        one), further ones such as `loss`, and early measurements such as `accuracy@64`, after 64 steps. Column s holds
+        the same training in all of them. With a loss there always is its likelihood, exp(-loss).
       steps: training steps of the full budget; 0 if unknown.
       seconds: float [R, S] of training; NaN where unknown.
       scores: further predictors by name, float [R].
+      long_accuracy: float [R, L] after `long_steps` training steps (0 if unknown), other trainings than those above;
+        NaN where missing.
       architectures: of each row as plain data, fingerprints: of each row; empty where the table has none.
     """
 
@@ -52,14 +56,30 @@ class Table:
     space: SearchSpace[Any]
     genotypes: np.ndarray
     costs: Mapping[str, np.ndarray]
-    accuracy: np.ndarray
-    curve: Mapping[int, np.ndarray]
+    statistics: Mapping[str, np.ndarray]
     steps: int
     seconds: np.ndarray
     scores: Mapping[str, np.ndarray]
+    long_accuracy: np.ndarray
+    long_steps: int = 0
     architectures: Sequence[Mapping[str, Any]] = ()
     fingerprints: Sequence[str] = ()
     index: RowIndex = field(kw_only=True)
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """Accuracy at the full budget: float [R, S]."""
+        return self.statistics[ACCURACY.name]
+
+    def early(self, statistic: str = ACCURACY.name) -> dict[int, np.ndarray]:
+        """Early measurements of a statistic: training steps -> float [R, S], in rising order."""
+        found = {name: values for name, values in self.statistics.items() if name.startswith(f"{statistic}@")}
+        return {steps_of(name): found[name] for name in sorted(found, key=steps_of)}
+
+    @property
+    def usual_statistic(self) -> str:
+        """The statistic that a search uses by default, as far as the table has it."""
+        return next(name for name in STATISTICS if name in self.statistics)
 
     @functools.cached_property
     def means(self) -> np.ndarray:
@@ -69,6 +89,22 @@ class Table:
     def row(self, genotype: Genotype) -> int:
         """The row of a canonical genotype; `InputError` if there is none."""
         return int(_rows(self.index, self.name, np.array([genotype]))[0])
+
+
+def steps_of(statistic: str) -> int:
+    """Steps after which a statistic is measured, 64 of `loss@64`; 0: the full budget."""
+    return int(statistic.partition("@")[2] or 0)
+
+
+def with_likelihood(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Statistics with likelihood = exp(-loss) after each loss whose likelihood is missing."""
+    found: dict[str, np.ndarray] = {}
+    for name, values in statistics.items():
+        found[name] = values
+        likelihood = name.replace("loss", "likelihood", 1)
+        if name.partition("@")[0].removeprefix("test_") == "loss" and likelihood not in statistics:
+            found[likelihood] = np.exp(-values)
+    return found
 
 
 def _rows(index: RowIndex, name: str, genotypes: np.ndarray) -> np.ndarray:
@@ -89,7 +125,7 @@ def make(
     name: str,
     values: Mapping[str, Sequence[Option]],
     costs: Mapping[str, np.ndarray],
-    accuracy: np.ndarray,
+    statistics: Mapping[str, np.ndarray],
     **more: Any,
 ) -> Table:
     """A table from its columns: `values` has R values of every choice, None where it is absent.
@@ -98,12 +134,13 @@ def make(
     first appear. Where the rows are all combinations of options the space is a plain `SearchSpace`, else a `RowSpace`.
 
     Args:
-      name, costs, accuracy: as in `Table`.
+      name, costs, statistics: as in `Table`; a likelihood may be missing.
       values: of every choice by name.
       more: other fields of `Table`, by name.
 
     Raises:
-      InputError: two rows alike, a cost below 1, accuracies that are no shares, or a row without any.
+      InputError: two rows alike, a cost below 1, accuracies or likelihoods that are no shares, or a row without
+        an accuracy.
     """
     choices = tuple(Choice(choice, _options(column)) for choice, column in values.items())
     genotypes = np.array([_genes(choice, values[choice.name]) for choice in choices], dtype=np.int64).T
@@ -115,9 +152,9 @@ def make(
     else:
         logs = np.log(costs[MACS])
         space = RowSpace(name, choices, dict, dict, count, rows=genotypes, log_costs=logs)
-    unknown = np.full(accuracy.shape, np.nan)
-    others: dict[str, Any] = {"curve": {}, "steps": 0, "seconds": unknown, "scores": {}, "index": index, **more}
-    table = Table(name, space, genotypes, costs, accuracy, **others)
+    unknown = np.full(statistics[ACCURACY.name].shape, np.nan)
+    others: dict[str, Any] = {"steps": 0, "seconds": unknown, "scores": {}, "long_accuracy": unknown[:, :0], **more}
+    table = Table(name, space, genotypes, costs, with_likelihood(statistics), index=index, **others)
     _check(table)
     return table
 
@@ -144,16 +181,15 @@ def _check_distinct(name: str, genotypes: np.ndarray) -> None:
 def _check(table: Table) -> None:
     for cost, column in table.costs.items():
         _check_column(table.name, cost, column, column >= 1, "must be at least 1")
-    shares = {f"@{steps}": early for steps, early in table.curve.items()} | {"": table.accuracy}
-    for at, column in shares.items():
-        _check_column(table.name, f"accuracy{at}", column, np.isnan(column) | ((column >= 0) & (column <= 1)), _SHARE)
+    for name, values in {**table.statistics, table_cells.LONG: table.long_accuracy}.items():
+        if name.partition("@")[0] in (*STATISTICS, table_cells.LONG):
+            _check_column(table.name, name, values, np.isnan(values) | ((values >= 0) & (values <= 1)), _SHARE)
     measured = ~np.isnan(table.accuracy).all(axis=1)
     _check_column(table.name, "accuracy", table.accuracy[:, 0], measured, "in all its seeds: every row must have one")
-    late = [steps for steps in table.curve if table.steps and steps >= table.steps]
-    if late:
-        raise InputError(
-            f"{table.name}: accuracy.S@{late[0]}", late[0], f"must be below the full budget, {table.steps}"
-        )
+    for name in table.statistics:
+        if table.steps and steps_of(name) >= table.steps:
+            place = f"{table.name}: {name.replace('@', '.S@')}"
+            raise InputError(place, steps_of(name), f"must be below the full budget, {table.steps}")
 
 
 def _check_column(name: str, column: str, values: np.ndarray, right: np.ndarray, rule: str) -> None:
@@ -171,21 +207,17 @@ def read(path: str | Path) -> Table:
     """
     path = Path(path)
     columns = table_cells.read(path)
-    measured = [match for match in map(table_cells.ACCURACY.fullmatch, columns) if match]
     seeds = range(table_cells.seeds_of([*columns]))
-
-    def each_seed(start: str, end: str = "") -> np.ndarray:
-        return np.stack([table_cells.numbers(path, f"{start}{seed}{end}", columns) for seed in seeds], axis=1)
-
     return make(
         str(path),
         {name[7:]: [*map(table_cells.option, columns[name])] for name in columns if name.startswith("choice.")},
         {name: table_cells.integers(path, name, columns[name]) for name in COST_NAMES if name in columns},
-        each_seed("accuracy."),
-        curve={steps: each_seed("accuracy.", f"@{steps}") for steps in sorted({int(m[2]) for m in measured if m[2]})},
+        table_cells.statistics(path, columns),
         steps=table_cells.constant(path, "steps", columns),
-        seconds=each_seed("seconds."),
+        seconds=table_cells.per_seed(path, table_cells.SECONDS, seeds, columns),
         scores={name[6:]: table_cells.numbers(path, name, columns) for name in columns if name.startswith("score.")},
+        long_accuracy=table_cells.long_accuracy(path, columns),
+        long_steps=table_cells.constant(path, "long_steps", columns),
         architectures=table_cells.objects(path, "architecture", columns),
         fingerprints=columns.get("fingerprint", ()),
     )
@@ -208,13 +240,19 @@ def _columns(table: Table) -> dict[str, Sequence[str]]:
     for choice, genes in zip(table.space.choices, table.genotypes.T, strict=True):
         columns[f"choice.{choice.name}"] = [table_cells.text(choice.options[gene]) for gene in genes]
     columns |= {name: cells(values) for name, values in table.costs.items()}
+    names = [*dict.fromkeys(name.partition("@")[0] for name in table.statistics)]
     for seed in range(table.accuracy.shape[1]):
-        columns |= {f"accuracy.{seed}@{steps}": cells(values[:, seed]) for steps, values in table.curve.items()}
-        columns[f"accuracy.{seed}"] = cells(table.accuracy[:, seed])
+        for name in names:
+            early = table.early(name).items()
+            columns |= {f"{name}.{seed}@{steps}": cells(values[:, seed]) for steps, values in early}
+            if name in table.statistics:
+                columns[f"{name}.{seed}"] = cells(table.statistics[name][:, seed])
         if not np.isnan(table.seconds).all():
             columns[f"seconds.{seed}"] = cells(table.seconds[:, seed])
+    columns |= {f"{table_cells.LONG}.{seed}": cells(values) for seed, values in enumerate(table.long_accuracy.T)}
     columns |= {f"score.{name}": cells(values) for name, values in table.scores.items()}
-    columns |= {"steps": [str(table.steps)] * len(table.genotypes)} if table.steps else {}
+    budgets = {"steps": table.steps, "long_steps": table.long_steps}
+    columns |= {name: [str(steps)] * len(table.genotypes) for name, steps in budgets.items() if steps}
     architectures = [json.dumps(each, separators=(",", ":")) for each in table.architectures]
     texts = {"architecture": architectures, "fingerprint": table.fingerprints}
     return columns | {name: column for name, column in texts.items() if column}
@@ -223,8 +261,9 @@ def _columns(table: Table) -> dict[str, Sequence[str]]:
 def from_ledger(ledger: Ledger) -> Table:
     """What a run's search trials measured: a row for each architecture, the seed's column being the repeat.
 
-    Only trainings to the full budget count; an architecture without one is left out, and so is a choice of the run's
-    space in which the rows that have it do not differ: whether they have it follows from the choice that it depends on.
+    Every metric is a statistic of the table. Only trainings to the full budget count; an architecture without one is
+    left out, and so is a choice of the run's space in which the rows that have it do not differ: whether they have it
+    follows from the choice that it depends on.
     Rows are in order of their genotypes.
 
     Raises:
@@ -238,16 +277,14 @@ def from_ledger(ledger: Ledger) -> Table:
     members = dict(sorted({p.genotype: p for p in reversed(done.values()) if p.genotype is not None}.items()))
     columns = _chosen(space, members, str(ledger.path))
     varied = {name: column for name, column in columns.items() if len({*column} - {None}) > 1}
-    seen = [rung for rung in ledger.rungs if rung.index in done]
     full = [ledger.completed[index] for index in done]
     return make(
         ledger.path.parent.name,
         varied or dict([*columns.items()][:1]),
         {cost: np.array([p.cost[cost] for p in members.values()]) for cost in COST_NAMES},
-        _measured(members, done, full),
-        curve={steps: _measured(members, done, [r for r in seen if r.steps == steps]) for steps in _steps(seen)},
+        _measured(members, done, _metrics([*full, *(rung for rung in ledger.rungs if rung.index in done)])),
         steps=config.training.steps,
-        seconds=_measured(members, done, full, seconds=True),
+        seconds=_measured(members, done, [("seconds", each.index, each.seconds) for each in full])["seconds"],
         architectures=[p.architecture for p in members.values()],
         fingerprints=[p.fingerprint for p in members.values()],
     )
@@ -273,22 +310,27 @@ def _plain(value: Any) -> Option:
     return "x".join(map(str, value)) if isinstance(value, tuple) else int(value) if isinstance(value, bool) else value
 
 
-def _steps(rungs: Sequence[Rung]) -> list[int]:
-    return sorted({rung.steps for rung in rungs})
+def _metrics(events: Iterable[Rung | Completed]) -> Iterator[tuple[str, int, float]]:
+    """Statistic, trial index and value of each metric whose name a column can have."""
+    for event in events:
+        at = f"@{event.steps}" if isinstance(event, Rung) else ""
+        for name, value in event.metrics.items():
+            if table_cells.statistic(f"{name}.0") is not None:
+                yield f"{name}{at}", event.index, value
 
 
 def _measured(
     members: Mapping[Genotype, Proposal],
     done: Mapping[int, Proposal],
-    events: Sequence[Rung | Completed],
-    seconds: bool = False,
-) -> np.ndarray:
-    """Accuracy (or seconds of training) of events by row and repeat: float [R, S], NaN where there is none."""
+    measurements: Iterable[tuple[str, int, float]],
+) -> dict[str, np.ndarray]:
+    """Measurements (name, trial index, value) by name, row and repeat: float [R, S], NaN where there is none."""
     rows = {genotype: row for row, genotype in enumerate(members)}
-    found = np.full((len(rows), 1 + max(p.repeat for p in done.values())), np.nan)
-    for event in events:
-        genotype = done[event.index].genotype
-        assert genotype is not None  # a search trial has one
-        value = event.seconds if seconds else event.metrics[ACCURACY.name]
-        found[rows[genotype], done[event.index].repeat] = value
+    seeds = 1 + max(p.repeat for p in done.values())
+    found = {ACCURACY.name: np.full((len(rows), seeds), np.nan)}
+    for name, index, value in measurements:
+        proposal = done[index]
+        assert proposal.genotype is not None  # a search trial has one
+        values = found.setdefault(name, np.full((len(rows), seeds), np.nan))
+        values[rows[proposal.genotype], proposal.repeat] = value
     return found

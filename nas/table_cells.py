@@ -26,8 +26,9 @@ Option = int | float | str | None  # None: the choice is absent
 MACS = "macs"
 MAX_BYTES = 2**29  # NAS-Bench-101 with its 423 624 networks would take 2e8
 CHOICE, SCORE = "choice.", "score."
-ACCURACY = re.compile(r"accuracy\.(\d{1,4})(?:@([1-9]\d{0,14}))?")
-_SECONDS = re.compile(r"seconds\.\d{1,4}")
+LONG = "long_accuracy"
+SECONDS = "seconds"
+_PER_SEED = re.compile(r"([a-z][a-z0-9_ ]{0,60})\.(0|[1-9]\d{0,3})(?:@([1-9]\d{0,14}))?")
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?")
 
@@ -99,14 +100,45 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
 
 
 def _known(name: str) -> bool:
-    plain = name in (*COST_NAMES, "steps", "architecture", "fingerprint")
+    plain = name in (*COST_NAMES, "steps", "long_steps", "architecture", "fingerprint")
     named = name.startswith((CHOICE, SCORE)) and not name.endswith(".")
-    return plain or named or bool(ACCURACY.fullmatch(name) or _SECONDS.fullmatch(name))
+    once = bool(re.fullmatch(rf"({SECONDS}|{LONG})\.(0|[1-9]\d{{0,3}})", name))
+    return plain or named or once or statistic(name) is not None
+
+
+def statistic(column: str) -> tuple[str, int, int] | None:
+    """Name, seed and steps (0: the full budget) of a column of a statistic, `loss.1@64`; None for other columns."""
+    match = _PER_SEED.fullmatch(column)
+    if match is None or match[1] in ("choice", "score", SECONDS, LONG):
+        return None
+    return match[1], int(match[2]), int(match[3] or 0)
 
 
 def seeds_of(header: Sequence[str]) -> int:
-    """How many seeds the columns of accuracy name, one more than the highest."""
-    return max((int(match[1]) + 1 for match in map(ACCURACY.fullmatch, header) if match), default=0)
+    """Number of seeds of the statistics: one more than the highest."""
+    return max((found[1] + 1 for found in map(statistic, header) if found), default=0)
+
+
+def statistics(path: Path, columns: Columns) -> dict[str, np.ndarray]:
+    """All statistics of a table: float [R, S] by name, `loss` and `loss@64`; NaN where not measured."""
+    names = dict.fromkeys(found[::2] for found in map(statistic, columns) if found)
+    seeds = range(seeds_of([*columns]))
+    return {
+        f"{name}@{steps}" if steps else name: per_seed(path, name, seeds, columns, f"@{steps}" if steps else "")
+        for name, steps in names
+    }
+
+
+def per_seed(path: Path, name: str, seeds: range, columns: Columns, end: str = "") -> np.ndarray:
+    """Columns `name`.0, `name`.1 and so on side by side: float [R, S]; NaN for empty cells and missing columns."""
+    empty = np.empty((len(columns[MACS]), 0))
+    return np.column_stack([empty, *(numbers(path, f"{name}.{seed}{end}", columns) for seed in seeds)])
+
+
+def long_accuracy(path: Path, columns: Columns) -> np.ndarray:
+    """Accuracies of long trainings: float [R, L]."""
+    seeds = [int(name.rpartition(".")[2]) for name in columns if name.startswith(f"{LONG}.")]
+    return per_seed(path, LONG, range(max(seeds, default=-1) + 1), columns)
 
 
 def option(text: str) -> Option:

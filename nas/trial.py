@@ -37,6 +37,7 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
       InputError: it cannot be made, or does not fit the space (classes, frames, resolution).
     """
     from movinet.data.moving_digits import Counts, level, moving_digits
+    from movinet.data.pace import pace_folder
     from movinet.data.video import VideoFolder, video_folder
 
     resolution = max(space.resolutions)
@@ -47,7 +48,7 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
         folder = VideoFolder(
             Path(config.path), space.frames, resolution, config.frame_stride, clips_per_video=config.clips_per_video
         )
-        data = video_folder(folder)
+        data = pace_folder(folder) if config.source == "pace" else video_folder(folder)
     for name, wanted, found in (
         ("classes", space.classes, len(data.classes)),
         ("frames", space.frames, data.ticks),

@@ -21,19 +21,18 @@ emit        the family as files
 outcome     all of it at the end of a run
 report      a run as one HTML page that needs nothing else; page/ has its form, style and script
 report_data      what its script draws, in columns
-report_sections  its tables and words; report_family and report_record have those of its last sections
+report_sections  its tables and words; report_reliability, report_family and report_record have more
 markup      HTML and JSON from data that nobody vouches for
 measures    what an architecture has chosen, as numbers
 variance_components  variance between architectures beyond cost, and between seeds
 trainings   statistics of all trainings of an event log or a table, side by side
 reliability  reliability of each statistic, and which one to search by
-importance  which choices go with accuracy beyond what they cost
-agreement   whether early accuracies rank trials as their own full budget does
+importance  which choices matter beyond what they cost: analysis of variance
 describe    one network: layers and costs
 rank_correlation  Kendall's tau, partial tau, regret of the first choices
 statistics  bootstrap intervals
-fidelity    how well cheap measurements rank networks
-fidelity_report   the same as text, JSON, CSV and picture
+proxy_ranking  how well cheap measurements rank networks
+reliability_report  reliability, ranking and importance as text, JSON, CSV and figure
 reproduction      whether a network trained again does what was recorded
 arena       search algorithms compared on a table: scores, intervals
 arena_text  the same as text

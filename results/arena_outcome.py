@@ -22,7 +22,8 @@ def write_comparison(
     frame = arena.curves(table, played)
     summary = arena.summary(frame, algorithms, settings.evaluations, settings.seed)
     paths = [arena.write(frame, folder / "curves.csv"), arena.write(summary, folder / "summary.csv")]
-    texts = [arena_text.summary_text(summary, settings.evaluations)]
+    told = f"algorithms see {settings.statistic} of one training, hypervolumes are of accuracy, the mean over trainings"
+    texts = [told, arena_text.summary_text(summary, settings.evaluations)]
     if any(run.stopping for run in played):
         stopped = arena.stopping(table, played, algorithms, settings.seed)
         paths.append(arena.write(stopped, folder / "stopping.csv"))

@@ -62,9 +62,9 @@ COMMANDS = {
     "report": Help(
         "a run as one HTML page",
         "Writes a page that needs no network: the frontier with every candidate, which choices go with accuracy and "
-        "how sure that is, hypervolume, fidelity, the family with its reasons, costs, failures, and how to reproduce "
-        "the run. The run may be unfinished, or running; a search writes the page at its end. docs/report.md explains "
-        "the panels.",
+        "how sure that is, hypervolume, reliability, the family with its reasons, costs, failures, and how to "
+        "reproduce the run. The run may be unfinished, or running; a search writes the page at its end. docs/report.md "
+        "explains the panels.",
         (
             ("report results/runs/first", "results/runs/first/report.html"),
             ("report results/published/frontier --out results/runs/frontier.html", "the published frontier"),
@@ -102,14 +102,15 @@ COMMANDS = {
             ("describe results/published/frontier/configs/movinet_a0.yaml --classes 12", "a file, with other classes"),
         ),
     ),
-    "fidelity": Help(
-        "how well cheap measurements rank networks",
-        "Compares early accuracies, costs and training-free scores with the accuracy at the full budget of other "
-        "seeds: Kendall's tau over all networks and within bands of cost, and what each adds to log-FLOPs, with "
-        "intervals. docs/fidelity.md explains the figures.",
+    "reliability": Help(
+        "which statistic to search by, and how well cheap measurements rank networks",
+        "Estimates for each statistic of a training how much of the difference between networks of equal cost belongs "
+        "to the networks and not to the seeds, and recommends the statistic to search by. Then compares early "
+        "measurements, costs and training-free scores with the accuracy of other seeds, and shows which choices "
+        "explain the variance. All with intervals. docs/proxy_reliability.md explains the numbers.",
         (
-            (f"fidelity {TABLE}", "on a benchmark table"),
-            ("fidelity results/runs/first --bands 3 --out results/runs/fidelity", "on a run, with files"),
+            (f"reliability {TABLE}", "on a benchmark table"),
+            ("reliability results/runs/first --bins 3 --out results/runs/reliability", "on a run, with files"),
         ),
     ),
     "score": Help(
@@ -123,7 +124,7 @@ COMMANDS = {
     ),
     "tabulate": Help(
         "a run as a benchmark table",
-        "Writes the search trials of a run as a table on which `compare` runs algorithms and `fidelity` judges "
+        "Writes the search trials of a run as a table on which `compare` runs algorithms and `reliability` judges "
         "measurements. docs/benchmark_tables.md has its form.",
         (
             ("tabulate results/runs/bench --out my_table.csv", "of a run that trained every member of a space"),

@@ -108,10 +108,10 @@ def _describe(command: CommandParser) -> None:
     _json(command)
 
 
-def _fidelity(command: CommandParser) -> None:
+def _reliability(command: CommandParser) -> None:
     command.add_argument("table", type=Path, help="a benchmark table (.csv, .csv.gz) or the folder of a run")
-    command.add_argument("--bands", type=int, default=4, help="of log-FLOPs, in which networks are compared (4)")
-    command.add_argument("--out", type=Path, help="folder for fidelity.csv and fidelity.png")
+    command.add_argument("--bins", type=int, default=4, help="FLOPs bins in which networks are compared (4)")
+    command.add_argument("--out", type=Path, help="folder for CSV files and reliability.png")
     _formats(command)
     _json(command)
 
@@ -143,6 +143,7 @@ def _compare(command: CommandParser) -> None:
     command.add_argument("--workers", type=int, default=1, help="runs at a time, a core each (1)")
     command.add_argument("--evaluations", type=int, help="on a table: trainings of a run (150)")
     command.add_argument("--stopping", action="store_true", help="on a table: also with early stopping, equal steps")
+    command.add_argument("--statistic", help="on a table: what algorithms see (likelihood, else accuracy)")
     command.add_argument("--minutes", type=float, help="to train: of each run (20)")
     command.add_argument("--repeats", type=int, help="to train: of each run's front in the end, other seeds (2)")
     _formats(command)
@@ -213,7 +214,7 @@ _OPTIONS: dict[str, Callable[[CommandParser], None]] = {
     "scale": _scale,
     "coefficients": _coefficients,
     "describe": _describe,
-    "fidelity": _fidelity,
+    "reliability": _reliability,
     "score": _score,
     "tabulate": _tabulate,
     "compare": _compare,

@@ -8,6 +8,7 @@ that they can be searched, edited and compared.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,13 @@ def new(columns: int = 1, height: float | None = None) -> tuple[Figure, Axes]:
     size = {1: ONE_COLUMN, 2: TWO_COLUMNS}[columns]
     figure = Figure(figsize=(size[0], height or size[1]), dpi=DPI, layout="constrained")
     return figure, figure.add_subplot()
+
+
+def stacked(rows: Sequence[int]) -> tuple[Figure, list[Axes]]:
+    """A picture for two columns with axes above each other, each high enough for so many rows of text."""
+    heights = [0.9 + 0.25 * each for each in rows]
+    figure = Figure(figsize=(WIDTHS[2], sum(heights)), dpi=DPI, layout="constrained")
+    return figure, [*figure.subplots(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]]
 
 
 def line_style(i: int) -> dict[str, Any]:

@@ -1,29 +1,49 @@
-"""Which choices go with accuracy beyond what they cost.
+"""Which choices matter beyond what they cost: an analysis of variance by dimension, and the direction of each choice.
 
-Dearer networks are more accurate, and nearly every choice changes the cost, so a plain correlation would mostly
-repeat log-FLOPs. Here log-FLOPs and its square are first taken out of both, the accuracy and the choice, by least
-squares (Frisch & Waugh 1933); the correlation of what is left says which way a choice goes among networks of equal
-cost, its square what share of the remaining variance it explains by itself.
+Expensive networks are more accurate, and nearly every choice changes the cost, so a plain correlation would mostly
+repeat log-FLOPs. Log-FLOPs and its square are therefore first taken out of the statistic and of the choices, by least
+squares (Frisch & Waugh 1933); what is left is compared at equal cost.
 
-How much all choices explain together is what a ridge regression (Hoerl & Kennard 1970) predicts of trials that it
-was not fitted to, beside log-FLOPs alone. Intervals are of 95 %, by bootstrap over trials.
+Shares of variance. A dimension is for example the depth of one block, or the spatial kernel of all layers; it has a few
+numbers per network. A ridge regression (Hoerl & Kennard 1970) on the numbers of some dimensions, their mean and its
+square predicts networks to which it was not fitted. R^2 of these predictions is the share of the variance beyond cost
+that these dimensions explain. The share of one dimension is what it adds to R^2, as the mean over random orders in
+which dimensions are added (Lindeman, Merenda & Gold 1980; Shapley values of R^2), so shares add up to R^2 of all. At
+equal cost dimensions depend on each other: a larger width goes with a lower resolution. This rule shares equally what
+cannot be told apart, where dropping one dimension at a time would attribute it to none.
 
-A search tries what it believes in, so choices come together, and neither figure says what a choice alone would cause.
+Limits. Interactions of dimensions are not modelled and count as unexplained, so a share is a lower bound. It depends on
+the networks compared: a search prefers some choices, so shares are smaller than among random networks, and they do not
+show what a choice alone would cause. Intervals are of 95 %, by bootstrap over the prediction errors of networks;
+regressions are not fitted again, so with fewer than some 100 networks intervals are too narrow. The share of a
+dimension that does not matter is slightly below 0.
+
+Directions. The partial correlation of a measure of a network with the statistic at equal cost.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from results.measures import Measure
+from nas.objective import MACS
+from nas.table import Table
+from nas.table_cells import line
+from results.measures import Measure, dimensions, measures
+from results.rank_correlation import estimate
+from results.trainings import mean_of
+from search_space import architecture
+from search_space.errors import InputError
 
 ENOUGH = 20  # trials trained to the full budget
+MOST = 2000  # trials or networks; more would take minutes
 DRAWS = 1000
-FOLDS = 10
+FOLDS = 5
+ORDERS = 12  # in which dimensions are added, and as many the other way round
 PENALTIES = np.geomspace(1e-3, 1e3, 13)  # for each trial, on choices in units of their standard deviation
 
 
@@ -43,40 +63,104 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Importance:
-    """`effects`, the strongest first, of so many `trials`; none where there is not enough evidence.
+class Share:
+    """Share of the variance of a statistic beyond cost that a dimension explains, and its interval."""
 
-    by_cost, by_all: share of the variance of accuracy in held-out trials that log-FLOPs predicts alone, and with all
-    choices; gain: the difference, with its interval. NaN without evidence.
+    dimension: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Importance of choices in so many `trials`; without `effects` and `shares` where there is not enough evidence.
+
+    Attributes:
+      statistic: what was measured.
+      effects: of measures, the strongest first.
+      shares: of dimensions, the largest first; `together` that of all.
+      by_cost: share of the variance of held-out trials that log-FLOPs predicts.
     """
 
+    statistic: str
     trials: int
-    effects: tuple[Effect, ...]
+    effects: tuple[Effect, ...] = ()
+    shares: tuple[Share, ...] = ()
+    together: Share = Share("all", math.nan, math.nan, math.nan)
     by_cost: float = math.nan
-    by_all: float = math.nan
-    gain: tuple[float, float] = (math.nan, math.nan)
 
 
 def importance(
+    statistic: str,
     measured: Sequence[Mapping[Measure, float]],
+    chosen: Sequence[Mapping[str, Sequence[float]]],
     log_macs: np.ndarray,
-    accuracy: np.ndarray,
+    values: np.ndarray,
     rng: np.random.Generator,
     draws: int = DRAWS,
 ) -> Importance:
-    """Of n trials: the measures of each, and log_macs [n] and accuracy [n]."""
-    if len(accuracy) < ENOUGH or np.ptp(accuracy) == 0:
-        return Importance(len(accuracy), ())
+    """Estimate the importance of the choices of n trials; of more than `MOST` those of a random sample.
+
+    Args:
+      statistic: name of the values.
+      measured: measures of each trial, for directions; only those that all trials have count.
+      chosen: dimensions of each trial, for shares; the same names and lengths for all trials.
+      log_macs, values: [n].
+      rng: of folds, orders and draws.
+      draws: of the bootstrap.
+    """
+    if len(values) > MOST:
+        some = rng.permutation(len(values))[:MOST]
+        measured, chosen = [measured[i] for i in some], [chosen[i] for i in some]
+        log_macs, values = log_macs[some], values[some]
+    if len(values) < ENOUGH or np.ptp(values) == 0:
+        return Importance(statistic, len(values))
+    cost, copies = _cost_terms(log_macs), _copies(len(values), draws, rng)
+    shares, together, by_cost = _shares(cost, chosen, values, copies, rng)
+    return Importance(statistic, len(values), _effects(cost, measured, values, copies), shares, together, by_cost)
+
+
+def of_table(table: Table, statistic: str, seed: int = 0, draws: int = DRAWS) -> Importance:
+    """Importance of the choices of a table for the mean of a statistic over seeds.
+
+    By the architectures of the table; if it has none, each of its choices is a dimension. Of more than `MOST` rows a
+    random sample.
+
+    Raises:
+      InputError: an architecture that is none, or architectures with different numbers of blocks.
+    """
+    rng = np.random.default_rng(seed)
+    values = mean_of(table.statistics[statistic])
+    rows = rng.permutation(np.flatnonzero(np.isfinite(values)))[:MOST]
+    log_macs, values = np.log(table.costs[MACS.name][rows]), values[rows]
+    if not table.architectures:
+        plain = [_chosen(table, genes) for genes in table.genotypes[rows]]
+        return importance(statistic, [{} for _ in rows], plain, log_macs, values, rng, draws)
+    networks = [architecture.from_dict(table.architectures[row], f"{table.name}: {line(row)}") for row in rows]
+    if len({len(network.blocks) for network in networks}) > 1:
+        raise InputError(
+            table.name, "architectures", "have different numbers of blocks and cannot be compared by choice"
+        )
+    return importance(statistic, [*map(measures, networks)], [*map(dimensions, networks)], log_macs, values, rng, draws)
+
+
+def _chosen(table: Table, genes: np.ndarray) -> dict[str, list[float]]:
+    """The options of a row: 1 for the one chosen of each choice, 0 for the others."""
+    choices = zip(table.space.choices, genes, strict=True)
+    return {choice.name: [float(gene == i) for i in range(len(choice.options))] for choice, gene in choices}
+
+
+def _effects(
+    cost: np.ndarray, measured: Sequence[Mapping[Measure, float]], values: np.ndarray, copies: np.ndarray
+) -> tuple[Effect, ...]:
     names = [name for name in measured[0] if all(name in each for each in measured)]
     columns = np.array([[each[name] for name in names] for each in measured], float)
-    varied = np.ptp(columns, axis=0) > 0
-    names = [name for name, differs in zip(names, varied, strict=True) if differs]
-    columns, cost = _standardised(columns[:, varied]), _cost_terms(log_macs)
-    sample = partial_correlations(cost, columns, accuracy, _copies(len(accuracy), draws, rng))
-    effects = [_effect(name, values) for name, values in zip(names, sample.T, strict=True)]
+    varied = np.flatnonzero(np.ptp(columns, axis=0) > 0)
+    sample = partial_correlations(cost, _standardised(columns[:, varied]), values, copies)
+    effects = [Effect(names[i], *estimate(each)) for i, each in zip(varied, sample.T, strict=True)]
     known = [effect for effect in effects if not math.isnan(effect.value)]
-    held_out = _held_out(cost, columns, accuracy, rng)
-    return Importance(len(accuracy), tuple(sorted(known, key=lambda each: -abs(each.value))), *held_out)
+    return tuple(sorted(known, key=lambda each: -abs(each.value)))
 
 
 def _standardised(columns: np.ndarray) -> np.ndarray:
@@ -113,46 +197,76 @@ def partial_correlations(cost: np.ndarray, columns: np.ndarray, accuracy: np.nda
     return np.clip(products[:, :-1] / np.sqrt(squares[:, :-1] * squares[:, [-1]]), -1, 1)
 
 
-def _effect(measure: Measure, sample: np.ndarray) -> Effect:
-    draws = sample[1:][np.isfinite(sample[1:])]
-    if len(draws) < 0.9 * (len(sample) - 1):
-        return Effect(measure, float(sample[0]), math.nan, math.nan)
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return Effect(measure, float(sample[0]), float(low), float(high))
+def _shares(
+    cost: np.ndarray,
+    chosen: Sequence[Mapping[str, Sequence[float]]],
+    values: np.ndarray,
+    copies: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[tuple[Share, ...], Share, float]:
+    """Shares of the dimensions that vary and of all together, beyond cost, and the share of cost itself."""
+    columns = {name: _terms(np.array([each[name] for each in chosen], float)) for name in chosen[0]}
+    columns = {name: each for name, each in columns.items() if each.shape[1]}
+    names = [*columns]
+    model = _HeldOut(cost, [*columns.values()], values, rng.permutation(len(values)) % FOLDS)
+    squares = copies @ model.errors(frozenset())
+
+    @functools.cache
+    def explained(some: frozenset[int]) -> np.ndarray:
+        return np.asarray(1 - copies @ model.errors(some) / np.maximum(squares, 1e-12))
+
+    added: list[list[np.ndarray]] = [[] for _ in names]
+    for order in (rng.permutation(len(names)) for _ in range(ORDERS)):
+        for path in (order.tolist(), order[::-1].tolist()):
+            for place, dimension in enumerate(path):
+                before = frozenset(path[:place])
+                added[dimension].append(explained(before | {dimension}) - explained(before))
+    shares = [Share(name, *estimate(np.mean(each, axis=0))) for name, each in zip(names, added, strict=True)]
+    together = Share("all", *estimate(explained(frozenset(range(len(names))))))
+    by_cost = 1 - model.errors(frozenset()).sum() / ((values - values.mean()) ** 2).sum()
+    return tuple(sorted(shares, key=lambda each: -each.value)), together, float(by_cost)
 
 
-def _held_out(
-    cost: np.ndarray, columns: np.ndarray, accuracy: np.ndarray, rng: np.random.Generator
-) -> tuple[float, float, tuple[float, float]]:
-    """by_cost, by_all and the interval of their difference: of predictions of trials that were left out."""
-    folds = rng.permutation(len(accuracy)) % FOLDS
-    alone, together = (np.empty(len(accuracy)) for _ in range(2))
-    for fold in range(FOLDS):
-        out = folds == fold
-        alone[out], further = _predictions(cost, columns, accuracy, out)
-        together[out] = alone[out] + further
-    errors = np.stack([(accuracy - alone) ** 2, (accuracy - together) ** 2, (accuracy - accuracy.mean()) ** 2], axis=1)
-    sums = _copies(len(accuracy), DRAWS, rng) @ errors
-    explained = 1 - sums[:, :2] / np.maximum(sums[:, 2:], 1e-12)
-    low, high = np.quantile(explained[1:, 1] - explained[1:, 0], (0.025, 0.975))
-    return float(explained[0, 0]), float(explained[0, 1]), (float(low), float(high))
+def _terms(numbers: np.ndarray) -> np.ndarray:
+    """Regressors of a dimension: its numbers [n, m], their mean and the square of that; standardised, if they vary."""
+    mean = _standardised(numbers).mean(axis=1, keepdims=True)
+    columns = np.hstack([numbers, mean, _standardised(mean) ** 2] if numbers.shape[1] > 1 else [numbers, mean**2])
+    return _standardised(columns[:, np.ptp(columns, axis=0) > 1e-9])
 
 
-def _predictions(
-    cost: np.ndarray, columns: np.ndarray, accuracy: np.ndarray, out: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """For the trials `out`, bool [n], from all others: accuracy by cost alone, and what the choices add to it."""
-    values = np.column_stack([columns, accuracy])
-    by_cost = np.linalg.pinv(cost[~out].T @ cost[~out]) @ (cost[~out].T @ values[~out])
-    rest = values - cost @ by_cost
-    return (cost @ by_cost)[out, -1], rest[out, :-1] @ _ridge(rest[~out, :-1], rest[~out, -1])
+class _HeldOut:
+    """Squared errors of predictions of trials that the regression was not fitted to, by the dimensions it uses."""
+
+    def __init__(self, cost: np.ndarray, groups: Sequence[np.ndarray], values: np.ndarray, folds: np.ndarray) -> None:
+        ends = np.cumsum([0, *(group.shape[1] for group in groups)])
+        self.places = [np.arange(low, high) for low, high in zip(ends, ends[1:], strict=False)]
+        together = np.column_stack([*groups, values])
+        self.folds = [np.flatnonzero(folds == fold) for fold in range(FOLDS) if (folds == fold).any()]
+        self.rest = [_beyond(cost, together, out) for out in self.folds]
+
+    def errors(self, chosen: frozenset[int]) -> np.ndarray:
+        """Of the dimensions chosen by number: float [n]."""
+        found = np.empty(sum(map(len, self.folds)))
+        some = np.concatenate([np.empty(0, int), *(self.places[i] for i in sorted(chosen))])
+        for out, (fitted, held) in zip(self.folds, self.rest, strict=True):
+            by_choices = held[:, some] @ _ridge(fitted[:, some], fitted[:, -1]) if len(some) else 0.0
+            found[out] = (held[:, -1] - by_choices) ** 2
+        return found
+
+
+def _beyond(cost: np.ndarray, columns: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the cost leaves of columns, by the trials that are not `out`: of these trials, and of those `out`."""
+    kept = np.delete(np.arange(len(cost)), out)
+    by_cost = np.linalg.pinv(cost[kept]) @ columns[kept]
+    rest = columns - cost @ by_cost
+    return rest[kept], rest[out]
 
 
 def _ridge(columns: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Coefficients held small; how small is chosen by generalised cross-validation (Craven & Wahba 1979)."""
+    """Coefficients held small, by the penalty of highest marginal likelihood (MacKay 1992)."""
     squares, directions = np.linalg.eigh(columns.T @ columns)
     squares, along, n = np.maximum(squares, 1e-9), directions.T @ (columns.T @ values), len(values)
     kept = squares / (squares + PENALTIES[:, None] * n)  # [penalties, m], a share of each direction
-    errors = values @ values + (kept**2 - 2 * kept) @ (along**2 / squares)
-    best = int(np.argmin(errors / np.maximum(n - kept.sum(axis=1), 1e-9) ** 2))
+    left = values @ values - kept @ (along**2 / squares)
+    best = int(np.argmin(n * np.log(np.maximum(left, 1e-300)) - np.log1p(-kept).sum(axis=1)))
     return directions @ (kept[best] / squares * along)

@@ -6,12 +6,14 @@ unlike depth have the same numbers. An expansion is channels inside a layer for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from search_space.architecture import Architecture, Block, Layer
 
 WHOLE = "whole network"
+KERNELS = ("spatial kernel", "temporal kernel")
 Measure = tuple[str, str]  # the part of the network, and what is measured of it
 
 
@@ -38,4 +40,19 @@ def _layers(blocks: Sequence[Block]) -> Mapping[str, float]:
         "temporal kernel": fmean(layer.kernel[0] for _, layer in layers),
         "spatial kernel": fmean(layer.kernel[1] for _, layer in layers),
         "squeeze-excite": fmean(layer.squeeze_excite for _, layer in layers),
+    }
+
+
+def dimensions(network: Architecture) -> dict[str, tuple[float, ...]]:
+    """The dimensions of the search space, each as numbers: a block's depth, or a mean over layers for each block."""
+    layered = [_layers([block]) for block in network.blocks]
+    widths = (network.stem.width, *(block.width for block in network.blocks), network.head.project)
+    return {
+        **{f"depth of block {number}": (float(len(block.layers)),) for number, block in enumerate(network.blocks, 1)},
+        "width": tuple(map(math.log, widths)),
+        "expansion": tuple(math.log(each["expansion"]) for each in layered),
+        **{name: tuple(each[name] for each in layered) for name in KERNELS},
+        "squeeze-excite": tuple(each["squeeze-excite"] for each in layered),
+        "resolution": (math.log(network.clip.resolution),),
+        "frame stride": (math.log(network.clip.frame_stride), math.log(network.clip.frames)),
     }

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from nas.ledger import Ledger
-from nas.objective import ACCURACY, MACS, STATISTICS
+from nas.objective import ACCURACY, MACS
 from results import coefficients, comparison_text, frame, parents, report, report_data, settling
 from results import family as families
 from results.comparison import Comparison, compare
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
 from results.files import replaced
-from results.ranking import ranking
+from results.ranking import ranking, searched_by
 from results.resampling import TEST_ACCURACY
 from search_space.errors import InputError
 
@@ -44,7 +44,9 @@ def family_config(ledger: Ledger) -> FamilyConfig:
 def _of_own_videos(config: Mapping[str, Any]) -> dict[str, int]:
     """Nothing where the header, which may have been written by anyone, does not say it in whole numbers."""
     data, space = config.get("data"), config.get("space")
-    if not (isinstance(data, Mapping) and isinstance(space, Mapping) and data.get("source") == "video_folder"):
+    if not (isinstance(data, Mapping) and isinstance(space, Mapping)):
+        return {}
+    if data.get("source") not in ("video_folder", "pace"):
         return {}
     classes, frames, stride = space.get("classes"), space.get("frames"), data.get("frame_stride", 1)
     if not all(isinstance(each, int) for each in (classes, frames, stride)):
@@ -209,8 +211,8 @@ def _counts(ledger: Ledger) -> str:
     text += f", {len(ledger.failed)} failed" if ledger.failed else ""
     again = len(kinds) - kinds.count("search")
     text += f"; {again} trainings of finalists and published networks" if again else ""
-    statistic = ledger.header.config.get("statistic")
-    return f"{text}; searched by {statistic}, reported is accuracy" if statistic in STATISTICS else text
+    statistic = searched_by(ledger)
+    return f"{text}; searched by {statistic}, reported is accuracy" if statistic else text
 
 
 def _front_table(ledger: Ledger) -> str:

@@ -52,26 +52,28 @@ class Ranking:
         return f"{numbers}\nno ranking of the candidates is supported: {rule}"
 
 
+def searched_by(ledger: Ledger) -> str | None:
+    """The statistic that a run's configuration names; None if it names none."""
+    named = ledger.header.config.get("statistic")
+    return next((name for name in STATISTICS if name == named), None)
+
+
 def ranking(ledger: Ledger) -> Ranking:
     """Compare spread and noise of the statistic that a run was searched by.
 
     An architecture that was evaluated again counts with its re-evaluations alone, because its search trial selected it.
     """
-    named = ledger.header.config.get("statistic")
-    statistic = named if named in STATISTICS else ACCURACY.name
+    statistic = searched_by(ledger) or ACCURACY.name
     trainings = _reduced(of_candidates(ledger), statistic)
-    found = reliability(trainings, seed=ledger.header.seed).rows if trainings.statistics else []
-    unknown = Ranking(statistic, *[math.nan] * 5, trainings.repeated, None)
-    if not len(found):
+    found = reliability(trainings, seed=ledger.header.seed).rows
+    unknown = Ranking(statistic, math.nan, math.nan, math.nan, math.nan, math.nan, trainings.repeated, None)
+    if found.empty:
         return unknown
     row = found.iloc[0]
-    numbers = {name: float(row[f"reliability{end}"]) for name, end in _INTERVAL.items()}
-    supported = bool(numbers["low"] > LEAST) if math.isfinite(numbers["low"]) else None
     spread, noise = math.sqrt(row["between"]), math.sqrt(row["within"])
-    return replace(unknown, spread=spread, noise=noise, supported=supported, **numbers)
-
-
-_INTERVAL = {"reliability": "", "low": "_low", "high": "_high"}
+    value, low, high = (float(row[f"reliability{end}"]) for end in ("", "_low", "_high"))
+    supported = bool(low > LEAST) if math.isfinite(low) else None
+    return replace(unknown, spread=spread, noise=noise, reliability=value, low=low, high=high, supported=supported)
 
 
 def _reduced(trainings: Trainings, statistic: str) -> Trainings:

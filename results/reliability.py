@@ -20,7 +20,7 @@ import pandas as pd
 from nas.bands import Bands
 from nas.objective import ACCURACY
 from results.rank_correlation import estimate, mean, redrawn, within_bins
-from results.trainings import Trainings, sign
+from results.trainings import Trainings, mean_without, sign
 from results.variance_components import Components, components, cost_trend
 from search_space.architecture import check_integer
 
@@ -160,14 +160,6 @@ def tau_with_others(values: np.ndarray, accuracy: np.ndarray, bins: np.ndarray, 
     return mean([tau for tau, _ in found], [weight for _, weight in found])
 
 
-def mean_without(values: np.ndarray, seed: int) -> np.ndarray:
-    """Mean of each row of values [R, S] without its NaN and without a column; NaN where nothing is left."""
-    others = np.delete(values, seed, axis=1)
-    there = np.isfinite(others)
-    with np.errstate(invalid="ignore"):
-        return np.where(there, others, 0).sum(axis=1) / there.sum(axis=1)
-
-
 def _recommendation(found: Sequence[_Judged]) -> tuple[str | None, str]:
     """The most reliable statistic; of those not told apart from it, the one that best predicts other seeds' accuracy.
 
@@ -192,7 +184,7 @@ def _recommendation(found: Sequence[_Judged]) -> tuple[str | None, str]:
     value, low, high = estimate(chosen.found["reliability"])
     line = f"{chosen.name}: reliability {value:.2f} [{low:.2f}, {high:.2f}]"
     if not low > 0:
-        return None, f"not enough evidence: the interval of the most suitable statistic contains 0; {line}"
+        return None, f"not enough evidence: 0 lies within the interval of {line}"
     others = [each.name for each in equal if each is not chosen]
     why = (
         f"; not told apart in reliability from {', '.join(others)}, best τ with other seeds' accuracy" if others else ""

@@ -19,14 +19,15 @@ import numpy as np
 import pandas as pd
 
 from nas.ledger import Ledger
-from nas.objective import ACCURACY, MACS
-from results import frame, report_data, report_family, report_record, report_sections
+from nas.objective import ACCURACY, MACS, STATISTICS
+from results import frame, report_data, report_family, report_record, report_reliability, report_sections
 from results.comparison import Comparison
 from results.family import Family
 from results.files import replaced
 from results.importance import Importance, importance
 from results.markup import Html, script_data, text
-from results.measures import Measure, measures
+from results.measures import Measure, dimensions, measures
+from search_space.architecture import Architecture
 from search_space.errors import InputError
 
 SCRIPTS = ("networks.js", "filter.js", "plots.js", "drawing.js", "table.js", "report.js")
@@ -64,30 +65,28 @@ def html(run: Run) -> str:
     shown = report_data.drawn(trials, {*front["fingerprint"], *parents})
     networks = report_data.networks(ledger, set(shown["fingerprint"]))
     measured = {fingerprint: measures(network) for fingerprint, network in networks.items()}
+    found = _importance(ledger, shown, networks, measured, np.random.default_rng(ledger.header.seed))
     plotly, script = _plotly(), "\n".join(map(_page_file, SCRIPTS))
     return Template(_page_file("page.html")).substitute(
-        _sections(run, report_sections.with_latencies(front, ledger), shown, measured),
+        _sections(run, report_sections.with_latencies(front, ledger), len(shown), found),
         title=text(ledger.path.absolute().parent.name),
         policy=_policy(plotly, script),
         style=_page_file("report.css"),
-        data=script_data(report_data.data(ledger, shown, front, run.family, networks, measured)),
+        data=script_data(report_data.data(ledger, shown, front, run.family, networks, measured, found)),
         plotly=plotly,
         script=script,
     )
 
 
-def _sections(
-    run: Run, front: pd.DataFrame, shown: pd.DataFrame, measured: Mapping[str, Mapping[Measure, float]]
-) -> dict[str, Html]:
+def _sections(run: Run, front: pd.DataFrame, shown: int, found: Importance) -> dict[str, Html]:
     ledger = run.ledger
-    rng = np.random.default_rng(ledger.header.seed)
     return {
-        "state": report_sections.state(ledger, len(shown)),
+        "state": report_sections.state(ledger, shown),
         "summary": report_sections.summary(ledger, front, run.compared),
         "front": report_sections.front_table(front),
-        "importance": report_sections.importance(_importance(ledger, shown, measured, rng)),
+        "importance": report_sections.importance(found),
         "hypervolume": report_sections.hypervolume(run.compared),
-        "fidelity": report_sections.proxy_fidelity(ledger, rng),
+        "reliability": report_reliability.reliability(ledger),
         "family": report_family.family(run.family, run.without_family),
         "failures": report_record.failures(ledger),
         "reproduce": report_record.reproduce(ledger),
@@ -95,18 +94,30 @@ def _sections(
 
 
 def _importance(
-    ledger: Ledger, shown: pd.DataFrame, measured: Mapping[str, Mapping[Measure, float]], rng: np.random.Generator
+    ledger: Ledger,
+    shown: pd.DataFrame,
+    found: Mapping[str, Architecture],
+    measured: Mapping[str, Mapping[Measure, float]],
+    rng: np.random.Generator,
 ) -> Importance:
     """Of the search's trials that were trained to the full budget, as far as they are shown."""
     among = set(shown["index"])
-    done = [
-        (ledger.proposals[index], each.metrics[ACCURACY.name])
+    done = {
+        index: each.metrics
         for index, each in ledger.completed.items()
-        if index in among and ledger.proposals[index].kind == "search" and ACCURACY.name in each.metrics
-    ]
-    of = [measured[proposal.fingerprint] for proposal, _ in done]
-    costs = np.array([math.log10(proposal.cost[MACS.name]) for proposal, _ in done])
-    return importance(of, costs, np.array([accuracy for _, accuracy in done]), rng)
+        if index in among and ledger.proposals[index].kind == "search"
+    }
+    statistic = next((name for name in STATISTICS if all(name in metrics for metrics in done.values())), ACCURACY.name)
+    done = {index: metrics for index, metrics in done.items() if statistic in metrics}
+    networks = [ledger.proposals[index].fingerprint for index in done]
+    return importance(
+        statistic,
+        [measured[network] for network in networks],
+        [dimensions(found[network]) for network in networks],
+        np.array([math.log(ledger.proposals[index].cost[MACS.name]) for index in done]),
+        np.array([metrics[statistic] for metrics in done.values()]),
+        rng,
+    )
 
 
 def _page_file(name: str) -> str:

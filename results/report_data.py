@@ -19,6 +19,7 @@ from nas.objective import ACCURACY, MACS
 from nas.trials import MAX_INTEGER
 from results import frame, volume
 from results.family import Family
+from results.importance import Importance
 from results.measures import Measure
 from results.ranking import ranking
 from search_space import architecture
@@ -38,6 +39,7 @@ def data(
     family: Family | None,
     found: Mapping[str, Architecture],
     measured: Mapping[str, Mapping[Measure, float]],
+    importance: Importance,
 ) -> dict[str, Any]:
     """All that is drawn.
 
@@ -54,6 +56,10 @@ def data(
         "parents": _points(_parents(family), place),
         "members": _members(family),
         "volume": _volume(ledger),
+        "importance": {
+            "statistic": importance.statistic,
+            "shares": [[each.dimension, *_numbers([each.value, each.low, each.high])] for each in importance.shares],
+        },
         "ranking": {name: _plain(value) for name, value in asdict(ranking(ledger)).items()},
     }
 

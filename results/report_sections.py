@@ -10,22 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from nas import table as tables
 from nas.ledger import Ledger
 from nas.objective import ACCURACY
-from results import fidelity
-from results.agreement import agreements
 from results.comparison import Comparison, Estimate, basis
 from results.comparison_text import points_of
-from results.importance import ENOUGH, Effect, Importance
+from results.importance import ENOUGH, Effect, Importance, Share
 from results.markup import Html, bar, definitions, details, element, interval, join, number, table, text
-from results.ranking import ranking
-from search_space.errors import InputError
+from results.ranking import searched_by
 
-FIDELITY_DRAWS = 200
 COSTS = {
     "macs": ("FLOPs a clip", 1e6, "M"),
     "macs_per_frame": ("FLOPs a frame, streamed", 1e6, "M"),
@@ -61,6 +55,8 @@ def state(ledger: Ledger, drawn: int) -> Html:
     words = [f"Begun {ledger.header.created}."]
     if ledger.header.config.get("simulation"):
         words.append("Simulated: its accuracies are made up, nothing was trained.")
+    if statistic := searched_by(ledger):
+        words.append(f"Searched by {statistic}; reported is accuracy.")
     searched = sum(proposal.kind == "search" for proposal in ledger.proposals.values())
     if ledger.pending or (isinstance(asked, int) and searched < asked):
         of = f" of {asked}" if isinstance(asked, int) else ""
@@ -112,22 +108,36 @@ def importance(found: Importance) -> Html:
     if not found.effects:
         words = f"Not enough evidence: {found.trials} trials were trained to the full budget, and it takes {ENOUGH}."
         return element("p", words, class_="verdict")
-    low, high = (100 * each for each in found.gain)
-    sure = "" if low > 0 else " Zero lies within the interval: that is not enough evidence that choices matter at all."
+    all_of_it = found.together
+    unsure = " Zero lies within the interval: there is not enough evidence that choices matter at all."
+    by_cost = f"{100 * max(found.by_cost, 0):.0f} %"
     words = (
-        f"Of the variance of accuracy in trials held out, log-FLOPs predicts {100 * max(found.by_cost, 0):.0f} %, and "
-        f"with all choices {100 * max(found.by_all, 0):.0f} %: a gain of {low:.1f} to {high:.1f} points.{sure}"
+        f"Of the variance of {found.statistic} in held-out trials log-FLOPs predicts {by_cost}. "
+        f"Of the rest all choices together predict {_percent(all_of_it)}.{'' if all_of_it.low > 0 else unsure}"
     )
     clear = [effect for effect in found.effects if effect.clear]
     others = [effect for effect in found.effects if not effect.clear]
-    caption = f"Choices against accuracy at equal log-FLOPs, {found.trials} trials"
-    parts = [element("p", words, class_="verdict")]
+    caption = f"Choices against {found.statistic} at equal log-FLOPs, {found.trials} trials"
+    parts = [element("p", words, class_="verdict"), _shares(found)]
     if clear:
         parts.append(_effects(caption, clear))
     if others:
         summary = f"Choices of which there is not enough evidence: {len(others)} of {len(found.effects)}"
         parts.append(details(summary, _effects("Choices without enough evidence", others)))
     return join(parts)
+
+
+def _percent(share: Share) -> str:
+    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+
+
+def _shares(found: Importance) -> Html:
+    rows = [
+        [each.dimension, bar(each.value, each.low, each.high, each.low > 0), _percent(each)]
+        for each in (*found.shares, found.together)
+    ]
+    caption = f"Share of the variance of {found.statistic} beyond log-FLOPs that each dimension explains"
+    return table(caption, ["dimension", "picture", "share, 95 % interval"], rows, texts=(0, 1))
 
 
 def _effects(caption: str, effects: Sequence[Effect]) -> Html:
@@ -169,44 +179,6 @@ def hypervolume(compared: Comparison | None) -> Html:
 
 def _estimate(estimate: Estimate) -> str:
     return interval(estimate.value, estimate.low, estimate.high, ".3f")
-
-
-def proxy_fidelity(ledger: Ledger, rng: np.random.Generator) -> Html:
-    """What early accuracies and costs say of the full budget."""
-    own = [
-        [each.name, bar(each.tau, each.low, each.high, each.low > 0), interval(each.tau, each.low, each.high), each.of]
-        + [each.verdict]
-        for each in agreements(ledger, rng)
-    ]
-    head = ["accuracy", "picture", "Kendall's τ, 95 % interval", "compared", "verdict"]
-    same = table("Accuracy of a search trial, against its own at full budget", head, own, texts=(0, 1, 4))
-    lines = [element("p", line, class_="verdict") for line in ranking(ledger).text().splitlines()]
-    return join([*lines, same, _by_other_seeds(ledger)])
-
-
-def _by_other_seeds(ledger: Ledger) -> Html:
-    try:
-        found = fidelity.fidelity(tables.from_ledger(ledger), draws=FIDELITY_DRAWS)
-    except InputError as error:
-        return element("p", f"What ranks networks for other seeds cannot be said: {error}", class_="verdict")
-    rows = [
-        [
-            str(row["predictor"]).replace("macs", "FLOPs").replace("_", " "),
-            bar(*_tau(row), abs(row["tau_within"]) > 0 and not row["verdict"].startswith("not enough")),
-            interval(*_tau(row)),
-            interval(*(row[f"beyond_cost{end}"] for end in ("", "_low", "_high"))),
-            row["networks"],
-            row["verdict"],
-        ]
-        for row in _rows(found.rows)
-    ]
-    head = ["predictor", "picture", "τ within bands of FLOPs", "τ beside log-FLOPs", "networks", "verdict"]
-    caption = "What ranks networks as trainings with other seeds do"
-    return table(caption, head, rows, texts=(0, 1, 5))
-
-
-def _tau(row: Mapping[Any, Any]) -> tuple[float, float, float]:
-    return row["tau_within"], row["tau_within_low"], row["tau_within_high"]
 
 
 def latency_means(ledger: Ledger) -> Mapping[str, Mapping[str, float]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import MACS
-from nas.table import Table
+from nas.table import Table, with_likelihood
 from nas.trials import Completed, Proposal, Rung
 
 
@@ -50,22 +50,21 @@ def sign(statistic: str) -> int:
     return -1 if base(statistic) == "loss" else 1
 
 
-def with_likelihood(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Statistics with likelihood = exp(-loss) after each loss whose likelihood is missing."""
-    found: dict[str, np.ndarray] = {}
-    for name, values in statistics.items():
-        found[name] = values
-        likelihood = name.replace("loss", "likelihood", 1)
-        if base(name) == "loss" and likelihood not in statistics:
-            found[likelihood] = np.exp(-values)
-    return found
+def mean_of(values: np.ndarray) -> np.ndarray:
+    """Mean of each row of values [R, S] without its NaN; NaN where nothing is left."""
+    there = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(there, values, 0).sum(axis=1) / there.sum(axis=1))
+
+
+def mean_without(values: np.ndarray, seed: int) -> np.ndarray:
+    """Mean of each row of values [R, S] as in `mean_of`, without the column of a seed."""
+    return mean_of(np.delete(values, seed, axis=1))
 
 
 def of_table(table: Table) -> Trainings:
     """All trainings of a table."""
-    early = {f"accuracy@{steps}": values for steps, values in table.curve.items()}
-    statistics = with_likelihood({"accuracy": table.accuracy} | early)
-    return Trainings(table.name, table.costs[MACS.name].astype(float), statistics)
+    return Trainings(table.name, table.costs[MACS.name].astype(float), table.statistics)
 
 
 def of_ledger(ledger: Ledger) -> Trainings:

@@ -322,10 +322,10 @@ FIRST_PROPOSALS = {
     "stratified_random": "7b0394e93851e7cf",
     "ageing_evolution": "fcb123d00ece8266",
     "nsga2": "f45e3f98cdc7b18a",
-    "optuna_tpe": "9ba695715a0e2864",
-    "keras_tuner_bayesian": "6a2912e9f42d17c7",
+    "optuna_tpe": "fe5de4ca4e010365",
+    "keras_tuner_bayesian": "00e4c7b6bdaf963a",
     "keras_tuner_hyperband": "cc17048c5293b8fb",
-    "frontier_search": "2da51fe1428fe2b5",
+    "frontier_search": "a5437d20fd53f807",
     "given": "b0f34cc274e59c68",
 }
 

@@ -74,6 +74,38 @@ def test_a_training_that_is_missing_is_never_told() -> None:
     assert {measured_seed(made, (0, 0), row, repeat) for row in range(9) for repeat in range(3)} == {1}
 
 
+def test_an_algorithm_sees_the_statistic_and_is_scored_on_accuracy() -> None:
+    """A likelihood that ranks backwards leads a search to bad rows; one that is the mean accuracy to better ones."""
+    accuracy = {**TABLE.statistics, "likelihood": np.repeat(TABLE.means[:, None], 3, axis=1)}
+    backwards = {**TABLE.statistics, "likelihood": 1 - accuracy["likelihood"]}
+    good, bad = (dataclasses.replace(TABLE, statistics=each) for each in (accuracy, backwards))
+    settings = Settings(24, statistic="likelihood")
+    found = {
+        name: np.mean(
+            [scores.score(TABLE, play(made, "frontier_search", seed, settings).rows)[-1] for seed in range(3)]
+        )
+        for name, made in {"good": good, "bad": bad}.items()
+    }
+    assert found["good"] > found["bad"] + 0.02
+    assert good.usual_statistic == "likelihood" and TABLE.usual_statistic == "accuracy"
+
+
+def test_a_statistic_to_search_by_is_in_every_row() -> None:
+    likelihood = np.full((72, 3), 0.5)
+    likelihood[5] = np.nan
+    made = dataclasses.replace(TABLE, statistics={**TABLE.statistics, "likelihood": likelihood, "loss": likelihood})
+    for statistic, words in (
+        ("likelihood", "line 7: likelihood"),
+        ("loss", "must be one of"),
+        ("motion", "--statistic"),
+    ):
+        with pytest.raises(InputError, match=words):
+            play(made, "random", 0, Settings(5, statistic=statistic))
+    seeds = {measured_seed(made, (0, 0), 4, repeat, "likelihood") for repeat in range(3)}
+    likelihood[4, 1:] = np.nan
+    assert seeds == {0, 1, 2} and measured_seed(made, (0, 0), 4, 2, "likelihood") == 0
+
+
 def test_a_search_of_the_whole_table_ends_at_the_true_hypervolume() -> None:
     run = play(TABLE, "random", 0, Settings(100))
     assert sorted(run.rows) == list(range(72))
@@ -90,7 +122,7 @@ def test_the_score_is_the_hypervolume_of_the_means() -> None:
 
 
 def test_a_table_of_one_cost_cannot_be_scored() -> None:
-    flat = table.make("flat", {"c": [1, 2]}, {"macs": np.array([5, 5])}, np.full((2, 1), 0.5))
+    flat = table.make("flat", {"c": [1, 2]}, {"macs": np.array([5, 5])}, {"accuracy": np.full((2, 1), 0.5)})
     with pytest.raises(InputError, match="several costs"):
         scores.score(flat, [0])
 
@@ -165,12 +197,16 @@ def test_the_report_of_early_stopping() -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"curve": {}}, "stopping needs both"), ({"steps": 0}, "stopping needs both"), ({"gap": True}, "whole curves")],
+    [
+        ({"statistics": {"accuracy": np.full((9, 2), 0.5)}}, "stopping needs both"),
+        ({"steps": 0}, "stopping needs both"),
+        ({"gap": True}, "whole curves"),
+    ],
 )
 def test_early_stopping_needs_learning_curves(change: dict[str, object], words: str) -> None:
     made = synthetic_table(0, choices=(3, 3))
     if change.pop("gap", False):
-        made.curve[RUNGS[0]][2, 1] = np.nan
+        made.early()[RUNGS[0]][2, 1] = np.nan
     with pytest.raises(InputError, match=words):
         play(dataclasses.replace(made, **change), "random", 0, Settings(5, stopping=True))
 
@@ -199,7 +235,7 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
     first_options = ["--seeds", "3", "--workers", "2", "--format", "png,pdf", "--out", str(first)]
     assert run_search.main([*common, *first_options]) == 0
     printed = capsys.readouterr().out
-    assert "stratified_random" in printed and "early stopping" in printed
+    assert "stratified_random" in printed and "early stopping" in printed and "see accuracy of one training" in printed
     pictures = {f"{name}.{kind}" for name in ("evaluations", "time") for kind in ("png", "pdf")}
     names = {"curves.csv", "summary.csv", "stopping.csv", "runs.jsonl", "run.lock", *pictures}
     assert {path.name for path in first.iterdir()} == names
@@ -218,6 +254,7 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
     for more, words in (
         (["--evaluations", "13"], "holds a comparison with evaluations 12, not evaluations 13"),
         (["--seed", "1"], "holds a comparison with seed 0, not seed 1"),
+        (["--statistic", "loss"], "--statistic: 'loss' must be one of accuracy"),
         (["--minutes", "1"], "--minutes: 1.0 is of a comparison in training"),
         (["--algorithms", "rando"], "must be one of random,"),
         (["--algorithms", "random:guess"], "those that take one as hints: frontier_search"),

@@ -54,7 +54,7 @@ def test_the_outcome_of_a_search(printed: Printed, tmp_path: Path) -> None:
     file, out = tmp_path / "my.yaml", tmp_path / "run"
     file.write_text(yaml_text(config.to_dict(settings(trials=6))))
     found = printed("search", file, "--simulate", "--serial", "--out", out)
-    assert found.keys() == {"run", "counts", "front", "family", "comparison"}
+    assert found.keys() == {"run", "counts", "front", "family", "comparison", "ranking"}
     ledger = run.read(out)
     searched = [index for index in ledger.completed if ledger.proposals[index].kind == "search"]
     assert found["run"] == str(out) and found["counts"]["completed"] == len(searched)

@@ -73,7 +73,7 @@ COMMANDS = {
     "scale": {"run", "--target", "--refine", "--out", "--json"},
     "coefficients": {"run", "--draws", "--seeds", "--out", "--json"},
     "describe": {"network", "--classes", "--stream", "--json"},
-    "fidelity": {"table", "--bands", "--out", "--format", "--json"},
+    "reliability": {"table", "--bins", "--out", "--format", "--json"},
     "score": {"config", "table", "--out", "--seeds", "--json"},
     "tabulate": {"run", "--out", "--json"},
     "compare": {
@@ -85,6 +85,7 @@ COMMANDS = {
         "--workers",
         "--evaluations",
         "--stopping",
+        "--statistic",
         "--minutes",
         "--repeats",
         "--format",

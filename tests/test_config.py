@@ -162,15 +162,18 @@ def test_presets_are_whole_and_survive_yaml(name: str, tmp_path: Path) -> None:
 
 
 def test_the_presets_are_the_promised_ones() -> None:
-    assert config.presets() == ["bench", "default", "one_shot", "quick", "thorough", "tiny"]
+    assert config.presets() == ["bench", "default", "one_shot", "pace", "quick", "thorough", "tiny"]
 
 
 def test_a_file_that_extends_a_preset_holds_what_differs(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("extends: default\ntraining: {steps: 7}\nalgorithm: {name: random}\n", encoding="utf-8")
+    file.write_text(
+        "extends: default\ntraining: {steps: 7}\nspace: {dense: 64}\nalgorithm: {name: random}\n", encoding="utf-8"
+    )
     found, base = load(str(file)), load("default")
     assert found.training == dataclasses.replace(base.training, steps=7)
-    assert (found.algorithm.name, found.space, found.limits) == ("random", base.space, base.limits)
+    assert (found.algorithm.name, found.limits) == ("random", base.limits)
+    assert found.space == dataclasses.replace(base.space, dense=64)
     file.write_text("extends: defualt\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"extends: 'defualt' must be one of .*did you mean 'default'"):
         load(str(file))

@@ -43,7 +43,7 @@ RUN_BY = {
     r"run_search\.py coefficients ": ("coefficients", "a_real_search_and_a_real_refinement"),
     r"run_search\.py compare \S+\.csv(\.gz)? ": ("arena", "the_command_on_a_table"),
     r"run_search\.py compare default ": ("arena", "a_race_that_is_interrupted_carries_on"),
-    r"run_search\.py fidelity ": ("fidelity", "text_json_and_files_say_the_same"),
+    r"run_search\.py reliability ": ("reliability_report", "text_json_and_files_say_the_same"),
     r"run_search\.py one-shot .*--rank ": ("one_shot", "the_rows_of_a_table_are_ranked"),
     r"run_search\.py (one-shot|search) .*--hints ": ("one_shot", "members_are_hinted_at_for_another_search"),
     r"run_search\.py one-shot( |$)": ("one_shot", "the_command_retrains_what_was_found"),

@@ -19,9 +19,9 @@ from synthetic_run import run
 from synthetic_table import synthetic_table
 
 import run_search
-from results import arena_plots, evaluation_plots, fidelity_report, figure_style, frame, parents, plots, volume
+from results import arena_plots, evaluation_plots, figure_style, frame, parents, plots, reliability_report, volume
 from results.family import FamilyConfig, scale_family
-from results.fidelity import fidelity
+from results.proxy_ranking import rank
 from search_space.errors import InputError
 from search_space.scaling import Factors
 
@@ -32,7 +32,7 @@ PICTURES = {
     "frontier, one column": (1, "multiply-adds per clip", "accuracy on validation clips"),
     "hypervolume": (1, "running time (minutes)", "hypervolume (mean attained accuracy)"),
     "arena": (2, "evaluations", "hypervolume, share of the true one"),
-    "fidelity": (2, "Kendall's τ with other seeds at full budget: within bands ●, overall ○", ""),
+    "ranking": (2, "Kendall's τ with other seeds at full budget: within bins ●, overall ○", ""),
     "stream": (1, "frames seen", "accuracy"),
     "clips": (1, "clips of a video", "accuracy"),
     "classes": (2, "top-1 accuracy", ""),
@@ -65,7 +65,7 @@ def draw_all(folder: Path) -> dict[str, tuple[Figure, Axes]]:
     plots.frontier(axes["frontier, one column"], *tables)
     plots.hypervolume_over_time(axes["hypervolume"], volume.hypervolume_over_time(ledger))
     arena_plots.draw(axes["arena"], np.arange(1, 51), arena_volumes(), "evaluations")
-    fidelity_report.draw(axes["fidelity"], fidelity(synthetic_table(1, (3, 3, 3), seeds=3), draws=50).rows)
+    reliability_report.draw_ranking(axes["ranking"], rank(synthetic_table(1, (3, 3, 3), seeds=3), draws=50).rows)
     evaluation_plots.streaming(axes["stream"], {"a0": steps})
     evaluation_plots.multi_clip(axes["clips"], {"a0": clips})
     evaluation_plots.class_accuracy(axes["classes"], classes)
@@ -137,10 +137,10 @@ def test_lines_differ_in_more_than_colour(drawn):
     assert len({(style["color"], style["linestyle"]) for style in styles}) == 28
 
 
-def test_every_predictor_of_fidelity_has_both_its_dots(drawn):
-    _, axes = drawn["fidelity"]
+def test_every_predictor_has_both_its_dots(drawn):
+    _, axes = drawn["ranking"]
     names = [tick.get_text() for tick in axes.get_yticklabels()]
-    judged = fidelity(synthetic_table(1, (3, 3, 3), seeds=3), draws=50).rows
+    judged = rank(synthetic_table(1, (3, 3, 3), seeds=3), draws=50).rows
     assert names == judged["predictor"].tolist()
     bars = [each for each in axes.containers if isinstance(each, ErrorbarContainer)]
     dots = np.concatenate([bar.lines[0].get_xdata() for bar in bars])
@@ -169,7 +169,7 @@ def test_the_command_writes_the_formats_asked_for(tmp_path, capsys):
     assert printed[-4:] == [str(tmp_path / name) for name in pictures] and not list(tmp_path.glob("*.png"))
     assert run_search.main(["plot", str(tmp_path), "--format", "eps"]) == 2
     assert capsys.readouterr().err == "error: --format: 'eps' must be of png, svg, pdf, by commas\n"
-    for command in (["fidelity", str(tmp_path)], ["compare", "tiny", "--out", str(tmp_path / "race")]):
+    for command in (["reliability", str(tmp_path)], ["compare", "tiny", "--out", str(tmp_path / "race")]):
         assert run_search.main([*command, "--format", "eps"]) == 2
         assert "--format: 'eps'" in capsys.readouterr().err
     assert not (tmp_path / "race").exists()

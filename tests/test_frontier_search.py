@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from synthetic_table import synthetic_table
 
-from nas.algorithms.frontier_search import FrontierSearch
+from nas.algorithms.frontier_search import FrontierSearch, Scale
 from nas.algorithms.stratified_random import StratifiedRandom
 from nas.pareto import hypervolume
 from nas.table import Table
-from nas.trials import Completed, Proposal
+from nas.trials import Completed, Failed, Proposal, Rung, Stopped
 from search_space.errors import InputError
 from search_space.sampling import Limit
 
@@ -97,6 +97,52 @@ def test_hints_are_a_function_of_what_they_say_and_go_through_json() -> None:
     runs = [FrontierSearch(TABLE.space, planned=60, hints=each) for each in (hints, again, others)]
     rows = [played(run, TABLE, 12, 0) for run in runs]
     assert rows[0] == rows[1] != rows[2]
+
+
+def expected(algorithm: FrontierSearch, genotype: tuple[int, ...]) -> tuple[float, float]:
+    """Mean and standard deviation that the surrogate gives an architecture, in its own scale."""
+    objective = -np.array(list(algorithm.results.values()))
+    scale = Scale.of(objective, len(objective))
+    known = algorithm._known(len(objective), list(algorithm.stopped), scale)
+    features = algorithm._features(np.array([algorithm.proposed[index][0] for index in known.indices]))
+    mean, sd = algorithm._posterior(known, features, scale)(algorithm._features(np.array([genotype])))
+    return float(mean[0]), float(sd[0])
+
+
+def stopped_at(value: float | None) -> tuple[FrontierSearch, tuple[int, ...]]:
+    """A search whose trials have half of their accuracy at the rung; the last one was stopped there, or it failed."""
+    algorithm = FrontierSearch(TABLE.space, planned=60)
+    rows = np.random.default_rng(1).permutation(len(TABLE.genotypes))[:25].tolist()
+    for index, row in enumerate(rows):
+        cost = {"macs": int(TABLE.costs["macs"][row])}
+        genotype = tuple(TABLE.genotypes[row].tolist())
+        algorithm.tell(Proposal(index, "search", genotype, {}, f"f{index}", 0, index, cost))
+        full = float(TABLE.accuracy[row, 0])
+        early = full / 2 if value is None or index < len(rows) - 1 else value
+        algorithm.tell(Rung(index, 5, {"accuracy": early}, 1.0))
+        if index < len(rows) - 1:
+            algorithm.tell(Completed(index, 10, {"accuracy": full}, 1.0))
+    end = Failed(index, "out of memory", 1) if value is None else Stopped(index, 5, {"accuracy": early}, 1.0)
+    algorithm.tell(end)
+    return algorithm, genotype
+
+
+def test_a_stopped_trial_counts_with_what_its_rung_foretells() -> None:
+    worse, better, failed = (stopped_at(value) for value in (0.1, 0.35, None))
+    (low, sd), (high, _), (unknown, wide) = (expected(*each) for each in (worse, better, failed))
+    assert low < high - 0.3 and low < unknown < high
+    assert sd < 0.9 * wide  # it is known more surely than what was never measured
+
+
+def test_a_failed_trial_is_as_if_it_had_never_been_proposed() -> None:
+    """But for not being proposed again."""
+    algorithm, genotype = stopped_at(None)
+    without = FrontierSearch(TABLE.space, planned=60)
+    state = algorithm.state()
+    last = state["proposed"].pop()
+    without.restore({**state, "early": state["early"][:-1], "failed": []})
+    assert expected(algorithm, genotype) == expected(without, genotype)
+    assert last[1] == list(genotype) and not algorithm.is_new(np.array([genotype]))[0]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from movinet.config import experiment_file
 from nas import arena, config, hints, one_shot_run, run, table
 from nas.ledger import Header, LedgerWriter
 from nas.search import Search
-from results import coefficients, evaluation_plots, family, fidelity, frame, outcome, volume
+from results import coefficients, evaluation_plots, family, frame, outcome, proxy_ranking, volume
 from results.describe import describe_text
 from results.emit import emit
 from search_space import network
@@ -98,10 +98,10 @@ def use_network(path: Path, out: Path) -> None:
 
 
 def use_table(path: Path, out: Path) -> None:
-    """As `fidelity` and `compare` do."""
+    """As `reliability` and `compare` do."""
     read = table.read(path)
     read.space.sample(np.random.default_rng(0), 3)
-    fidelity.fidelity(read, 4)
+    proxy_ranking.rank(read, 4)
     table.write(read, out / "again.csv")
 
 

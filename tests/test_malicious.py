@@ -127,7 +127,7 @@ def test_files_that_never_end(kind: str, canary: Path, work: Path, refused: Refu
         else:
             file.symlink_to("/dev/zero")
     assert "regular file" in refused("search", work / "my.yaml", "--out", work / "out")
-    assert "regular file" in refused("fidelity", work / "table.csv")
+    assert "regular file" in refused("reliability", work / "table.csv")
     said = refused("plot", work / "run")
     assert "regular file" in said or "is a link" in said
 

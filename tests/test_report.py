@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 FRONTIER = ROOT / "results/published/frontier"
 NASTY = "</script><script>owned=1</script><img src=x onerror=owned=1>&amp;\"'\u202e\x1b[31m"
 VOID = {"meta", "link", "br", "input", "line", "circle"}
-TITLES = ["frontier", "choices", "importance", "volume", "fidelity", "family", "failures", "reproduce"]
+TITLES = ["frontier", "choices", "importance", "volume", "reliability", "family", "failures", "reproduce"]
 
 
 class Page(HTMLParser):
@@ -97,7 +97,7 @@ def test_every_section_has_its_words(published: Page) -> None:
         "frontier": (label, accuracy),
         "importance": ("correlation at equal FLOPs", "block 4: temporal kernel", "more is better"),
         "volume": ("searched front", *volumes),
-        "fidelity": ("after 102 steps", "not enough evidence: ", "log-FLOPs"),
+        "reliability": ("accuracy@102", "not enough evidence: ", "log-FLOPs", "Re-evaluations of 12"),
         "family": ("A6", "281.00", "expected to be the best at", "posterior mean"),
         "failures": ("Nothing failed",),
         "reproduce": ("b912b79137a1d4ed", "run_search.py reproduce", "2.21.0", "early_stopping"),
@@ -183,7 +183,7 @@ def test_a_run_with_stopped_trials_alone_has_a_page(tmp_path: Path) -> None:
     kept = [each for each in records if not isinstance(each, Completed)]
     page = page_of(ledger_of(tmp_path / "run", kept), tmp_path)
     assert "No network was trained to the full budget yet" in page.sections["frontier"]
-    assert "No family yet" in page.sections["family"] and "cannot be said" in page.sections["fidelity"]
+    assert "No family yet" in page.sections["family"] and "No proxy rank correlation" in page.sections["reliability"]
 
 
 @pytest.mark.parametrize("records", [[], [Rung(0, 10, {"accuracy": 0.5}, 1.0)], [Failed(0, "out of memory", 3)]])

@@ -24,7 +24,7 @@ FRONT = frame.selected_front(run.read(FRONTIER)).sort_values("macs").to_dict("re
 TRIALS = frame.trials(run.read(FRONTIER))
 TRIED = int(((TRIALS["kind"] == "search") & (TRIALS["state"] == "completed")).sum())
 PLOTS = ("frontier-plot", "choices-plot", "volume-plot")
-SECTIONS = ("frontier", "choices", "importance", "volume", "fidelity", "family", "failures", "reproduce")
+SECTIONS = ("frontier", "choices", "importance", "volume", "reliability", "family", "failures", "reproduce")
 # Where a mark of the trace whose name starts so is on the screen.
 PLACE = """([place, name]) => {
   const plot = document.getElementById("frontier-plot"), {xaxis, yaxis} = plot._fullLayout;

@@ -138,7 +138,7 @@ def table(settings: SearchConfig) -> Table:
     macs = np.array([count(member, settings.space.classes).macs for member in members])
     plain = [architectures.to_dict(member) for member in members]
     accuracy = np.array([[0.5], [0.6], [0.7]])
-    return tables.make("made", {"n": [1, 2, 3]}, {"macs": macs}, accuracy, architectures=plain)
+    return tables.make("made", {"n": [1, 2, 3]}, {"macs": macs}, {"accuracy": accuracy}, architectures=plain)
 
 
 def test_a_table_gets_its_columns_and_goes_on_where_it_was_left(

@@ -150,6 +150,8 @@ def test_early_measurements_from_a_table(tmp_path: Path) -> None:
         "accuracy.0": ["0.5", "0.1"],
         "accuracy.1": ["0.7", ""],
         "accuracy.0@50": ["0.25", ""],
+        "loss.1": ["0.4", ""],
+        "motion.0": ["0.9", ""],
         "steps": ["100", "100"],
         "fingerprint": [asked.fingerprint, "another"],
     }
@@ -157,7 +159,9 @@ def test_early_measurements_from_a_table(tmp_path: Path) -> None:
     simulation = Simulation(simulated(table=str(tmp_path / "table.csv")))
     measured = [event.metrics["accuracy"] for event in simulation.train(asked)]  # type: ignore[union-attr]
     assert measured == [0.5, 0.25, 0.5]  # nothing was measured after a quarter of the steps
-    assert [*simulation.train(replace(asked, repeat=1))][-1].metrics["accuracy"] == 0.7  # type: ignore[union-attr]
+    last, other = ([*simulation.train(replace(asked, repeat=repeat))][-1] for repeat in (2, 1))
+    assert last.metrics == pytest.approx({"accuracy": 0.5, "loss": np.log(2), "likelihood": 0.5, "motion": 0.9})  # type: ignore[union-attr]
+    assert other.metrics == pytest.approx({"accuracy": 0.7, "loss": 0.4, "likelihood": np.exp(-0.4)})  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -53,18 +53,18 @@ def rows_of(made: Table) -> set[tuple[int, ...]]:
 def same(one: Table, other: Table) -> bool:
     arrays = (
         (one.genotypes, other.genotypes),
-        (one.accuracy, other.accuracy),
+        (one.long_accuracy, other.long_accuracy),
         (one.seconds, other.seconds),
         *((one.costs[name], other.costs[name]) for name in one.costs),
-        *((one.curve[steps], other.curve[steps]) for steps in one.curve),
+        *((one.statistics[name], other.statistics[name]) for name in one.statistics),
         *((one.scores[name], other.scores[name]) for name in one.scores),
     )
-    names = [each.keys() for made in (one, other) for each in (made.costs, made.curve, made.scores)]
+    names = [each.keys() for made in (one, other) for each in (made.costs, made.statistics, made.scores)]
     return (
         all(np.array_equal(a, b, equal_nan=True) for a, b in arrays)
         and names[:3] == names[3:]
-        and (one.steps, one.space.choices, list(one.architectures), list(one.fingerprints))
-        == (other.steps, other.space.choices, list(other.architectures), list(other.fingerprints))
+        and (one.steps, one.long_steps, one.space.choices, list(one.architectures), list(one.fingerprints))
+        == (other.steps, other.long_steps, other.space.choices, list(other.architectures), list(other.fingerprints))
     )
 
 
@@ -82,7 +82,7 @@ def test_what_was_written_is_read_again(name: str, ending: str, tmp_path: Path) 
 
 def test_gaps_stay_gaps(tmp_path: Path) -> None:
     made = synthetic_table(6, seeds=3)
-    made.accuracy[3, 1] = made.accuracy[4, :2] = made.curve[RUNGS[0]][5, 2] = made.seconds[6, 0] = math.nan
+    made.accuracy[3, 1] = made.accuracy[4, :2] = made.early()[RUNGS[0]][5, 2] = made.seconds[6, 0] = math.nan
     table.write(made, tmp_path / "t.csv")
     assert same(table.read(tmp_path / "t.csv"), made)
     assert made.means[4] == made.accuracy[4, 2]
@@ -90,7 +90,7 @@ def test_gaps_stay_gaps(tmp_path: Path) -> None:
 
 def test_the_order_of_options() -> None:
     values = {"c": [16, "wide", None, 8, 1.5, "narrow"]}
-    made = table.make("t", values, {"macs": np.arange(1, 7)}, np.full((6, 1), 0.5))
+    made = table.make("t", values, {"macs": np.arange(1, 7)}, {"accuracy": np.full((6, 1), 0.5)})
     assert made.space.choices[0].options == (None, 1.5, 8, 16, "wide", "narrow")
     assert made.space.values((0,)) == {"c": None} and made.row((3,)) == 0
 
@@ -229,8 +229,29 @@ def test_the_documented_example(tmp_path: Path) -> None:
     assert [choice.options for choice in made.space.choices] == [(1, 2), (None, "a")]
     assert made.genotypes.tolist() == [[0, 1], [1, 1], [0, 0]]
     assert made.means.tolist() == pytest.approx([0.25, 0.4, 0.3])
-    assert (made.steps, list(made.curve), made.space.size) == (64, [16], 3)
+    assert (made.steps, list(made.early()), made.space.size) == (64, [16], 3)
     assert np.isnan(made.seconds[:, 1]).all() and math.isnan(made.scores["x"][2])
+
+
+STATISTICS = """\
+choice.depth,macs,accuracy.0,accuracy.1,accuracy.2,loss.0,loss.2,loss.0@16,motion.1,long_accuracy.1,steps,long_steps
+1,100,0.2,0.3,,1.0,,2.0,0.5,0.7,64,512
+2,200,0.4,0.5,0.6,0.5,0.25,1.5,,,64,512
+"""
+
+
+def test_every_statistic_seed_and_long_training_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(STATISTICS)
+    made = table.read(path)
+    assert [*made.statistics] == ["accuracy", "loss", "likelihood", "loss@16", "likelihood@16", "motion"]
+    expected = np.exp(-np.array([[1.0, np.nan, np.nan], [0.5, np.nan, 0.25]]))
+    np.testing.assert_allclose(made.statistics["likelihood"], expected)
+    assert made.early("loss")[16][:, 0].tolist() == [2.0, 1.5] and made.usual_statistic == "likelihood"
+    assert np.isnan(made.long_accuracy[:, 0]).all() and made.long_accuracy[0, 1] == 0.7 and made.long_steps == 512
+    assert made.means.tolist() == pytest.approx([0.25, 0.5])
+    table.write(made, path)
+    assert same(table.read(path), made)
 
 
 BAD = {
@@ -252,6 +273,10 @@ BAD = {
     "a cell too many": ((",8,64", ",8,64,1"), ("line 3", "10", "the header has 9")),
     "two budgets": ((",8,64", ",8,65"), ("line 3: steps", "65", "same in all rows: 64")),
     "a rung beyond the budget": (("@16", "@64"), ("accuracy.S@64", "below the full budget, 64")),
+    "a statistic of a seed without accuracy": (("score.x", "loss.2"), ("line 1", "lacks the column accuracy.2")),
+    "a likelihood above 1": (("score.x", "likelihood.0"), ("line 2: likelihood.0", "7.0", "share")),
+    "a long accuracy above 1": (("score.x", "long_accuracy.0"), ("line 2: long_accuracy.0", "7.0", "share")),
+    "a long accuracy with steps": (("score.x", "long_accuracy.0@5"), ("line 1", "no column")),
     "an open quote": (("1,a", '1,"a'), ("no table", "CSV")),
 }
 
@@ -307,10 +332,11 @@ def test_a_run_becomes_a_table(tmp_path: Path) -> None:
     assert set(made.fingerprints) == {p.fingerprint for p in completed}
     for p in completed:
         row = list(made.fingerprints).index(p.fingerprint)
-        assert made.accuracy[row, 0] == ledger.completed[p.index].metrics["accuracy"]
+        metrics = ledger.completed[p.index].metrics
+        assert metrics.items() <= {name: values[row, 0] for name, values in made.statistics.items()}.items()
         assert made.costs["macs"][row] == p.cost["macs"] and made.architectures[row] == p.architecture
     assert made.steps == run.config_of(ledger).training.steps
-    assert len(made.curve) == 1
+    assert len(made.early()) == 1
 
 
 def test_half_a_run_says_what_is_missing(tmp_path: Path) -> None:

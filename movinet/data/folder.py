@@ -66,6 +66,19 @@ def list_folder(root: Path, validation: float = 0.15, test: float = 0.15) -> Lis
     return listing
 
 
+def list_unlabelled(root: Path, validation: float = 0.15, test: float = 0.15) -> Listing:
+    """The video files below `root`, at any depth, by split and all of one class; otherwise as `list_folder`."""
+    names, folders, skipped = _walk(root)
+
+    def below(*above: str) -> list[VideoFile]:
+        own = (parts for parts in names if parts[: len(above)] == above)
+        return [VideoFile(root.joinpath(*parts), "/".join(parts), 0) for parts in own]
+
+    split_folders = _split_folders(folders)
+    splits = {split: below(folder) for split, folder in split_folders.items()}
+    return Listing(("video",), splits or _divide(below(), 1, validation, test), skipped)
+
+
 Parts = tuple[str, ...]
 
 

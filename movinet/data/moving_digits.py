@@ -187,10 +187,11 @@ def _render(
     picture = _texture((ground - colour[:, None, None]).astype(np.float32), ticks, pixel, rng)
     picture *= clear[:, :, None, :]
     picture += (colour[:, None] + 0.5).astype(np.float32)
-    grey = picture.swapaxes(2, 3).astype(np.int16)
+    grey = picture.astype(np.int16)
     noise = _noise_of_byte(graded(NOISE, drawn.noise, config.difficulty))
-    grey += np.frombuffer(rng.bytes(clip.size).translate(noise), np.int8).reshape(clip.shape)
-    np.clip(grey, 0, 255, out=clip, casting="unsafe")
+    grey += np.frombuffer(rng.bytes(clip.size).translate(noise), np.int8).astype(np.int16).reshape(grey.shape)
+    np.minimum(np.maximum(grey, 0, out=grey), 255, out=grey)
+    clip[:] = grey.swapaxes(2, 3)
 
 
 def _transparency(image: Floats, track: Trajectory, pixel: Integers, opacity: int) -> Floats:

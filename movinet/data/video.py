@@ -6,7 +6,7 @@ Decoding is PyAV's (FFmpeg). A file that cannot be decoded is named in the datas
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,8 +56,13 @@ def video_folder(config: VideoFolder, workers: int = 2) -> Dataset:
     check_integer("video.workers", workers, 1, 256)
     listing = list_videos(config)
     taken = {key: value for key, value in asdict(config).items() if key != "root"}
-    settings = {"source": "video/2", **taken, "files": _listing_sha256(listing)}
-    splits = {split: _usable(config, split, listing, workers) for split in SPLITS}
+    settings = {"source": "video/2", **taken, "files": listing_sha256(listing)}
+
+    def read(file: VideoFile, decoder: Decoder) -> Split:
+        clips = read_clips(config, file.path, decoder)
+        return Split(clips, np.full(len(clips), file.label, np.int32), np.array([len(clips)]))
+
+    splits = {split: usable(config.root, split, listing, read, workers) for split in SPLITS}
     path = cache_path("video", settings)
     return write_dataset(path, "video", listing.classes, config.ticks, config.resolution, settings, splits)
 
@@ -65,16 +70,22 @@ def video_folder(config: VideoFolder, workers: int = 2) -> Dataset:
 def list_videos(config: VideoFolder) -> Listing:
     """`list_folder` of the root. Raises `InputError` also if a split has no videos."""
     listing = list_folder(config.root, config.validation, config.test)
-    for split in SPLITS:
-        if split not in listing.splits:
-            found = sorted(listing.splits)
-            raise InputError(str(config.root), found, "must be train, validation (or val) and test, or class folders")
-        if not listing.splits[split]:
-            raise InputError(str(config.root), split, "has no videos; a class needs three files to be split by shares")
+    check_splits(config.root, listing)
     return listing
 
 
-def _listing_sha256(listing: Listing) -> str:
+def check_splits(root: Path, listing: Listing) -> None:
+    """Check that every split has videos. Raises `InputError`."""
+    for split in SPLITS:
+        if split not in listing.splits:
+            found = sorted(listing.splits)
+            raise InputError(str(root), found, "must be train, validation (or val) and test, or class folders")
+        if not listing.splits[split]:
+            raise InputError(str(root), split, "has no videos; a class needs three files to be split by shares")
+
+
+def listing_sha256(listing: Listing) -> str:
+    """Return a hash of the files of all splits: their names, labels, sizes and times of change."""
     digest = hashlib.sha256()
     for split in SPLITS:
         for file in listing.splits[split]:
@@ -83,12 +94,19 @@ def _listing_sha256(listing: Listing) -> str:
     return digest.hexdigest()
 
 
-def _usable(config: VideoFolder, split: str, listing: Listing, workers: int) -> Iterator[Split | Skipped]:
-    """The clips of `split` in the order of its files, and what was skipped."""
+Read = Callable[[VideoFile, Decoder], Split]  # may raise `UnusableVideo`
+
+
+def usable(root: Path, split: str, listing: Listing, read: Read, workers: int) -> Iterator[Split | Skipped]:
+    """Yield what `read` makes of the files of `split`, in their order, and what was skipped.
+
+    Raises:
+      InputError: no clip is left, or none of a class in training.
+    """
     skipped = list(listing.skipped) if split == "train" else []
     yield from skipped
     seen: set[int] = set()
-    for piece in _read_all(config, listing.splits[split], workers):
+    for piece in _read_all(listing.splits[split], read, workers):
         if isinstance(piece, Skipped):
             skipped.append(piece)
         else:
@@ -96,7 +114,7 @@ def _usable(config: VideoFolder, split: str, listing: Listing, workers: int) -> 
         yield piece
     lost = set(range(len(listing.classes))) - seen if split == "train" else set()
     if lost or not seen:
-        place = f"{config.root}: {split}"
+        place = f"{root}: {split}"
         what = [listing.classes[label] for label in sorted(lost)] or split
         first = f"; first: {skipped[0].file} {skipped[0].reason}" if skipped else ""
         raise InputError(place, what, f"has no usable video; {len(skipped)} files were skipped{first}")
@@ -117,17 +135,16 @@ def read_clips(config: VideoFolder, file: Path, decoder: Decoder) -> Frames:
     return square.reshape(len(starts), config.ticks, config.resolution, config.resolution, 3)
 
 
-def _read_or_skip(config: VideoFolder, file: VideoFile, decoder: Decoder) -> Split | Skipped:
-    try:
-        clips = read_clips(config, file.path, decoder)
-    except UnusableVideo as error:
-        return Skipped(file.name, str(error))
-    return Split(clips, np.full(len(clips), file.label, np.int32), np.array([len(clips)]))
-
-
-def _read_all(config: VideoFolder, files: Iterable[VideoFile], workers: int) -> Iterator[Split | Skipped]:
+def _read_all(files: Iterable[VideoFile], read: Read, workers: int) -> Iterator[Split | Skipped]:
     decoder = Decoder(workers)
+
+    def read_or_skip(file: VideoFile) -> Split | Skipped:
+        try:
+            return read(file, decoder)
+        except UnusableVideo as error:
+            return Skipped(file.name, str(error))
+
     try:
-        yield from in_order(lambda file: _read_or_skip(config, file, decoder), files, workers)
+        yield from in_order(read_or_skip, files, workers)
     finally:
         decoder.close()

@@ -43,7 +43,7 @@ def sample_clips(where: str, shape: Shape, stride: int, count: int, split: str =
 def _source(where: str, split: str, count: int) -> Source:
     path = Path(where)
     if where in LEVELS:
-        return open_source("moving_digits", where, split=split, num_examples=-(-count // 24) * 24)
+        return open_source("moving_digits", where, split=split, num_examples=-(-count // 36) * 36)
     if (path / "dataset.json").is_file():
         return open_source("cached", path, split=split)
     if path.is_dir():

@@ -57,7 +57,7 @@ class Algorithm(ABC):
         self.proposed_costs = array("d")  # in order, where all of them are looked at for every proposal
         self.results: dict[int, float] = {}  # minimised objective of completed search trials, by index
         self.early: dict[int, dict[int, float]] = {}  # minimised objective at each rung of search trials, by index
-        self.stopped: dict[int, None] = {}  # indices of search trials that were stopped early, in order
+        self.stopped: dict[int, int] = {}  # of search trials stopped early, by index: number of results before that
         self.failed: dict[int, None] = {}  # and of those that failed and were not taken up again
 
     @abstractmethod
@@ -92,7 +92,7 @@ class Algorithm(ABC):
         elif isinstance(event, Rung):
             self.early.setdefault(event.index, {})[event.steps] = self._measured(event)
         elif isinstance(event, Stopped):
-            self.stopped[event.index] = None
+            self.stopped[event.index] = len(self.results)
         elif isinstance(event, Failed):
             self.failed[event.index] = None
 
@@ -112,7 +112,7 @@ class Algorithm(ABC):
             "proposed": [[index, list(genotype), cost] for index, (genotype, cost) in self.proposed.items()],
             "results": [list(result) for result in self.results.items()],
             "early": [[index, [list(each) for each in rungs.items()]] for index, rungs in self.early.items()],
-            "stopped": list(self.stopped),
+            "stopped": [list(each) for each in self.stopped.items()],
             "failed": list(self.failed),
         }
 
@@ -128,7 +128,7 @@ class Algorithm(ABC):
         self.proposed_costs = array("d", [cost for _, cost in self.proposed.values()])
         self.results = dict(state["results"])
         self.early = {index: dict(rungs) for index, rungs in state["early"]}
-        self.stopped, self.failed = dict.fromkeys(state["stopped"]), dict.fromkeys(state["failed"])
+        self.stopped, self.failed = dict(state["stopped"]), dict.fromkeys(state["failed"])
 
     def is_new(self, genotypes: np.ndarray) -> np.ndarray:
         """Which of canonical genotypes int [n, G] keep the limits and were not seen: bool [n]."""

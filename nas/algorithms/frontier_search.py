@@ -15,6 +15,7 @@ import numpy as np
 
 from nas.algorithms.algorithm import Algorithm, as_genotype, canonical_genotypes
 from nas.algorithms.stratified_random import ask_least_filled, cost_strata
+from nas.extrapolation import LEAST, Extrapolation
 from nas.improvement import Attained
 from nas.objective import ACCURACY, Objective
 from nas.pareto import crowded_order
@@ -42,7 +43,7 @@ _RANDOM = 192
 _FITTED = 256
 _KNOWN = 1200
 
-# Proposals without a result, latest first, that it believes in: the running ones, and those that were stopped of late.
+# Running trials, latest first, that are assumed to come out at the posterior mean.
 _PENDING = 256
 
 # Accuracies this near to 0 or 1 are taken for that: beyond what a validation set of some hundred clips tells.
@@ -75,6 +76,20 @@ class Scale:
             return mean, sd
         share = 1 / (1 + np.exp(-mean))
         return share, sd * share * (1 - share)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Trials with the values the surrogate is told, each with a variance `extra` beyond the noise of a training."""
+
+    indices: list[int]
+    values: np.ndarray
+    extra: np.ndarray
+
+    def and_also(self, indices: Sequence[int], values: np.ndarray, variance: float) -> Known:
+        """With further trials, all of one variance."""
+        extra = np.full(len(values), variance)
+        return Known([*self.indices, *indices], np.append(self.values, values), np.append(self.extra, extra))
 
 
 def _logit(share: np.ndarray) -> np.ndarray:
@@ -239,14 +254,14 @@ class FrontierSearch(Algorithm):
         return as_genotype(draws[apart.argmax()])
 
     def _ask_best(self, rng: np.random.Generator) -> Genotype | None:
-        without = [index for index in self.proposed if index not in self.results]
-        indices = [*self.results, *without[-_PENDING:]]
-        genotypes = np.array([self.proposed[index][0] for index in indices])
         objective = -np.array(list(self.results.values()))
         scale = Scale.of(objective, _fitted_to(len(objective)))
+        known = self._known(len(objective), list(self.stopped), scale)
+        indices = [*known.indices, *self.running()[-_PENDING:]]
+        genotypes = np.array([self.proposed[index][0] for index in indices])
         log_costs = self._log_costs(genotypes)
         features = self._features(genotypes)
-        posterior = self._posterior(genotypes, features, scale.values(objective))
+        posterior = self._posterior(known, features, scale)
         mean, _ = scale.objective(posterior.mean(features), np.zeros(len(features)))
         candidates = self._children(genotypes, crowded_order(np.column_stack([log_costs, -mean])), rng)
         if not len(candidates):
@@ -257,21 +272,48 @@ class FrontierSearch(Algorithm):
         expected = scale.objective(*posterior(self._features(candidates)))
         return as_genotype(candidates[attained.improvement(at, *expected).argmax()])
 
-    def _posterior(self, genotypes: np.ndarray, features: np.ndarray, values: np.ndarray) -> Posterior:
-        """Knows the results, and expects of pending proposals its own mean, so that a batch spreads."""
-        n = len(values)
-        kernel = self._kernel(genotypes[:n], features[:n], values)
-        kept = _even_choice(n, _KNOWN)
-        return Posterior(kernel, self._encoding, features[kept], values[kept], np.zeros(len(kept)), features[n:])
+    def _known(self, results: int, trials: Sequence[int], scale: Scale) -> Known:
+        """The first results, and stopped trials.
 
-    def _kernel(self, genotypes: np.ndarray, features: np.ndarray, values: np.ndarray) -> Kernel:
+        The value of a stopped trial is extrapolated from its last rung, and the variance around it counts as noise.
+        """
+        completed = list(self.results)[:results]
+        values = scale.values(-np.array([self.results[index] for index in completed]))
+        stopped: dict[int, list[int]] = {}  # by the steps of the last rung
+        for index in trials:
+            if index in self.early:
+                stopped.setdefault(max(self.early[index]), []).append(index)
+        known = Known(completed, values, np.zeros(len(values)))
+        for steps, indices in sorted(stopped.items()):
+            both = [i for i, index in enumerate(completed) if steps in self.early.get(index, {})]
+            if len(both) >= LEAST:
+                line = Extrapolation.fit(*self._at_rung([completed[i] for i in both], steps, scale), values[both])
+                known = known.and_also(indices, line(*self._at_rung(indices, steps, scale)), line.variance)
+        return known
+
+    def _at_rung(self, indices: Sequence[int], steps: int, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+        """Values at a rung and log costs of trials, each [n]."""
+        early = -np.array([self.early[index][steps] for index in indices])
+        return scale.values(early), np.log([float(self.proposed[index][1]) for index in indices])
+
+    def _posterior(self, known: Known, features: np.ndarray, scale: Scale) -> Posterior:
+        """Knows what was measured, and expects of running trials its own mean, so that a batch spreads."""
+        n = len(known.indices)
+        kept = _even_choice(n, _KNOWN)
+        return Posterior(
+            self._kernel(scale), self._encoding, features[kept], known.values[kept], known.extra[kept], features[n:]
+        )
+
+    def _kernel(self, scale: Scale) -> Kernel:
         """Fitted anew from time to time; the last one is kept, and known by what it was fitted to."""
-        n = _fitted_to(len(values))
-        kept = _even_choice(n, _FITTED)
+        n = _fitted_to(len(self.results))
+        known = self._known(n, [index for index, before in self.stopped.items() if before < n], scale)
+        kept = _even_choice(len(known.indices), _FITTED)
+        genotypes = np.array([self.proposed[known.indices[i]][0] for i in kept])
         # Not by features: of hints they differ in their last digits with the number of rows.
-        data = np.column_stack([genotypes[kept], values[kept]]).tobytes()
+        data = np.column_stack([genotypes, known.values[kept], known.extra[kept]]).tobytes()
         if self._fitted is None or self._fitted[0] != data:
-            evidence = Evidence(self._encoding, features[kept], values[kept], np.zeros(len(kept)))
+            evidence = Evidence(self._encoding, self._features(genotypes), known.values[kept], known.extra[kept])
             self._fitted = data, evidence.fit()
         return self._fitted[1]
 

@@ -299,9 +299,9 @@ def recorded_rows(scratch: Path, trials: int) -> list[list[str]]:
     folder = scratch / "recorded"
     size = part("recorded", folder, trials)["mb"]
     rows = [[f"a ledger of {trials} candidates", f"{size:.0f} MB", ""]]
-    for command in (["plot", folder], ["report", folder], ["fidelity", folder],
+    for command in (["plot", folder], ["report", folder], ["reliability", folder],
                     ["tabulate", folder, "--out", scratch / "table.csv"],
-                    ["fidelity", scratch / "table.csv"], ["scale", folder]):  # fmt: skip
+                    ["reliability", scratch / "table.csv"], ["scale", folder]):  # fmt: skip
         seconds, cpu, memory = timed(*command)
         name = f"`{command[0]}`" + (" of the table" if command[1] != folder else "")
         rows.append([name, f"{seconds:.1f} s ({cpu:.1f})", f"{memory:.0f} MB"])
