@@ -29,7 +29,7 @@ from nas.bands import BandedStopping
 from nas.config import load
 from nas.objective import ACCURACY, Objective
 from nas.run_lock import RunLock
-from nas.table import Table
+from nas.table import Table, is_loss
 from nas.table_cells import MACS, line
 from nas.trials import Completed, Proposal, Rung, Stopped
 from search_space import foreign_files
@@ -92,7 +92,7 @@ def check_statistic(table: Table, statistic: str) -> None:
     Raises:
       InputError: it has not.
     """
-    known = [name for name in table.statistics if "@" not in name and name != "loss"]
+    known = [name for name in table.statistics if "@" not in name and not is_loss(name)]
     check_choice("--statistic", statistic, known)
     for row in np.flatnonzero(~np.isfinite(table.statistics[statistic] + table.accuracy).any(axis=1))[:1]:
         place = f"{table.name}: {line(row)}: {statistic}"

@@ -96,13 +96,19 @@ def steps_of(statistic: str) -> int:
     return int(statistic.partition("@")[2] or 0)
 
 
+def is_loss(statistic: str) -> bool:
+    """Whether a statistic is a loss, of which less is better: `loss`, `test_loss`, `ema_loss@64`."""
+    return f"_{statistic.partition('@')[0]}".endswith("_loss")
+
+
 def with_likelihood(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Statistics with likelihood = exp(-loss) after each loss whose likelihood is missing."""
     found: dict[str, np.ndarray] = {}
     for name, values in statistics.items():
         found[name] = values
-        likelihood = name.replace("loss", "likelihood", 1)
-        if name.partition("@")[0].removeprefix("test_") == "loss" and likelihood not in statistics:
+        stem, at, steps = name.partition("@")
+        likelihood = f"{stem.removesuffix('loss')}likelihood{at}{steps}"
+        if is_loss(name) and likelihood not in statistics:
             found[likelihood] = np.exp(-values)
     return found
 

@@ -132,6 +132,7 @@ def training_of(
         finals=replace(config.finals, repeats=repeats, references=()),
         faults=replace(config.faults, trial_seconds=min(1e7, times * config.faults.trial_seconds)),
         seed=(config.seed + seeds) % 2**31,
+        family={name: value for name, value in config.family.items() if name != "settle"},
         one_shot=None,
         networks=tuple(networks),
     )

@@ -22,9 +22,9 @@ import pandas as pd
 
 from nas.bands import Bands
 from nas.objective import ACCURACY, MACS
-from nas.table import Table
+from nas.table import Table, is_loss
 from results.rank_correlation import TIE_BREAKS, Pairs, estimate, mean, partial, redrawn, regret, within_bins
-from results.trainings import base, mean_of, mean_without
+from results.trainings import mean_of, mean_without
 from search_space.architecture import check_integer
 from search_space.space import Choice
 
@@ -66,9 +66,7 @@ def predictors(table: Table) -> Iterator[Predictor]:
 
     A loss is left out, because its likelihood ranks the same.
     """
-    for name in dict.fromkeys(map(base, table.statistics)):
-        if name == "loss":
-            continue
+    for name in dict.fromkeys(name.partition("@")[0] for name in table.statistics if not is_loss(name)):
         for steps, values in table.early(name).items():
             yield Predictor(f"{name}@{steps}", "early", values, steps / table.steps if table.steps else math.nan)
         if name in table.statistics:

@@ -19,6 +19,7 @@ import numpy as np
 from nas import correct
 from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
+from nas.trials import MAX_INTEGER
 from search_space.architecture import check_integer
 
 TEST_ACCURACY = f"test_{ACCURACY.name}"
@@ -55,13 +56,20 @@ class Tested:
 
 
 def tested(ledger: Ledger, kind: str) -> Tested:
-    """The networks of a kind, "finalist" or "reference", whose trainings were measured on test clips."""
+    """The networks of a kind, "finalist" or "reference", whose trainings were measured on test clips.
+
+    Raises:
+      InputError: a network without its number of multiply-adds.
+    """
     found = [
         (ledger.proposals[index], done)
         for index, done in ledger.completed.items()
         if ledger.proposals[index].kind == kind and {ACCURACY.name, TEST_ACCURACY} <= done.metrics.keys()
     ]
     first = {proposal.fingerprint: proposal for proposal, _ in reversed(found)}
+    for proposal in first.values():
+        place_of_cost = f"{ledger.path}: trial {proposal.index}: cost.{MACS.name}"
+        check_integer(place_of_cost, proposal.cost.get(MACS.name), 1, MAX_INTEGER)
     networks = sorted(first.values(), key=lambda proposal: (proposal.cost[MACS.name], proposal.index))
     place = {proposal.fingerprint: i for i, proposal in enumerate(networks)}
     clips = [correct.unpacked(done.correct) for _, done in found if done.correct is not None]

@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.ledger import Ledger
 from nas.objective import MACS
-from nas.table import Table, with_likelihood
+from nas.table import Table, is_loss, with_likelihood
 from nas.trials import Completed, Proposal, Rung
 
 
@@ -40,14 +40,9 @@ class Trainings:
         return int((np.max(counts, axis=0) > 1).sum()) if counts else 0
 
 
-def base(statistic: str) -> str:
-    """The name of a statistic without steps and without `test_`: `loss` of `test_loss` and of `loss@64`."""
-    return statistic.partition("@")[0].removeprefix("test_")
-
-
 def sign(statistic: str) -> int:
     """-1 for a loss, of which less is better, else 1."""
-    return -1 if base(statistic) == "loss" else 1
+    return -1 if is_loss(statistic) else 1
 
 
 def mean_of(values: np.ndarray) -> np.ndarray:

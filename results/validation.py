@@ -20,7 +20,7 @@ import pandas as pd
 
 from nas.bands import Bands
 from nas.ledger import Ledger
-from nas.objective import LIKELIHOOD, MACS
+from nas.objective import ACCURACY, MACS
 from results import comparison_text, frame, plots
 from results.comparison import Comparison, Estimate, compare
 from results.files import replaced
@@ -104,7 +104,7 @@ def _part(
     labels = {_label(each["of"], scale): each["of"] for each in listed if each["scale"] == scale}
     some = _restricted(long, labels.keys())
     networks = frame.networks(some, objective=TEST_ACCURACY).sort_values(MACS.name, ignore_index=True)
-    networks.insert(0, "of", networks["label"].map(labels))
+    networks.insert(0, "of", networks["label"].str.partition(", ")[0].map(labels))  # of equal networks the first
     kinds = set(networks["kinds"])
     return Part(
         scale=scale,
@@ -129,8 +129,10 @@ def _restricted(ledger: Ledger, labels: Any) -> Ledger:
 
 
 def _correlation(run: Ledger, long: Ledger, labels: Mapping[str, str], rng: np.random.Generator) -> Correlation:
-    statistic = run.header.config.get("statistic", LIKELIHOOD.name)
-    sets = [tested(long, kind) for kind in ("finalist", "reference")]
+    statistic = run.header.config.get("statistic", ACCURACY.name)
+    sets = [each for each in (tested(long, kind) for kind in ("finalist", "reference")) if len(each.macs)]
+    if not sets:
+        return Correlation(statistic, 0, NOTHING, BINS, 0, NOTHING)
     drawn = draw(sets, DRAWS, rng)
     y = np.concatenate([each.test for each in drawn.sets])
     drawn_y = np.concatenate([each.drawn_test for each in drawn.sets], axis=1)
@@ -138,9 +140,9 @@ def _correlation(run: Ledger, long: Ledger, labels: Mapping[str, str], rng: np.r
     searched = _statistics(run, statistic)
     names = [labels[label] for each in sets for label in each.labels]
     known = [i for i, name in enumerate(names) if name in searched]
-    x, drawn_x = _drawn([searched[names[i]] for i in known], rng)
     if len(known) < 2:
         return Correlation(statistic, len(known), NOTHING, BINS, 0, NOTHING)
+    x, drawn_x = _drawn([searched[names[i]] for i in known], rng)
     first, second = np.triu_indices(len(known), 1)
     bins = Bands(macs[known].min(), macs[known].max(), BINS)
     place = np.array([bins.of(cost) for cost in macs[known]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from synthetic_run import STEPS, ledger_of, proposal, sampled
 
 from nas import correct
 from nas.hypervolume import CostRange
-from nas.ledger import Ledger
+from nas.ledger import Entry, Header, Ledger
 from nas.trials import Completed, Record
 from results import comparison, comparison_text, outcome, resampling
 from results.comparison import Comparison, compare
@@ -21,23 +22,29 @@ from run_search import main
 from search_space.errors import InputError
 
 NETS = sorted(sampled(np.random.default_rng(3), 8), key=lambda a: proposal(0, a).cost["macs"])
-MACS = [proposal(0, net).cost["macs"] for net in NETS]
+PROPOSALS = [proposal(0, net) for net in NETS]
+MACS = [each.cost["macs"] for each in PROPOSALS]
 Training = tuple[str, int, float, float]  # kind, network, accuracy on validation and on test clips
 
 
-def run(folder: Path, trainings: Sequence[Training], clips: Sequence[np.ndarray | None] = ()) -> Ledger:
-    """A run with these re-evaluations; of published networks a0 is the first."""
-    records: list[Record] = []
-    names = {
-        net: f"a{i}" for i, net in enumerate(dict.fromkeys(net for kind, net, *_ in trainings if kind == "reference"))
-    }
+def records(trainings: Sequence[Training], clips: Sequence[np.ndarray | None] = ()) -> list[Record]:
+    """These re-evaluations as a run records them; of published networks the cheapest is a0."""
+    published = sorted({net for kind, net, *_ in trainings if kind == "reference"})
+    found: list[Record] = []
     for index, (kind, net, validation, test) in enumerate(trainings):
-        label = names[net] if kind == "reference" else f"trial {net}"
+        label = f"a{published.index(net)}" if kind == "reference" else f"trial {net}"
         right = clips[index] if clips else None
-        metrics = {"accuracy": validation, "test_accuracy": test}
         packed = None if right is None else correct.packed(right)
-        records += [proposal(index, NETS[net], kind, index, label), Completed(index, STEPS, metrics, 1.0, packed)]
-    return ledger_of(folder, records)
+        found.append(dataclasses.replace(PROPOSALS[net], index=index, kind=kind, repeat=index, label=label))
+        found.append(Completed(index, STEPS, {"accuracy": validation, "test_accuracy": test}, 1.0, packed))
+    return found
+
+
+def run(folder: Path, trainings: Sequence[Training], clips: Sequence[np.ndarray | None] = ()) -> Ledger:
+    """A run with these re-evaluations that was never written."""
+    entries = [Entry(line, float(line), record) for line, record in enumerate(records(trainings, clips), start=2)]
+    header = Header({}, {}, 0, "abc", "2030-01-01T00:00:00+00:00")
+    return Ledger(folder / "ledger.jsonl", header, tuple(entries), torn=False, size=0)
 
 
 def of(ledgers: Sequence[Ledger], against: Sequence[Ledger] = (), draws: int = 500) -> Comparison:
@@ -89,17 +96,21 @@ def test_clips_are_one_draw_for_all_networks(tmp_path: Path) -> None:
     assert other.difference.high - other.difference.low == pytest.approx(8 * 0.5 / np.sqrt(60), rel=0.2)
 
 
+PAIRS = np.array([2] * 30)
+
+
 def test_clips_of_a_video_are_drawn_together(tmp_path: Path) -> None:
     right = np.repeat(np.arange(30) < 15, 2)
     rows: list[Training] = [(kind, net, 0.5, 0.5) for kind in ("finalist", "reference") for net in (1, 4) for _ in "ab"]
-    single = of([run(tmp_path / "single", rows, [right] * 8)])
-    records = [
-        entry.record
-        if not isinstance(entry.record, Completed)
-        else Completed(entry.record.index, STEPS, entry.record.metrics, 1.0, correct.packed(right, np.array([2] * 30)))
-        for entry in run(tmp_path / "again", rows).entries
+    single_run = run(tmp_path, rows, [right] * 8)
+    single = of([single_run])
+    entries = [
+        dataclasses.replace(entry, record=dataclasses.replace(entry.record, correct=correct.packed(right, PAIRS)))
+        if isinstance(entry.record, Completed)
+        else entry
+        for entry in single_run.entries
     ]
-    videos = of([ledger_of(tmp_path / "videos", records)])
+    videos = of([dataclasses.replace(single_run, entries=tuple(entries))])
     assert videos.resampled == ("seeds", "videos")
     wider = (videos.searched.high - videos.searched.low) / (single.searched.high - single.searched.low)
     assert wider == pytest.approx(np.sqrt(2), rel=0.15)
@@ -133,7 +144,7 @@ def drawn_run(rng: np.random.Generator, folder: Path, effects: np.ndarray, clips
     return run(folder, rows, right)
 
 
-@pytest.mark.parametrize(("runs", "between"), [(1, 0.0), (4, 0.25)])
+@pytest.mark.parametrize(("runs", "between"), [(1, 0.0), (3, 0.25)])
 def test_intervals_cover_the_truth(tmp_path: Path, runs: int, between: float) -> None:
     """Of what one run found, and of what the search finds on average where runs differ; the clips are shared."""
     rng, curve, ahead = np.random.default_rng(5), np.linspace(-1.2, 1.2, 4), 0.3
@@ -144,7 +155,7 @@ def test_intervals_cover_the_truth(tmp_path: Path, runs: int, between: float) ->
 
     spread = math.hypot(DIFFICULTY, SEEDS)
     truth = [accuracy(each + ahead, math.hypot(spread, between)) - accuracy(each, spread) for each in curve]
-    repeats, covered, at_points = 60, 0, 0.0
+    repeats, covered, at_points = 40, 0, 0.0
     for repeat in range(repeats):
         clips = rng.normal(0, DIFFICULTY, 300)
         effects = [np.stack([curve + ahead + rng.normal(0, between), curve]) for _ in range(runs)]
@@ -156,14 +167,15 @@ def test_intervals_cover_the_truth(tmp_path: Path, runs: int, between: float) ->
         at_points += np.mean(
             [p.difference.low <= t <= p.difference.high for p, t in zip(found.points, truth, strict=True)]
         )
-    assert covered / repeats > 0.88 and at_points / repeats > 0.88
+    assert covered / repeats > 0.86 and at_points / repeats > 0.86
     assert found.resampled == (("runs",) if runs > 1 else ()) + ("seeds", "clips")
 
 
 def test_runs_are_pooled_and_compared_with_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def one(name: str, ahead: float) -> Ledger:
-        rows = [("finalist", n, 0.3 + n / 20, 0.3 + n / 20 + ahead) for n in (1, 4) for _ in "ab"]
-        return run(tmp_path / name, rows + [("reference", n, 0.3, 0.3 + n / 20) for n in (1, 4) for _ in "ab"])
+        rows: list[Training] = [("finalist", n, 0.3 + n / 20, 0.3 + n / 20 + ahead) for n in (1, 4) for _ in "ab"]
+        rows += [("reference", n, 0.3, 0.3 + n / 20) for n in (1, 4) for _ in "ab"]
+        return ledger_of(tmp_path / name, records(rows))
 
     runs, others = [one("first", 0.1), one("second", 0.2)], [one("random1", 0.0), one("random2", -0.1)]
     pooled = of(runs)

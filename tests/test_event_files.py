@@ -88,7 +88,7 @@ def test_the_run_has_its_hypervolume_over_trials(search: Search, folder: Path) -
     found = scalars(folder)
     done = len(search.completed) + len(search.stopped) + len(search.failed)
     assert [step for step, _ in found["hypervolume"]] == list(range(1, done + 1))
-    assert found["hypervolume"][-1][1] == pytest.approx(Progress(search).volume)
+    assert found["hypervolume"][-1][1] == pytest.approx(Progress(search).front.volume)
     assert (found["failed"][-1][1], found["stopped"][-1][1]) == (1, len(search.stopped))
 
 

@@ -30,7 +30,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 PICTURES = {
     "frontier": (2, "multiply-adds per clip", "accuracy on validation clips"),
     "frontier, one column": (1, "multiply-adds per clip", "accuracy on validation clips"),
-    "hypervolume": (1, "running time (minutes)", "hypervolume (mean attained accuracy)"),
+    "hypervolume": (1, "running time (minutes)", "hypervolume (accuracy averaged over log cost)"),
     "arena": (2, "evaluations", "hypervolume, share of the true one"),
     "ranking": (2, "Kendall's τ with other seeds at full budget: within bins ●, overall ○", ""),
     "stream": (1, "frames seen", "accuracy"),

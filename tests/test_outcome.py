@@ -119,13 +119,17 @@ def test_the_closing_words_hold_the_family(whole: Path, words: str) -> None:
 
 
 def test_the_closing_words_hold_the_comparison(whole: Path, words: str) -> None:
-    title, *lines = paragraph(words, "hypervolume on test clips")
+    title, _, *lines = paragraph(words, "accuracy on test clips")
+    assert title.endswith("95 % intervals over seeds only (test clips not recorded)")
     compared = json.loads((whole / "comparison.json").read_text())
-    for line, name in zip(lines, ("searched", "references", "difference"), strict=True):
+    for line, name in zip(lines[:3], ("searched", "references", "difference"), strict=True):
         estimate = compared[name]
-        assert line.endswith(f"  {estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]")
+        assert line.endswith(f" {estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]")
     difference = compared["searched"]["value"] - compared["references"]["value"]
     assert compared["difference"]["value"] == pytest.approx(difference)
+    for line, point in zip(lines[5:], compared["points"], strict=True):
+        shown = "-" if point["difference"]["value"] is None else f"{100 * point['difference']['value']:+.1f} ["
+        assert line.startswith(f"  {point['name'].upper()} ") and shown in line
 
 
 def test_the_closing_words_say_where_everything_is(whole: Path, words: str) -> None:

@@ -60,13 +60,19 @@ def test_everything_is_drawn_where_it_belongs(ledger, family):
     trials, front = frame.trials(ledger), frame.selected_front(ledger)
     search = trials[trials["kind"] == "search"]
     stopped, completed = (search[search["state"] == state] for state in ("stopped", "completed"))
-    clouds = {len(cloud.get_offsets()): cloud for cloud in axes.collections if cloud.get_label().startswith(("t", "s"))}
+    clouds = {
+        len(cloud.get_offsets()): cloud
+        for cloud in axes.collections
+        if cloud.get_label().startswith(("candidates", "stopped"))
+    }
     assert set(clouds) == {len(stopped), len(completed)}
     hollow, full = clouds[len(stopped)], clouds[len(completed)]
     assert hollow.get_facecolor().size == 0 and full.get_facecolor().size > 0
     assert np.array_equal(hollow.get_offsets(), stopped[["macs", "accuracy"]].to_numpy(float))
-    (step,) = (line for line in axes.lines if line.get_drawstyle() == "steps-post")
+    published, step = (line for line in axes.lines if line.get_drawstyle() == "steps-post")
     assert np.array_equal(step.get_xydata(), front[["macs", "accuracy"]].to_numpy(float))
+    best = np.maximum.accumulate(frame.networks(ledger, ("reference",)).sort_values("macs")["accuracy"])
+    assert np.array_equal(np.unique(published.get_ydata()), np.unique(best))
     found = labels(axes)
     assert {"A0", "A1", "A2", "A3", "A4", "A5"} < set(found)
     references = frame.networks(ledger, ("reference",)).set_index("label")
@@ -78,7 +84,7 @@ def test_everything_is_drawn_where_it_belongs(ledger, family):
             chosen = family.parents()
             parent = chosen[chosen["models"].str.join(", ") == text]
             assert label.xy == (parent["macs"].iloc[0], parent["accuracy"].iloc[0])
-    assert "trained again" in legend(axes) and f"tried ({len(completed)})" in legend(axes)
+    assert "front, re-evaluated" in legend(axes) and f"candidates ({len(completed)})" in legend(axes)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -101,7 +107,7 @@ def test_labels_neither_collide_nor_leave_the_picture(tmp_path, seed):
 def test_a_search_without_finals_or_references(tmp_path):
     ledger = run(tmp_path, searched=12, repeats=0, references=False)
     axes = drawn(ledger, None)
-    assert not labels(axes) and "published" not in legend(axes) and "again" not in legend(axes)
+    assert not labels(axes) and "published" not in legend(axes) and "re-evaluated" not in legend(axes)
     low, high = axes.get_ylim()
     assert ((frame.front(ledger)["accuracy"] > low) & (frame.front(ledger)["accuracy"] < high)).all()
 

@@ -234,9 +234,9 @@ def test_the_documented_example(tmp_path: Path) -> None:
 
 
 STATISTICS = """\
-choice.depth,macs,accuracy.0,accuracy.1,accuracy.2,loss.0,loss.2,loss.0@16,motion.1,long_accuracy.1,steps,long_steps
-1,100,0.2,0.3,,1.0,,2.0,0.5,0.7,64,512
-2,200,0.4,0.5,0.6,0.5,0.25,1.5,,,64,512
+choice.depth,macs,accuracy.0,accuracy.1,accuracy.2,loss.0,loss.2,loss.0@16,motion.1,ema_loss.0,long_accuracy.1,steps,long_steps
+1,100,0.2,0.3,,1.0,,2.0,0.5,0.8,0.7,64,512
+2,200,0.4,0.5,0.6,0.5,0.25,1.5,,0.4,,64,512
 """
 
 
@@ -244,7 +244,8 @@ def test_every_statistic_seed_and_long_training_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(STATISTICS)
     made = table.read(path)
-    assert [*made.statistics] == ["accuracy", "loss", "likelihood", "loss@16", "likelihood@16", "motion"]
+    names = ["accuracy", "loss", "likelihood", "loss@16", "likelihood@16", "motion", "ema_loss", "ema_likelihood"]
+    assert [*made.statistics] == names
     expected = np.exp(-np.array([[1.0, np.nan, np.nan], [0.5, np.nan, 0.25]]))
     np.testing.assert_allclose(made.statistics["likelihood"], expected)
     assert made.early("loss")[16][:, 0].tolist() == [2.0, 1.5] and made.usual_statistic == "likelihood"

@@ -521,18 +521,14 @@ def affine_swish_backward(g, u, scale, offset, n):
 
 
 @compiled
-def finish_expansion(dx, x, through, across, g):
-    """dx[N, C] -= x through[C, C] + across[C]; plus g[N, C], the gradient of the skip, if any."""
-    part = np.dot(x, through)
-    channels = x.shape[1]
-    if len(g):
-        for r in range(len(dx)):
-            for c in range(channels):
-                dx[r, c] += g[r, c] - part[r, c] - across[c]
-    else:
-        for r in range(len(dx)):
-            for c in range(channels):
-                dx[r, c] -= part[r, c] + across[c]
+def finish_expansion(dx, x, through, across, g, n):
+    """dx[N, C] -= x through[C, C] + across[C]; plus g[N, C], the gradient of the skip; n: floats of a row of pixels."""
+    part = np.dot(x, through).reshape(-1)
+    d, skip, offset, o = dx.reshape(-1), g.reshape(-1), tile(across, n), U(0)
+    for _ in range(dx.size // n):
+        for i in range(U(n)):
+            d[o + i] += skip[o + i] - part[o + i] - offset[i]
+        o += U(n)
 
 
 @compiled
@@ -573,23 +569,25 @@ def pool_backward(g, height, width, before):
 
 @compiled
 def patches(frames, before):
-    """3 x 3 patches of stride 2 with 'same' padding: [N, H, W, 3] -> [N * H/2 * W/2, 27]."""
+    """3 x 3 patches of stride 2 with 'same' padding: [N, H, W, C] -> [N * H/2 * W/2, 9 C]."""
     count, height, width, channels = frames.shape
     rows, columns = (height + 1) // 2, (width + 1) // 2
     out = np.zeros((count * rows * columns, 9 * channels), F)
-    place = 0
+    source, target = frames.reshape(-1), out.reshape(-1)
+    line, place = U(3 * channels), U(0)
     for f in range(count):
         for h in range(rows):
             for w in range(columns):
+                x = 2 * w - before
+                left, right = max(0, -x), max(0, x + 3 - width)
                 for i in range(3):
                     y = 2 * h - before + i
                     if 0 <= y < height:
-                        for j in range(3):
-                            x = 2 * w - before + j
-                            if 0 <= x < width:
-                                for c in range(channels):
-                                    out[place, (3 * i + j) * channels + c] = frames[f, y, x, c]
-                place += 1
+                        start = U(((f * height + y) * width + x + left) * channels)
+                        skipped = U(left * channels)
+                        for j in range(U((3 - left - right) * channels)):
+                            target[place + skipped + j] = source[start + j]
+                    place += line
     return out
 
 
@@ -606,28 +604,31 @@ def adam(weights, first, second, gradient, decayed, rate, power1, power2, decay)
 
 
 @compiled
-def area_resize(clips, first, count, weights):
-    """uint8 [T, B, H, H, C] -> float32 [B, T, r, r, C] in 0..1, resized by area.
+def area_resize(clips, rows, row_weights, columns, column_weights):
+    """uint8 [T, B, H, W, C] -> float32 [B, T, r, r, C] in 0..1, resized by area.
 
-    Pixel i that goes out covers `count[i]` pixels from `first[i]`, each with its share in `weights[i]`.
+    Row i that goes out is the sum over k of row `rows[k, i]` times `row_weights[k, i]`; so is float j of it, out of
+    the W * C floats of a row, by `columns` and `column_weights`.
     """
     frames, batch, height, width, channels = clips.shape
-    size = len(first)
+    size = rows.shape[1]
+    n = width * channels
     out = np.empty((batch, frames, size, size, channels), F)
-    row = np.empty((width, channels), F)
+    row, narrow = np.empty(n, F), size * channels
     for t in range(frames):
         for b in range(batch):
+            frame, target = clips[t, b].reshape(-1), out[b, t].reshape(-1)
             for h in range(size):
-                row[:] = F(0)
-                for k in range(count[h]):
-                    y, weight = first[h] + k, weights[h, k] / F(255)
-                    for x in range(width):
-                        for c in range(channels):
-                            row[x, c] += F(clips[t, b, y, x, c]) * weight
-                for w in range(size):
-                    for c in range(channels):
-                        total = F(0)
-                        for k in range(count[w]):
-                            total += row[first[w] + k, c] * weights[w, k]
-                        out[b, t, h, w, c] = total
+                for i in range(U(n)):
+                    row[i] = F(0)
+                for k in range(len(rows)):
+                    weight, start = row_weights[k, h] / F(255), U(rows[k, h] * n)
+                    for i in range(U(n)):
+                        row[i] += F(frame[start + i]) * weight
+                start = U(h * narrow)
+                for j in range(U(narrow)):
+                    total = F(0)
+                    for k in range(U(len(columns))):
+                        total += row[columns[k, j]] * column_weights[k, j]
+                    target[start + j] = total
     return out

@@ -234,7 +234,7 @@ class Bottleneck:
         )
         through = (kernel * (along_in / F(len(x)))) @ kernel.T
         across = (scale_in * d_beta / F(len(x))) @ kernel.T
-        kernels.finish_expansion(dx, x, through, across, g)
+        kernels.finish_expansion(dx, x, through, across, g, self._in_side * x.shape[1])
         return dx
 
     def _skip_backward(self, g: Array) -> Array:

@@ -28,24 +28,22 @@ def use_one_thread() -> None:
 
 def prepare(clips: Array, resolution: int) -> Array:
     """uint8 `T B H W C` clips as a candidate takes them: float32 [B*T, resolution, resolution, C] in 0..1, by area."""
-    frames = kernels.area_resize(clips, *_area_weights(clips.shape[2], resolution))
+    frames = kernels.area_resize(clips, *_area_weights(clips.shape[2], resolution, clips.shape[4]))
     return frames.reshape(-1, *frames.shape[2:])
 
 
 @functools.cache
-def _area_weights(side: int, resolution: int) -> tuple[Array, Array, Array]:
-    """For each pixel that goes out: the first pixel it covers, how many, and the share of each."""
+def _area_weights(side: int, resolution: int, channels: int) -> tuple[Array, Array, Array, Array]:
+    """What `kernels.area_resize` takes: for rows [K, r], and for the floats of a row [K, r * C]."""
     edges = np.arange(resolution + 1) * side / resolution
-    low, high = edges[:-1, None], edges[1:, None]
-    pixel = np.arange(side)
-    covered = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, None)
-    covered[covered < 1e-9] = 0
-    first = (covered > 0).argmax(axis=1)
-    count = (covered > 0).sum(axis=1)
-    weights = np.zeros((resolution, count.max()), F)
-    for row, (start, length) in enumerate(zip(first, count, strict=True)):
-        weights[row, :length] = covered[row, start : start + length] * resolution / side
-    return first, count, weights
+    first = np.floor(edges[:-1] + 1e-9).astype(np.int64)
+    terms = int((np.ceil(edges[1:] - 1e-9) - first).max())
+    pixels = first + np.arange(terms)[:, None]
+    covered = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
+    weights = (np.clip(covered, 0, None) * resolution / side).astype(F)
+    pixels = np.minimum(pixels, side - 1)
+    columns = (pixels[:, :, None] * channels + np.arange(channels)).reshape(terms, -1)
+    return pixels, weights, columns.astype(np.uintp), np.repeat(weights, channels, axis=1)
 
 
 class Candidate:
