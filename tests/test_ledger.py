@@ -110,6 +110,7 @@ def test_the_file_can_be_read_without_our_code(tmp_path):
         "steps": 10,
         "metrics": {"accuracy": 0.5, "loss": 1},
         "seconds": 3.0,
+        "correct": {"clips": 3, "bits": "oA==", "clips_per_video": [1, 2]},
         "time": 1004,
     }
 
