@@ -63,7 +63,7 @@ class MovingDigitsConfig:
     digits: int = 3
     ticks: int = 16
     resolution: int = 32
-    difficulty: int = 60
+    difficulty: int = 40
     seed: int = 0
 
     def __post_init__(self) -> None:
