@@ -26,6 +26,8 @@ from movinet.data.moving_digits import (
     rendered,
 )
 from movinet.data.store import SPLITS, Split, content_sha256
+from movinet.recipe import Recipe
+from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
 from search_space.errors import InputError
 
 TICKS = DEFAULT.ticks
@@ -169,6 +171,24 @@ def test_difficulty_spreads_speeds_both_ways_evenly_in_log() -> None:
     assert at[100][0] < at[50][0] < at[0][0] < at[50][-1] < at[100][-1]
     steps = np.diff(np.log(at[100]))
     assert steps[: GRADES // 2 - 1].std() < 0.1 * steps.mean()
+
+
+@pytest.mark.parametrize(("time", "same"), [(1, True), (3, False)])
+@pytest.mark.parametrize("stride", [1, 4])
+def test_without_temporal_kernels_a_clip_and_its_reverse_are_one(time: int, same: bool, stride: int) -> None:
+    """So such a network gives opposite senses, whose clips are each other's reverse, the same answer."""
+    from movinet.engine import make_engine
+
+    layers = (Layer(16, (time, 3, 3)), Layer(16, (time, 5, 5)))
+    network = Architecture(Clip(TICKS // stride, 24, stride), Stem(8), (Block(8, 2, layers),), Head(16, 32))
+    engine = make_engine("fused", 0, 1)
+    candidate = engine.candidate(network, TINY.classes, Recipe(steps=1, rezero=1.0), 0)
+    clips = whole(TINY, "train", 12).clips[:, ::stride].swapaxes(0, 1)
+    there, back = (
+        np.asarray(candidate.logits(engine.frames(np.ascontiguousarray(order), 24), 12))
+        for order in (clips, clips[::-1])
+    )
+    assert np.allclose(there, back, rtol=1e-3, atol=1e-5) == same
 
 
 # What is seen.
