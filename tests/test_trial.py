@@ -13,7 +13,6 @@ import pytest
 from small_search import breeding
 
 from movinet.data.store import Split
-from movinet.proxy import Candidate
 from nas import correct
 from nas.clip_subset import clip_subset
 from nas.config import DataConfig, EarlyStopping, TrainingConfig
@@ -93,11 +92,11 @@ def test_rungs_come_first_and_then_the_end(trainer: Trainer) -> None:
 def test_a_rung_is_measured_on_a_subset_of_the_validation_clips_and_the_end_on_all(trainer: Trainer) -> None:
     """As a loop of our own finds, which is told nothing but the numbers of the clips."""
     validation, train = trainer.data.validation, trainer.data.train
-    candidate = Candidate(trainer.compiler, MEMBER, CLASSES, trainer.recipe, proposal(MEMBER).seed)
+    candidate = trainer.engine.candidate(MEMBER, CLASSES, trainer.recipe, proposal(MEMBER).seed)
 
     def accuracy(clips: np.ndarray) -> float:
         frames = [trainer.frames(validation, some, MEMBER) for some in clips.reshape(-1, 4)]
-        logits = np.concatenate([candidate.logits(each, 4).numpy() for each in frames])
+        logits = np.concatenate([np.asarray(candidate.logits(each, 4)) for each in frames])
         return float((logits.argmax(1) == validation.labels[clips]).mean())
 
     found = {}
