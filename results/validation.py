@@ -147,7 +147,7 @@ def _correlation(run: Ledger, long: Ledger, labels: Mapping[str, str], rng: np.r
     bins = Bands(macs[known].min(), macs[known].max(), BINS)
     place = np.array([bins.of(cost) for cost in macs[known]])
     same = place[first] == place[second]
-    noisy = bool(drawn.levels) or bool(drawn_x.std())
+    noisy = bool(drawn.levels) or bool(drawn_x.std(axis=0).max() > 0)
 
     def tau(pairs: np.ndarray) -> Estimate:
         i, j = first[pairs], second[pairs]
