@@ -48,7 +48,8 @@ clean:
 
 # The package itself is built with the locked setuptools, so nothing is installed that the lock does not name.
 # Nor is anything resolved, as the lock names all; so TensorFlow, half of what there is to unpack, is installed beside
-# the others. Modules are compiled on all cores, pip would do it on one; some are templates that do not compile.
+# the others. Modules are compiled on all cores, pip would do it on one; some are templates that do not compile. Beside it the
+# engine that trains candidates is compiled, which the first search would otherwise wait for.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
 		{ echo 'error: $(PYTHON) is not a Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.11' >&2; exit 2; }
@@ -60,5 +61,6 @@ $(READY): requirements.lock pyproject.toml
 	@printf '%s\n' tensorflow others | xargs -P 2 -I PART \
 		$(PIP_INSTALL) --no-compile --no-deps --require-hashes -r .venv/PART.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+	@$(BIN)/python -c 'from movinet.fused.network import compile_kernels; compile_kernels()' & compiling=$$!; \
+		$(BIN)/python -m compileall -qq -j 0 .venv/lib || true; wait $$compiling
 	@touch $@

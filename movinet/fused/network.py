@@ -13,6 +13,7 @@ from movinet.fused import kernels
 from movinet.fused.layers import Bottleneck, Head, Stem, Weights
 from movinet.recipe import BETA1, BETA2, Recipe
 from movinet.specs import Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
+from search_space import architecture as schema
 from search_space.architecture import Architecture
 
 F = np.float32
@@ -159,3 +160,14 @@ def _cross_entropy(logits: Array, labels: Array, smoothing: float) -> tuple[floa
     targets[np.arange(len(labels)), labels] += F(1 - smoothing)
     loss = (targets * (np.log(total) - shifted)).sum(axis=1).mean()
     return float(loss), ((exponential / total - targets) / F(len(labels))).astype(F)
+
+
+def compile_kernels() -> None:
+    """Compile all kernels into the cache beside the package, by one step of a tiny network; `make setup` calls this."""
+    layers = (schema.Layer(8, (3, 3, 3)), schema.Layer(8, (1, 3, 3), squeeze_excite=False))
+    block, clip = schema.Block(8, 2, layers), schema.Clip(2, 8, 1)
+    architecture = Architecture(clip, schema.Stem(8), (block,), schema.Head(8, 8))
+    candidate = Candidate(architecture, 2, Recipe(steps=1, batch_size=2, stochastic_depth=0.1), 0)
+    frames = prepare(np.zeros((2, 2, 9, 9, 3), np.uint8), 8)
+    candidate.step(frames, np.zeros(2, np.int32))
+    candidate.logits(frames, 2)
