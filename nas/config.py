@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,7 +160,8 @@ class Finals:
     Attributes:
       repeats: trainings of each finalist and of each reference; 0 skips the finals.
       most: finalists at the most, spread over the front.
-      references: published networks brought to the proxy's scale.
+      references: published networks brought to the proxy's scale, such as a2; a2@4x24 is a2 on clips of 4 frames of
+        24 x 24 pixels, in place of the clip that even scaling gives.
     """
 
     repeats: int = 3
@@ -172,7 +174,10 @@ class Finals:
         if not isinstance(self.references, tuple):
             raise InputError("references", self.references, "must be a list of published networks")
         for i, name in enumerate(self.references):
-            check_choice(f"references[{i}]", name, PUBLISHED)
+            published, at, clip = name.partition("@") if isinstance(name, str) else (name, "", "")
+            check_choice(f"references[{i}]", published, PUBLISHED)
+            if at and not re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", clip):
+                raise InputError(f"references[{i}]", name, "must have its clip as frames x pixels, such as a2@4x24")
 
 
 @dataclass(frozen=True)

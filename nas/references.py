@@ -30,23 +30,41 @@ _TOLERANCE = 0.3  # small networks of channels divisible by 8 come in steps that
 def reference_architectures(
     config: SpaceConfig, names: Sequence[str], low: float, high: float
 ) -> dict[str, Architecture]:
-    """The published networks `names` at the scale of a space whose members cost `low` to `high` multiply-adds.
+    """Return published networks by name, scaled to a space whose architectures cost `low` to `high` multiply-adds.
+
+    `names` are those of `nas.config.Finals.references`, with or without a clip.
 
     Raises:
-      InputError: a published network cannot be brought to that scale.
+      InputError: a published network cannot be brought to that scale, or a clip is not one of the space's.
     """
     margin = (high / low) ** _MARGIN
     published = {name: count(PUBLISHED[name], 600).macs for name in ("a0", "a5")}
     span = math.log(published["a5"] / published["a0"])
     found = {}
-    for name in names:
+    for reference in names:
+        name, _, clip = reference.partition("@")
         macs = count(PUBLISHED[name], 600).macs
         place = min(1.0, max(0.0, math.log(macs / published["a0"]) / span))
-        found[name] = _scaled(name, config, low * margin * (high / low / margin**2) ** place)
+        target = low * margin * (high / low / margin**2) ** place
+        found[name] = _scaled(name, config, target, _clip_of(reference, clip, config) if clip else None)
     return found
 
 
-def _scaled(name: str, config: SpaceConfig, target: float) -> Architecture:
+def _clip_of(reference: str, clip: str, config: SpaceConfig) -> Clip:
+    frames, resolution = map(int, clip.split("x"))
+    known = [
+        Clip(-(-config.frames // stride), pixels, stride)
+        for stride in config.frame_strides
+        for pixels in config.resolutions
+    ]
+    for each in known:
+        if (each.frames, each.resolution) == (frames, resolution):
+            return each
+    clips = ", ".join(f"{each.frames}x{each.resolution}" for each in known)
+    raise InputError("finals.references", reference, f"must have one of the space's clips: {clips}")
+
+
+def _scaled(name: str, config: SpaceConfig, target: float, clip: Clip | None) -> Architecture:
     published, largest = PUBLISHED[name], PUBLISHED["a5"].clip
     strides = [block.stride for block in config.blocks]
     if len(strides) != len(published.blocks):
@@ -59,7 +77,7 @@ def _scaled(name: str, config: SpaceConfig, target: float) -> Architecture:
     width = max(config.project) / PUBLISHED["a2"].head.project
     base = Factors(width=width, resolution=max(config.resolutions) / largest.resolution, frames=frames)
     try:
-        clip = _nearest_clip(_to_target(architecture, target, config, _EVEN, base).clip, config)
+        clip = clip or _nearest_clip(_to_target(architecture, target, config, _EVEN, base).clip, config)
         architecture = without_dead_weights(replace(architecture, clip=clip))
         scaled = _to_target(architecture, target, config, _DEPTH_AND_WIDTH, Factors(width=width))
     except InputError as error:

@@ -125,3 +125,15 @@ def test_a_space_of_another_number_of_blocks_has_no_published_networks() -> None
     space = small().space
     with pytest.raises(InputError, match="'a2' has 5 blocks, the space 1; leave it out"):
         reference_architectures(replace(space, blocks=space.blocks[:1]), ("a2",), 1e5, 1e6)
+
+
+def test_a_reference_may_name_its_clip() -> None:
+    default = config.load("default")
+    bands = cost_strata(movinet_space(default.space), default.limits, "macs", 1)
+    found = reference_architectures(default.space, ("a0", "a2@8x24"), bands.low, bands.high)
+    assert list(found) == ["a0", "a2"]
+    assert (found["a2"].clip.frames, found["a2"].clip.resolution) == (8, 24)
+    with pytest.raises(InputError, match=r"'a2@5x24' must have one of the space's clips: .*8x24"):
+        reference_architectures(default.space, ("a2@5x24",), bands.low, bands.high)
+    with pytest.raises(InputError, match=r"references\[0\]: 'a2@8' must have its clip as frames x pixels"):
+        config.Finals(references=("a2@8",))
