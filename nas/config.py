@@ -385,7 +385,7 @@ class SearchConfig:
         check_integer("trials", self.trials, 1, MAX_TRIALS)
         check_integer("seed", self.seed, 0, 2**31 - 1)
         check_integer("workers", self.workers, 0, 100_000)
-        check_integer("worker_memory_mb", self.worker_memory_mb, 500, 10_000_000)
+        check_integer("worker_memory_mb", self.worker_memory_mb, 100, 10_000_000)
         check_choice("statistic", self.statistic, STATISTICS)
         _check_costs(self.costs)
         if not isinstance(self.networks, tuple):

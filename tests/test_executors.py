@@ -103,7 +103,7 @@ def disturbed(unbroken: Unbroken, tmp_path_factory: pytest.TempPathFactory) -> I
         unbroken.settings,
         trials=CANDIDATES,
         workers=2,
-        worker_memory_mb=500,
+        worker_memory_mb=100,
         finals=Finals(1, 1, ()),
         faults=FaultsConfig(attempts=ATTEMPTS),
     )
@@ -164,7 +164,7 @@ def test_nothing_is_lost_or_repeated(disturbed: Disturbed) -> None:
 
 
 def test_a_full_worker_is_replaced_at_no_cost_to_the_trial(disturbed: Disturbed) -> None:
-    """Whatever loads TensorFlow is above the limit here, so every training is the first of its process."""
+    """Every process that trains is above the limit here, so every training is the first of its process."""
     assert len(disturbed.workers - disturbed.killed) >= len(disturbed.ledger.completed)
     assert len(disturbed.ledger.failed) == 1
 
