@@ -43,6 +43,8 @@ RUN_BY = {
     r"run_search\.py coefficients ": ("coefficients", "a_real_search_and_a_real_refinement"),
     r"run_search\.py compare \S+\.csv(\.gz)? ": ("arena", "the_command_on_a_table"),
     r"run_search\.py compare default ": ("arena", "a_race_that_is_interrupted_carries_on"),
+    r"run_search\.py search pace ": ("pace", "the_preset_lacks_the_folder_alone"),
+    r"run_search\.py compare-runs ": ("comparison", "runs_are_pooled_and_compared_with_other_runs"),
     r"run_search\.py reliability ": ("reliability_report", "text_json_and_files_say_the_same"),
     r"run_search\.py one-shot .*--rank ": ("one_shot", "the_rows_of_a_table_are_ranked"),
     r"run_search\.py (one-shot|search) .*--hints ": ("one_shot", "members_are_hinted_at_for_another_search"),
@@ -62,8 +64,6 @@ RUN_BY = {
     r"make docs": ("site", "the_pages_can_be_made_a_site_without_a_warning"),
 }
 NOT_RUN = {
-    r"run_search\.py search bench ": "an hour; its configuration is read by tests/test_config.py",
-    r"run_search\.py tabulate results/runs/bench ": "is of that hour",
     r"(\w+=\S+ )?make test|make (setup|search|check|format)": "what a change must pass, and the whole of a search",
     r"python tests/(benchmarks/|release_cases)": "minutes, an idle machine, or the released implementation beside it",
     r"tensorboard ": "another program; tests/test_event_files.py reads by its library what it is pointed at",
@@ -210,6 +210,10 @@ def test_a_configuration_is_read(block: Block, tmp_path: Path) -> None:
     if "task" in shown:
         (tmp_path / "experiment.yaml").write_text(block.text)
         experiment_file.load("movinet_kinetics600", [tmp_path / "experiment.yaml"])
+        return
+    if "extends" in shown:
+        (tmp_path / "search.yaml").write_text(block.text)
+        config.load(str(tmp_path / "search.yaml"))
         return
     whole = shown if "schema" in shown else {**config.to_dict(config.load("tiny")), **shown}
     config.from_dict(whole, block.place)
