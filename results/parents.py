@@ -72,7 +72,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
+        """Name shown to the user."""
         return f"network {self.fingerprint}" if self.index is None else f"trial {self.index}"
 
     def plain(self) -> dict[str, Any]:

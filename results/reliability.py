@@ -35,7 +35,8 @@ class Reliability:
     """Reliability of each statistic of trainings.
 
     Attributes:
-      name, kind: of the trainings.
+      name: of the run or table.
+      kind: of its trainings.
       architectures, repeated: all that were compared, and those with two trainings or more.
       rows: see `reliability`.
       recommended: statistic to search by; None without enough evidence.

@@ -155,7 +155,7 @@ CONFIGURATIONS = [
     ("data.train", 0, "0", "from 1"),
     ("data.path", "/videos", "'/videos'", "must name a folder of videos"),
     ("algorithm.name", "random_saerch", "'random_saerch'", "stratified_random"),
-    ("algorithm.options", {"stratum": 3}, "'stratum'", "unknown key; known: strata"),
+    ("algorithm.options", {"stratum": 3}, "'stratum'", "unknown key; known: repeats, strata"),
     ("algorithm.options", 3, "3", "mapping"),
     ("early_stopping.rungs", 0.5, "0.5", "list"),
     ("early_stopping.rungs", [0.5, 0.25], "[0.5, 0.25]", "must rise"),
