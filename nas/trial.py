@@ -134,7 +134,7 @@ class Trainer:
         return metrics | {f"test_{name}": value for name, value in self._metrics(logits, split.labels).items()}, right
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        """Clips `indices` as the engine's candidates take them, pixels in 0..1.
+        """Return clips `indices` [B] as the engine's candidates take them, pixels in 0..1.
 
         A number of frames that the frame stride does not give is spread evenly over the clip.
         """

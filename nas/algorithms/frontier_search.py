@@ -87,7 +87,7 @@ class Known:
     extra: np.ndarray
 
     def and_also(self, indices: Sequence[int], values: np.ndarray, variance: float) -> Known:
-        """With further trials, all of one variance."""
+        """Return these trials and further ones, values [n], all of one variance."""
         extra = np.full(len(values), variance)
         return Known([*self.indices, *indices], np.append(self.values, values), np.append(self.extra, extra))
 
