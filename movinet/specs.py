@@ -159,7 +159,7 @@ def initial(spec: Spec, seed: int, rezero: float = 0.0) -> dict[str, np.ndarray]
 
 
 def first_value(weight: Weight, rng: np.random.Generator, rezero: float = 0.0) -> np.ndarray:
-    """Return the initial value of one weight, float32 of its shape [...]."""
+    """Return the initial value of one weight, float32 of any shape."""
     if weight.start == "he":
         return _he_normal(weight.shape, rng)
     return np.full(weight.shape, rezero if weight.name == "rezero" else weight.start, np.float32)

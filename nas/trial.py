@@ -152,7 +152,7 @@ class Trainer:
     def evaluate(
         self, candidate: Any, architecture: Architecture, split: Any, clips: np.ndarray | None = None
     ) -> dict[str, float]:
-        """Metrics on the clips of a split with the indices `clips`, or on all, and the data's own breakdown."""
+        """Return metrics on clips `clips` [N] of a split, or on all, and the breakdown by parts of a label."""
         clips = np.arange(len(split)) if clips is None else clips
         return self._metrics(self.logits(candidate, architecture, split, clips), split.labels[clips])
 

@@ -193,7 +193,7 @@ def _measured(
 def selected(validation: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Return the test accuracy of the network that validation selects among those up to each one, cheapest first.
 
-    Both accuracies and the result are float [..., N].
+    Both accuracies and the result are float [*, N].
     """
     best = validation >= np.maximum.accumulate(validation, axis=-1)
     places = np.maximum.accumulate(np.where(best, np.arange(validation.shape[-1]), 0), axis=-1)

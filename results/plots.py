@@ -242,7 +242,7 @@ def hypervolume_over_time(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlim(0, max(x[-1], 1 / 60))
     axes.set_ylim(0, max(1.1 * y.max(), 0.01))
     axes.set_xlabel("running time (minutes)")
-    axes.set_ylabel("hypervolume (accuracy averaged over log cost)")
+    axes.set_ylabel("hypervolume (mean accuracy)")
     axes.set_title(f"{len(table)} trials finished", fontsize=TEXT, color=GREY, loc="right")
     dress(axes)
 

@@ -22,13 +22,15 @@ MAY_IMPORT = {
     "movinet.checkpoint_index": {"search_space", "tensorflow", "google"},
     "movinet.h5_weights": {"search_space", "numpy", "h5py"},
     "movinet.engine": {"movinet", "search_space", "numpy"},
-    "movinet.fused": {
+    "movinet.fused": {"movinet.fused", "search_space", "numpy", "numba"},
+    "movinet.fused.layers": {"movinet.fused", "movinet.specs", "numpy"},
+    "movinet.fused.network": {
         "movinet.fused",
         "movinet.recipe",
         "movinet.specs",
         "search_space",
         "numpy",
-        "numba",
+        "scipy",
         "threadpoolctl",
     },
     "movinet.train": {"movinet", "search_space", "tensorflow", "gin"},
