@@ -18,6 +18,7 @@ from search_space.architecture import Architecture
 
 F = np.float32
 Array = np.ndarray
+_DIVERGES = np.errstate(over="ignore", invalid="ignore")  # shows in the loss, which the trainer checks
 
 
 def use_one_thread() -> None:
@@ -93,6 +94,7 @@ class Candidate:
                 place += size
             yield Weights(values, gradients, dict(spec.norms))
 
+    @_DIVERGES
     def step(self, frames: Array, labels: Array) -> float:
         """One optimiser step.
 
@@ -119,6 +121,7 @@ class Candidate:
         self.steps_done = t
         return loss
 
+    @_DIVERGES
     def logits(self, frames: Array, clips: int) -> Array:
         """float32 [B*T, H, W, 3] -> logits [B, classes], with moving statistics."""
         return self._forward(frames, clips, None, [_ALL] * len(self._inner))
