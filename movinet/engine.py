@@ -26,7 +26,7 @@ class Candidate(Protocol):
 
 
 class Engine(Protocol):
-    """What trains candidates, one after another."""
+    """Interface of an engine, which trains candidates one after another."""
 
     def candidate(self, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> Candidate:
         """A network with initial weights drawn from a seed."""

@@ -72,7 +72,7 @@ class BottleneckSpec:
 
     @property
     def gated(self) -> bool:
-        """Whether there is squeeze-excite, in the layer and in the variant."""
+        """True if both the layer and the variant have squeeze-excite."""
         return self.squeeze_excite and self.variant.se_type != "none"
 
     @property
@@ -90,7 +90,7 @@ class BottleneckSpec:
 
     @property
     def projected_skip(self) -> bool:
-        """Whether shapes differ, so that the skip is a projection (after a pool where it downsamples)."""
+        """True if shapes differ, so that the skip is a projection (after a pool where it downsamples)."""
         return self.stride != 1 or self.width_in != self.width
 
     @property

@@ -37,5 +37,5 @@ class FixedNetwork:
 
     @property
     def label(self) -> str:
-        """What its trainings are called."""
+        """Name of its trainings."""
         return self.of if self.scale == 1 else f"{self.of} x{self.scale:g}"

@@ -42,7 +42,7 @@ class CostRange:
 
 
 def range_of_space(space: SearchSpace[Any], limits: Sequence[Limit]) -> CostRange:
-    """From the cheapest to the most expensive architecture of a space within its limits.
+    """Return the range of cost of a space within its limits.
 
     Raises:
       InputError: no architecture is within the limits.

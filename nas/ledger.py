@@ -41,7 +41,7 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Header:
-    """What the whole run depends on.
+    """Header of an event log: everything that the run depends on.
 
     `created` is an ISO time, `chance` the share of the most frequent class among the validation clips (0: not known).
     """

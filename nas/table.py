@@ -97,7 +97,7 @@ def steps_of(statistic: str) -> int:
 
 
 def is_loss(statistic: str) -> bool:
-    """Whether a statistic is a loss, of which less is better: `loss`, `test_loss`, `ema_loss@64`."""
+    """Return whether a statistic is a loss, so that less is better: `loss`, `test_loss`, `ema_loss@64`."""
     return f"_{statistic.partition('@')[0]}".endswith("_loss")
 
 

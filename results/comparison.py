@@ -270,7 +270,7 @@ def _each_run(runs: Sequence[Ledger], against: Sequence[Ledger], measured: Seque
 
 
 def basis(resampled: tuple[str, ...], test_clips: int) -> str:
-    """What the intervals count, for a caption."""
+    """Caption that names what the intervals cover."""
     if not resampled:
         return "no intervals, as no network was trained twice"
     clips = {"clips": f"{test_clips:,} test clips", "videos": f"the videos of {test_clips:,} test clips"}

@@ -29,7 +29,7 @@ Runs = Mapping[tuple[str, int], Ledger]
 
 
 def whole_range(runs: Runs) -> CostRange:
-    """From the cheapest to the most expensive architecture that any run's space and limits allow."""
+    """Return the range of cost that any run's space and limits allow."""
     ranges = [range_of_run(ledger) for ledger in runs.values()]
     return CostRange(min(each.low for each in ranges), max(each.high for each in ranges))
 

@@ -15,7 +15,7 @@ from search_space.sampling import Limit
 
 
 def range_of_run(ledger: Ledger) -> CostRange:
-    """From the cheapest to the most expensive architecture that the run's space and limits allow, as the live display.
+    """Return the range of cost that the run's space and limits allow, as the live display.
 
     Raises:
       InputError: the configuration in the event log has no valid space or limits.

@@ -46,7 +46,7 @@ class Geometry:
 
     @property
     def compiled(self) -> tuple[Any, ...]:
-        """What the kernels take."""
+        """Arguments of the kernels, in their order."""
         programs = self.forward, self.backward, self.of_taps
         return self.buffer_size, self.places, self.d_size, self.d_places, *programs
 

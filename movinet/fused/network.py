@@ -36,7 +36,7 @@ def prepare(clips: Array, resolution: int) -> Array:
 
 @functools.cache
 def _area_weights(side: int, resolution: int, channels: int) -> tuple[Array, Array, Array, Array]:
-    """What `kernels.area_resize` takes: for rows [K, r], and for the floats of a row [K, r * C]."""
+    """Return the arguments of `kernels.area_resize`: for rows [K, r], and for the floats of a row [K, r * C]."""
     edges = np.arange(resolution + 1) * side / resolution
     first = np.floor(edges[:-1] + 1e-9).astype(np.int64)
     terms = int((np.ceil(edges[1:] - 1e-9) - first).max())
