@@ -160,7 +160,7 @@ def test_every_command_and_flag_is_explained(capsys: pytest.CaptureFixture[str])
             run_search.main(arguments)
         assert ended.value.code == 0
         text = capsys.readouterr().out
-        listed = COMMANDS if len(arguments) == 1 else {word.rstrip("?") for word in COMMANDS[arguments[0]]}
+        listed = COMMANDS if len(arguments) == 1 else {word.rstrip("?+") for word in COMMANDS[arguments[0]]}
         for word in listed:
             assert re.search(rf"^  +(-h, )?{word}\b.*\n?.*\w{{3}}", text, re.MULTILINE), (arguments, word)
         assert max(map(len, text.splitlines())) <= 120

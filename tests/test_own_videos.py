@@ -30,6 +30,7 @@ SHORTER = {
     "_loop: 50": "_loop: 2",
     "y_interval: 50": "y_interval: 2",
     "_interval: 250": "_interval: 4",
+    "extends: pace": "extends: pace\ntraining: {steps: 2}\ntrials: 1\nfinals: {repeats: 0}",
 }
 
 
@@ -42,18 +43,17 @@ def text(language: str, folder: Path) -> list[str]:
 def adapted(shown: str, folder: Path) -> str:
     for long, short in SHORTER.items():
         shown = shown.replace(long, short)
-    shown = re.sub(r"\bmy_(search|training)\.yaml", lambda found: str(folder / found[0]), shown)
-    return shown.replace("/data/my_videos", str(folder / "videos")).replace("results/runs/mine", str(folder / "mine"))
+    shown = re.sub(r"\bmy_(search|training|pace)\.yaml", lambda found: str(folder / found[0]), shown)
+    return shown.replace("/data/my_videos", str(folder / "videos")).replace("results/runs", str(folder))
 
 
 def test_the_page_from_the_folder_to_the_stream(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
-    names = write_class_folders(videos, 48, MovingDigitsConfig(motions=4, ticks=32))
+    names = write_class_folders(videos, 48, MovingDigitsConfig(motions=4, ticks=64))
     shutil.rmtree(videos / names[3])
     (videos / names[0] / "text.mp4").write_text("this is no video\n" * 50)
-    search, training = text("yaml", tmp_path)
-    (tmp_path / "my_search.yaml").write_text(search)
-    (tmp_path / "my_training.yaml").write_text(training)
+    for name, shown in zip(("search", "training", "pace"), text("yaml", tmp_path), strict=True):
+        (tmp_path / f"my_{name}.yaml").write_text(shown)
     for command in (each for each in commands() if each.place.startswith(PAGE)):
         words = [adapted(word, tmp_path) for word in command.words]
         serial = ["--serial", "--quiet"] if "search" in words else []

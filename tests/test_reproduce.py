@@ -48,7 +48,7 @@ def test_a_point_is_a_trial_or_the_label_of_finals(ledger: Ledger) -> None:
     assert reproduce.point(ledger, "a0").kind == "reference"
 
 
-@pytest.mark.parametrize("name", ["", "9999", "-1", "trial 999", "a5", "9" * 400, "²"])
+@pytest.mark.parametrize("name", ["", "9999", "-1", "trial 999", "a6", "9" * 400, "²"])
 def test_a_point_that_is_not_there(ledger: Ledger, name: str) -> None:
     with pytest.raises(InputError, match="neither a trial of .* nor the label of one of its finals: .*'a0'"):
         reproduce.point(ledger, name)

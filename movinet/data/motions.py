@@ -1,10 +1,10 @@
 """Motions of a digit on a torus and the difficulty of a clip, as integer arithmetic on uniform draws.
 
-A digit moves along one of three axes, horizontally, vertically or in size, in one of two senses. Each axis is a circle,
-so a clip played backwards is a clip of the opposite sense: a network that mixes nothing across time cannot tell the two
-senses apart. Speeds are log-uniform. Slow clips need long temporal kernels or many frames, fast ones the full frame
-rate and large spatial kernels: above 1/4 of the circle per tick a digit seems to move backwards at frame stride 2,
-above 1/8 at frame stride 4.
+A digit moves horizontally or vertically, in one of two senses. Each axis is a circle, so a clip played backwards is a
+clip of the opposite sense: a network that mixes nothing across time cannot tell the two senses apart. Speeds are
+log-uniform, and the digit trembles about its path. Slow and trembling clips need long temporal kernels and many frames,
+fast ones a high frame rate or large spatial kernels. No speed reaches 1/8 of the circle per tick, above which a digit
+would seem to move backwards at frame stride 4: networks at that stride would then learn from contradictory clips.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 
-MOTIONS = ("left", "right", "up", "down", "shrinking", "growing")
+MOTIONS = ("left", "right", "up", "down")
 
 SIDE = 1 << 16  # units of position: one side of the frame, which is a torus
 GRADES = 1 << 8  # values of a graded draw
@@ -31,21 +31,23 @@ class Range(NamedTuple):
     hard: int
 
 
-SLOW, FAST = Range(SIDE // 14, SIDE // 96), Range(SIDE // 14, SIDE // 3)  # of the circle per tick
-NOISE = Range(3, 30)  # sigma in grey levels
-CONTRAST = Range(256, 96)  # opacity of the digit, in 1/256
-GAPS = Range(4, 128)  # probability that the digit is not seen at a tick, in 1/256
-DISTRACTOR = Range(16, 160)  # opacity of another digit, as a share of the first one's, in 1/256
-BAR = Range(SIDE // 40, SIDE * 2 // 5)  # width of a strip that hides the digits
+SLOW, FAST = Range(SIDE // 14, SIDE // 100), Range(SIDE // 14, SIDE // 9)  # of the circle per tick
+TREMOR = Range(SIDE // 256, SIDE // 3)  # at most this far from the straight path at a tick
+NOISE = Range(3, 16)  # sigma in grey levels
+CONTRAST = Range(256, 112)  # opacity of the digit, in 1/256
+GAPS = Range(4, 96)  # probability that the digit is not seen at a tick, in 1/256
+DISTRACTOR = Range(16, 96)  # opacity of another digit, as a share of the first one's, in 1/256
+BAR = Range(SIDE // 40, SIDE // 5)  # width of a strip that hides the digits
 
 
 class Draw(NamedTuple):
-    """Random values of one clip: places on the three circles in 1/SIDE, and difficulties in 1/GRADES."""
+    """Random values of one clip: place and size of the digit in 1/SIDE of their ranges, difficulties in 1/GRADES."""
 
     x: int
     y: int
-    z: int
+    size: int
     speed: int
+    tremor: int
     noise: int
     contrast: int
     gaps: int
@@ -53,7 +55,7 @@ class Draw(NamedTuple):
     bar: int
 
 
-_MOST = Draw(SIDE, SIDE, SIDE, *[GRADES] * 6)
+_MOST = Draw(SIDE, SIDE, SIDE, *[GRADES] * 7)
 
 
 def draw(rng: np.random.Generator, count: int) -> list[Draw]:
@@ -79,17 +81,23 @@ def _graded(values: Range, difficulty: int) -> list[int]:
 
 
 class Trajectory(NamedTuple):
-    """Centre and size of a digit in 1/SIDE at each tick: int64 `T`."""
+    """Centre of a digit at each tick, int64 `T`, and its size, int64 `1`; in 1/SIDE."""
 
     x: Integers
     y: Integers
     size: Integers
 
 
-def positions(motion: int, drawn: Draw, difficulty: int, ticks: int) -> Trajectory:
-    """Return the path of `MOTIONS[motion]`, a pure function of what was drawn."""
+def tremors(rng: np.random.Generator, drawn: Draw, difficulty: int, ticks: int) -> Integers:
+    """Draw how far the digit is from its straight path at each tick, horizontally and vertically: `2 T`, in 1/SIDE."""
+    most = graded(TREMOR, drawn.tremor, difficulty)
+    return rng.integers(-most, most, (2, ticks), endpoint=True)
+
+
+def positions(motion: int, drawn: Draw, difficulty: int, tremor: Integers) -> Trajectory:
+    """Return the path of `MOTIONS[motion]`, a pure function of what was drawn and of `tremors`, `2 T`."""
     axis, forwards = divmod(motion, 2)
-    places = np.repeat(np.array([[drawn.x], [drawn.y], [drawn.z]]), ticks, axis=1)
-    places[axis] += (2 * forwards - 1) * speed(drawn.speed, difficulty) * np.arange(ticks)
-    x, y, z = places % SIDE
-    return Trajectory(x, y, SMALLEST + (LARGEST - SMALLEST) * z // SIDE)
+    places = tremor + np.array([[drawn.x], [drawn.y]])
+    places[axis] += (2 * forwards - 1) * speed(drawn.speed, difficulty) * np.arange(tremor.shape[1])
+    x, y = places % SIDE
+    return Trajectory(x, y, np.array([SMALLEST + (LARGEST - SMALLEST) * drawn.size // SIDE]))
