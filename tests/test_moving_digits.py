@@ -149,8 +149,8 @@ def test_a_motion_changes_its_axis_alone(drawn: Draw, motion: int, difficulty: i
 def test_directions_are_what_their_names_say() -> None:
     drawn = Draw(SIDE // 2, SIDE // 2, SIDE // 2, *[0] * (len(Draw._fields) - 3))
     signs = {
-        MOTIONS[motion]: [int(np.sign(np.diff(values)).sum()) for values in positions(motion, drawn, 0, STEADY[:, :3])[:2]]
-        for motion in range(len(MOTIONS))
+        name: [int(np.sign(np.diff(values)).sum()) for values in positions(motion, drawn, 0, STEADY[:, :3])[:2]]
+        for motion, name in enumerate(MOTIONS)
     }
     assert signs == {  # y grows downwards
         "left": [-2, 0],
