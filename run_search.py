@@ -455,13 +455,15 @@ def compare_runs(options: argparse.Namespace) -> str:
     import numpy as np
 
     from nas import run
-    from results import as_json, comparison_text, outcome
+    from results import as_json, comparison_plot, comparison_text, outcome
     from results.comparison import compare
     from search_space.architecture import check_integer
 
     check_integer("--seed", options.seed, 0, 2**63 - 1)
     runs, against = ([run.read(folder) for folder in group] for group in (options.runs, options.against or []))
     found = compare(runs, np.random.default_rng(options.seed), against)
+    if options.figure:
+        comparison_plot.write(runs, against, options.figure, np.random.default_rng(options.seed))
     if options.out:
         outcome.write_json(found, options.out)
     return as_json.text(dataclasses.asdict(found)) if options.json else comparison_text.text(found)

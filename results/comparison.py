@@ -280,6 +280,34 @@ def basis(resampled: tuple[str, ...], test_clips: int) -> str:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Test accuracy of the fronts of runs over cost, the mean over runs, with 95 % intervals; float [costs] each."""
+
+    costs: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def curve(runs: Sequence[Ledger], rng: np.random.Generator, costs: int = 100, draws: int = DRAWS) -> Curve:
+    """The fronts of runs, interpolated as in a comparison, from the cost at which every run has a network.
+
+    Raises:
+      InputError: a run has no re-evaluated networks, or runs have different clips or training recipes.
+    """
+    _check_runs(runs)
+    sets = [_tested(ledger, "finalist") for ledger in runs]
+    at = np.geomspace(max(each.macs[0] for each in sets), max(each.macs[-1] for each in sets), costs)
+    drawn = draw(sets, draws, rng)
+    measured = [
+        _measured(each, means, None, at, at_own_cost=False) for each, means in zip(sets, drawn.sets, strict=True)
+    ]
+    value, sample = (each[..., 1:] for each in _over_runs(measured, rng))
+    low, high = np.quantile(sample, (0.025, 0.975), axis=0)
+    return Curve(at, value, 2 * value - high, 2 * value - low)
+
+
+@dataclass(frozen=True)
 class FrontTables:
     """What a figure of a run's front shows.
 

@@ -88,7 +88,7 @@ def frontier(
         }
         axes.plot(parents[MACS.name], parents[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
     _limits(axes, [search, front, references], chance)
-    _dress(axes, clips)
+    dress_accuracy(axes, clips)
     labels = [_Label(row[MACS.name], row[ACCURACY.name], row["label"].upper(), VERMILION) for row in _rows(references)]
     labels += [_Label(row[MACS.name], row[ACCURACY.name], ", ".join(row["models"]), GREEN) for row in _rows(parents)]
     _place(axes, labels, pd.concat([search, front, references]))
@@ -175,7 +175,8 @@ def _limits(axes: Axes, tables: Sequence[pd.DataFrame], chance: float | None) ->
     axes.set_ylim(low[1] - room, high[1] + 3 * room)
 
 
-def _dress(axes: Axes, clips: str) -> None:
+def dress_accuracy(axes: Axes, clips: str) -> None:
+    """Axes of accuracy on some clips over multiply-adds per clip, and the legend."""
     axes.set_xlabel("multiply-adds per clip")
     axes.set_ylabel(f"accuracy on {clips} clips")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

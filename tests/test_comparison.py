@@ -191,7 +191,9 @@ def test_runs_are_pooled_and_compared_with_other_runs(tmp_path: Path, capsys: py
     assert main(["compare-runs", *folders[:2], "--against", *folders[2:], "--out", str(out), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads(out.read_text()) and printed["difference"]["value"] == pytest.approx(0.2)
-    assert main(["compare-runs", *folders[:2]]) == 0
+    figure = tmp_path / "fronts.svg"
+    assert main(["compare-runs", *folders[:2], "--figure", str(figure)]) == 0
+    assert "mean of 2 runs" in figure.read_text()
     assert "hypervolume of each run:\n  run     searched front  published networks\n  first " in capsys.readouterr().out
 
 
