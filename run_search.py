@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from results import commands
 from results.commands import CommandParser
 from search_space.choices import hint
-from search_space.command_line import mute, say
+from search_space.command_line import exit_code, mute, say
 from search_space.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,22 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Matrices here are small, and threads would wait for one another; read when numpy is first imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return exit_code(lambda: _printed(_text(list(sys.argv[1:] if arguments is None else arguments))))
+
+
+def _text(arguments: list[str]) -> str:
+    """What the command prints."""
     try:
-        options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
-        text = COMMANDS[options.command](options)
-    except InputError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        return 2
+        options = _parsed(arguments)
+        return COMMANDS[options.command](options)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in OWN:
             raise
         rule = "is not installed here; make setup makes the environment, . .venv/bin/activate enters it"
-        print(f"error: the library {error.name!r} {rule}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(str(error) or "interrupted", file=sys.stderr)
-        return 130
-    return _printed(text)
+        raise InputError("library", error.name, rule) from None
 
 
 def _parsed(given: list[str]) -> argparse.Namespace:

@@ -30,12 +30,14 @@ from movinet.config.experiment import DataConfig
 from movinet.evaluation import Evaluation, check_new
 from movinet.inference import FoldedEnsemble, fold
 from movinet.input.batches import indexed_batches, open_examples
+from movinet.input.class_names import beside, check_same, class_names
 from movinet.input.examples import Examples
+from movinet.input.record_faults import read_error
 from movinet.metrics import Curve, Floats, softmax
 from movinet.stream import StreamSession
 from movinet.training.task import build_model
 from search_space.choices import check_choice
-from search_space.command_line import Parser, exit_code, say
+from search_space.command_line import Parser, exit_code, place_fault, say
 from search_space.errors import InputError
 
 MODES = ("clip", "multi", "stream", "frame")
@@ -190,9 +192,12 @@ def _main(flags: argparse.Namespace) -> int:
     if flags.checkpoint:
         checkpoint.load_weights(model, flags.checkpoint)
     try:
+        check_same("task.validation_data", class_names(data), flags.checkpoint, beside(flags.checkpoint))
         evaluation = evaluate(model, data, flags.mode, _log)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        raise InputError("validation_data", data.input_path, f"cannot be read: {error.message[:300]}") from None
+        if place_fault(error):
+            raise
+        raise read_error(error, "validation_data", [data]) from None
     evaluation.write(flags.out, checkpoint=flags.checkpoint, experiment=experiment_file.to_dict(experiment))
     left_out = f"; {len(evaluation.unusable)} videos left out" if evaluation.unusable else ""
     print(

@@ -16,7 +16,7 @@ from pathlib import Path
 from movinet.config import experiment_file
 from movinet.config.experiment import ExperimentConfig
 from search_space.choices import check_choice
-from search_space.command_line import EXIT_CODES, Parser, exit_code, say
+from search_space.command_line import EXIT_CODES, Parser, exit_code, place_fault, say
 from search_space.errors import InputError
 
 MODES = ("train", "train_and_eval", "train_and_post_eval", "eval", "eval_continuous", "continuous_eval")
@@ -106,6 +106,7 @@ def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None 
     """
     import tensorflow as tf
 
+    from movinet.input.record_faults import read_error
     from movinet.training.loop import Run
     from movinet.training.strategy import make_strategy
     from movinet.training.trainer import Diverged
@@ -121,9 +122,13 @@ def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None 
         if mode in ("eval_continuous", "continuous_eval"):
             running.evaluate_continuously()
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        paths = [experiment.task.train_data.input_path, experiment.task.validation_data.input_path]
-        raise InputError("input_path", paths, f"cannot be read: {error.message[:300]}") from None
-    except tf.errors.ResourceExhaustedError:
+        if place_fault(error):
+            raise
+        data = experiment.task.train_data, experiment.task.validation_data
+        raise read_error(error, "input_path", data) from None
+    except tf.errors.ResourceExhaustedError as error:
+        if place_fault(error):
+            raise
         batch = experiment.task.train_data.global_batch_size
         print(f"error: out of memory; make the batch of {batch} or the clip smaller", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import itertools
 import os
 import sys
@@ -63,8 +64,42 @@ class Parser(OptionParser):
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Prints text that may hold names from files of others: a terminal shows it, and does not act on it."""
-    print(printable(text, "\n\t"), file=file, flush=True)
+    """Prints text that may hold names from files of others: a terminal shows it, and does not act on it.
+
+    Characters that the output's encoding does not have become question marks.
+    """
+    out = file or sys.stdout
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    print(printable(text, "\n\t").encode(encoding, "replace").decode(encoding), file=out, flush=True)
+
+
+# Errors of the operating system about a file or folder, not about the program.
+_OF_PLACES = (
+    errno.EACCES, errno.EBUSY, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP,
+    errno.EMFILE, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.ENOTEMPTY, errno.EPERM,
+    errno.EROFS, errno.ESTALE,
+)  # fmt: skip
+
+
+def place_fault(error: BaseException) -> str:
+    """What is wrong with a file or folder that could not be read or written; empty if that is not what went wrong.
+
+    Understands errors of the operating system, and those of TensorFlow, which hold its words.
+    """
+    if isinstance(error, OSError):
+        if error.errno not in _OF_PLACES:
+            return ""
+        why = os.strerror(error.errno)
+        return f"{os.fsdecode(error.filename)}: {why}" if isinstance(error.filename, str | bytes) else why
+    if not type(error).__module__.startswith("tensorflow"):
+        return ""
+    message = str(getattr(error, "message", error))
+    for code in _OF_PLACES:
+        found, why, _ = message.partition(os.strerror(code))
+        if why:
+            place = found.rstrip("; :").split()[-1:]
+            return f"{place[0]}: {why}" if place and "/" in place[0] else why
+    return ""
 
 
 def exit_code(work: Callable[[], int]) -> int:
@@ -74,12 +109,18 @@ def exit_code(work: Callable[[], int]) -> int:
     except InputError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except Exception as error:
+        if isinstance(error, BrokenPipeError):
+            mute()
+            return 141  # as if SIGPIPE had ended the process
+        fault = place_fault(error)
+        if not fault:
+            raise
+        print("error:", printable(fault), file=sys.stderr)
+        return 2
     except KeyboardInterrupt as error:
         print(str(error) or "interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        mute()
-        return 141  # as if SIGPIPE had ended the process
 
 
 def mute() -> None:

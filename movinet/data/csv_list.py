@@ -5,14 +5,17 @@
 - General: `label,file[,start,end][,split]`, start and end in seconds from the first frame.
 - Lines of `path label`, without a header.
 
-Labels are names, numbered in sorted order over the whole list, or whole numbers, which stay. A `classes.txt` beside
-the list, one name a line, overrules the order. Columns that are not named here are ignored.
+Labels are names, numbered in sorted order over the whole list, or whole numbers from 0, which stay; 3.0 is 3, as pandas
+writes a column with a gap. A `classes.txt` beside the list, one name a line, overrules the order. Numbers among names,
+and numbers that are no class (-1, 1.5, nan), are refused unless `classes.txt` has them as names. Columns that are not
+named here are ignored.
 """
 
 from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ from search_space.foreign_files import content
 MAX_LIST = 1 << 28  # bytes; Kinetics-700 has 3e7
 MAX_CLASSES = 1 << 17
 MAX_SECONDS = 10**6  # Kinetics writes six digits
+WHOLE_NUMBER = re.compile(r"\d{1,9}(\.0*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -152,22 +156,38 @@ def _segment(place: str, row: dict[str, str], start: str, end: str) -> tuple[flo
 
 def _classes(list_file: Path, rows: Sequence[Row]) -> tuple[tuple[str, ...], dict[str, int]]:
     """The class names in order, and the number of each label of the list."""
-    labels = {row.label for row in rows}
+    labels = {row.label: row.line for row in reversed(rows)}  # and the first line of each
     names_file = list_file.with_name("classes.txt")
-    if all(label.isascii() and label.isdigit() for label in labels):
-        numbers = {label: int(label) for label in labels}
+    given = read_classes(names_file) if names_file.exists() else ()
+    whole = {label: int(label.partition(".")[0]) for label in labels if WHOLE_NUMBER.fullmatch(label)}
+    if whole.keys() == labels.keys():
+        numbers = whole
         most = max(numbers.values()) + 1
         if most > MAX_CLASSES:
             raise InputError(str(list_file), most, f"classes must be at most {MAX_CLASSES}")
-        names = read_classes(names_file) if names_file.exists() else tuple(map(str, range(most)))
+        names = given or tuple(map(str, range(most)))
         if most > len(names):
             raise InputError(str(list_file), most - 1, f"must be below {len(names)}, the names in {names_file.name}")
         return names, numbers
-    names = read_classes(names_file) if names_file.exists() else tuple(sorted(labels))
-    unknown = sorted(labels.difference(names))
+    names = given or tuple(sorted(labels))
+    unknown = sorted(labels.keys() - set(names))
     if unknown:
         raise InputError(str(list_file), unknown, f"must be among the names in {names_file.name}")
+    odd = [label for label in labels if _is_number(label)]
+    if odd and not given:
+        odd = [label for label in odd if label not in whole] or odd
+        first = min(odd, key=labels.__getitem__)
+        rule = "is no label among these: all must be names, or all whole numbers from 0"
+        raise InputError(f"{list_file}: line {labels[first]}", first, rule)
     return names, {name: number for number, name in enumerate(names)}
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def read_classes(file: Path) -> tuple[str, ...]:

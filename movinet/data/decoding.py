@@ -6,15 +6,17 @@ counting from the start. Both give the frames that a full decode would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -99,10 +101,11 @@ def _video(container: InputContainer) -> VideoStream:
 
 def _scan(container: InputContainer, stream: VideoStream) -> Timeline:
     shown: list[tuple[int | None, int, bool]] = []  # time, duration, key frame
+    codec = stream.codec_context.name
     for packet in container.demux(stream):
         if packet.is_corrupt:
             raise UnusableVideo("is damaged or cut off")
-        if packet.size and not packet.is_discard:
+        if packet.size and not packet.is_discard and not _hidden(packet, codec):
             shown.append((packet.pts, packet.duration or 0, packet.is_keyframe))
         if len(shown) > MAX_PACKETS:
             raise UnusableVideo(f"has more than {MAX_PACKETS} frames")
@@ -117,6 +120,14 @@ def _scan(container: InputContainer, stream: VideoStream) -> Timeline:
     keys = np.array([time for time, _, key in known if key] or times[:1], np.int64)
     usual = int(np.median(np.diff(times))) if len(times) > 1 else round(1 / (rate * stream.time_base)) if rate else 1
     return Timeline(times, keys, stream.time_base, int(times[-1]) + max(1, known[-1][1] or usual), False)
+
+
+def _hidden(packet: av.Packet, codec: str) -> bool:
+    """Whether the packet is a frame of VP8 that only others refer to (RFC 6386, section 9.1: show_frame).
+
+    Those of VP9 and AV1 lie in one packet with a frame that is shown.
+    """
+    return codec in ("vp8", "libvpx") and not memoryview(packet)[0] >> 4 & 1
 
 
 def _decode(file: Path, want: Wanted, picture: _Picture, seek: bool) -> bool:
@@ -180,7 +191,7 @@ class _Picture:
         self.frames: Frames = np.empty((count, 0, 0, 3), np.uint8)
         self._short_side = short_side
         self._size = (0, 0)  # width, height before it is put upright
-        self._quarters = 0
+        self._upright: Callable[[Frames], Frames] = _as_it_is
         self._reformatter = VideoReformatter()
 
     def draw(self, number: int, frame: av.VideoFrame) -> None:
@@ -188,15 +199,41 @@ class _Picture:
             self._set_aside(frame)
         width, height = self._size
         scaled = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR")
-        self.frames[number] = np.rot90(scaled.to_ndarray(), self._quarters)
+        self.frames[number] = self._upright(np.asarray(scaled.to_ndarray(), np.uint8))
 
     def _set_aside(self, frame: av.VideoFrame) -> None:
         size = scaled_size(frame.width, frame.height, self._short_side)
         bytes_ = 3 * len(self.frames) * size[0] * size[1]
         if size[0] * size[1] > MAX_PIXELS or bytes_ > MAX_BYTES:
             raise UnusableVideo(f"would take {bytes_} bytes for {len(self.frames)} frames of {size[0]}x{size[1]}")
-        self._size, self._quarters = size, round(frame.rotation / 90) % 4
-        self.frames = np.empty((len(self.frames), *(size if self._quarters % 2 else size[::-1]), 3), np.uint8)
+        self._size, self._upright = size, upright(frame)
+        shape = self._upright(np.empty((size[1], size[0], 3), np.uint8)).shape
+        self.frames = np.empty((len(self.frames), *shape), np.uint8)
+
+
+def upright(frame: av.VideoFrame) -> Callable[[Frames], Frames]:
+    """How the pixels `H W C` of a frame are turned and mirrored to be shown, by the display matrix of the file.
+
+    Quarter turns, with or without a mirror, are eight cases; another matrix counts as the nearest of them. As in
+    FFmpeg's libavutil/display.h, the pixel (x, y) is shown at (a x + c y, b x + d y), up to a shift.
+    """
+    matrix: Any = frame.side_data.get(SideDataType.DISPLAYMATRIX)  # type: ignore[call-overload]
+    if matrix is None:
+        return _as_it_is
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(float).tolist()
+    turned = abs(b) + abs(c) > abs(a) + abs(d)
+    from_left, from_top = (c, b) if turned else (a, d)
+
+    def shown(pixels: Frames) -> Frames:
+        if turned:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if from_top < 0 else 1, :: -1 if from_left < 0 else 1]
+
+    return shown
+
+
+def _as_it_is(pixels: Frames) -> Frames:
+    return pixels
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:

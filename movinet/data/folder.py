@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from movinet.data.store import SPLITS, Skipped
+from movinet.data.store import SPLIT_NAMES, SPLITS, Skipped
 from search_space.errors import InputError
 
 SUFFIXES = frozenset(
@@ -45,11 +45,17 @@ def list_folder(root: Path, validation: float = 0.15, test: float = 0.15) -> Lis
     """The video files below `root`, by split. Links are followed only to files within the root.
 
     `root` holds either class folders, which are split by `validation` and `test` (shares of each class's files), or
-    some of train, validation (or val) and test, each with class folders.
-    Raises `InputError` if the folder cannot be read, or a class has no videos to train on.
+    folders of splits, each with class folders; `movinet.data.store.SPLIT_NAMES` lists how a split may be called.
+
+    Raises:
+      InputError: the folder cannot be read, is laid out by split in part only, or a class has no videos to train on.
     """
     names, folders, skipped = _walk(root)
-    split_folders = _split_folders(folders)
+    split_folders = _split_folders(root, names)
+    for split, folder in split_folders.items():
+        if any(len(parts) == 2 for parts in names if parts[0] == folder):
+            rule = f"is taken for the {split} split, and has videos that are in no class folder"
+            raise InputError(str(root), folder, rule)
     above = [split_folders.get("train", min(split_folders.values()))] if split_folders else []
     classes = tuple(folder[-1] for folder in folders if list(folder[:-1]) == above)
     if not classes:
@@ -74,7 +80,7 @@ def list_unlabelled(root: Path, validation: float = 0.15, test: float = 0.15) ->
         own = (parts for parts in names if parts[: len(above)] == above)
         return [VideoFile(root.joinpath(*parts), "/".join(parts), 0) for parts in own]
 
-    split_folders = _split_folders(folders)
+    split_folders = _split_folders(root, names)
     splits = {split: below(folder) for split, folder in split_folders.items()}
     return Listing(("video",), splits or _divide(below(), 1, validation, test), skipped)
 
@@ -118,13 +124,30 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _split_folders(folders: Iterable[Parts]) -> dict[str, str]:
-    """The folder of each split if the root is laid out by split, else nothing."""
-    top = {folder[0] for folder in folders if len(folder) == 1}
-    validation = "validation" if "validation" in top else "val"
-    found = {"train": "train", "validation": validation, "test": "test"}
-    found = {split: name for split, name in found.items() if name in top}
-    return found if len(found) == len(SPLITS) or top <= {"train", "validation", "val", "test"} else {}
+def _split_folders(root: Path, names: Sequence[Parts]) -> dict[str, str]:
+    """The folder of each split if the root is laid out by split, else nothing.
+
+    Class folders may be called like a split, if their videos lie directly in them. Folders without videos do not count.
+
+    Raises:
+      InputError: some folders are splits and others are not, or two are of the same split.
+    """
+    top = sorted({parts[0] for parts in names if len(parts) > 1})
+    found: dict[str, str] = {}
+    for folder in top:
+        split = SPLIT_NAMES.get(folder.lower())
+        if split in found:
+            rule = f"are both called like the {split} split; leave one of them, or rename a class"
+            raise InputError(str(root), [found[split], folder], rule)
+        if split is not None:
+            found[split] = folder
+    others = [folder for folder in top if folder not in found.values()]
+    if not others:
+        return found
+    if nested := [folder for folder in found.values() if any(parts[0] == folder and len(parts) > 2 for parts in names)]:
+        rule = f"is no split, and {', '.join(nested)} beside it is; move it away, or call it train, validation or test"
+        raise InputError(str(root), others[0] if len(others) == 1 else others, rule)
+    return {}
 
 
 def _labelled(root: Path, names: Iterable[Parts], classes: Sequence[str], above: Parts) -> list[VideoFile]:

@@ -33,7 +33,7 @@ SCHEMA = "movinet-nas/dataset/1"
 SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "validate", "valid", "val"), "validation"),
+    **dict.fromkeys(("validation", "validate", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 MAX_HEADER = 2**28  # bytes; it names every file that was skipped
@@ -41,10 +41,15 @@ MEND = "(delete the dataset's folder to have it made again)"
 
 
 def split_called(name: str, place: str = "split") -> str:
-    """The split that is meant by `name`, as releases of datasets call theirs; "all" stays. Raises `InputError`."""
-    if name != "all" and name not in SPLIT_NAMES:
+    """The split that `name` means in any letter case, as `SPLIT_NAMES` lists them; "all" stays.
+
+    Raises:
+      InputError: no split is called so.
+    """
+    known = name.lower()
+    if known != "all" and known not in SPLIT_NAMES:
         raise InputError(place, name, f"must be one of {', '.join(SPLITS)}, all{hint(name, [*SPLITS, 'all'])}")
-    return SPLIT_NAMES.get(name, name)
+    return SPLIT_NAMES.get(known, known)
 
 
 @dataclass(frozen=True, eq=False)

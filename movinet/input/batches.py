@@ -18,12 +18,12 @@ from movinet.input import augment, autoaugment
 from movinet.input.autoaugment_policies import policy
 from movinet.input.examples import Examples, Share, SourceExamples, Unusable
 from movinet.input.record_examples import RecordExamples
+from movinet.input.record_fields import RECORDS
 from search_space.errors import InputError
 
 Tensor = Any
 
 THREADS = 16  # at most: each holds the frames of a video
-RECORDS = ("tfrecord", "tfds")
 
 
 def batches(

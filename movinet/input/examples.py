@@ -100,6 +100,10 @@ class SourceExamples:
         self._data, self._training, self._seed, self._threads, self._unusable = data, training, seed, threads, unusable
         if len(source.classes) > data.num_classes:
             raise InputError("num_classes", data.num_classes, f"must be those of the data, {len(source.classes)}")
+        wrong = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
+        if len(wrong):
+            place, label = source.name(int(wrong[0])), int(source.labels[wrong[0]])
+            raise InputError(place, label, f"is not a label of the {len(source.classes)} classes of the data")
         unusable.update({item.file: item.reason for item in source.skipped})
         if not isinstance(source, ClipSource):
             self._check_usable()

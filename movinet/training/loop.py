@@ -1,7 +1,7 @@
 """Training and evaluation by an experiment, from the first step or the last checkpoint to the end.
 
-In the folder of a run: `params.yaml`, checkpoints `ckpt-<step>`, summaries for TensorBoard in `train/` and
-`validation/`, and in the latter `metrics-<step>.json` of every evaluation.
+In the folder of a run: `params.yaml`, `classes.txt`, checkpoints `ckpt-<step>`, summaries for TensorBoard in `train/`
+and `validation/`, and in the latter `metrics-<step>.json` of every evaluation.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from movinet.config.experiment import ExperimentConfig
 from movinet.config.experiment_file import dump
+from movinet.input.class_names import FILE, beside, check_same, class_names
 from movinet.training.task import check_trainable
 from movinet.training.trainer import Log, Progress, Trainer
 from movinet.training.validation import Validation
@@ -67,6 +68,7 @@ class Run:
           Stopped: by a signal; a checkpoint is written, unless preemption_on_demand_checkpoint is false.
         """
         check_trainable(self._experiment.task)
+        self._check_classes(evaluate)
         self._write(self._folder / "params.yaml", dump(self._experiment))
         trainer, last = self.trainer, self._experiment.trainer.train_steps
         metrics = self._evaluate_if_due(evaluate)  # where a kill came between checkpoint and evaluation
@@ -110,6 +112,16 @@ class Run:
                 continue
             metrics = self._evaluate()
         return metrics
+
+    def _check_classes(self, evaluate: bool) -> None:
+        """Keep the names of the classes, after checking that they are those of the run so far and of the validation."""
+        task = self._experiment.task
+        names = class_names(task.train_data)
+        check_same("task.train_data", names, str(self._folder), beside(str(self._folder)))
+        if evaluate:
+            check_same("task.validation_data", class_names(task.validation_data), "task.train_data", names)
+        if names:
+            self._write(self._folder / FILE, "".join(f"{name}\n" for name in names))
 
     # -- parts ------------------------------------------------------------------------------------
 

@@ -1,0 +1,252 @@
+"""Kinds of input that were once nearly understood: layouts, labels, mirrored and hidden frames, other classes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from movinet.data.csv_list import read_csv
+from movinet.data.decoding import read_frames, scan, wanted
+from movinet.data.folder import list_folder
+from search_space.command_line import exit_code, place_fault
+from search_space.errors import InputError
+
+# Folders.
+
+SPELLINGS = {
+    "train": ("train", "Train", "TRAINING", "training"),
+    "validation": ("val", "Val", "valid", "validation", "dev", "Validate"),
+    "test": ("test", "TEST", "testing"),
+}
+SPLIT_OF = {name: split for split, names in SPELLINGS.items() for name in names}
+OTHERS = ("jump", "run", "extra", "ümläut", "a b", "trainer", "test2")
+
+top = st.sampled_from([*SPLIT_OF, *OTHERS])
+inside = st.frozensets(st.sampled_from(["jump", "run", "walk", "jump/deep/down"]), max_size=3)
+trees = st.dictionaries(top, st.tuples(st.booleans(), inside), min_size=1, max_size=5)
+
+
+def understood(tree: Mapping[str, tuple[bool, frozenset[str]]]) -> Any:
+    """Classes and videos by split as the documentation has them, None if the layout is refused.
+
+    `tree`: for each folder whether videos lie directly in it, and the folders below it with a video each.
+    """
+    filled = {name for name, (direct, below) in tree.items() if direct or below}
+    splits = [SPLIT_OF[name] for name in filled if name in SPLIT_OF]
+    if len(splits) != len(set(splits)):
+        return None
+    if filled and len(splits) == len(filled):
+        if any(direct for direct, _ in tree.values()):
+            return None
+        by_split = {SPLIT_OF[name]: tree[name][1] for name in filled}
+        first = by_split.get("train") or tree[min(filled)][1]
+        classes = sorted({name.split("/")[0] for name in first})
+        if any(name.split("/")[0] not in classes for below in by_split.values() for name in below):
+            return None
+        return tuple(classes), {split: len(below) for split, below in by_split.items()}
+    if any(name in SPLIT_OF and tree[name][1] for name in filled) or filled != set(tree):
+        return None
+    return tuple(sorted(tree)), None
+
+
+@settings(max_examples=200, deadline=None)
+@given(trees)
+def test_a_layout_is_understood_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, tree: Mapping[str, tuple[bool, frozenset[str]]]
+) -> None:
+    if len({name.lower() for name in tree}) < len(tree):
+        return  # a file system may not tell them apart
+    root = tmp_path_factory.mktemp("layout")
+    for name, (direct, below) in tree.items():
+        for folder in [root / name] * direct + [root / name / each for each in below]:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "v.mp4").touch()
+        (root / name).mkdir(exist_ok=True)
+    expected = understood(tree)
+    try:
+        found = list_folder(root)
+    except InputError:
+        assert expected is None
+        return
+    assert expected is not None and found.classes == expected[0]
+    if expected[1] is not None:
+        assert {split: len(files) for split, files in found.splits.items()} == expected[1]
+
+
+# Labels of lists.
+
+written = st.sampled_from(["0", "1", "2", "10", "2.0", "0.0", "3.", "-1", "1.5", "nan", "1e1", "jump", "run", "7up"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(written, min_size=1, max_size=6))
+def test_labels_keep_their_numbers_or_are_refused(tmp_path_factory: pytest.TempPathFactory, labels: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("list")
+    for i in range(len(labels)):
+        (folder / f"{i}.mp4").touch()
+    (folder / "l.csv").write_text("label,file\n" + "".join(f"{label},{i}.mp4\n" for i, label in enumerate(labels)))
+    names = {"jump", "run", "7up"}
+    whole = {"0": 0, "1": 1, "2": 2, "10": 10, "2.0": 2, "0.0": 0, "3.": 3}
+    expected: list[int] | None = None
+    if set(labels) <= names:
+        expected = [sorted(set(labels)).index(label) for label in labels]
+    elif set(labels) <= whole.keys():
+        expected = [whole[label] for label in labels]
+    try:
+        found = [file.label for file in read_csv(folder / "l.csv")[1]]
+    except InputError:
+        assert expected is None
+        return
+    assert found == expected
+
+
+# Pictures.
+
+MATRICES = [  # a, b, c, d, and the corners of (top left, top right, bottom left, bottom right) = 0123
+    ((1, 0, 0, 1), "0123"),
+    ((-1, 0, 0, 1), "1032"),
+    ((1, 0, 0, -1), "2301"),
+    ((-1, 0, 0, -1), "3210"),
+    ((0, 1, 1, 0), "0213"),
+    ((0, 1, -1, 0), "2031"),
+    ((0, -1, 1, 0), "1302"),
+    ((0, -1, -1, 0), "3120"),
+]
+GREYS = (20, 90, 160, 230)
+
+
+def encode(path: Path, codec: str, count: int = 3) -> None:
+    """Pictures of 64 x 48 with a grey of its own in each corner."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32], picture[:24, 32:], picture[24:, :32], picture[24:, 32:] = GREYS
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(count):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode())
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+@pytest.mark.parametrize(("matrix", "corners"), MATRICES)
+def test_a_display_matrix_turns_and_mirrors(
+    tmp_path: Path, matrix: tuple[int, ...], corners: str, codec: str, suffix: str
+) -> None:
+    path = tmp_path / f"v{suffix}"
+    encode(path, codec)
+    data, (a, b, c, d) = bytearray(path.read_bytes()), matrix
+    at = data.index(b"tkhd") + 44
+    nine = a, b, 0, c, d, 0, 0, 0, 1
+    data[at : at + 36] = struct.pack(">9i", *(v << (30 if i % 3 == 2 else 16) for i, v in enumerate(nine)))
+    path.write_bytes(data)
+    frames = read_frames(path, wanted(scan(path), np.arange(3))[0]).astype(int)
+    height, width = frames.shape[1:3]
+    assert (width > height) == (matrix[0] != 0)
+    seen = frames[:, [[height // 4], [3 * height // 4]], [width // 4, 3 * width // 4], 0].reshape(3, 4)
+    nearest = np.abs(seen[..., None] - np.array(GREYS)).argmin(-1)
+    assert ["".join(map(str, each)) for each in nearest] == [corners] * 3
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_frames_that_are_never_shown_are_not_counted(tmp_path: Path, codec: str) -> None:
+    """As alternate references are: a packet whose frame only others refer to, before the one that is shown."""
+    plain, path = tmp_path / "plain.webm", tmp_path / "hidden.webm"
+    encode(plain, codec, count=12)
+    with av.open(str(plain)) as read, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(read.streams.video[0])
+        for number, packet in enumerate(read.demux(video=0)):
+            if not packet.size:
+                continue
+            packets = [packet]
+            if number in (4, 8):
+                data = bytearray(bytes(packet))
+                data[0] &= 0xEF if codec == "libvpx" else 0xFD  # show_frame
+                hidden = av.Packet(bytes(data))
+                hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
+                packets.insert(0, hidden)
+            for each in packets:
+                each.stream = stream
+                out.mux(each)
+    with av.open(str(path)) as read:
+        assert sum(bool(packet.size) for packet in read.demux(video=0)) == 14
+    with av.open(str(path)) as read:
+        shown = [frame.to_ndarray(format="rgb24") for frame in read.decode(video=0)]
+    timeline = scan(path)
+    assert len(timeline) == len(shown) == 12 and not timeline.counted
+    np.testing.assert_array_equal(read_frames(path, wanted(timeline, np.arange(12))[0]), shown)
+
+
+# Records, classes and places.
+
+
+def test_the_faulty_record_is_named(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from movinet.config.experiment import DataConfig
+    from movinet.input.batches import batches
+    from movinet.input.record_faults import read_error
+    from movinet.input.records import encode_jpeg, sequence_example, write_records
+
+    clip = encode_jpeg(np.zeros((4, 32, 32, 3), np.uint8))
+
+    def read(name: str, examples: list[bytes]) -> str:
+        file = tmp_path / name
+        write_records(file, examples)
+        data = DataConfig(
+            input_path=str(file), file_type="tfrecord", num_classes=3, feature_shape=(2, 32, 32, 3), min_image_size=32,
+            global_batch_size=2, is_training=False,
+        )  # fmt: skip
+        try:
+            for _ in batches(data, training=False, seed=0):
+                pass
+        except tf.errors.InvalidArgumentError as error:
+            return str(read_error(error, "validation_data", [data]))
+        return ""
+
+    good = [sequence_example(clip, label) for label in (0, 1, 2)]
+    assert read("good", good) == ""
+    for label in (3, -1):
+        assert f"record 3: {label} is not a label of num_classes: 3" in read(
+            "label", [*good, sequence_example(clip, label)]
+        )
+    assert "record 3: frame 0: 'Unknown image" in read("picture", [*good, sequence_example([b"no"] * 4, 1)])
+
+
+def test_classes_that_would_be_numbered_otherwise_are_refused() -> None:
+    from movinet.input.class_names import check_same
+
+    check_same("validation", ("jump", "run"), "train", ("jump", "run", "walk"))
+    check_same("validation", (), "train", ("jump", "run", "walk"))
+    with pytest.raises(InputError, match="validation: 'run' is class 0, which is 'jump' in train"):
+        check_same("validation", ("run", "walk"), "train", ("jump", "run", "walk"))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.ENAMETOOLONG])
+def test_a_place_that_cannot_be_used_is_one_line(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        raise OSError(code, os.strerror(code), "some/where")
+
+    assert exit_code(work) == 2
+    assert capsys.readouterr().err == f"error: some/where: {os.strerror(code)}\n"
+    assert place_fault(ValueError("no file")) == ""
+
+
+def test_output_without_the_characters_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from search_space.command_line import say
+
+    with open(tmp_path / "out", "w", encoding="ascii") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        say("224²")
+    assert (tmp_path / "out").read_text() == "224?\n"
