@@ -172,7 +172,7 @@ def test_frames_that_are_never_shown_are_not_counted(tmp_path: Path, codec: str)
             packets = [packet]
             if number in (4, 8):
                 data = bytearray(bytes(packet))
-                data[0] &= 0xEF if codec == "libvpx" else 0xFD  # show_frame
+                data[0] &= 0xEF if codec == "libvpx" else 0xFD  # show_frame of VP8 and VP9
                 hidden = av.Packet(bytes(data))
                 hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
                 packets.insert(0, hidden)
@@ -180,7 +180,8 @@ def test_frames_that_are_never_shown_are_not_counted(tmp_path: Path, codec: str)
                 each.stream = stream
                 out.mux(each)
     with av.open(str(path)) as read:
-        assert sum(bool(packet.size) for packet in read.demux(video=0)) == 14
+        written = sum(bool(packet.size) for packet in read.demux(video=0))
+        assert written == (14 if codec == "libvpx" else 12)  # VP9: merged with the one that is shown
     with av.open(str(path)) as read:
         shown = [frame.to_ndarray(format="rgb24") for frame in read.decode(video=0)]
     timeline = scan(path)
