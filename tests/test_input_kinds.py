@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from movinet.data.csv_list import read_csv
-from movinet.data.decoding import read_frames, scan, wanted
+from movinet.data.decoding import evaluated, read_frames, scan, wanted
 from movinet.data.folder import list_folder
 from search_space.command_line import exit_code, place_fault
 from search_space.errors import InputError
@@ -187,6 +187,24 @@ def test_frames_that_are_never_shown_are_not_counted(tmp_path: Path, codec: str)
     timeline = scan(path)
     assert len(timeline) == len(shown) == 12 and not timeline.counted
     np.testing.assert_array_equal(read_frames(path, wanted(timeline, np.arange(12))[0]), shown)
+
+
+@pytest.mark.parametrize("size", [(24, 32), (33, 50)])  # smaller than the resized frame, and larger
+def test_a_frame_alone_is_what_an_evaluation_sees(tmp_path: Path, size: tuple[int, int]) -> None:
+    from movinet.config.experiment import DataConfig
+    from movinet.input.batches import batches
+
+    folder = tmp_path / "videos" / "some"
+    folder.mkdir(parents=True)
+    encode(folder / "v.mp4", "libx264", count=2)
+    data = DataConfig(
+        file_type="video_folder", input_path=str(tmp_path / "videos"), split="all", num_classes=1, min_image_size=33,
+        feature_shape=(2, *size, 3), temporal_stride=1, global_batch_size=1, is_training=False, dtype="float32",
+    )  # fmt: skip
+    ((clips, _),) = batches(data, training=False, seed=0)
+    with av.open(str(folder / "v.mp4")) as read:
+        frames = [evaluated(frame, 33, *size) / np.float32(255) for frame in read.decode(video=0)]
+    np.testing.assert_array_equal(clips.numpy()[0], frames)
 
 
 # Records, classes and places.

@@ -236,6 +236,25 @@ def _as_it_is(pixels: Frames) -> Frames:
     return pixels
 
 
+def evaluated(frame: av.VideoFrame, short_side: int, height: int, width: int) -> Frames:
+    """A frame as an evaluation gives it to a network: uint8 `height width C`, RGB.
+
+    Upright, the short side resized to `short_side` (`min_image_size` of the validation data), cut out of the middle;
+    black around it where it is smaller.
+    """
+    picture = _Picture(1, short_side)
+    picture.draw(0, frame)
+    image = picture.frames[0]
+    for axis, side in enumerate((height, width)):
+        spare = image.shape[axis] - side
+        if spare >= 0:
+            image = image.take(range(spare // 2, spare // 2 + side), axis)
+        else:
+            before = -spare // 2
+            image = np.pad(image, [(before, -spare - before) if a == axis else (0, 0) for a in range(3)])
+    return image
+
+
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
     """Width and height with the short side resized to `short_side`, if it is given."""
     short = min(width, height)
