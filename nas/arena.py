@@ -26,7 +26,7 @@ from nas.algorithms.algorithm import Algorithm, Exhausted
 from nas.algorithms.catalogue import ALGORITHMS, HINTED
 from nas.algorithms.stratified_random import cost_strata
 from nas.bands import BandedStopping
-from nas.config import load
+from nas.config import EarlyStopping
 from nas.objective import ACCURACY, Objective
 from nas.run_lock import RunLock
 from nas.table import Table, is_loss
@@ -38,6 +38,7 @@ from search_space.choices import check_choice
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/arena/1"
+STOPPING = EarlyStopping((0.4,), bands=4, dominators=2, dominating=0.2)
 MAX_BYTES = 2**30
 RUNS = "runs.jsonl"
 
@@ -181,7 +182,7 @@ def _train(
 
 
 def banded_stopping(table: Table, statistic: str = ACCURACY.name) -> BandedStopping:
-    """Early stopping as in the default search, each rung moved to the nearest step of the table's learning curves.
+    """`STOPPING` with each rung moved to the nearest step of the table's learning curves.
 
     Raises:
       InputError: no learning curve of the statistic, one with gaps, or an unknown full budget.
@@ -193,10 +194,10 @@ def banded_stopping(table: Table, statistic: str = ACCURACY.name) -> BandedStopp
     for steps, early in curve.items():
         if np.isnan(early[np.isfinite(table.statistics[statistic])]).any():
             raise InputError(f"{table.name}: {statistic}.S@{steps}", "empty", "is a cell; stopping needs whole curves")
-    stopping, at = load("default").early_stopping, np.array([*curve])
-    rungs = sorted({int(at[np.abs(np.log(at / wanted)).argmin()]) for wanted in stopping.steps(table.steps)})
-    bands = cost_strata(table.space, (), MACS, stopping.bands)
-    return stopping.banded(tuple(rungs), bands, Objective(statistic, "max"))
+    at = np.array([*curve])
+    rungs = sorted({int(at[np.abs(np.log(at / wanted)).argmin()]) for wanted in STOPPING.steps(table.steps)})
+    bands = cost_strata(table.space, (), MACS, STOPPING.bands)
+    return STOPPING.banded(tuple(rungs), bands, Objective(statistic, "max"))
 
 
 def content_hash(table: Table) -> str:
@@ -242,7 +243,7 @@ def compare(
     check_integer("workers", workers, 1, 10_000)
     header = {"schema": SCHEMA, "table": content_hash(table), "evaluations": variants[0].evaluations}
     header |= {"statistic": variants[0].statistic, "seed": variants[0].seed}
-    header |= {"early_stopping": asdict(load("default").early_stopping)}
+    header |= {"early_stopping": asdict(STOPPING)}
     wanted = [(name, number, each) for number in range(seeds) for each in variants for name in algorithms]
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):

@@ -537,9 +537,7 @@ def _extended(data: Any, place: str) -> Any:
     data = dict(data)
     name = data.pop("extends")
     check_choice(f"{place}.extends", name, presets())
-    base = dict(read_yaml(PRESETS / f"{name}.yaml", place))
-    if "extends" in base:
-        raise InputError(f"{place}.extends", base["extends"], "is extended by that preset; name it in its place")
+    base = dict(_extended(read_yaml(PRESETS / f"{name}.yaml", place), place))
     for key, value in data.items():
         whole = key == "algorithm" or not isinstance(value, Mapping) or not isinstance(base.get(key), Mapping)
         whole = whole or (key == "space" and "schema" in value)

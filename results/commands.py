@@ -151,7 +151,7 @@ def _compare(command: CommandParser) -> None:
 
 
 def _compare_runs(command: CommandParser) -> None:
-    command.add_argument("runs", nargs="+", type=Path, metavar="run", help="folders of the runs")
+    command.add_argument("runs", nargs="+", type=Path, help="folders of the runs")
     command.add_argument(
         "--against", nargs="+", type=Path, metavar="RUN", help="other runs (default: the runs' published networks)"
     )

@@ -21,6 +21,7 @@ def test_what_goes_wrong_is_drawn_from_the_seed() -> None:
     assert {fault for each in plans for fault in each} == set(FAULTS)
 
 
+@pytest.mark.slow
 def test_a_search_under_fire() -> None:
     check(list(chaos(1, seed=1, faults=PLAIN)))
 

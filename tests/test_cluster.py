@@ -57,6 +57,7 @@ def nodes() -> Iterator[Nodes]:
         yield found
 
 
+@pytest.mark.slow
 def test_a_search_takes_the_nodes_that_come_and_does_without_those_that_go(nodes: Nodes, tmp_path: Path) -> None:
     """None has a core at first; then one; two more in the middle of the run; then one of these is killed."""
     out = tmp_path / "out"

@@ -174,6 +174,8 @@ def test_a_file_that_extends_a_preset_holds_what_differs(tmp_path: Path) -> None
     assert found.training == dataclasses.replace(base.training, steps=7)
     assert (found.algorithm.name, found.limits) == ("random", base.limits)
     assert found.space == dataclasses.replace(base.space, dense=64)
+    file.write_text("extends: thorough\ntrials: 3\n", encoding="utf-8")
+    assert load(str(file)).training.steps == load("thorough").training.steps > load("default").training.steps
     file.write_text("extends: defualt\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"extends: 'defualt' must be one of .*did you mean 'default'"):
         load(str(file))

@@ -43,7 +43,7 @@ RUN_BY = {
     r"run_search\.py coefficients ": ("coefficients", "a_real_search_and_a_real_refinement"),
     r"run_search\.py compare \S+\.csv(\.gz)? ": ("arena", "the_command_on_a_table"),
     r"run_search\.py compare default ": ("arena", "a_race_that_is_interrupted_carries_on"),
-    r"run_search\.py search pace ": ("pace", "the_preset_lacks_the_folder_alone"),
+    r"run_search\.py search my_pace\.yaml ": ("own_videos", "the_page_from_the_folder_to_the_stream"),
     r"run_search\.py compare-runs ": ("comparison", "runs_are_pooled_and_compared_with_other_runs"),
     r"run_search\.py reliability ": ("reliability_report", "text_json_and_files_say_the_same"),
     r"run_search\.py one-shot .*--rank ": ("one_shot", "the_rows_of_a_table_are_ranked"),

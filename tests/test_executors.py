@@ -81,7 +81,7 @@ class Killer:
     def training(self) -> int | None:
         """A worker in the middle of training; one that is full is in the same method, but only for an instant."""
         before = workers_of(self.process.pid, "train")
-        time.sleep(0.3)
+        time.sleep(0.1)
         return next(iter(before & workers_of(self.process.pid, "train")), None)
 
     def look(self) -> set[int]:

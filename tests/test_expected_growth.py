@@ -103,6 +103,7 @@ def test_a_product_of_two_doubles_too_little() -> None:
     assert (steps <= 2.005).all() and steps.min() < 1.9
 
 
+@pytest.mark.slow
 def test_drawn_coefficients_double_on_members_they_were_not_drawn_with() -> None:
     rng, solved = np.random.default_rng(4), of_the_default_search(0, 200)
     found = [draw(rng, solved) for _ in range(2)]

@@ -57,6 +57,7 @@ def test_every_fault_of_a_worker_is_what_the_record_says_it_was(tmp_path: Path) 
     assert not ledger.pending and len(ledger.completed) + len(ledger.failed) == 8
 
 
+@pytest.mark.slow
 def test_a_frozen_worker_is_ended_from_outside(tmp_path: Path) -> None:
     """A process that is stopped cannot end itself."""
     out = tmp_path / "out"

@@ -77,6 +77,7 @@ def test_a_candidate_over_a_limit_is_a_failed_trial() -> None:
         hypermodel.build(tuned)
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/search.md").read_text(encoding="utf-8"), re.DOTALL)
     check = "\nprint([t.status for t in tuner.oracle.trials.values()], architecture.fingerprint)"

@@ -214,6 +214,7 @@ def test_model_is_movinet_written_with_3d_convolutions(architecture: Architectur
     np.testing.assert_allclose(model(clips), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_sizes_may_be_left_open() -> None:
     free = build(SMALL, CLASSES, input_shape=(None, None, None))
     assert free.input_shape == (None, None, None, None, 3)

@@ -83,6 +83,7 @@ def programs(processes: set[int]) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_search_stays_on_loopback(tmp_path: Path) -> None:
     process = small_search.started("tiny", "--simulate", "--quiet", "--trials", 6, "--out", tmp_path / "run")
     seen: set[tuple[str, bool]] = set()

@@ -47,6 +47,7 @@ def adapted(shown: str, folder: Path) -> str:
     return shown.replace("/data/my_videos", str(folder / "videos")).replace("results/runs", str(folder))
 
 
+@pytest.mark.slow
 def test_the_page_from_the_folder_to_the_stream(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     names = write_class_folders(videos, 48, MovingDigitsConfig(motions=4, ticks=64))

@@ -43,6 +43,7 @@ def test_what_a_page_links_to_is_there(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.slow
 def test_the_pages_can_be_made_a_site_without_a_warning(tmp_path: Path) -> None:
     """All is read and every reference resolved, as `make docs` does; only writing, which takes long, is left out."""
     program = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", "--builder", "dummy"]

@@ -61,6 +61,7 @@ def check_killed(folder: Path, steps: int, kills: list[int]) -> None:
         assert metrics(folder, "killed", step) == pytest.approx(metrics(folder, "unbroken", step), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     check_killed(tmp_path, 6, [2])
 

@@ -85,6 +85,7 @@ def test_the_classifier_starts_small_and_by_the_seed(tmp_path: Path) -> None:
 # -- steps --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one_does_on_the_whole_batch(tmp_path: Path) -> None:
     """In a process of its own, whose processor counts as two devices."""
     script = Path(__file__).parent / "two_replicas.py"

@@ -158,6 +158,7 @@ def test_a_search_settles_the_choice_of_parents_and_does_so_once(tmp_path: Path)
     assert len(ledger_of(out / "settle").entries) == entries
 
 
+@pytest.mark.slow
 def test_with_ray_killed_and_resumed_it_is_finished_and_compared(tmp_path: Path, cache: Path) -> None:
     out, environment = tmp_path / "out", {"MOVINET_NAS_CACHE": cache}
     assert finished(searching(out, "serial", written(tmp_path, small()), **environment)) == ("", "")
