@@ -15,7 +15,7 @@ from time import sleep
 
 from search_space.errors import InputError
 
-LONGEST = 60  # bytes of the folder's path: that of a socket has 107 at the most, and Ray adds 46
+LONGEST = 43  # bytes of the folder's path: that of a socket has 107 at the most, and Ray adds 62 to 64
 LOOKS = 50  # at what is left, until nothing is
 SECONDS_BETWEEN_LOOKS = 0.02
 

@@ -94,7 +94,7 @@ def test_a_list_without_splits_becomes_one_of_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "rule"),
     [
-        (("--split", "dev"), "error: split: 'dev' must be one of"),
+        (("--split", "devel"), "error: split: 'devel' must be one of"),
         (("--split", "test"), "'test' has no videos; these splits have: train, validation"),
         (("--quality", "0"), "error: quality: 0 must be"),
         (("--target-fps", "-1"), "error: target_fps"),

@@ -324,9 +324,9 @@ def test_a_data_service_serves_records(records):
     [
         ({"input_path": "nowhere/*"}, "input_path: 'nowhere/.' matches no file"),
         ({"num_classes": 1, "input_path": "{records}/train-1*"}, "is not a label of num_classes: 1"),
-        ({"image_field_key": "frames", "input_path": "{records}/*"}, "is why its records cannot be read"),
-        ({"label_field_key": "class", "input_path": "{records}/*"}, "is why its records cannot be read"),
-        ({"input_path": "{here}"}, "is why its records cannot be read"),
+        ({"image_field_key": "frames", "input_path": "{records}/*"}, "is why it is not understood"),
+        ({"label_field_key": "class", "input_path": "{records}/*"}, "is the key of the label, and there is none"),
+        ({"input_path": "{here}"}, "is why it cannot be read"),
         ({"file_type": "moving_digits", "input_path": "easy"}, "must be one of tiny, default"),
         ({"file_type": "moving_digits", "input_path": ("tiny", "default")}, "must be one path"),
         ({"file_type": "moving_digits", "input_path": "tiny", "num_classes": 11}, "num_classes: 11 must be.*12"),

@@ -269,3 +269,21 @@ def test_output_without_the_characters_is_printed(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(sys, "stdout", out)
         say("224²")
     assert (tmp_path / "out").read_text() == "224?\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "must be as in"),
+        ('{"cluster": {"worker": ["host"]}}', "must be a list of HOST:PORT"),
+        ('{"cluster": {"worker": ["host:1"]}, "task": {"type": "worker", "index": 1}}', "must be one of the cluster's"),
+    ],
+)
+def test_a_broken_tf_config_is_one_line(text: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from movinet.config.experiment import RuntimeConfig
+    from movinet.training.strategy import make_strategy
+
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(InputError, match=why):
+        make_strategy(RuntimeConfig(distribution_strategy="multi_worker_mirrored"))

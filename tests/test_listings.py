@@ -121,7 +121,7 @@ BAD_LISTS = {
     "label,file,start,end\na,a.mp4,2,1\n": "line 2.*must begin at 0 or later",
     "label,file,start,end\na,a.mp4,-1,1\n": "line 2.*must begin at 0 or later",
     "label,file,start,end\na,a.mp4,nan,1\n": "line 2.*must begin at 0 or later",
-    "label,file,split\na,a.mp4,dev\n": "line 2: 'dev' must be one of train, validation, test",
+    "label,file,split\na,a.mp4,devel\n": "line 2: 'devel' must be one of train, validation, test",
     KINETICS + "a,b,1,,train,0\n": "line 2: time_end.*must be filled in",
     KINETICS + "a,../b,1,2,train,0\n": "has no video below",
     "a.mp4\n": "line 1.*`path label`",
@@ -194,7 +194,7 @@ def test_clips_of_the_search_are_a_source(tmp_path: Path) -> None:
     ("change", "rule"),
     [
         ({"file_type": "films"}, "must be one of video_folder, video_csv, moving_digits, cached"),
-        ({"split": "dev"}, "must be one of train, validation, test, all"),
+        ({"split": "devel"}, "must be one of train, validation, test, all"),
         ({"split": "all"}, "must be one of train, validation, test"),
         ({"target_fps": 5.0}, "is for videos"),
         ({"cache_dir": "x"}, "is for videos"),

@@ -28,7 +28,7 @@ from search_space.foreign_files import content
 MAX_LIST = 1 << 28  # bytes; Kinetics-700 has 3e7
 MAX_CLASSES = 1 << 17
 MAX_SECONDS = 10**6  # Kinetics writes six digits
-WHOLE_NUMBER = re.compile(r"\d{1,9}(\.0*)?", re.ASCII)
+WHOLE_NUMBER = re.compile(r"\d{1,18}(\.0*)?", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from movinet.data.store import SPLIT_NAMES, SPLITS, Skipped
 from search_space.errors import InputError
 
 SUFFIXES = frozenset(
-    (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv")
+    (".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4")
+    + (".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv")
 )
 
 
@@ -93,6 +95,7 @@ def _walk(root: Path) -> tuple[list[Parts], list[Parts], list[Skipped]]:
     files: list[Parts] = []
     folders: list[Parts] = []
     skipped: list[Skipped] = []
+    unknown: Counter[str] = Counter()  # suffixes
     try:
         for base, below, names in os.walk(root, onerror=_raise):
             below[:] = [name for name in below if not name.startswith(".")]
@@ -103,9 +106,15 @@ def _walk(root: Path) -> tuple[list[Parts], list[Parts], list[Skipped]]:
                     skipped.append(Skipped("/".join(parts), reason))
                 else:
                     (folders if path.is_dir() else files).append(parts)
+            if base != str(root):
+                unknown.update(
+                    Path(name).suffix.lower() for name in names if not _is_video_name(name) and name[0] != "."
+                )
     except OSError as error:
         rule = "is why it cannot be read; it must be a folder of class folders"
         raise InputError(str(root), error.strerror, rule) from error
+    for suffix, count in unknown.items():
+        skipped.append(Skipped(f"*{suffix}", f"is not the name of a video, by its suffix ({count} files)"))
     return sorted(files), sorted(folders), sorted(skipped, key=lambda item: item.file)
 
 

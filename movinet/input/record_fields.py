@@ -26,7 +26,7 @@ def files_of(data: DataConfig) -> list[str]:
     given = data.input_path.split(",") if isinstance(data.input_path, str) else data.input_path
     found = []
     for pattern in given:
-        own = sorted(tf.io.gfile.glob(pattern.strip())) if pattern.strip() else []
+        own = sorted(tf.io.gfile.glob(os.path.expanduser(pattern.strip()))) if pattern.strip() else []
         if not own:
             raise InputError("input_path", pattern, "matches no file of records")
         found += own

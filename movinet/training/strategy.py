@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import tensorflow as tf
 
@@ -45,9 +46,35 @@ def _workers(runtime: RuntimeConfig) -> tf.distribute.Strategy:
         hosts = [host.strip() for host in runtime.worker_hosts.split(",")]
         if not 0 <= runtime.task_index < len(hosts):
             raise InputError("runtime.task_index", runtime.task_index, f"must be from 0 to {len(hosts) - 1}")
+        for host in hosts:
+            if not re.fullmatch(r"\S+:\d{1,5}", host):
+                raise InputError("runtime.worker_hosts", host, "must be host:port")
         task = {"type": "worker", "index": runtime.task_index}
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": hosts}, "task": task})
+    _check_tf_config()
     return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _check_tf_config() -> None:
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        given = json.loads(text or "{}")
+    except ValueError as error:
+        raise InputError("TF_CONFIG", text, f"is not JSON: {error}") from None
+    parts = given if isinstance(given, dict) else {"": None}
+    cluster, task = parts.get("cluster", {}), parts.get("task", {})
+    rule = 'must be as in {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
+    if not isinstance(cluster, dict) or not isinstance(task, dict) or "" in parts:
+        raise InputError("TF_CONFIG", text, rule)
+    for name, hosts in cluster.items():
+        if not isinstance(hosts, list) or not all(
+            isinstance(h, str) and re.fullmatch(r"\S+:\d{1,5}", h) for h in hosts
+        ):
+            raise InputError(f"TF_CONFIG: cluster.{name}", hosts, "must be a list of HOST:PORT")
+    if cluster:
+        own, index = cluster.get(task.get("type")), task.get("index")
+        if own is None or type(index) is not int or not 0 <= index < len(own):
+            raise InputError("TF_CONFIG: task", task, f"must be one of the cluster's: {rule}")
 
 
 def _tpu(runtime: RuntimeConfig) -> tf.distribute.Strategy:
