@@ -85,7 +85,7 @@ def open_source(
     Raises `InputError` if there is nothing of that kind to read.
     """
     wanted = split_called(split)
-    input_path, video_root, cache_dir = map(os.path.expanduser, map(os.fspath, (input_path, video_root, cache_dir)))
+    input_path, video_root, cache_dir = (os.path.expanduser(each) for each in (input_path, video_root, cache_dir))
     if file_type in ("video_folder", "video_csv"):
         source = _videos(file_type, Path(input_path), wanted, os.fspath(video_root), _rate(target_fps))
         return KeptSource(source, Path(cache_dir)) if cache_dir else source
