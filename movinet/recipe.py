@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from search_space.errors import InputError
+from search_space.architecture import check_integer, check_number
 
 # Decay of AdamW's two moments (Loshchilov and Hutter, arXiv 1711.05101); the learning rate is scheduled.
 BETA1, BETA2 = 0.9, 0.999
@@ -26,6 +26,9 @@ class Recipe:
       norm_momentum: of the moving statistics. 0.99 in the release; a proxy has too few steps for that.
       rezero: what the ReZero scalars start from. 0 in the release; in a few hundred steps a network that starts as
         its skips alone barely begins to use its layers.
+
+    Raises:
+      InputError: a value out of range.
     """
 
     steps: int
@@ -36,25 +39,21 @@ class Recipe:
     label_smoothing: float = 0.0
     stochastic_depth: float = 0.0
     norm_momentum: float = 0.9
-    rezero: float = 0.0
+    rezero: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("batch_size", 2)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise InputError(name, value, f"must be an integer of at least {low}")
-        for name, high in (
-            ("warmup", 1.0),
-            ("weight_decay", 10.0),
-            ("label_smoothing", 0.99),
-            ("stochastic_depth", 0.99),
-            ("norm_momentum", 1.0),
-            ("rezero", 10.0),
-            ("learning_rate", 10.0),
+        check_integer("steps", self.steps, 1, 100_000_000)
+        check_integer("batch_size", self.batch_size, 2, 65536)
+        for name, low, high in (
+            ("learning_rate", 1e-8, 10.0),
+            ("warmup", 0.0, 1.0),
+            ("weight_decay", 0.0, 10.0),
+            ("label_smoothing", 0.0, 0.99),
+            ("stochastic_depth", 0.0, 0.99),
+            ("norm_momentum", 0.0, 1.0),
+            ("rezero", 0.0, 10.0),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
-                raise InputError(name, value, f"must be a number from 0 to {high:g}")
+            check_number(name, getattr(self, name), low, high)
 
     def rate(self, step: int) -> float:
         """Learning rate of `step` (from 0): linear warm-up, then a cosine that ends at 0 and stays there."""

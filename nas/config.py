@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from movinet.recipe import Recipe
 from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
 from nas.bands import BandedStopping, Bands
@@ -64,47 +65,6 @@ class DataConfig:
             check_integer(name, getattr(self, name), 1, 10_000_000)
         if not isinstance(self.path, str) or (self.source != "moving_digits") != bool(self.path) or "\0" in self.path:
             raise InputError("path", self.path, "must name a folder of videos, unless the source is moving_digits")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The proxy's budget and recipe: the fields of `movinet.proxy.Recipe`, which says more.
-
-    Attributes:
-      steps: of the optimiser, for the full budget.
-      batch_size: clips a step.
-      learning_rate: AdamW's, at its peak.
-      warmup: share of the steps in which the rate grows; a cosine to zero follows.
-      weight_decay: of kernels.
-      label_smoothing: share of the label spread over all classes.
-      stochastic_depth: drop rate of the last layer's branch.
-      norm_momentum: of batch norm's moving statistics.
-      rezero: what the ReZero scalars start from.
-    """
-
-    steps: int
-    batch_size: int = 32
-    learning_rate: float = 0.008
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.0
-    stochastic_depth: float = 0.0
-    norm_momentum: float = 0.9
-    rezero: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_integer("steps", self.steps, 1, 100_000_000)
-        check_integer("batch_size", self.batch_size, 2, 65536)
-        for name, low, high in (
-            ("learning_rate", 1e-8, 10.0),
-            ("warmup", 0.0, 1.0),
-            ("weight_decay", 0.0, 10.0),
-            ("label_smoothing", 0.0, 0.99),
-            ("stochastic_depth", 0.0, 0.99),
-            ("norm_momentum", 0.0, 1.0),
-            ("rezero", 0.0, 10.0),
-        ):
-            check_number(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True)
@@ -361,7 +321,7 @@ class SearchConfig:
     """
 
     space: SpaceConfig
-    training: TrainingConfig
+    training: Recipe
     data: DataConfig = DataConfig()
     trials: int = 48
     statistic: str = LIKELIHOOD.name
@@ -429,7 +389,7 @@ def _made(place: str, kind: Callable[..., T], /, **values: Any) -> T:
 
 
 _SECTIONS: Mapping[str, Callable[..., Any]] = {
-    "training": TrainingConfig,
+    "training": Recipe,
     "data": DataConfig,
     "algorithm": AlgorithmConfig,
     "early_stopping": EarlyStopping,

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from movinet.engine import Engine, TensorFlowEngine, make_engine
-from movinet.recipe import Recipe
 from nas import correct
 from nas.clip_subset import clip_subset
 from nas.config import DataConfig, SearchConfig
@@ -90,7 +89,7 @@ class Trainer:
             raise InputError("simulation", vars(config.simulation), "is for searches; here networks are trained")
         self.config, self.data = config, data
         self.engine = engine or make_engine(config.resources.engine, config.resources.gpus, threads)
-        self.recipe = Recipe(**vars(config.training))
+        self.recipe = config.training
         self.rungs = config.early_stopping.steps(self.recipe.steps)
         self.rung_clips = clip_subset(data.validation.labels, RUNG_CLIPS, np.random.default_rng([config.seed, RUNG]))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from movinet.recipe import Recipe
 from nas import config
 from nas.config import SearchConfig
 from nas.ledger import Ledger, read
@@ -63,7 +64,7 @@ def breeding() -> SearchConfig:
     trainings longer. Four are measured at the rung before any is stopped, so that the last candidates have parents.
     """
     stopping, finals = config.EarlyStopping((0.5,), 2.0, 1, 4), config.Finals(1, 2, ())
-    whole = small(early_stopping=stopping, finals=finals, training=config.TrainingConfig(steps=120, batch_size=8))
+    whole = small(early_stopping=stopping, finals=finals, training=Recipe(steps=120, batch_size=8))
     return replace(whole, space=replace(whole.space, blocks=whole.space.blocks[:3]))
 
 

@@ -16,7 +16,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movinet.proxy import Recipe
+from movinet.recipe import Recipe
 from nas import config
 from nas.algorithms.algorithm import Algorithm
 from nas.algorithms.catalogue import ALGORITHMS
@@ -28,7 +28,6 @@ from nas.config import (
     ResourcesConfig,
     SearchConfig,
     SimulationConfig,
-    TrainingConfig,
     from_dict,
     load,
     to_dict,
@@ -41,7 +40,7 @@ from search_space.network import yaml_text
 from search_space.published import PUBLISHED
 from search_space.sampling import Limit
 
-CLASSES = (DataConfig, TrainingConfig, EarlyStopping, Finals, AlgorithmConfig, SimulationConfig, SearchConfig)
+CLASSES = (DataConfig, Recipe, EarlyStopping, Finals, AlgorithmConfig, SimulationConfig, SearchConfig)
 
 
 def numbers(low: float, high: float) -> st.SearchStrategy[float]:
@@ -76,7 +75,7 @@ SPACES = st.builds(
     dense=st.integers(1, 65536),
 )
 TRAININGS = st.builds(
-    TrainingConfig,
+    Recipe,
     steps=st.integers(1, 10**8),
     batch_size=st.integers(2, 65536),
     learning_rate=numbers(1e-8, 10),
@@ -184,7 +183,7 @@ def test_a_file_that_extends_a_preset_holds_what_differs(tmp_path: Path) -> None
 def test_what_is_left_out_has_its_default() -> None:
     whole = to_dict(load("tiny"))
     short = {key: whole[key] for key in ("schema", "space")} | {"training": {"steps": 7}}
-    assert from_dict(short) == SearchConfig(load("tiny").space, TrainingConfig(7))
+    assert from_dict(short) == SearchConfig(load("tiny").space, Recipe(7))
 
 
 def test_a_file_needs_no_suffix_and_exponents_need_no_point(tmp_path: Path) -> None:
@@ -237,14 +236,7 @@ def test_options_of_an_algorithm_are_its_own_arguments(name: str) -> None:
             AlgorithmConfig(name, {shared: 1})
 
 
-def test_the_recipe_is_that_of_the_proxy() -> None:
-    assert {each.name for each in dataclasses.fields(TrainingConfig)} == {
-        each.name for each in dataclasses.fields(Recipe)
-    }
-    assert vars(Recipe(**vars(TrainingConfig(5)))) == vars(TrainingConfig(5))
-
-
-@pytest.mark.parametrize("kind", [*CLASSES, Recipe], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_every_field_is_explained(kind: type) -> None:
     explained = inspect.getdoc(kind) or ""
     assert len(explained.splitlines()[0].split()) >= 3

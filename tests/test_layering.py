@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "movinet.deploy.interpreter": {"numpy", "ai_edge_litert"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
     "nas": {"nas", "search_space", "numpy", "yaml", "rich"},
+    "nas.config": {"nas", "search_space", "movinet.recipe"},  # plain data
     "nas.ledger": {"nas", "search_space", "orjson"},
     "nas.trial": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
     "nas.one_shot": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained

@@ -13,9 +13,10 @@ import pytest
 from small_search import breeding
 
 from movinet.data.store import Split
+from movinet.recipe import Recipe
 from nas import correct
 from nas.clip_subset import clip_subset
-from nas.config import DataConfig, EarlyStopping, TrainingConfig
+from nas.config import DataConfig, EarlyStopping
 from nas.search import trial_seed
 from nas.trial import RUNG_CLIPS, Trainer, metrics_of, open_data
 from nas.trials import Completed, Event, Failed, Proposal, Rung
@@ -28,7 +29,7 @@ CLASSES, CLIPS, STEPS, BATCH = 12, 45, 8, 8
 SETTINGS = replace(
     breeding(),
     data=DataConfig(level="tiny", train=CLIPS, validation=RUNG_CLIPS + 28, test=36),
-    training=TrainingConfig(steps=STEPS, batch_size=BATCH),
+    training=Recipe(steps=STEPS, batch_size=BATCH),
     early_stopping=EarlyStopping((0.25, 0.5)),
 )
 SPACE = movinet_space(SETTINGS.space)
