@@ -458,9 +458,12 @@ def compare_runs(options: argparse.Namespace) -> str:
 
     check_integer("--seed", options.seed, 0, 2**63 - 1)
     runs, against = ([run.read(folder) for folder in group] for group in (options.runs, options.against or []))
-    found = compare(runs, np.random.default_rng(options.seed), against)
+    published_by = run.read(options.published) if options.published else None
+    if published_by and against:
+        raise InputError("--published", str(options.published), "is another baseline than --against; give one of them")
+    found = compare(runs, np.random.default_rng(options.seed), against, published_by=published_by)
     if options.figure:
-        comparison_plot.write(runs, against, options.figure, np.random.default_rng(options.seed))
+        comparison_plot.write(runs, against, options.figure, np.random.default_rng(options.seed), published_by)
     if options.out:
         outcome.write_json(found, options.out)
     return as_json.text(dataclasses.asdict(found)) if options.json else comparison_text.text(found)

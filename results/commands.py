@@ -155,6 +155,7 @@ def _compare_runs(command: CommandParser) -> None:
     command.add_argument(
         "--against", nargs="+", type=Path, metavar="RUN", help="other runs (default: the runs' published networks)"
     )
+    command.add_argument("--published", type=Path, metavar="RUN", help="a run whose published networks are compared")
     command.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
     command.add_argument("--out", type=Path, metavar="FILE", help="a .json file for the comparison")
     command.add_argument("--figure", type=Path, metavar="FILE", help="a .png, .svg or .pdf file for the fronts")

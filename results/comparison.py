@@ -96,9 +96,15 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Ledger], rng: np.random.Generator, against: Sequence[Ledger] = (), draws: int = DRAWS
+    runs: Sequence[Ledger],
+    rng: np.random.Generator,
+    against: Sequence[Ledger] = (),
+    draws: int = DRAWS,
+    published_by: Ledger | None = None,
 ) -> Comparison:
     """Compare the searched networks of runs with their published networks, or with the searched ones of other runs.
+
+    The published networks are those that each run trained, or those that the run `published_by` did.
 
     Several runs are pooled: values are means over runs, and runs are resampled first, then seeds, then clips. Of the
     published networks each run has its own trainings, so runs are drawn together with them.
@@ -106,12 +112,13 @@ def compare(
     Raises:
       InputError: a run has no re-evaluated networks, or runs have different clips or training recipes.
     """
-    _check_runs([*runs, *against])
+    own = [published_by] if published_by else [] if against else runs
+    _check_runs([*runs, *against, *([published_by] if published_by else [])])
     searched = [_tested(ledger, "finalist") for ledger in runs]
-    others = [_tested(ledger, "finalist") for ledger in against] or [_tested(ledger, "reference") for ledger in runs]
+    others = [_tested(ledger, "finalist") for ledger in against] or [_tested(ledger, "reference") for ledger in own]
     published = others[0] if not against else tested(runs[0], "reference")
-    for ledger, each in zip(runs, others, strict=False):
-        if not against and each.fingerprints != published.fingerprints:
+    for ledger, each in zip(own, others, strict=False):
+        if each.fingerprints != published.fingerprints:
             rule = f"has other published networks than {runs[0].path.parent}; runs are pooled only with the same ones"
             raise InputError("run", str(ledger.path.parent), rule)
     sets = [*searched, *others]
@@ -122,7 +129,8 @@ def compare(
         for i, (each, means) in enumerate(zip(sets, drawn.sets, strict=True))
     ]
     ours, theirs = measured[: len(runs)], measured[len(runs) :]
-    pooled = _against_runs(ours, theirs, rng) if against else _paired(ours, theirs, rng)
+    apart = against or published_by is not None
+    pooled = _against_runs(ours, theirs, rng) if apart else _paired(ours, theirs, rng)
     several = max(len(runs), len(against)) > 1
     known = "seeds" in drawn.levels or several
     searched_volume, reference_volume, difference = _estimates(pooled, 0, known)
@@ -144,7 +152,7 @@ def compare(
         searched_trainings=sum(len(each.test) for each in searched),
         reference_networks=sum(len(each.macs) for each in others),
         reference_trainings=sum(len(each.test) for each in others),
-        runs=_each_run(runs, against, measured),
+        runs=_each_run(runs, [*against, *([published_by] if published_by else [])], measured),
     )
 
 

@@ -11,13 +11,21 @@ from matplotlib.axes import Axes
 from nas.ledger import Ledger
 from results import figure_style
 from results.comparison import Comparison, Curve, compare, curve
-from results.figure_style import BLUE, FORMATS, GREY, VERMILION
+from results.figure_style import BLUE, FORMATS, GREEN, GREY, VERMILION
 from results.plots import dress_accuracy
 from search_space.errors import InputError
 
 
-def write(runs: Sequence[Ledger], against: Sequence[Ledger], path: Path, rng: np.random.Generator) -> None:
+def write(
+    runs: Sequence[Ledger],
+    against: Sequence[Ledger],
+    path: Path,
+    rng: np.random.Generator,
+    published_by: Ledger | None = None,
+) -> None:
     """Draw the fronts of runs beside their published networks, and beside the fronts of other runs if there are any.
+
+    The published networks of another run, `published_by`, are drawn too, under the name of its folder.
 
     Raises:
       InputError: runs cannot be compared, or the file has another suffix than .png, .svg or .pdf.
@@ -28,7 +36,10 @@ def write(runs: Sequence[Ledger], against: Sequence[Ledger], path: Path, rng: np
     if against:
         _front(axes, against, curve(against, rng), GREY, "fronts compared with")
     _front(axes, runs, curve(runs, rng), BLUE, "searched fronts")
-    _published(axes, compare(runs, rng))
+    if published_by:
+        name = published_by.path.absolute().parent.name.replace("_", " ")
+        _published(axes, compare(runs, rng, published_by=published_by), GREEN, "s", f"the same, {name}")
+    _published(axes, compare(runs, rng), VERMILION, "D", "published A0–A5 at this scale")
     axes.set_xscale("log")
     dress_accuracy(axes, "test")
     figure_style.save(figure, path)
@@ -44,16 +55,16 @@ def _front(axes: Axes, runs: Sequence[Ledger], front: Curve, colour: str, name: 
             axes.plot(one.costs, one.value, color=colour, linewidth=0.6, alpha=0.6, zorder=3)
 
 
-def _published(axes: Axes, compared: Comparison) -> None:
+def _published(axes: Axes, compared: Comparison, colour: str, marker: str, name: str) -> None:
     costs, found = [point.macs for point in compared.points], [point.references for point in compared.points]
     reach = [[each.value - each.low for each in found], [each.high - each.value for each in found]]
     value = [each.value for each in found]
     axes.errorbar(
-        costs, value, np.nan_to_num(reach), fmt="D", color=VERMILION, markersize=5.5, markeredgecolor="white",
-        elinewidth=1.1, capsize=2.5, label="published A0–A5 at this scale", zorder=5,
+        costs, value, np.nan_to_num(reach), fmt=marker, color=colour, markersize=5.5, markeredgecolor="white",
+        elinewidth=1.1, capsize=2.5, label=name, zorder=5,
     )  # fmt: skip
     for point, each in zip(compared.points, value, strict=True):
         axes.annotate(
-            point.name.upper(), (point.macs, each), (6, -9), textcoords="offset points", color=VERMILION,
+            point.name.upper(), (point.macs, each), (6, -9), textcoords="offset points", color=colour,
             fontsize=figure_style.TEXT, fontweight="bold",
         )  # fmt: skip

@@ -92,7 +92,7 @@ COMMANDS = {
         "--json",
     },
     "reproduce": {"run", "point", "--repeats", "--json"},
-    "compare-runs": {"runs+", "--against", "--figure", "--json", "--out", "--seed"},
+    "compare-runs": {"runs+", "--against", "--figure", "--json", "--out", "--published", "--seed"},
     "validate": {
         "run",
         "--address",

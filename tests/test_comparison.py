@@ -191,10 +191,15 @@ def test_runs_are_pooled_and_compared_with_other_runs(tmp_path: Path, capsys: py
     assert main(["compare-runs", *folders[:2], "--against", *folders[2:], "--out", str(out), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads(out.read_text()) and printed["difference"]["value"] == pytest.approx(0.2)
-    figure = tmp_path / "fronts.svg"
-    assert main(["compare-runs", *folders[:2], "--figure", str(figure)]) == 0
-    assert "mean of 2 runs" in figure.read_text()
+    elsewhere = compare(runs, np.random.default_rng(0), draws=200, published_by=others[0])
+    assert elsewhere.difference.value == pytest.approx(0.15) and elsewhere.against == "published networks"
+    assert main(["compare-runs", folders[0], "--against", folders[2], "--published", folders[3]]) == 2
+    assert "another baseline" in capsys.readouterr().err
+    assert main(["compare-runs", *folders[:2]]) == 0
     assert "hypervolume of each run:\n  run     searched front  published networks\n  first " in capsys.readouterr().out
+    figure = tmp_path / "fronts.svg"
+    assert main(["compare-runs", *folders[:2], "--figure", str(figure), "--published", folders[2]]) == 0
+    assert "mean of 2 runs" in figure.read_text() and "the same, random1" in figure.read_text()
 
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
