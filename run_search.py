@@ -448,7 +448,11 @@ def _compared_in_training(options: argparse.Namespace) -> str:
 
 
 def compare_runs(options: argparse.Namespace) -> str:
-    """Fronts of several runs, pooled, beside the published networks or the fronts of other runs."""
+    """Fronts of several runs, pooled, beside the published networks or the fronts of other runs.
+
+    Raises:
+      InputError: runs that cannot be compared, or two baselines.
+    """
     import numpy as np
 
     from nas import run

@@ -436,5 +436,5 @@ def test_interrupted_before_the_run_began_nothing_is_left(tmp_path: Path) -> Non
 def test_without_the_environment_one_line_says_how_to_make_it() -> None:
     command = [sys.executable, "-S", "run_search.py", "describe", "a0"]  # -S: without the libraries installed
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 2 and ended.stderr.startswith("error: the library '") and "make setup" in ended.stderr
+    assert ended.returncode == 2 and ended.stderr.startswith("error: library: '") and "make setup" in ended.stderr
     assert ended.stderr.count("\n") == 1

@@ -97,7 +97,7 @@ def test_every_section_has_its_words(published: Page) -> None:
         "frontier": (label, accuracy),
         "importance": ("correlation at equal FLOPs", "block 4: temporal kernel", "more is better"),
         "volume": ("searched front", *volumes),
-        "reliability": ("accuracy@256", "search by likelihood", "log-FLOPs", "Re-evaluations of 12"),
+        "reliability": ("test_accuracy", "log-FLOPs", "Re-evaluations of 12"),
         "family": ("A6", "281.00", "expected to be the best at", "posterior mean"),
         "failures": ("Nothing failed",),
         "reproduce": (runs.read(FRONTIER).header.data_hash[:16], "run_search.py reproduce", "2.21.0", "early_stopping"),
