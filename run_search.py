@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _text(arguments: list[str]) -> str:
-    """What the command prints."""
+    """Run a command and return the text that it prints."""
     try:
         options = _parsed(arguments)
         return COMMANDS[options.command](options)

@@ -112,8 +112,9 @@ def compare(
     Raises:
       InputError: a run has no re-evaluated networks, or runs have different clips or training recipes.
     """
-    own = [published_by] if published_by else [] if against else runs
-    _check_runs([*runs, *against, *([published_by] if published_by else [])])
+    elsewhere = [published_by] if published_by else against  # runs whose networks are compared with
+    own = [] if against else elsewhere or runs  # runs whose published networks are
+    _check_runs([*runs, *elsewhere])
     searched = [_tested(ledger, "finalist") for ledger in runs]
     others = [_tested(ledger, "finalist") for ledger in against] or [_tested(ledger, "reference") for ledger in own]
     published = others[0] if not against else tested(runs[0], "reference")
@@ -129,8 +130,7 @@ def compare(
         for i, (each, means) in enumerate(zip(sets, drawn.sets, strict=True))
     ]
     ours, theirs = measured[: len(runs)], measured[len(runs) :]
-    apart = against or published_by is not None
-    pooled = _against_runs(ours, theirs, rng) if apart else _paired(ours, theirs, rng)
+    pooled = _against_runs(ours, theirs, rng) if elsewhere else _paired(ours, theirs, rng)
     several = max(len(runs), len(against)) > 1
     known = "seeds" in drawn.levels or several
     searched_volume, reference_volume, difference = _estimates(pooled, 0, known)
@@ -152,7 +152,7 @@ def compare(
         searched_trainings=sum(len(each.test) for each in searched),
         reference_networks=sum(len(each.macs) for each in others),
         reference_trainings=sum(len(each.test) for each in others),
-        runs=_each_run(runs, [*against, *([published_by] if published_by else [])], measured),
+        runs=_each_run(runs, elsewhere, measured),
     )
 
 

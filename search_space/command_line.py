@@ -82,7 +82,7 @@ _OF_PLACES = (
 
 
 def place_fault(error: BaseException) -> str:
-    """What is wrong with a file or folder that could not be read or written; empty if that is not what went wrong.
+    """Describe a file or folder that could not be read or written; empty if the error is of another kind.
 
     Understands errors of the operating system, and those of TensorFlow, which hold its words.
     """
@@ -109,10 +109,10 @@ def exit_code(work: Callable[[], int]) -> int:
     except InputError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        mute()
+        return 141  # as if SIGPIPE had ended the process
     except Exception as error:
-        if isinstance(error, BrokenPipeError):
-            mute()
-            return 141  # as if SIGPIPE had ended the process
         fault = place_fault(error)
         if not fault:
             raise

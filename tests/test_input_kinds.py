@@ -161,7 +161,7 @@ def test_a_display_matrix_turns_and_mirrors(
 
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
 def test_frames_that_are_never_shown_are_not_counted(tmp_path: Path, codec: str) -> None:
-    """As alternate references are: a packet whose frame only others refer to, before the one that is shown."""
+    """An alternate reference is a packet whose frame is never shown; it comes before one that is."""
     plain, path = tmp_path / "plain.webm", tmp_path / "hidden.webm"
     encode(plain, codec, count=12)
     with av.open(str(plain)) as read, av.open(str(path), "w") as out:

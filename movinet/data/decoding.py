@@ -123,7 +123,7 @@ def _scan(container: InputContainer, stream: VideoStream) -> Timeline:
 
 
 def _hidden(packet: av.Packet, codec: str) -> bool:
-    """Whether the packet is a frame of VP8 that only others refer to (RFC 6386, section 9.1: show_frame).
+    """Return whether the packet is a frame of VP8 that is never shown (RFC 6386, section 9.1: show_frame).
 
     Those of VP9 and AV1 lie in one packet with a frame that is shown.
     """
@@ -212,7 +212,7 @@ class _Picture:
 
 
 def upright(frame: av.VideoFrame) -> Callable[[Frames], Frames]:
-    """How the pixels `H W C` of a frame are turned and mirrored to be shown, by the display matrix of the file.
+    """Return a function that turns and mirrors the pixels `H W C` of a frame as the display matrix of the file says.
 
     Quarter turns, with or without a mirror, are eight cases; another matrix counts as the nearest of them. As in
     FFmpeg's libavutil/display.h, the pixel (x, y) is shown at (a x + c y, b x + d y), up to a shift.

@@ -2,10 +2,10 @@
 
 A real handwritten digit (`digits.npz`: UCI optdigits, Alpaydin and Kaynak 1998) moves over a drifting texture. The
 label is the motion and the digit. Speed, tremor, noise, contrast, gaps in which the digit is not seen, a distractor
-that moves by itself and a strip that hides the digits are drawn clip by clip from easy to hard, whatever the label.
-So every network begins to learn at once, and networks differ in how many of the hard clips they get right. The two
-senses of an axis show the same frames in the opposite order, so a network without temporal kernels cannot tell them
-apart. Digits are split by contiguous index, that is by writer.
+that moves by itself and a strip that hides the digits are drawn clip by clip from easy to hard, independently of the
+label. So every network begins to learn at once, and networks differ in how many of the hard clips they get right. The
+two senses of an axis show the same frames in the opposite order, so a network without temporal kernels cannot tell
+them apart. Digits are split by contiguous index, that is by writer.
 
 Clips are bit for bit the same on every machine: draws, positions and bilinear weights are integers, those in matrix
 products small enough to be exact in float32; all rounding is elementwise.

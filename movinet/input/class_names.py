@@ -17,7 +17,7 @@ FILE = "classes.txt"  # in the folder of a run: one name a line, by label
 
 
 def class_names(data: DataConfig) -> tuple[str, ...]:
-    """Of what an experiment reads, by label; empty if nothing names them.
+    """Return the names of the classes of an input, by label; empty if nothing names them.
 
     Raises:
       InputError: the data cannot be read.
@@ -41,7 +41,7 @@ def check_same(place: str, names: Sequence[str], other_place: str, others: Seque
 
 
 def beside(checkpoint: str) -> tuple[str, ...]:
-    """Names in the folder of a run that a checkpoint, or the folder itself, is of; empty if there are none."""
+    """Return the names kept in the folder of a run, given the folder or a checkpoint in it; empty if there are none."""
     for folder in (Path(checkpoint), Path(checkpoint).parent):
         if (folder / FILE).is_file():
             return read_classes(folder / FILE)

@@ -21,7 +21,7 @@ _AROUND = (  # what TensorFlow writes around the reason
 
 
 def plain(error: tf.errors.OpError) -> str:
-    """The reason in the message of an error of TensorFlow, without the names of its functions and nodes."""
+    """Return the reason in the message of an error of TensorFlow, without the names of functions and nodes."""
     text = error.message
     for pattern in _AROUND:
         text = re.sub(pattern, " ", text)
@@ -30,7 +30,7 @@ def plain(error: tf.errors.OpError) -> str:
 
 
 def read_error(error: tf.errors.OpError, place: str, inputs: Sequence[DataConfig]) -> InputError:
-    """The first faulty record of the inputs, found by reading them again; else what TensorFlow says."""
+    """Describe the first faulty record of the inputs, found by reading them again; else give TensorFlow's reason."""
     for data in inputs:
         if data.file_type in record_fields.RECORDS and (data.input_path or data.tfds_name):
             for file in record_fields.files_of(data):
@@ -41,7 +41,7 @@ def read_error(error: tf.errors.OpError, place: str, inputs: Sequence[DataConfig
 
 
 def file_fault(data: DataConfig, file: str, most: int | None = None) -> InputError | None:
-    """What is wrong with the first faulty record of a file, or of its first `most` records; None if they are right."""
+    """Describe the first faulty record of a file, or of its first `most` records; None if there is none."""
     if tf.io.gfile.isdir(file):
         return InputError("input_path", file, "is a directory; name its files, as in DIR/*.tfrecord")
     number = -1

@@ -34,7 +34,7 @@ def files_of(data: DataConfig) -> list[str]:
 
 
 def _prepared_files(data: DataConfig) -> list[str]:
-    """Of `tfds_name`, which may go on with /config and :version; else of what is last in order of name."""
+    """Return the files of `tfds_name`, optionally with /config and :version; by default of the last one by name."""
     split = data.tfds_split or data.split
     root = tf.io.gfile.join(os.path.expanduser(data.tfds_data_dir or "~/tensorflow_datasets"))
     folder = tf.io.gfile.join(root, data.tfds_name.replace(":", "/"))
@@ -58,7 +58,7 @@ def parsed(data: DataConfig, record: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def keys(data: DataConfig) -> tuple[str, str]:
-    """Of the frames and of the label in a record."""
+    """Return the keys of the frames and of the label in a record."""
     return TFDS_KEYS if data.file_type == "tfds" else (data.image_field_key, data.label_field_key)
 
 
