@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from search_space.architecture import check_integer, check_number
@@ -19,7 +18,9 @@ class Recipe:
       steps: optimiser steps of the full budget.
       batch_size: clips a step.
       learning_rate: peak, after the warm-up; AdamW (arXiv 1711.05101).
-      warmup: share of the steps with linearly growing rate; a cosine to zero follows.
+      warmup: share of the steps at the start in which the rate rises linearly to its peak.
+      decay: share of the steps at the end in which the rate falls linearly to 0; in between it stays at its peak.
+        Trainings end higher and nearer to each other than with a cosine (results/published).
       weight_decay: decoupled, on kernels only.
       label_smoothing: as in the release's recipe, 0.1 there.
       stochastic_depth: drop rate of the last layer's branch; grows linearly with depth. 0.2 in the release.
@@ -35,6 +36,7 @@ class Recipe:
     batch_size: int = 32
     learning_rate: float = 0.008
     warmup: float = 0.1
+    decay: float = 0.4
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
     stochastic_depth: float = 0.0
@@ -54,11 +56,10 @@ class Recipe:
             ("rezero", 0.0, 10.0),
         ):
             check_number(name, getattr(self, name), low, high)
+        check_number("decay", self.decay, 0.0, 1.0 - self.warmup, ", what the warm-up leaves")
 
     def rate(self, step: int) -> float:
-        """Learning rate of `step` (from 0): linear warm-up, then a cosine that ends at 0 and stays there."""
-        warm = self.warmup * self.steps
-        if step < warm:
-            return self.learning_rate * (step + 1) / (warm + 1)
-        progress = min(1.0, (step - warm) / max(1.0, self.steps - warm))
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        """Learning rate of `step` (from 0): warm-up, peak and decay (Haegele et al., arXiv 2405.18392)."""
+        rise = (step + 1) / (self.warmup * self.steps + 1)
+        fall = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return self.learning_rate * min(rise, 1.0, max(fall, 0.0))

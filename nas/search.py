@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from nas.algorithms.catalogue import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
 from nas.bands import BandedStopping
 from nas.config import SearchConfig
+from nas.expectation import Features, expected
 from nas.ledger import LedgerWriter
 from nas.objective import Objective
 from nas.pareto import greatest, non_dominated
@@ -34,6 +35,7 @@ from search_space.errors import InputError
 from search_space.movinet_space import BLOCK_STRIDES, movinet_space, nearest
 from search_space.space import Genotype, SearchSpace
 
+LEAST_TO_MODEL = 8  # networks; of fewer the surrogate knows too little to correct what was measured
 SMALL = 100  # characters of a part that is worth looking for; there are few different ones
 
 
@@ -319,11 +321,12 @@ class Search:
         return self._finals[proposed] if self._finals and proposed < len(self._finals) else None
 
     def front(self) -> list[int]:
-        """Trials of the search on the Pareto front of the statistic searched by and the costs, cheapest first.
+        """Trials of the search on the Pareto front of the costs and the statistic searched by, cheapest first.
 
-        A network that was tried several times counts with its mean, under its first trial. At most `finals.most`:
-        where there are more, those that together come to much hypervolume. Left out are near neighbours, and ends that
-        are hardly better than nothing, as the cheapest network of all may be.
+        A network counts with what the surrogate expects of it: the best of many single trainings are lucky ones too.
+        One that was tried several times counts once, under its first trial. At most `finals.most`: where there are
+        more, those that together come to much hypervolume. Left out are near neighbours, and ends that are hardly
+        better than nothing, as the cheapest network of all may be.
         """
         repeats: dict[str, list[int]] = {}
         for index in self.completed:
@@ -334,6 +337,8 @@ class Search:
         found = [first for first, *_ in repeats.values()]
         objective = self.config.objective
         points = np.array([np.mean([self.minimised(i, objective) for i in same], axis=0) for same in repeats.values()])
+        if len(found) >= LEAST_TO_MODEL:
+            points[:, -1] = objective.minimised(self._expected(repeats.values()))
         front = np.flatnonzero(non_dominated(points))
         most = self.config.finals.most
         if len(front) > most:
@@ -342,6 +347,15 @@ class Search:
             reference[-1] = objective.minimised(0.0)
             front = front[greatest(points[front], reference, most)]
         return [found[i] for i in sorted(front, key=lambda i: points[i, 0])]
+
+    def _expected(self, repeats: Collection[Sequence[int]]) -> np.ndarray:
+        """The statistic searched by that the surrogate expects of each network, given its trials."""
+        space, name = self.algorithm.space, self.config.objective.name
+        trials = [index for same in repeats for index in same]
+        genotypes = np.array([self.proposals[index].genotype for index in trials])
+        measured = np.array([self.completed[index].metrics[name] for index in trials])
+        mean = expected(Features(space, self.config.limits, self.config.costs[0]), genotypes, measured)
+        return mean[np.cumsum([0, *(len(same) for same in repeats)])[:-1]]
 
     def minimised(self, index: int, objective: Objective) -> tuple[float, ...]:
         """The logarithms of the costs, and the minimised objective, of a completed trial."""

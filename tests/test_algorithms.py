@@ -325,7 +325,7 @@ FIRST_PROPOSALS = {
     "optuna_tpe": "fe5de4ca4e010365",
     "keras_tuner_bayesian": "00e4c7b6bdaf963a",
     "keras_tuner_hyperband": "cc17048c5293b8fb",
-    "frontier_search": "a5437d20fd53f807",
+    "frontier_search": "55b12fbacc443f19",
     "given": "b0f34cc274e59c68",
 }
 

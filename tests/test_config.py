@@ -79,7 +79,8 @@ TRAININGS = st.builds(
     steps=st.integers(1, 10**8),
     batch_size=st.integers(2, 65536),
     learning_rate=numbers(1e-8, 10),
-    warmup=numbers(0, 1),
+    warmup=numbers(0, 0.5),
+    decay=numbers(0, 0.5),
     label_smoothing=numbers(0, 0.99),
     rezero=numbers(0, 10),
 )

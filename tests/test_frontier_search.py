@@ -6,11 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic_table import synthetic_table
 
-from nas.algorithms.frontier_search import FrontierSearch, Scale
+from nas.algorithms.frontier_search import FrontierSearch
 from nas.algorithms.stratified_random import StratifiedRandom
-from nas.pareto import hypervolume
+from nas.expectation import Features, Scale, expected
+from nas.pareto import hypervolume, non_dominated
 from nas.table import Table
 from nas.trials import Completed, Failed, Proposal, Rung, Stopped
 from search_space.errors import InputError
@@ -83,7 +86,7 @@ def test_hints_shorten_the_way_by_as_much_as_they_foretell() -> None:
     nonsense = [(genotype, float(rng.random())) for genotype, _ in true[::5]]
 
     def mean(hints: list[tuple[list[int], float]], evaluations: int) -> float:
-        runs = [FrontierSearch(TABLE.space, planned=100, hints=hints) for _ in range(2)]
+        runs = [FrontierSearch(TABLE.space, planned=100, hints=hints) for _ in range(8)]
         return float(np.mean([share(TABLE, played(run, TABLE, evaluations, n)) for n, run in enumerate(runs)]))
 
     without = mean([], 40)
@@ -99,7 +102,7 @@ def test_hints_are_a_function_of_what_they_say_and_go_through_json() -> None:
     assert rows[0] == rows[1] != rows[2]
 
 
-def expected(algorithm: FrontierSearch, genotype: tuple[int, ...]) -> tuple[float, float]:
+def believed(algorithm: FrontierSearch, genotype: tuple[int, ...]) -> tuple[float, float]:
     """Mean and standard deviation that the surrogate gives an architecture, in its own scale."""
     objective = -np.array(list(algorithm.results.values()))
     scale = Scale.of(objective, len(objective))
@@ -129,7 +132,7 @@ def stopped_at(value: float | None) -> tuple[FrontierSearch, tuple[int, ...]]:
 
 def test_a_stopped_trial_counts_with_what_its_rung_foretells() -> None:
     worse, better, failed = (stopped_at(value) for value in (0.1, 0.35, None))
-    (low, sd), (high, _), (unknown, wide) = (expected(*each) for each in (worse, better, failed))
+    (low, sd), (high, _), (unknown, wide) = (believed(*each) for each in (worse, better, failed))
     assert low < high - 0.3 and low < unknown < high
     assert sd < 0.9 * wide  # it is known more surely than what was never measured
 
@@ -141,8 +144,44 @@ def test_a_failed_trial_is_as_if_it_had_never_been_proposed() -> None:
     state = algorithm.state()
     last = state["proposed"].pop()
     without.restore({**state, "early": state["early"][:-1], "failed": []})
-    assert expected(algorithm, genotype) == expected(without, genotype)
+    assert believed(algorithm, genotype) == believed(without, genotype)
     assert last[1] == list(genotype) and not algorithm.is_new(np.array([genotype]))[0]
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=40))
+def test_values_keep_the_order_of_accuracies_and_lead_back_to_them(accuracies: list[float]) -> None:
+    objective = np.sort(accuracies)
+    scale = Scale.of(objective, len(objective))
+    values = scale.values(objective)
+    assert (np.diff(values) >= 0).all()
+    back, _ = scale.objective(values, np.zeros(len(values)))
+    assert back == pytest.approx(np.clip(objective, 0.01, 0.99))
+
+
+def test_the_good_are_told_apart_although_some_do_not_learn() -> None:
+    """A fifth is at chance, for want of one option anywhere. If all distances counted alike the mean would be 0.5."""
+    features, dead = Features(TABLE.space, (), "macs"), (TABLE.genotypes[:, :4] != 2).all(axis=1)
+    measured = np.where(dead, 0.02, TABLE.accuracy[:, 0])
+
+    def correlation(seed: int) -> float:
+        trained, others = np.split(np.random.default_rng(seed).permutation(len(measured)), [60])
+        others = others[~dead[others]]
+        mean = expected(features, TABLE.genotypes[trained], measured[trained], TABLE.genotypes[others])
+        return float(np.corrcoef(mean, TABLE.means[others])[0, 1])
+
+    assert np.mean([correlation(seed) for seed in range(10)]) > 0.6
+
+
+def test_the_front_by_expectation_is_better_than_by_single_trainings() -> None:
+    features, by_mean, by_one = Features(TABLE.space, (), "macs"), 0.0, 0.0
+    for seed in range(6):
+        rows = np.random.default_rng(seed).choice(len(TABLE.genotypes), 60, replace=False)
+        one = TABLE.accuracy[rows, seed % 2]
+        for objective in (one, expected(features, TABLE.genotypes[rows], one)):
+            points = np.column_stack([np.log(TABLE.costs["macs"][rows]), -objective])
+            chosen = share(TABLE, rows[non_dominated(points)].tolist())
+            by_one, by_mean = (by_one + chosen, by_mean) if objective is one else (by_one, by_mean + chosen)
+    assert by_mean > by_one
 
 
 @pytest.mark.parametrize(

@@ -257,20 +257,18 @@ def test_learns_the_direction_of_motion() -> None:
     assert candidate.steps_done == recipe.steps
 
 
-def test_schedule_is_a_warm_up_and_a_cosine() -> None:
-    recipe = Recipe(100, learning_rate=0.5, warmup=0.2)
+def test_schedule_rises_stays_and_falls() -> None:
+    recipe = Recipe(100, learning_rate=0.5, warmup=0.2, decay=0.4)
     for step in range(100):
-        warm = 0.5 * (step + 1) / 21
-        cosine = 0.25 * (1 + math.cos(math.pi * (step - 20) / 80))
-        assert recipe.rate(step) == pytest.approx(warm if step < 20 else cosine)
-    assert recipe.rate(20) == 0.5
-    assert recipe.rate(60) == pytest.approx(0.25)
-    assert recipe.rate(100) == recipe.rate(150) == pytest.approx(0, abs=1e-12)
+        expected = 0.5 * (step + 1) / 21 if step < 20 else 0.5 if step <= 60 else 0.5 * (100 - step) / 40
+        assert recipe.rate(step) == pytest.approx(expected)
+    assert recipe.rate(100) == recipe.rate(150) == 0
 
 
 def test_schedule_at_its_ends() -> None:
     assert Recipe(10, learning_rate=0.5, warmup=0.0).rate(0) == 0.5
-    rising = [Recipe(10, warmup=1.0).rate(step) for step in range(10)]
+    assert Recipe(10, learning_rate=0.5, warmup=0.0, decay=0.0).rate(9) == 0.5
+    rising = [Recipe(10, warmup=1.0, decay=0.0).rate(step) for step in range(10)]
     assert rising == sorted(rising)
     assert 0 < rising[0] < rising[-1] < Recipe(10).learning_rate
     assert 0 < Recipe(1).rate(0) < Recipe(1).learning_rate

@@ -7,7 +7,7 @@ architecture search in which every cost is known before training: nothing but th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -15,22 +15,21 @@ import numpy as np
 
 from nas.algorithms.algorithm import Algorithm, as_genotype, canonical_genotypes
 from nas.algorithms.stratified_random import ask_least_filled, cost_strata
+from nas.expectation import FITTED, KNOWN, Features, Hint, Scale, even_choice
 from nas.extrapolation import LEAST, Extrapolation
 from nas.improvement import Attained
 from nas.objective import ACCURACY, Objective
 from nas.pareto import crowded_order
-from nas.surrogate import Encoding, Evidence, Kernel, Posterior
+from nas.surrogate import Evidence, Kernel, Posterior
 from search_space.architecture import check_integer
 from search_space.errors import InputError
-from search_space.sampling import Limit, sample_feasible
+from search_space.sampling import Limit
 from search_space.space import Genotype, SearchSpace
 
 # The start: a share of what is planned, within bounds; with hints, which tell the members apart already, a short one.
 _START_SHARE, _LEAST_START, _LARGEST_START = 0.1, 4, 12
 _HINTED_START = 5
 _SPREAD_DRAWS = 1024
-
-Hint = tuple[Sequence[int], float]  # a member, and what was measured of it
 
 # Candidates of one question: all members of a space of so many, or else children of so many parents and random ones.
 _LISTED = 2048
@@ -39,43 +38,8 @@ _MUTATED = (256, 128, 64)  # with one, two, three changes
 _CROSSED = 48
 _RANDOM = 192
 
-# Results that kernel parameters are fitted to, and that the surrogate knows: beyond, an even choice.
-_FITTED = 256
-_KNOWN = 1200
-
 # Running trials, latest first, that are assumed to come out at the posterior mean.
 _PENDING = 256
-
-# Accuracies this near to 0 or 1 are taken for that: beyond what a validation set of some hundred clips tells.
-_FLOOR = 0.01
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Between the objective, maximised, and values of mean 0 and variance 1: by its logit if it is a share."""
-
-    share: bool
-    center: float
-    width: float
-
-    @classmethod
-    def of(cls, objective: np.ndarray, n: int) -> Scale:
-        """By the first n of the objectives `[k]`."""
-        share = bool(((objective >= 0) & (objective <= 1)).all())
-        values = (_logit(objective) if share else objective)[:n]
-        return cls(share, float(values.mean()), float(values.std()) or 1.0)
-
-    def values(self, objective: np.ndarray) -> np.ndarray:
-        """Of objectives, elementwise."""
-        return ((_logit(objective) if self.share else objective) - self.center) / self.width
-
-    def objective(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the objective for those of values, elementwise; to first order for a share."""
-        mean, sd = self.center + self.width * mean, self.width * sd
-        if not self.share:
-            return mean, sd
-        share = 1 / (1 + np.exp(-mean))
-        return share, sd * share * (1 - share)
 
 
 @dataclass(frozen=True)
@@ -92,23 +56,9 @@ class Known:
         return Known([*self.indices, *indices], np.append(self.values, values), np.append(self.extra, extra))
 
 
-def _logit(share: np.ndarray) -> np.ndarray:
-    inside = np.clip(share, _FLOOR, 1 - _FLOOR)
-    return np.log(inside / (1 - inside))
-
-
 def _fitted_to(n: int) -> int:
     """How many of n results the kernel is fitted to: fitted anew once there is about an eighth more, not at each."""
     return max(n - n % max(4, 2 ** (n.bit_length() - 4)), min(n, 4))
-
-
-def _even_choice(n: int, most: int) -> np.ndarray:
-    """Of n in order, their numbers, or of more than `most` an even choice of so many."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
-
-
-def _logs(costs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
-    return np.log(np.stack([np.maximum(costs[name], 1) for name in names], axis=1, dtype=np.float64))
 
 
 def _names(place: str, given: object) -> tuple[str, ...]:
@@ -127,52 +77,6 @@ def _checked(space: SearchSpace[Any], hints: Sequence[Any]) -> list[Hint]:
             raise InputError(f"hints[{i}]", hint[1], "must be a finite number")
     genotypes = canonical_genotypes("hints", space, [genotype for genotype, _ in hints])
     return [(genotype, float(hint[1])) for genotype, hint in zip(genotypes, hints, strict=True)]
-
-
-class Features:
-    """What the surrogate sees of members: their choices, their log costs, and what the hints make expect of them.
-
-    Every exact cost says something of an architecture, also those it is not traded against: where they vary. What
-    hints say is one coordinate more, as a first process's mean is in autoregressive cokriging (Kennedy and O'Hagan
-    2000): a trend and a distance of the second one, so that it counts for as much as it foretells the objective.
-    """
-
-    def __init__(self, space: SearchSpace[Any], limits: Sequence[Limit], first: str, hints: Sequence[Hint]) -> None:
-        self.space = space
-        # A fact of space and limits: of fixed draws.
-        draws = sample_feasible(space, np.random.default_rng(0), _SPREAD_DRAWS, limits)
-        costs = space.count(draws)
-        names = sorted(costs, key=lambda name: name != first)
-        width = _logs(costs, names).std(axis=0)
-        self.costs = [name for i, name in enumerate(names) if name == first or width[i] > 1e-6]
-        self._expected: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-        self.encoding = self._scaled(draws)
-        if hints:
-            self._expected = self._foretold(hints)
-            self.encoding = self._scaled(draws)
-
-    def __call__(self, genotypes: np.ndarray) -> np.ndarray:
-        """Canonical genotypes int [n, G] -> features [n, F]."""
-        return self.encoding(genotypes, self._coordinates(genotypes))
-
-    def _coordinates(self, genotypes: np.ndarray) -> np.ndarray:
-        logs = _logs(self.space.count(genotypes), self.costs)
-        return logs if self._expected is None else np.column_stack([logs, self._expected(genotypes, logs)])
-
-    def _scaled(self, draws: np.ndarray) -> Encoding:
-        each = self._coordinates(draws)
-        return Encoding(self.space, each.mean(axis=0), np.maximum(each.std(axis=0), 1e-6))
-
-    def _foretold(self, hints: Sequence[Hint]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """The mean, for genotypes and their log costs, of a process that knows the hints."""
-        encoding = self.encoding
-        known, fitted = _even_choice(len(hints), _KNOWN), _even_choice(len(hints), _FITTED)
-        features = self(np.array([genotype for genotype, _ in hints]))
-        objective = np.array([value for _, value in hints])
-        values, none = Scale.of(objective, len(hints)).values(objective), np.zeros(len(hints))
-        kernel = Evidence(encoding, features[fitted], values[fitted], none[fitted]).fit()
-        posterior = Posterior(kernel, encoding, features[known], values[known], none[known])
-        return lambda genotypes, logs: posterior.mean(encoding(genotypes, logs))
 
 
 @final
@@ -299,7 +203,7 @@ class FrontierSearch(Algorithm):
     def _posterior(self, known: Known, features: np.ndarray, scale: Scale) -> Posterior:
         """Knows what was measured, and expects of running trials its own mean, so that a batch spreads."""
         n = len(known.indices)
-        kept = _even_choice(n, _KNOWN)
+        kept = even_choice(n, KNOWN)
         return Posterior(
             self._kernel(scale), self._encoding, features[kept], known.values[kept], known.extra[kept], features[n:]
         )
@@ -308,7 +212,7 @@ class FrontierSearch(Algorithm):
         """Fitted anew from time to time; the last one is kept, and known by what it was fitted to."""
         n = _fitted_to(len(self.results))
         known = self._known(n, [index for index, before in self.stopped.items() if before < n], scale)
-        kept = _even_choice(len(known.indices), _FITTED)
+        kept = even_choice(len(known.indices), FITTED)
         genotypes = np.array([self.proposed[known.indices[i]][0] for i in kept])
         # Not by features: of hints they differ in their last digits with the number of rows.
         data = np.column_stack([genotypes, known.values[kept], known.extra[kept]]).tobytes()

@@ -20,10 +20,10 @@ from search_space.architecture import Architecture, Clip
 
 
 def compiled(architecture: Architecture, search: SearchConfig) -> keras.Model:
-    """The candidate's model with AdamW and a cosine schedule."""
+    """The candidate's model with AdamW and a falling rate."""
     training = search.training
     network = model.build(architecture, search.space.classes, norm_momentum=training.norm_momentum)
-    schedule = keras.optimizers.schedules.CosineDecay(training.learning_rate, training.steps)
+    schedule = keras.optimizers.schedules.PolynomialDecay(training.learning_rate, training.steps, 0.0)
     network.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
