@@ -325,8 +325,7 @@ class Search:
 
         A network counts with what the surrogate expects of it: the best of many single trainings are lucky ones too.
         One that was tried several times counts once, under its first trial. At most `finals.most`: where there are
-        more, those that together come to much hypervolume. Left out are near neighbours, and ends that are hardly
-        better than nothing, as the cheapest network of all may be.
+        more, those that together come to much hypervolume, so that near neighbours are left out.
         """
         repeats: dict[str, list[int]] = {}
         for index in self.completed:
@@ -342,9 +341,8 @@ class Search:
         front = np.flatnonzero(non_dominated(points))
         most = self.config.finals.most
         if len(front) > most:
-            cheapest, dearest = points[front].min(axis=0), points[front].max(axis=0)
-            reference = dearest + (dearest - cheapest) / max(1, most - 1)  # so that the dearest counts as others do
-            reference[-1] = objective.minimised(0.0)
+            best, worst = points[front].min(axis=0), points[front].max(axis=0)
+            reference = worst + (worst - best) / max(1, most - 1)  # so that both ends count as others do
             front = front[greatest(points[front], reference, most)]
         return [found[i] for i in sorted(front, key=lambda i: points[i, 0])]
 
