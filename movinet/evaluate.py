@@ -199,11 +199,7 @@ def _main(flags: argparse.Namespace) -> int:
             raise
         raise read_error(error, "validation_data", [data]) from None
     evaluation.write(flags.out, checkpoint=flags.checkpoint, experiment=experiment_file.to_dict(experiment))
-    left_out = f"; {len(evaluation.unusable)} videos left out" if evaluation.unusable else ""
-    print(
-        f"{len(evaluation.labels)} examples in {evaluation.seconds:.0f} s: top-1 {evaluation.top1:.2%}, "
-        f"top-5 {evaluation.top5:.2%}, loss {evaluation.loss:.4f}{left_out}"
-    )
+    say(evaluation.summary())
     return 0
 
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from movinet import metrics
 from movinet.config.experiment import DataConfig
 from movinet.metrics import Floats, Integers, Point
@@ -52,8 +54,20 @@ class Evaluation:
         return float(metrics.hits(self.probabilities, self.labels, 1).mean())
 
     @property
-    def top5(self) -> float:
-        """The share of examples whose label is among the five most probable classes."""
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of `top1`, over examples."""
+        return metrics.share_interval(self.top1, len(self.labels))
+
+    @property
+    def chance(self) -> float:
+        """The share that is right if the answer is always the most frequent class of these examples."""
+        return float(np.bincount(self.labels).max() / len(self.labels))
+
+    @property
+    def top5(self) -> float | None:
+        """The share of examples whose label is among the five most probable classes; None for five classes or fewer."""
+        if len(self.classes) <= TOP:
+            return None
         return float(metrics.hits(self.probabilities, self.labels, TOP).mean())
 
     @property
@@ -76,6 +90,8 @@ class Evaluation:
             "mode": self.mode,
             "examples": len(self.labels),
             "top1": self.top1,
+            "top1_interval": self.interval,
+            "chance": self.chance,
             "top5": self.top5,
             "loss": self.loss,
             "seconds": round(self.seconds, 3),
@@ -88,6 +104,16 @@ class Evaluation:
             "unusable": self.unusable,
             "data": asdict(self.data),
         }
+
+    def summary(self) -> str:
+        """One line: what was seen, and accuracies with interval and chance level."""
+        low, high = self.interval
+        top5 = "" if self.top5 is None else f", top-5 {self.top5:.2%}"
+        left_out = f"; {len(self.unusable)} videos left out" if self.unusable else ""
+        return (
+            f"{len(self.labels)} examples in {self.seconds:.0f} s: top-1 {self.top1:.2%}, 95 % interval {low:.2%} to "
+            f"{high:.2%}, most frequent class {self.chance:.2%}{top5}, loss {self.loss:.4f}{left_out}"
+        )
 
     def predictions(self) -> str:
         """A CSV table: example, label, prediction, and the most probable classes with their probabilities."""

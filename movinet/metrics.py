@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,13 @@ def hits(probabilities: Floats, labels: Integers, count: int) -> npt.NDArray[np.
     """Where the label is among the `count` most probable classes; nowhere where a probability is not a number."""
     found = (ranking(probabilities, count) == labels[:, None]).any(axis=1)
     return found & np.isfinite(probabilities).all(axis=1)
+
+
+def share_interval(share: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share that was seen in `count` independent examples (Wilson 1927)."""
+    z = 1.959964
+    center, width = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return (center - width) / (1 + z * z / count), (center + width) / (1 + z * z / count)
 
 
 def mean_loss(probabilities: Floats, labels: Integers) -> float:

@@ -70,7 +70,7 @@ class Display:
             self.now = self.progress.snapshot()  # it may tell of an attempt that failed
             return
         self.progress.take(event)
-        self.pace.take()
+        self.pace.take(self.search.room or 1)
         self.now = self.progress.snapshot()
         if isinstance(event, Failed):
             self.note = f"{_name(self.search.proposals[event.index])} {_result(event)}"

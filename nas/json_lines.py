@@ -44,7 +44,7 @@ class JsonLines:
         said = {name: value for name, value in to_dict(event).items() if name not in IN_THE_LEDGER}
         if isinstance(event, Completed | Stopped | Failed):
             self.progress.take(event)
-            self.pace.take()
+            self.pace.take(self.search.room or 1)
             said["progress"] = self._progress()
         self._write(said)
 

@@ -103,16 +103,25 @@ class Progress:
         return Band(low, high, self.trained[i], self.stopped[i], *named)
 
 
+WARM_UP = 3  # trials, and the first one of every worker: processes start, functions are compiled
+
+
 class Pace:
     """How fast this process gets on. `done`: trials that had ended before it began."""
 
     def __init__(self, done: int) -> None:
         self.before = done
         self.started = self.last = time.monotonic()
+        self.taken, self.warm_up = 0, WARM_UP  # trials of this process, and of its warm-up
+        self.warm = self.started  # when that was over
 
-    def take(self) -> None:
-        """A trial has ended."""
+    def take(self, workers: int = 1) -> None:
+        """A trial has ended, of so many workers'."""
         self.last = time.monotonic()
+        self.taken += 1
+        self.warm_up = max(WARM_UP, workers)
+        if self.taken <= self.warm_up:
+            self.warm = self.last
 
     def elapsed(self) -> float:
         """Seconds since this process began."""
@@ -124,8 +133,8 @@ class Pace:
         return done / max(self.last - self.started, 1e-3) * 3600 if done else None
 
     def time_left(self, now: Snapshot) -> float | None:
-        """Seconds; None before the first trial of this process has ended and after the last of the run."""
-        done, left = now.done - self.before, now.planned - now.done
+        """Seconds, by the pace since the warm-up; None before that is known and after the last trial of the run."""
+        done, left = self.taken - self.warm_up, now.planned - now.done
         if done < 1 or left < 1:
             return None
-        return max(0.0, (self.last - self.started) / done * left - (time.monotonic() - self.last))
+        return max(0.0, (self.last - self.warm) / done * left - (time.monotonic() - self.last))

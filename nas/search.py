@@ -33,6 +33,7 @@ from search_space.architecture import Architecture
 from search_space.cost import count
 from search_space.errors import InputError
 from search_space.movinet_space import BLOCK_STRIDES, movinet_space, nearest
+from search_space.sampling import Limit
 from search_space.space import Genotype, SearchSpace
 
 LEAST_TO_MODEL = 8  # networks; of fewer the surrogate knows too little to correct what was measured
@@ -88,8 +89,23 @@ def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) ->
     """The configured references at the scale of the space under the limits."""
     if not config.finals.references:
         return {}
-    macs = cost_strata(space, config.limits, "macs", 1)
-    return reference_architectures(config.space, config.finals.references, macs.low, macs.high)
+
+    def scaled(limits: Sequence[Limit]) -> dict[str, Architecture]:
+        macs = cost_strata(space, limits, "macs", 1)
+        return reference_architectures(config.space, config.finals.references, macs.low, macs.high)
+
+    try:
+        return scaled(config.limits)
+    except InputError as error:
+        if not config.limits:
+            raise
+        try:
+            scaled(())
+        except InputError:
+            raise error from None
+        names = ", ".join(f"limits.{limit.name}" for limit in config.limits)
+        rule = f"cannot be scaled to networks within {names}, but could without; raise the limit, or leave it out"
+        raise InputError(error.place, error.value, rule) from None
 
 
 Final = tuple[str, str, Genotype | None, Architecture, int]  # kind, label, genotype, architecture, repeat

@@ -26,8 +26,7 @@ from nas.trials import Completed, Failed, Proposal, Rung
 from search_space.errors import InputError
 
 DATA_HASH = "simulated"  # in the ledger's header, where a real run has that of its clips
-CHANCE = 0.05  # accuracy of a network of FLOOR multiply-adds or less
-FLOOR = 1e5
+FLOOR = 1e5  # multiply-adds of a network that is at chance
 NOISE = 0.01  # standard deviation between trainings of one network
 EARLY_NOISE = 0.02  # and of what is measured at a rung
 FAULTS = ("die", "hang", "diverge", "error")
@@ -102,10 +101,11 @@ class Simulation:
         decades = max(math.log10(proposal.cost["macs"] / FLOOR), 0.0)
         genes = np.array(proposal.genotype or (), dtype=np.int64) % _PLACES
         own = self.effects[np.arange(len(genes)) % _PLACES, genes].mean() if len(genes) else 0.0
-        full = CHANCE + 0.85 * (1 - math.exp(-decades / 1.5)) + 0.2 * own
+        chance = 1 / self.config.space.classes
+        full = chance + (0.9 - chance) * (1 - math.exp(-decades / 1.5)) + 0.2 * own
         share = (steps / self.steps) ** (0.1 + 0.05 * decades)  # costly networks learn more slowly
         noise = rng.normal(0, NOISE if steps == self.steps else EARLY_NOISE)
-        return float(np.clip(CHANCE + (full - CHANCE) * share + noise, 0.001, 0.999))
+        return float(np.clip(chance + (full - chance) * share + noise, chance, 0.999))
 
 
 def evaluator(config: SearchConfig, data: Any, threads: int | None = 1) -> Trainer | Simulation:

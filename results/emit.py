@@ -12,6 +12,7 @@ from typing import Any
 from results.experiment import ensemble_experiment, experiment
 from results.family import Family, Member
 from search_space import foreign_files
+from search_space.cost import in_unit
 from search_space.errors import InputError
 from search_space.network import dump, yaml_text
 
@@ -77,8 +78,8 @@ def _text(member: Member) -> str:
 
 def _title(member: Member) -> str:
     cost = member.network.cost
-    giga, million = cost["macs"] / 1e9, cost["trainable_parameters"] / 1e6
-    return f"# {member.network.name}: {giga:.2f} G multiply-adds per clip, {million:.2f} M parameters\n"
+    macs, million = in_unit(cost["macs"]), cost["trainable_parameters"] / 1e6
+    return f"# {member.network.name}: {macs} multiply-adds per clip, {million:.2f} M parameters\n"
 
 
 def _write(path: Path, text: str) -> str:

@@ -22,6 +22,7 @@ from results.family import Family, FamilyConfig, scale_family
 from results.files import replaced
 from results.ranking import ranking, searched_by
 from results.resampling import TEST_ACCURACY
+from search_space.cost import in_unit
 from search_space.errors import InputError
 
 REPORT = "report.html"
@@ -231,14 +232,14 @@ def family_table(family: Family) -> str:
     rows = [("model", "multiply-adds", "target", "parameters", "clip", "layers", "from")]
     for model in family.models:
         network = model.network
-        target = "-" if network.target_macs is None else _short(network.target_macs)
+        target = "-" if network.target_macs is None else in_unit(network.target_macs)
         clips = [f"{m.clip.frames}x{m.clip.resolution}²/{m.clip.frame_stride}" for m in network.members]
         depth = "+".join(str(member.depth) for member in network.members)
         parent = model.decision.get("parent")
         origin = f"trial {parent['index']}" if parent else "+".join(model.decision["members"])
         rows.append((
             model.name,
-            _short(network.cost["macs"]),
+            in_unit(network.cost["macs"]),
             target,
             f"{network.cost['trainable_parameters'] / 1e6:.2f} M",
             "+".join(clips),
@@ -247,11 +248,6 @@ def family_table(family: Family) -> str:
         ))  # fmt: skip
     warning = family.candidates.warning
     return _aligned(rows) + (f"\nwarning: {warning}" if warning else "")
-
-
-def _short(macs: float) -> str:
-    """Multiply-adds to two places of G, or of M where those would say little."""
-    return f"{macs / 1e9:.2f} G" if macs >= 1e8 else f"{macs / 1e6:.2f} M"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

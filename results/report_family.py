@@ -9,6 +9,7 @@ from typing import Any
 from results.family import Family, Member
 from results.markup import Html, definitions, details, element, interval, join, table
 from search_space.architecture import Clip
+from search_space.cost import in_unit
 
 
 def family(made: Family | None, without: str) -> Html:
@@ -16,7 +17,7 @@ def family(made: Family | None, without: str) -> Html:
     if made is None:
         return element("p", f"No family yet: {without}", class_="verdict")
     warning = element("p", made.candidates.warning, class_="verdict") if made.candidates.warning else ""
-    head = ["model", "FLOPs a clip, G", "target, G", "off by", "parameters, M", "stream state, KiB", "activations, MiB"]
+    head = ["model", "FLOPs a clip", "target", "off by", "parameters, M", "stream state, KiB", "activations, MiB"]
     rows = [_member(member) for member in made.models]
     return join(
         [
@@ -34,8 +35,8 @@ def _member(member: Member) -> list[object]:
     show = element("button", member.name.upper(), type="button", data_member=member.name, class_="pin")
     return [
         show,
-        f"{cost['macs'] / 1e9:.2f}",
-        "–" if target is None else f"{target / 1e9:.2f}",
+        in_unit(cost["macs"]),
+        "–" if target is None else in_unit(target),
         "–" if target is None else f"{100 * (cost['macs'] / target - 1):+.2f} %",
         f"{cost['trainable_parameters'] / 1e6:.2f}",
         f"{cost['state_bytes'] / 1024:,.0f}",

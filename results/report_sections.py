@@ -115,15 +115,16 @@ def importance(found: Importance) -> Html:
         f"Of the variance of {found.statistic} in held-out trials log-FLOPs predicts {by_cost}. "
         f"Of the rest all choices together predict {_percent(all_of_it)}.{'' if all_of_it.low > 0 else unsure}"
     )
-    clear = [effect for effect in found.effects if effect.clear]
-    others = [effect for effect in found.effects if not effect.clear]
+    # Of many intervals some lie beside zero by luck: none counts unless all choices together do.
+    clear = [effect for effect in found.effects if effect.clear and all_of_it.low > 0]
+    others = [effect for effect in found.effects if effect not in clear]
     caption = f"Choices against {found.statistic} at equal log-FLOPs, {found.trials} trials"
     parts = [element("p", words, class_="verdict"), _shares(found)]
     if clear:
-        parts.append(_effects(caption, clear))
+        parts.append(_effects(caption, clear, told=True))
     if others:
         summary = f"Choices of which there is not enough evidence: {len(others)} of {len(found.effects)}"
-        parts.append(details(summary, _effects("Choices without enough evidence", others)))
+        parts.append(details(summary, _effects("Choices without enough evidence", others, told=False)))
     return join(parts)
 
 
@@ -140,14 +141,14 @@ def _shares(found: Importance) -> Html:
     return table(caption, ["dimension", "picture", "share, 95 % interval"], rows, texts=(0, 1))
 
 
-def _effects(caption: str, effects: Sequence[Effect]) -> Html:
+def _effects(caption: str, effects: Sequence[Effect], told: bool) -> Html:
     rows = [
         [
             ": ".join(effect.measure),
-            bar(effect.value, effect.low, effect.high, effect.clear),
+            bar(effect.value, effect.low, effect.high, told),
             interval(effect.value, effect.low, effect.high),
             f"{100 * effect.value**2:.0f} %",
-            ("more is better" if effect.value > 0 else "less is better") if effect.clear else "not enough evidence",
+            ("more is better" if effect.value > 0 else "less is better") if told else "not enough evidence",
         ]
         for effect in effects
     ]

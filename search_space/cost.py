@@ -268,3 +268,8 @@ def _dense_row(operation: ops.Dense, prefix: str = "", frames: int = 1, scalars:
     name, weights, channels = operation
     parameters = weights + channels + scalars
     return Row(prefix + name, "dense", (frames, 1, 1, channels), weights * frames, parameters, parameters)
+
+
+def in_unit(macs: float) -> str:
+    """Return multiply-adds to two places of G, or of M where those would say little."""
+    return f"{macs / 1e9:.2f} G" if macs >= 1e8 else f"{macs / 1e6:.2f} M"
