@@ -12,6 +12,7 @@ import numpy as np
 
 from movinet.recipe import Recipe
 from search_space.architecture import Architecture
+from search_space.errors import InputError
 from search_space.quiet_start import quiet_start
 
 
@@ -57,15 +58,22 @@ class TensorFlowEngine:
 
     Args:
       threads: cores that TensorFlow may use; None leaves its own choice.
+      gpus: above 0, a GPU must be there.
+
+    Raises:
+      InputError: there is none.
     """
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int | None, gpus: float = 0) -> None:
         with quiet_start():
             from movinet import proxy
 
             if threads is not None:
                 proxy.use_threads(threads)
-            proxy.find_devices()
+            found = proxy.find_devices()
+        if gpus and not found:
+            rule = "asks for a GPU, and TensorFlow sees none; set it to 0, or install TensorFlow with CUDA"
+            raise InputError("resources.gpus", gpus, rule)
         self.compiler = proxy.Compiler()
         self.frames, self.labels = proxy.prepare, proxy.as_labels
 
@@ -80,4 +88,4 @@ def make_engine(name: str, gpus: float, threads: int | None) -> Engine:
     """The engine called "fused" or "tensorflow"; "auto" takes the fused one for a single core without a GPU."""
     if name == "fused" or (name == "auto" and gpus == 0 and threads in (None, 1)):
         return FusedEngine()
-    return TensorFlowEngine(threads)
+    return TensorFlowEngine(threads, gpus)

@@ -35,9 +35,9 @@ def use_threads(threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def find_devices() -> None:
-    """Has TensorFlow look for devices now instead of at its first operation."""
-    tf.config.list_logical_devices()
+def find_devices() -> int:
+    """Have TensorFlow look for devices now instead of at its first operation; return how many GPUs it sees."""
+    return sum(device.device_type == "GPU" for device in tf.config.list_logical_devices())
 
 
 def prepare(clips: np.ndarray, resolution: int) -> Tensor:

@@ -59,6 +59,7 @@ print(ray.get_runtime_context().gcs_address)
 SECONDS_TO_LOOK = 2.0  # from one look at the nodes to the next
 LONGEST_WAIT = 60.0  # seconds for a cluster to answer; Ray itself would wait for five minutes and then exit
 SECONDS_TO_CONNECT = 10.0
+SECONDS_TO_LISTEN = 0.1  # between two looks whether Ray has started
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def session(config: SearchConfig, address: str, scratch: Path) -> Iterator[None]
         with _signals_kept():
             _connect(config, address, scratch)
         if not address:
-            _check_room(config.resources, ray.cluster_resources())
+            _check_room(config.reserved, ray.cluster_resources())
         yield
     finally:
         with _signals_kept():
@@ -122,15 +123,27 @@ def _signals_kept() -> Iterator[None]:
     """Signals are for this process, which ends Ray's when it has drained; those come into being deaf to them.
 
     Systems that go down tell every process. And Ray, as it begins, has SIGTERM end this one at once; as it ends, too.
+    Meanwhile a thread listens, as Ray may take minutes to start.
     """
-    handler = signal.getsignal(signal.SIGTERM)
+    handler, over = signal.getsignal(signal.SIGTERM), threading.Event()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SOON)
+    listening = threading.Thread(target=_listen, args=(over,), daemon=True)
+    listening.start()
     try:
         yield
     finally:
+        over.set()
+        listening.join()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _listen(over: threading.Event) -> None:
+    """Until it is over, have the main thread stop soon once one of `interrupts.SOON` comes."""
+    while not over.is_set():
+        if signal.sigtimedwait(interrupts.SOON, SECONDS_TO_LISTEN):
+            interrupts.soon()
 
 
 def _connect(config: SearchConfig, address: str, scratch: Path) -> None:
@@ -195,7 +208,7 @@ class Room:
 
 def _fit(config: SearchConfig, node: dict[str, float]) -> int:
     """Trials that fit into a node; more than one only if it has the memory that their workers may take."""
-    needed = {"CPU": config.resources.cpus, "GPU": config.resources.gpus}
+    needed = {"CPU": config.reserved.cpus, "GPU": config.reserved.gpus}
     most = min(math.floor(node.get(name, 0) / share + 1e-9) for name, share in needed.items() if share)
     return min(most, max(1, int(node.get("memory", 0) / 2**20 / config.worker_memory_mb)))
 

@@ -262,6 +262,8 @@ class ResourcesConfig:
         check_choice("engine", self.engine, ("auto", "fused", "tensorflow"))
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise InputError("gpus", self.gpus, "must be whole above 1")
+        if self.gpus and self.engine == "fused":
+            raise InputError("gpus", self.gpus, "must be 0 with the engine fused, which trains on a CPU core")
 
     @property
     def threads(self) -> int:
@@ -361,6 +363,11 @@ class SearchConfig:
     def objective(self) -> Objective:
         """The statistic searched by, with its direction."""
         return STATISTICS[self.statistic]
+
+    @property
+    def reserved(self) -> ResourcesConfig:
+        """What Ray reserves for a trial; for a simulated one no GPU, as it uses none."""
+        return self.resources if self.simulation is None else dataclasses.replace(self.resources, gpus=0)
 
 
 def _check_costs(costs: object) -> None:

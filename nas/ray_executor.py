@@ -299,7 +299,7 @@ def _trackers(search: Search) -> list[Any]:
 
 def _tune(attempts: Attempts, shared: dict[str, Any], scratch: Path) -> None:
     """Has Ray Tune train the next `CHUNK` trials, or what is left."""
-    resources = attempts.search.config.resources
+    resources = attempts.search.config.reserved
     scheduler = _Rungs(attempts)
     tuner = tune.Tuner(
         tune.with_resources(TrainProposal, {"cpu": resources.cpus, "gpu": resources.gpus}),

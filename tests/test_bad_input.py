@@ -132,6 +132,7 @@ CONFIGURATIONS = [
     ("workers", -1, "-1 must be", "from 0"),
     ("resources.cpus", 0, "0 must be", "from 0.01"),
     ("resources.gpus", 1.5, "1.5 must be", "whole"),
+    ("resources", {"gpus": 1, "engine": "fused"}, "resources.gpus", "engine fused"),
     ("schema", "movinet-nas/search/2", "movinet-nas/search/2", "movinet-nas/search/1"),
     ("schema", ..., "lacks the key 'schema'"),
     ("space", ..., "lacks the key 'space'"),

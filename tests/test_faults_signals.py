@@ -89,6 +89,31 @@ def test_a_system_that_goes_down_does_not_wait_for_ever(sent: str, said: str) ->
     assert (done.stdout, done.stderr) == (said, "interrupted: a test; interrupt again to stop at once\n")
 
 
+STARTING = """
+import signal, sys, time
+import ray
+from nas import interrupts
+from nas.cluster import session
+from nas.config import load
+interrupts.soon.__defaults__ = (0.5,)
+ray.init = lambda **options: (print("starting", flush=True), [time.sleep(0.1) for _ in range(600)])
+ray.shutdown = lambda: None
+try:
+    with interrupts.gently(lambda: print("told", flush=True), "a test"), session(load("tiny"), "", "/tmp"):
+        print("started")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_ray_that_does_not_start_can_be_stopped(sent: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", STARTING], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "starting\n"
+        process.send_signal(sent)
+        assert process.communicate(timeout=30)[0].split() == ["told", "interrupted"]
+
+
 def test_what_is_ignored_stays_ignored() -> None:
     """As under nohup."""
     program = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" + BOUNDED.format("SIGHUP")
