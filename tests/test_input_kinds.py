@@ -243,6 +243,33 @@ def test_the_faulty_record_is_named(tmp_path: Path) -> None:
     assert "record 3: frame 0: 'Unknown image" in read("picture", [*good, sequence_example([b"no"] * 4, 1)])
 
 
+def test_a_record_that_cannot_be_decoded_is_replaced_in_training(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """All others come in the order that they have without it."""
+    from movinet.config.experiment import DataConfig
+    from movinet.input.batches import batches
+    from movinet.input.records import encode_jpeg, sequence_example, write_records
+
+    clips = [encode_jpeg(np.full((4, 32, 32, 3), 12 * i, np.uint8)) for i in range(20)]
+
+    def labels(name: str, examples: list[bytes], count: int) -> list[int]:
+        write_records(tmp_path / name, examples)
+        data = DataConfig(
+            input_path=str(tmp_path / name), file_type="tfrecord", num_classes=20, feature_shape=(2, 32, 32, 3),
+            min_image_size=32, global_batch_size=1, shuffle_buffer_size=1,
+        )  # fmt: skip
+        return [int(own[0]) for _, own in batches(data, training=True, seed=0).take(count)]
+
+    whole = [sequence_example(clip, label) for label, clip in enumerate(clips)]
+    broken = list(whole)
+    broken[7] = sequence_example([clips[7][0], *[b"no"] * 3], 7)
+    broken[12] = sequence_example([each[: len(each) // 3] for each in clips[12]], 12)
+    assert labels("whole", whole, 20) == list(range(20))
+    assert labels("broken", broken, 18) == [label for label in range(20) if label not in (7, 12)]
+    assert "is left out: a frame of its record cannot be decoded" in capfd.readouterr().err
+
+
 def test_classes_that_would_be_numbered_otherwise_are_refused() -> None:
     from movinet.input.class_names import check_same
 

@@ -8,6 +8,7 @@ is read and dropped before it is decoded.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import tensorflow as tf
@@ -45,7 +46,12 @@ class RecordExamples:
             epoch = share.first // length if length > 0 else 0
             records = tf.data.Dataset.range(epoch, 1 << 40).flat_map(self._epoch)
             numbered = share.taken_from(records, epoch * max(length, 0))
-        return numbered.map(self._read, num_parallel_calls=tf.data.AUTOTUNE)
+        planned = numbered.map(self._planned, num_parallel_calls=tf.data.AUTOTUNE)
+        if not self._training:
+            return planned.map(_pictures, num_parallel_calls=tf.data.AUTOTUNE)
+        # Each yields one element, so their order is that of the records.
+        tried = planned.interleave(_pictures_or_none, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return tried.filter(lambda n, index, frames, label: index >= 0)
 
     def _epoch(self, epoch: Tensor) -> tf.data.Dataset:
         """The records of one epoch, as bytes."""
@@ -57,10 +63,11 @@ class RecordExamples:
         # A seed of 0 could be taken for none.
         return records.shuffle(buffer, (self._seed << 24) + epoch + 1, reshuffle_each_iteration=False)
 
-    def _read(self, n: Tensor, record: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _planned(self, n: Tensor, record: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The example with its chosen frames still encoded, string `T`."""
         encoded, label = parsed(self._data, record)
         wanted = frame_numbers(self._data, self._training, tf.size(encoded), frame_key(self._seed, n))
-        return n, n, decoded(tf.gather(encoded, wanted)), label
+        return n, n, tf.gather(encoded, wanted), label
 
     def _check_first(self) -> None:
         """The first file must begin with a record that has frames and a label of the model's classes."""
@@ -68,6 +75,25 @@ class RecordExamples:
             raise fault
         if next(iter(tf.data.TFRecordDataset(self._files)), None) is None:
             raise InputError(self._files[0], len(self._files), "files hold no record")
+
+
+def _pictures(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return n, index, decoded(encoded), label
+
+
+def _pictures_or_none(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor) -> tf.data.Dataset:
+    """The example, or one of index -1 if a frame cannot be decoded, which is said on standard error.
+
+    In training the next record takes its place, as the next video does. A label that is no class still ends it.
+    """
+    own = tf.data.Dataset.from_tensors((n, index, encoded, label))
+    return own.map(_pictures).ignore_errors().concatenate(own.map(_left_out)).take(1)
+
+
+def _left_out(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    said = tf.print("example", n, "is left out: a frame of its record cannot be decoded", output_stream=sys.stderr)
+    with tf.control_dependencies([said] if said is not None else []):
+        return n, tf.constant(-1, tf.int64), tf.zeros([tf.size(encoded), 1, 1, 3], tf.uint8), label
 
 
 def _classes(file: str) -> tuple[str, ...]:
