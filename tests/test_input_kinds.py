@@ -127,19 +127,20 @@ GREYS = (20, 90, 160, 230)
 
 
 def encode(path: Path, codec: str, count: int = 3) -> None:
-    """Pictures of 64 x 48 with a grey of its own in each corner."""
+    """Pictures of 64 x 48 with a grey of its own in each corner, and one of the frame in the middle."""
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:24, :32], picture[:24, 32:], picture[24:, :32], picture[24:, 32:] = GREYS
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for _ in range(count):
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for i in range(count):
+            picture[16:32, 24:40] = 20 + 80 * (i % 3)
             out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         out.mux(stream.encode())
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "mjpeg"])
 @pytest.mark.parametrize(("matrix", "corners"), MATRICES)
 def test_a_display_matrix_turns_and_mirrors(
     tmp_path: Path, matrix: tuple[int, ...], corners: str, codec: str, suffix: str
@@ -151,10 +152,15 @@ def test_a_display_matrix_turns_and_mirrors(
     nine = a, b, 0, c, d, 0, 0, 0, 1
     data[at : at + 36] = struct.pack(">9i", *(v << (30 if i % 3 == 2 else 16) for i, v in enumerate(nine)))
     path.write_bytes(data)
-    frames = read_frames(path, wanted(scan(path), np.arange(3))[0]).astype(int)
+    timeline = scan(path)
+    assert not timeline.counted
+    assert [(time - timeline.times[0]) * timeline.unit * 25 for time in timeline.times.tolist()] == [0, 1, 2]
+    frames = read_frames(path, wanted(timeline, np.arange(3))[0]).astype(int)
     height, width = frames.shape[1:3]
     assert (width > height) == (matrix[0] != 0)
-    seen = frames[:, [[height // 4], [3 * height // 4]], [width // 4, 3 * width // 4], 0].reshape(3, 4)
+    middle = frames[:, height // 2, width // 2, 0]
+    assert np.abs(middle - [20, 100, 180]).max() < 30
+    seen = frames[:, [[height // 8], [7 * height // 8]], [width // 8, 7 * width // 8], 0].reshape(3, 4)
     nearest = np.abs(seen[..., None] - np.array(GREYS)).argmin(-1)
     assert ["".join(map(str, each)) for each in nearest] == [corners] * 3
 
