@@ -7,6 +7,11 @@ which names every file that was skipped. An interrupted conversion carries on wh
 
 from __future__ import annotations
 
+from search_space.quiet_start import quiet_start
+
+with quiet_start():  # before anything else imports TensorFlow: what is wrong would stand below its notices
+    from movinet.input.records import encode_jpeg, sequence_example, write_records
+
 import dataclasses
 import hashlib
 import json
@@ -26,9 +31,8 @@ from movinet.data.source import open_source, splits_of
 from movinet.data.store import Skipped, only_writer, split_called
 from movinet.data.timeline import UnusableVideo
 from movinet.data.video_source import VideoSource
-from movinet.input.records import encode_jpeg, sequence_example, write_records
 from search_space.architecture import check_integer
-from search_space.command_line import Parser, exit_code, say
+from search_space.command_line import Parser, exit_code, place_fault, say
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/records/1"
@@ -102,7 +106,7 @@ def convert(conversion: Conversion) -> dict[str, Written]:
             _end(partial, classes.pop(), conversion, written)
             partial.rename(output)
     except OSError as error:
-        raise InputError(str(output), str(error), "stopped the records from being written") from error
+        raise InputError(str(output), place_fault(error) or str(error), "is why records were not written") from error
     return written
 
 

@@ -6,6 +6,11 @@ measured in a process of its own. A network that is not causal has no measuremen
 
 from __future__ import annotations
 
+from search_space.quiet_start import quiet_start
+
+with quiet_start():  # before anything else imports TensorFlow: what is wrong would stand below its notices
+    from movinet.deploy import litert, network_flags, saved_model
+
 import argparse
 import json
 import os
@@ -16,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from movinet.deploy import litert, network_flags, saved_model
 from movinet.deploy.network_flags import Subject
 from movinet.deploy.timing import FORMS, UNITS, Request, Timing
 from search_space.architecture import check_integer

@@ -18,6 +18,7 @@ from movinet.config.experiment import ExperimentConfig
 from search_space.choices import check_choice
 from search_space.command_line import EXIT_CODES, Parser, exit_code, place_fault, say
 from search_space.errors import InputError
+from search_space.quiet_start import quiet_start
 
 MODES = ("train", "train_and_eval", "train_and_post_eval", "eval", "eval_continuous", "continuous_eval")
 
@@ -104,7 +105,8 @@ def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None 
     Raises:
       InputError: the clips cannot be read.
     """
-    import tensorflow as tf
+    with quiet_start():
+        import tensorflow as tf
 
     from movinet.input.record_faults import read_error
     from movinet.training.loop import Run

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 SHOWN = 5  # files left out that are named; the dataset's header names all
 FEW = 50  # validation clips, by which an accuracy of a half is known to ±0.14, 19 times in 20
 
@@ -12,7 +14,10 @@ FEW = 50  # validation clips, by which an accuracy of a half is known to ±0.14,
 def data_notes(data: Any) -> Iterator[str]:
     """A line of the splits of a `movinet.data.store.Dataset`; of what was left out; of too few clips to choose by."""
     splits = [f"{len(getattr(data, split))} {split}" for split in ("train", "validation", "test")]
-    yield f"clips of {len(data.classes)} classes: {', '.join(splits)}"
+    counts = np.bincount(data.train.labels, minlength=len(data.classes))
+    most, fewest = (f"{counts[i]} ({data.classes[i]})" for i in (counts.argmax(), counts.argmin()))
+    each = f"; for training a class has {fewest} to {most}" if counts.min() < counts.max() else ""
+    yield f"clips of {len(data.classes)} classes: {', '.join(splits)}{each}"
     if left_out := len(data.skipped):
         named = "; ".join(f"{item.file} {item.reason}" for item in data.skipped[:SHOWN])
         more = f"; the others are in {data.path}" if left_out > SHOWN else ""

@@ -68,7 +68,7 @@ def html(run: Run) -> str:
     found = _importance(ledger, shown, networks, measured, np.random.default_rng(ledger.header.seed))
     plotly, script = _plotly(), "\n".join(map(_page_file, SCRIPTS))
     return Template(_page_file("page.html")).substitute(
-        _sections(run, report_sections.with_latencies(front, ledger), len(shown), found),
+        _sections(run, report_sections.with_measured(front, ledger), len(shown), found),
         title=text(ledger.path.absolute().parent.name),
         policy=_policy(plotly, script),
         style=_page_file("report.css"),

@@ -19,6 +19,7 @@ from results.comparison_text import points_of
 from results.importance import ENOUGH, Effect, Importance, Share
 from results.markup import Html, bar, definitions, details, element, interval, join, number, table, text
 from results.ranking import searched_by
+from results.resampling import TEST_ACCURACY
 
 COSTS = {
     "macs": ("FLOPs a clip", 1e6, "M"),
@@ -71,13 +72,16 @@ def state(ledger: Ledger, drawn: int) -> Html:
 def front_table(front: pd.DataFrame) -> Html:
     """The front with its exact costs, and with what was measured beside accuracy."""
     latencies = [name for name in front.columns if "latency" in str(name)]
+    tested = [TEST_ACCURACY] if TEST_ACCURACY in front.columns else []
     names = [name for name in COSTS if name in front.columns]
-    head = ["network", "accuracy, 95 % interval", "trainings", *(_heading(name) for name in names), *latencies]
+    measured = ["network", "accuracy, 95 % interval", "trainings", *("on test clips" for _ in tested)]
+    head = [*measured, *(_heading(name) for name in names), *latencies]
     rows = [
         [
             named(row),
             interval(row[ACCURACY.name], row["low"], row["high"], ".3f"),
             row["n"],
+            *(number(row[name], ".3f") for name in tested),
             *(number(row[name] / COSTS[name][1], ",.4g") for name in names),
             *(number(row[name], ".4g") for name in latencies),
         ]
@@ -182,19 +186,19 @@ def _estimate(estimate: Estimate) -> str:
     return interval(estimate.value, estimate.low, estimate.high, ".3f")
 
 
-def latency_means(ledger: Ledger) -> Mapping[str, Mapping[str, float]]:
-    """Means of metrics that are latencies, by fingerprint; none where the ledger has none."""
+def measured_means(ledger: Ledger) -> Mapping[str, Mapping[str, float]]:
+    """Means of latencies and of accuracies on test clips, by fingerprint; none where the event log has none."""
     seen: dict[str, dict[str, list[float]]] = {}
     for index, done in ledger.completed.items():
         for name, value in done.metrics.items():
-            if "latency" in name:
+            if "latency" in name or name == TEST_ACCURACY:
                 seen.setdefault(ledger.proposals[index].fingerprint, {}).setdefault(name, []).append(value)
     return {network: {name: fmean(values) for name, values in each.items()} for network, each in seen.items()}
 
 
-def with_latencies(front: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
-    """The front with a column for each latency that was measured of its networks."""
-    means = latency_means(ledger)
+def with_measured(front: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
+    """The front with a column for each latency, and for the accuracy on test clips, that its networks have."""
+    means = measured_means(ledger)
     names = dict.fromkeys(name for network in front["fingerprint"] for name in means.get(network, {}))
     columns = {name: [means.get(each, {}).get(name, math.nan) for each in front["fingerprint"]] for name in names}
     return front.assign(**columns)
