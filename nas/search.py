@@ -86,7 +86,11 @@ def _published_starts(config: SearchConfig, space: SearchSpace[Architecture]) ->
 
 
 def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) -> dict[str, Architecture]:
-    """The configured references at the scale of the space under the limits."""
+    """The configured references at the scale of the space under the limits.
+
+    Raises:
+      InputError: one cannot be brought to that scale; limits are named if without them it could.
+    """
     if not config.finals.references:
         return {}
 
