@@ -116,7 +116,7 @@ def test_what_is_there_is_not_written_over(tmp_path: Path, capsys: pytest.Captur
     assert "is there already" in capsys.readouterr().err
     assert convert(tmp_path / "nowhere", tmp_path / "other") == 2
     assert convert(tmp_path / "v", tmp_path / "v" / "train" / "run" / "0.mp4" / "out") == 2
-    assert "stopped the records from being written" in capsys.readouterr().err
+    assert "is why records were not written" in capsys.readouterr().err
 
 
 def test_a_split_without_a_usable_video_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
