@@ -99,7 +99,7 @@ interrupts.soon.__defaults__ = (0.5,)
 ray.init = lambda **options: (print("starting", flush=True), [time.sleep(0.1) for _ in range(600)])
 ray.shutdown = lambda: None
 try:
-    with interrupts.gently(lambda: print("told", flush=True), "a test"), session(load("tiny"), "", "/tmp"):
+    with interrupts.gently(lambda: print("told", flush=True), "a test", 0.5), session(load("tiny"), "", "/tmp"):
         print("started")
 except KeyboardInterrupt:
     print("interrupted")

@@ -249,6 +249,45 @@ def test_the_faulty_record_is_named(tmp_path: Path) -> None:
     assert "record 3: frame 0: 'Unknown image" in read("picture", [*good, sequence_example([b"no"] * 4, 1)])
 
 
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 2, 0, 1, 2, -1, 3, 2**40, None]), min_size=1, max_size=6))
+def test_records_with_damaged_labels_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[int | None]
+) -> None:
+    """`None` is a record without a label."""
+    import tensorflow as tf
+
+    from movinet.config.experiment import DataConfig
+    from movinet.input.batches import batches
+    from movinet.input.record_faults import read_error
+    from movinet.input.records import encode_jpeg, sequence_example, write_records
+
+    file = tmp_path_factory.mktemp("records") / "some.tfrecord"
+    clip = encode_jpeg(np.zeros((2, 16, 16, 3), np.uint8))
+    records = []
+    for label in labels:
+        example = tf.train.SequenceExample.FromString(sequence_example(clip, label or 0))
+        value = example.context.feature["clip/label/index"].int64_list
+        assert list(value.value) == [label or 0]
+        value.value[:] = [] if label is None else [label]
+        records.append(example.SerializeToString())
+    write_records(file, records)
+    data = DataConfig(
+        input_path=str(file), file_type="tfrecord", num_classes=3, feature_shape=(2, 16, 16, 3), min_image_size=16,
+        global_batch_size=1, is_training=False,
+    )  # fmt: skip
+    bad = [place for place, label in enumerate(labels) if label not in (0, 1, 2)]
+    try:
+        found = [int(own[0]) for _, own in batches(data, training=False, seed=0)]
+    except InputError as error:  # of the first record
+        assert bad[0] == 0 and "record 0" in str(error)
+    except tf.errors.InvalidArgumentError as error:
+        assert bad and f"record {bad[0]}: " in str(read_error(error, "validation_data", [data]))
+    else:
+        assert not bad and found == labels
+
+
 def test_a_record_that_cannot_be_decoded_is_replaced_in_training(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
