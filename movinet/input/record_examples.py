@@ -41,24 +41,27 @@ class RecordExamples:
         """As of `Examples`."""
         if not self._training:
             numbered = share.taken_from(tf.data.TFRecordDataset(self._files), 0)
-        else:
-            length = self._data.num_examples
-            epoch = share.first // length if length > 0 else 0
-            records = tf.data.Dataset.range(epoch, 1 << 40).flat_map(self._epoch)
-            numbered = share.taken_from(records, epoch * max(length, 0))
-        planned = numbered.map(self._planned, num_parallel_calls=tf.data.AUTOTUNE)
-        if not self._training:
+            planned = numbered.map(self._planned, num_parallel_calls=tf.data.AUTOTUNE)
             return planned.map(_pictures, num_parallel_calls=tf.data.AUTOTUNE)
+        length = self._data.num_examples
+        epoch = share.first // length if length > 0 else 0
+        records = tf.data.Dataset.range(epoch, 1 << 40).flat_map(self._epoch)
+        numbered = share.taken_from(records, epoch * max(length, 0))
+
+        def planned_of(n: Tensor, named: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+            return *self._planned(n, named[1]), named[0]
+
+        planned = numbered.map(planned_of, num_parallel_calls=tf.data.AUTOTUNE)
         # Each yields one element, so their order is that of the records.
         tried = planned.interleave(_pictures_or_none, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return tried.filter(lambda n, index, frames, label: index >= 0)
 
     def _epoch(self, epoch: Tensor) -> tf.data.Dataset:
-        """The records of one epoch, as bytes."""
+        """The records of one epoch: file and number of each, a string, and its bytes."""
         key = tf.stack([tf.constant(self._seed, tf.int64), epoch])
         order = tf.argsort(tf.random.stateless_uniform([len(self._files)], key))
         files = tf.data.Dataset.from_tensor_slices(tf.gather(self._files, order))
-        records = files.interleave(tf.data.TFRecordDataset, INTERLEAVED, 1, tf.data.AUTOTUNE, deterministic=True)
+        records = files.interleave(_named, INTERLEAVED, 1, tf.data.AUTOTUNE, deterministic=True)
         buffer = max(1, self._data.shuffle_buffer_size)
         # A seed of 0 could be taken for none.
         return records.shuffle(buffer, (self._seed << 24) + epoch + 1, reshuffle_each_iteration=False)
@@ -77,23 +80,28 @@ class RecordExamples:
             raise InputError(self._files[0], len(self._files), "files hold no record")
 
 
+def _named(file: Tensor) -> tf.data.Dataset:
+    numbered = tf.data.TFRecordDataset(file).enumerate()
+    return numbered.map(lambda i, record: (tf.strings.join([file, ": record ", tf.strings.as_string(i)]), record))
+
+
 def _pictures(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return n, index, decoded(encoded), label
 
 
-def _pictures_or_none(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor) -> tf.data.Dataset:
+def _pictures_or_none(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor, place: Tensor) -> tf.data.Dataset:
     """The example, or one of index -1 if a frame cannot be decoded, which is said on standard error.
 
     In training the next record takes its place, as the next video does. A label that is no class still ends it.
     """
     own = tf.data.Dataset.from_tensors((n, index, encoded, label))
-    return own.map(_pictures).ignore_errors().concatenate(own.map(_left_out)).take(1)
 
+    def left_out(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        said = tf.print(tf.strings.join([place, " is left out: a frame cannot be decoded"]), output_stream=sys.stderr)
+        with tf.control_dependencies([said] if said is not None else []):
+            return n, tf.constant(-1, tf.int64), tf.zeros([tf.size(encoded), 1, 1, 3], tf.uint8), label
 
-def _left_out(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    said = tf.print("example", n, "is left out: a frame of its record cannot be decoded", output_stream=sys.stderr)
-    with tf.control_dependencies([said] if said is not None else []):
-        return n, tf.constant(-1, tf.int64), tf.zeros([tf.size(encoded), 1, 1, 3], tf.uint8), label
+    return own.map(_pictures).ignore_errors().concatenate(own.map(left_out)).take(1)
 
 
 def _classes(file: str) -> tuple[str, ...]:
