@@ -97,7 +97,9 @@ def _pictures_or_none(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor, 
     own = tf.data.Dataset.from_tensors((n, index, encoded, label))
 
     def left_out(n: Tensor, index: Tensor, encoded: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        said = tf.print(tf.strings.join([place, " is left out: a frame cannot be decoded"]), output_stream=sys.stderr)
+        said = tf.print(
+            tf.strings.join(["error: ", place, " is left out: a frame cannot be decoded"]), output_stream=sys.stderr
+        )
         with tf.control_dependencies([said] if said is not None else []):
             return n, tf.constant(-1, tf.int64), tf.zeros([tf.size(encoded), 1, 1, 3], tf.uint8), label
 
