@@ -366,7 +366,7 @@ class SearchConfig:
 
     @property
     def reserved(self) -> ResourcesConfig:
-        """What Ray reserves for a trial; for a simulated one no GPU, as it uses none."""
+        """Resources that Ray reserves for a trial; for a simulated one no GPU, as it uses none."""
         return self.resources if self.simulation is None else dataclasses.replace(self.resources, gpus=0)
 
 

@@ -1,4 +1,4 @@
-"""What a search expects of architectures: the surrogate with its inputs and outputs, from choices to the objective."""
+"""Expected objectives of architectures: the surrogate with its inputs and outputs, from choices to the objective."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scale:
 
     @classmethod
     def of(cls, objective: np.ndarray, n: int) -> Scale:
-        """By the first n of the objectives `[k]`."""
+        """Return the scale of the first n of the objectives `[k]`."""
         share = bool(((objective >= 0) & (objective <= 1)).all())
         values = (_logit(objective) if share else objective)[:n]
         low, high = np.quantile(values, [0.25, 0.75]).tolist()
@@ -55,7 +55,7 @@ class Scale:
         return cls(share, center, width, (low - center) / width, _BEND * (high - low) / width)
 
     def values(self, objective: np.ndarray) -> np.ndarray:
-        """Of objectives, elementwise."""
+        """Return the values of objectives, elementwise."""
         straight = ((_logit(objective) if self.share else objective) - self.center) / self.width
         return _bent(straight, self.knee, self.bend)
 
@@ -103,7 +103,7 @@ def _logs(costs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
 
 
 class Features:
-    """What the surrogate sees of members: their choices, their log costs, and what the hints make expect of them.
+    """The inputs of the surrogate for members: their choices, their log costs, and what hints make expect of them.
 
     Every exact cost says something of an architecture, also those it is not traded against: where they vary. What
     hints say is one coordinate more, as a first process's mean is in autoregressive cokriging (Kennedy and O'Hagan
@@ -141,13 +141,18 @@ class Features:
     def _foretold(self, hints: Sequence[Hint]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """The mean, for genotypes and their log costs, of a process that knows the hints."""
         encoding = self.encoding
-        known, fitted = even_choice(len(hints), KNOWN), even_choice(len(hints), FITTED)
         features = self(np.array([genotype for genotype, _ in hints]))
-        objective = np.array([value for _, value in hints])
-        values, none = Scale.of(objective, len(hints)).values(objective), np.zeros(len(hints))
-        kernel = Evidence(encoding, features[fitted], values[fitted], none[fitted]).fit()
-        posterior = Posterior(kernel, encoding, features[known], values[known], none[known])
+        _, posterior = _fitted(encoding, features, np.array([value for _, value in hints]))
         return lambda genotypes, logs: posterior.mean(encoding(genotypes, logs))
+
+
+def _fitted(encoding: Encoding, features: np.ndarray, objective: np.ndarray) -> tuple[Scale, Posterior]:
+    """Fit a process to objectives [n] of architectures with features [n, F]."""
+    scale = Scale.of(objective, len(objective))
+    values, none = scale.values(objective), np.zeros(len(objective))
+    fitted, known = even_choice(len(values), FITTED), even_choice(len(values), KNOWN)
+    kernel = Evidence(encoding, features[fitted], values[fitted], none[fitted]).fit()
+    return scale, Posterior(kernel, encoding, features[known], values[known], none[known])
 
 
 def expected(
@@ -166,10 +171,7 @@ def expected(
     Returns:
       float [k], to 4 decimals.
     """
-    scale = Scale.of(objective, len(objective))
-    values, none, seen = scale.values(objective), np.zeros(len(objective)), features(genotypes)
-    fitted, known = even_choice(len(values), FITTED), even_choice(len(values), KNOWN)
-    kernel = Evidence(features.encoding, seen[fitted], values[fitted], none[fitted]).fit()
-    posterior = Posterior(kernel, features.encoding, seen[known], values[known], none[known])
+    seen = features(genotypes)
+    scale, posterior = _fitted(features.encoding, seen, objective)
     mean = posterior.mean(seen if others is None else features(others))
     return scale.objective(mean, np.zeros(len(mean)))[0].round(4)

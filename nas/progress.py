@@ -116,7 +116,7 @@ class Pace:
         self.warm = self.started  # when that was over
 
     def take(self, workers: int = 1) -> None:
-        """A trial has ended, of so many workers'."""
+        """Note that a trial has ended; `workers`: that run side by side."""
         self.last = time.monotonic()
         self.taken += 1
         self.warm_up = max(WARM_UP, workers)
