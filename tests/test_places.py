@@ -133,5 +133,5 @@ def test_a_place_that_cannot_be_written(kind: str, command: str, run: Path, inpu
         done = subprocess.run(program, cwd=gone, capture_output=True, env=environment)
         lines = done.stderr.decode(errors="replace").splitlines()
         said = [line for line in lines if line.startswith("error: ")]
-        assert done.returncode == 2 and lines[-1:] == said and "Traceback" not in lines, done.stderr
+        assert done.returncode == 2 and lines[-1:] == said and b"Traceback" not in done.stderr, done.stderr
         assert {os.path.basename(file) for file in files(tmp_path) - before} <= KEPT.get(command, set())
