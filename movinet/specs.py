@@ -21,16 +21,23 @@ _TRUNCATED_STD = 0.87962566103423978
 
 @dataclass(frozen=True)
 class Weight:
-    """One trainable array. `start`: "he" for HeNormal with the fan-in of its shape, else the constant."""
+    """One trainable array.
+
+    Attributes:
+      start: "he" for HeNormal with the fan-in of its shape, else the constant.
+      decayed: weight decay applies.
+      orthogonal: trained by Muon, as a matrix with a column for each output channel; otherwise by AdamW.
+    """
 
     name: str
     shape: tuple[int, ...]
     start: str | float
     decayed: bool
+    orthogonal: bool = False
 
 
-def _kernel(name: str, *shape: int) -> Weight:
-    return Weight(name, shape, "he", True)
+def _kernel(name: str, *shape: int, orthogonal: bool = True) -> Weight:
+    return Weight(name, shape, "he", True, orthogonal)
 
 
 def _norm(name: str, channels: int) -> tuple[Weight, Weight]:
@@ -104,8 +111,8 @@ class BottleneckSpec:
         for name, kernel in self.depthwise_kernels:
             found += [_kernel(name, *kernel, self.expand), *_norm(name, self.expand)]
         if self.gated:
-            found += [_kernel("squeeze", self.seen, self.hidden), _bias("squeeze_bias", self.hidden)]
-            found += [_kernel("excite", self.hidden, self.expand), _bias("excite_bias", self.expand)]
+            found += [_kernel("squeeze", self.seen, self.hidden, orthogonal=False), _bias("squeeze_bias", self.hidden)]
+            found += [_kernel("excite", self.hidden, self.expand, orthogonal=False), _bias("excite_bias", self.expand)]
             if self.variant.encodes_position:
                 found += [Weight("positional", (1,), 0.0, False)]
         found += [_kernel("project", self.expand, self.width), *_norm("project", self.width)]
@@ -139,7 +146,7 @@ class HeadSpec:
             *_norm("project", self.project),
             _kernel("dense", self.project, self.dense),
             _bias("dense_bias", self.dense),
-            _kernel("classifier", self.dense, self.classes),
+            _kernel("classifier", self.dense, self.classes, orthogonal=False),
             _bias("classifier_bias", self.classes),
         )
 

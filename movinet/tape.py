@@ -19,13 +19,11 @@ import tensorflow as tf
 from movinet import layers, ops
 from movinet.layers import BottleneckForm
 from movinet.ops import Norm, Primitive, Tensor
-from movinet.recipe import BETA1, BETA2
+from movinet.recipe import ADAM_SHARE, BETA1, BETA2, EPSILON, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS
 from movinet.specs import BottleneckSpec, HeadSpec, Spec, StemSpec
 
 raw = tf.raw_ops
 
-
-EPSILON = 1e-7  # of AdamW
 
 _FLOAT, _INT = tf.float32, tf.int32
 _VECTOR = tf.TensorSpec([None], _FLOAT)
@@ -138,26 +136,42 @@ def _keep_statistics(handle: Tensor, statistics: Sequence[Tensor], momentum: Ten
 def _apply_gradients(
     spec: Spec, gradients: Mapping[str, Tensor], handles: Sequence[Tensor], decayed: Tensor, hyper: Tensor
 ) -> None:
-    """One AdamW step on the flat weights; hyper = learning rate, beta1^t, beta2^t, weight decay."""
+    """One step of the flat weights by Muon and AdamW; hyper = learning rate, beta1^t, beta2^t, weight decay."""
     variable, first, second = handles
     rate, power1, power2, decay = raw.Unpack(value=hyper, num=4)
-    flat = raw.ConcatV2(
-        values=[raw.Reshape(tensor=gradients[w.name], shape=tf.constant([-1])) for w in spec.weights()], axis=0
-    )
-    shrink = raw.Mul(x=raw.Mul(x=_read(variable), y=decayed), y=rate * decay)
-    raw.AssignSubVariableOp(resource=variable, value=shrink)
-    raw.ResourceApplyAdam(
-        var=variable,
-        m=first,
-        v=second,
-        beta1_power=power1,
-        beta2_power=power2,
-        lr=rate,
-        beta1=BETA1,
-        beta2=BETA2,
-        epsilon=EPSILON,
-        grad=flat,
-    )
+    parts = [raw.Reshape(tensor=gradients[w.name], shape=tf.constant([-1])) for w in spec.weights()]
+    flat = raw.ConcatV2(values=parts, axis=0)
+    momentum = _read(first) * BETA1 + flat * (1 - BETA1)
+    squares = _read(second) * BETA2 + flat * flat * (1 - BETA2)
+    raw.AssignVariableOp(resource=first, value=momentum)
+    raw.AssignVariableOp(resource=second, value=squares)
+    adam = momentum / (1 - power1) / (tf.sqrt(squares / (1 - power2)) + EPSILON) * ADAM_SHARE
+    nesterov = momentum * BETA1 + flat * (1 - BETA1)
+    sizes = tf.stack([tf.size(part) for part in parts])
+    split_adam, split_nesterov = (tf.split(vector, sizes, num=len(parts)) for vector in (adam, nesterov))
+    steps = [
+        _orthogonal(ahead, tf.shape(gradients[w.name])[-1]) if w.orthogonal else plain
+        for w, plain, ahead in zip(spec.weights(), split_adam, split_nesterov, strict=True)
+    ]
+    change = tf.concat(steps, 0) + _read(variable) * decayed * decay
+    raw.AssignSubVariableOp(resource=variable, value=change * rate)
+
+
+def _orthogonal(flat: Tensor, columns: Tensor) -> Tensor:
+    """Return the matrix of `columns` columns, given and returned flat, with singular values brought near a common one.
+
+    That one is 1, or the root of columns over rows where it is larger (Muon; `movinet.recipe`).
+    """
+    matrix = tf.reshape(flat, tf.stack([-1, columns]))
+    rows = tf.shape(matrix)[0]
+    order = tf.where(rows > columns, [1, 0], [0, 1])  # the product with its transpose is as small as can be
+    x = tf.transpose(matrix / (tf.sqrt(tf.reduce_sum(flat * flat)) + EPSILON), order)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        square = tf.matmul(x, x, transpose_b=True)
+        x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
+    ratio = tf.cast(columns, _FLOAT) / tf.cast(rows, _FLOAT)
+    return tf.reshape(tf.transpose(x, order), [-1]) * tf.sqrt(tf.maximum(ratio, 1.0))
 
 
 def _moving(handle: Tensor, splits: Tensor, spec: Spec) -> dict[str, tuple[Tensor, Tensor]]:

@@ -30,7 +30,7 @@ SPACE = movinet_space(
         dense=16,
     )
 )
-RECIPE = Recipe(steps=10, batch_size=CLIPS, rezero=0.7, label_smoothing=0.1, stochastic_depth=0.3)
+RECIPE = Recipe(steps=10, batch_size=CLIPS, learning_rate=0.04, rezero=0.7, label_smoothing=0.1, stochastic_depth=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,14 @@ def test_fused_engine_trains_as_tensorflow_does(architecture: Architecture, comp
     np.testing.assert_allclose(ours, by_clip.reshape(ours.shape), atol=1e-5)
     for _ in range(STEPS):
         np.testing.assert_allclose(found.step(ours, labels), float(expected.step(theirs, labels)), rtol=1e-4)
-    # Adam divides by the size of a gradient, so where one is nearly zero its rounding shows.
+    # AdamW divides by the size of a gradient, so where one is nearly zero, as that of an offset in front of another
+    # norm, its rounding shows.
     for a, b in zip(found.weights(), expected.weights(), strict=True):
-        assert np.quantile(np.abs(a - b), 0.99) < 2e-4
+        assert np.quantile(np.abs(a - b), 0.98) < 3e-4
     for a, b in zip(found.moving_statistics(), expected.moving_statistics(), strict=True):
         np.testing.assert_allclose(a, b, rtol=0.02, atol=2e-3)
     logits = expected.logits(theirs, CLIPS).numpy()
-    np.testing.assert_allclose(found.logits(ours, CLIPS), logits, atol=5e-3 * np.abs(logits).max())
+    np.testing.assert_allclose(found.logits(ours, CLIPS), logits, atol=2e-2 * np.abs(logits).max())
 
 
 def test_a_diverged_training_shows_in_its_loss() -> None:

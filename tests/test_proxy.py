@@ -1,4 +1,4 @@
-"""The compiled proxy loop against the Keras model under a plain gradient tape and AdamW written out."""
+"""The compiled proxy loop against the Keras model under a plain gradient tape, with Muon and AdamW written out."""
 
 from __future__ import annotations
 
@@ -92,8 +92,9 @@ def _loss(logits: Any, labels: np.ndarray, smoothing: float) -> Any:
 def _train_plainly(
     model: keras.Model, forward: Callable[[Any], Any], batches: Sequence[Batch], recipe: Recipe
 ) -> list[float]:
-    """Trains a Keras model's variables by a gradient tape and AdamW as in arXiv 1711.05101, algorithm 2."""
+    """Trains a Keras model's variables by a gradient tape, Muon, and AdamW as in arXiv 1711.05101, algorithm 2."""
     variables = model.trainable_variables
+    names = [w.name for layer in model.layers if layer.weights for w in layer.trainable_variables]
     first, second = ([np.zeros(v.shape) for v in variables] for _ in range(2))
     losses = []
     for t, (clips, labels) in enumerate(batches, 1):
@@ -103,12 +104,25 @@ def _train_plainly(
         for i, (v, g) in enumerate(zip(variables, tape.gradient(loss, [v.value for v in variables]), strict=True)):
             first[i] = 0.9 * first[i] + 0.1 * g.numpy()
             second[i] = 0.999 * second[i] + 0.001 * g.numpy() ** 2
-            # Bias correction as in section 2 of arXiv 1412.6980, where epsilon is added before it.
-            step = math.sqrt(1 - 0.999**t) / (1 - 0.9**t) * first[i] / (np.sqrt(second[i]) + 1e-7)
+            if len(v.shape) > 1 and names[i] not in ("classifier", "squeeze", "excite"):
+                step = _orthogonal(0.9 * first[i] + 0.1 * g.numpy())
+            else:
+                step = first[i] / (1 - 0.9**t) / (np.sqrt(second[i] / (1 - 0.999**t)) + 1e-7) / 8
             decay = recipe.weight_decay if len(v.shape) > 1 else 0
             v.assign(v.numpy() - rate * (step + decay * v.numpy()))
         losses.append(float(loss))
     return losses
+
+
+def _orthogonal(gradient: np.ndarray) -> np.ndarray:
+    """Muon's step by a singular value decomposition."""
+    columns = gradient.shape[-1]
+    matrix = gradient.astype(np.float64).reshape(-1, columns)
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    values /= np.linalg.norm(values) + 1e-7
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return ((left * values) @ right * math.sqrt(max(1, columns / len(matrix)))).reshape(gradient.shape)
 
 
 def _difference(candidate: Candidate, model: keras.Model) -> dict[str, float]:
@@ -235,7 +249,7 @@ def test_stochastic_depth_off_gives_the_loss_of_the_whole_network() -> None:
 
 
 def test_learns_the_direction_of_motion() -> None:
-    recipe = Recipe(50, batch_size=16, learning_rate=0.01, rezero=0.5)
+    recipe = Recipe(50, batch_size=16, rezero=0.5)
     candidate = Candidate(Compiler(), SMALL, CLASSES, recipe, seed=0)
     rng = np.random.default_rng(0)
 
