@@ -64,7 +64,7 @@ class MovingDigitsConfig:
     """
 
     motions: int = 4
-    digits: int = 10
+    digits: int = 6
     ticks: int = 16
     resolution: int = 32
     difficulty: int = 100
