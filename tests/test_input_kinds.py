@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import struct
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ OTHERS = ("jump", "run", "extra", "ümläut", "a b", "trainer", "test2")
 top = st.sampled_from([*SPLIT_OF, *OTHERS])
 inside = st.frozensets(st.sampled_from(["jump", "run", "walk", "jump/deep/down"]), max_size=3)
 trees = st.dictionaries(top, st.tuples(st.booleans(), inside), min_size=1, max_size=5)
+links = st.lists(st.sampled_from([None, "file inside", "file outside", "folder", "nothing"]), min_size=1, max_size=4)
 
 
 def understood(tree: Mapping[str, tuple[bool, frozenset[str]]]) -> Any:
@@ -61,18 +64,41 @@ def understood(tree: Mapping[str, tuple[bool, frozenset[str]]]) -> Any:
 
 
 @settings(max_examples=200, deadline=None)
-@given(trees)
+@given(trees, links, st.booleans())
 def test_a_layout_is_understood_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, tree: Mapping[str, tuple[bool, frozenset[str]]]
+    tmp_path_factory: pytest.TempPathFactory,
+    tree: Mapping[str, tuple[bool, frozenset[str]]],
+    linked: list[str | None],
+    linked_top: bool,
 ) -> None:
+    """One to four levels. Beside the video of a folder there can be a link, which counts if it is to a file inside."""
     if len({name.lower() for name in tree}) < len(tree):
         return  # a file system may not tell them apart
-    root = tmp_path_factory.mktemp("layout")
-    for name, (direct, below) in tree.items():
-        for folder in [root / name] * direct + [root / name / each for each in below]:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "v.mp4").touch()
+    root, outside = (tmp_path_factory.mktemp(name) for name in ("layout", "outside"))
+    (outside / "v.mp4").touch()
+    filled = [
+        root / name / below
+        for name, (direct, folders) in sorted(tree.items())
+        for below in [""] * direct + sorted(folders)
+    ]
+    left_out: set[str] = set()
+    inside_of: Counter[str] = Counter()
+    for folder, kind in zip(filled, itertools.cycle(linked), strict=False):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "v.mp4").touch()
+        if kind is not None:
+            place = folder / "link.mp4"
+            targets = {"file inside": filled[0] / "v.mp4", "file outside": outside / "v.mp4", "folder": root}
+            place.symlink_to(targets.get(kind, root / "missing.mp4"))
+            if kind == "file inside":
+                inside_of[folder.relative_to(root).parts[0]] += 1
+            else:
+                left_out.add(place.relative_to(root).as_posix())
+    for name in tree:
         (root / name).mkdir(exist_ok=True)
+    if linked_top:
+        (root / "walk").symlink_to(outside)
+        left_out.add("walk")
     expected = understood(tree)
     try:
         found = list_folder(root)
@@ -80,8 +106,12 @@ def test_a_layout_is_understood_or_refused(
         assert expected is None
         return
     assert expected is not None and found.classes == expected[0]
+    assert {item.file for item in found.skipped} == left_out
+    counts = {split: len(files) for split, files in found.splits.items()}
+    assert sum(counts.values()) == len(filled) + inside_of.total()
     if expected[1] is not None:
-        assert {split: len(files) for split, files in found.splits.items()} == expected[1]
+        of_split = {SPLIT_OF[name]: count for name, count in inside_of.items()}
+        assert counts == {split: count + of_split.get(split, 0) for split, count in expected[1].items()}
 
 
 # Labels of lists.
