@@ -191,7 +191,7 @@ def test_a_file_needs_no_suffix_and_exponents_need_no_point(tmp_path: Path) -> N
     file = tmp_path / "search"
     text = yaml_text(to_dict(load("tiny"))).replace("macs: 2000000", "macs: 2e6")
     file.write_text(
-        text.replace("batch_size: 16", "batch_size: 16\n  weight_decay: 1e-3").replace("  weight_decay: 0.01\n", "")
+        text.replace("batch_size: 16", "batch_size: 16\n  weight_decay: 1e-3").replace("  weight_decay: 0.001\n", "")
     )
     chosen = load(str(file))
     assert chosen.limits == (Limit("macs", 2e6),)

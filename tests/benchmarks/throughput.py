@@ -200,7 +200,7 @@ def report(asked: argparse.Namespace, search: config.SearchConfig, turns: Mappin
     return "\n\n".join([
         section.table(header, [row(name, found, turns[OURS], classes) for name, found in turns.items()]),
         f"Members of the space of the preset `{asked.preset}`, drawn uniformly over its options within its limits. A "
-        f"training is {training.steps} steps of {training.batch_size} clips with AdamW, then {search.data.validation} "
+        f"training is {training.steps} steps of {training.batch_size} clips, then {search.data.validation} "
         f"validation clips. In each of {asked.rounds} rounds Keras Tuner and Ray Tune train the same "
         f"{asked.candidates} members, in another round others; ours in each round all of these{also}.",
     ])  # fmt: skip
