@@ -5,7 +5,9 @@ Efron & Tibshirani 1993, "An Introduction to the Bootstrap"; Owen 2007, "The Pig
 Every draw takes the test clips anew, once for all networks, because all of them are tested on the same clips; clips of
 one video are drawn together. It also takes the seeds of each network anew. A network has few trainings, so its seeds
 are drawn from the deviations of all networks' trainings from their means, widened by sqrt(n / (n - 1)), n being the
-trainings of a network. Two levels that cross count some noise twice: intervals are rather too wide than too narrow.
+trainings of a network. An accuracy a counts in logits there: its deviations are in proportion to a (1 - a), since those
+of accurate networks are smaller. Two levels that cross count some noise twice: intervals are rather too wide than too
+narrow.
 `N` is a number of networks, `T` of trainings, `G` of groups of test clips, `D` of draws.
 """
 
@@ -24,6 +26,7 @@ from search_space.architecture import check_integer
 
 TEST_ACCURACY = f"test_{ACCURACY.name}"
 CHUNK = 2**22  # numbers held at a time while clips are drawn
+LEAST_SLOPE = 0.01  # that of an accuracy of 0.99; nearer to 0 or 1 the logit says more than a test set can
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ def draw(sets: Sequence[Tested], draws: int, rng: np.random.Generator) -> Draws:
         validation, noise, noise_validation = each.validation @ mean, np.zeros(1), np.zeros(1)
         if pool.shape[1]:
             picks = rng.integers(0, pool.shape[1], test.shape)
-            noise = np.take_along_axis(pool, picks, axis=1) @ mean
-            noise_validation = pool_validation[0][picks] @ mean
+            noise = np.take_along_axis(pool, picks, axis=1) * _slopes(test, mean) @ mean
+            noise_validation = pool_validation[0][picks] * _slopes(each.validation, mean) @ mean
         rows = np.zeros((draws, 1))
         drawn.append(Drawn(validation, each.test @ mean, validation + noise_validation + rows, test @ mean + noise))
     seeds = ("seeds",) if pool.shape[1] else ()
@@ -161,7 +164,18 @@ def _on_drawn_clips(
 
 
 def _deviations(values: np.ndarray, mean: np.ndarray, repeated: np.ndarray) -> np.ndarray:
-    """Widened deviations [..., trainings of networks trained more than once] from the networks' means."""
+    """Widened deviations, in logits, of the trainings of networks trained more than once: [..., such trainings]."""
     several = repeated > 1
-    away = values - values @ mean @ (mean > 0).T
-    return away[:, several] * np.sqrt(repeated[several] / (repeated[several] - 1))
+    away = (values - _of_network(values, mean)) / _slopes(values, mean)
+    return away[..., several] * np.sqrt(repeated[several] / (repeated[several] - 1))
+
+
+def _slopes(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """How much the accuracy of each training's network changes with its logit: [..., T]."""
+    accuracy = _of_network(values, mean)
+    return np.maximum(accuracy * (1 - accuracy), LEAST_SLOPE)
+
+
+def _of_network(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The mean of each training's network: [..., T]."""
+    return values @ mean @ (mean > 0).T

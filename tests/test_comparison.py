@@ -244,6 +244,8 @@ def test_a_network_trained_once_borrows_the_deviations_of_the_others(tmp_path: P
     rows: list[Training] = [("finalist", 1, 0.5, 0.5), ("finalist", 4, 0.6, 0.6), ("finalist", 4, 0.6, 0.7)]
     sets = [resampling.tested(run(tmp_path, rows), "finalist")]
     drawn = resampling.draw(sets, 400, np.random.default_rng(0)).sets[0]
-    assert set(np.round(drawn.drawn_test[:, 0] - 0.5, 4)) == {0.0707, -0.0707}  # 0.05 widened by the root of 2
+    # 0.05 widened by the root of 2, and the same in logits at 0.5 as at 0.65.
+    borrowed = 0.05 * np.sqrt(2) * (0.5 * 0.5) / (0.65 * 0.35)
+    assert set(np.round(np.abs(drawn.drawn_test[:, 0] - 0.5), 6)) == {round(borrowed, 6)}
     assert drawn.drawn_test[:, 1].std() == pytest.approx(0.0707 / np.sqrt(2), rel=0.15)
     assert set(drawn.drawn_validation[:, 0]) == {0.5}
