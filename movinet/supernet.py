@@ -61,8 +61,8 @@ def _corner(shape: Sequence[int]) -> tuple[slice, ...]:
 class Supernet:
     """Trains one member after another on shared weights, with one count of optimiser steps for all of them.
 
-    A weight of AdamW's that is first used at step t moves by up to sqrt(1 - beta2^t) * (1 - beta1) / sqrt(1 - beta2), at
-    most 3.2, times its learning rate; with the warm-ups of a search every weight is used while the rate is still low.
+    A weight of AdamW's that is first used at step t moves by up to sqrt(1 - beta2^t) * (1 - beta1) / sqrt(1 - beta2),
+    at most 3.2, times its learning rate; with the warm-ups of a search every weight is used while the rate is low.
 
     Args:
       compiler: the process's functions.
