@@ -166,10 +166,11 @@ def _orthogonal(flat: Tensor, columns: Tensor) -> Tensor:
     rows = tf.shape(matrix)[0]
     order = tf.where(rows > columns, [1, 0], [0, 1])  # the product with its transpose is as small as can be
     x = tf.transpose(matrix / (tf.sqrt(tf.reduce_sum(flat * flat)) + EPSILON), order)
-    a, b, c = NEWTON_SCHULZ
+    one = tf.eye(tf.shape(x)[0])
+    a, b, c = NEWTON_SCHULZ[0] * one, NEWTON_SCHULZ[1] * one, NEWTON_SCHULZ[2]
     for _ in range(NEWTON_SCHULZ_STEPS):
         square = tf.matmul(x, x, transpose_b=True)
-        x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
+        x = tf.matmul(a + tf.matmul(square, b + c * square), x)
     ratio = tf.cast(columns, _FLOAT) / tf.cast(rows, _FLOAT)
     return tf.reshape(tf.transpose(x, order), [-1]) * tf.sqrt(tf.maximum(ratio, 1.0))
 

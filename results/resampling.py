@@ -130,8 +130,8 @@ def draw(sets: Sequence[Tested], draws: int, rng: np.random.Generator) -> Draws:
         validation, noise, noise_validation = each.validation @ mean, np.zeros(1), np.zeros(1)
         if pool.shape[1]:
             picks = rng.integers(0, pool.shape[1], test.shape)
-            noise = np.take_along_axis(pool, picks, axis=1) * _slopes(test, mean) @ mean
-            noise_validation = pool_validation[0][picks] * _slopes(each.validation, mean) @ mean
+            noise = np.take_along_axis(pool, picks, axis=1) * _slopes(_of_network(test, mean)) @ mean
+            noise_validation = pool_validation[0][picks] * _slopes(_of_network(each.validation, mean)) @ mean
         rows = np.zeros((draws, 1))
         drawn.append(Drawn(validation, each.test @ mean, validation + noise_validation + rows, test @ mean + noise))
     seeds = ("seeds",) if pool.shape[1] else ()
@@ -166,13 +166,13 @@ def _on_drawn_clips(
 def _deviations(values: np.ndarray, mean: np.ndarray, repeated: np.ndarray) -> np.ndarray:
     """Widened deviations, in logits, of the trainings of networks trained more than once: [..., such trainings]."""
     several = repeated > 1
-    away = (values - _of_network(values, mean)) / _slopes(values, mean)
+    accuracy = _of_network(values, mean)
+    away = (values - accuracy) / _slopes(accuracy)
     return away[..., several] * np.sqrt(repeated[several] / (repeated[several] - 1))
 
 
-def _slopes(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """How much the accuracy of each training's network changes with its logit: [..., T]."""
-    accuracy = _of_network(values, mean)
+def _slopes(accuracy: np.ndarray) -> np.ndarray:
+    """How much an accuracy changes with its logit, elementwise."""
     return np.maximum(accuracy * (1 - accuracy), LEAST_SLOPE)
 
 

@@ -23,8 +23,8 @@ MAY_IMPORT = {
     "movinet.h5_weights": {"search_space", "numpy", "h5py"},
     "movinet.engine": {"movinet", "search_space", "numpy"},
     "movinet.fused": {"movinet.fused", "search_space", "numpy", "numba"},
-    "movinet.fused.kernels": {"movinet.recipe", "numba", "numpy"},
     "movinet.fused.layers": {"movinet.fused", "movinet.specs", "numpy"},
+    "movinet.fused.optimizer": {"movinet.fused", "movinet.recipe", "movinet.specs", "numpy"},
     "movinet.fused.network": {
         "movinet.fused",
         "movinet.recipe",

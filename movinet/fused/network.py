@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from movinet.fused import kernels
+from movinet.fused import kernels, optimizer
 from movinet.fused.layers import Bottleneck, Head, Stem, Weights
 from movinet.recipe import BETA1, BETA2, Recipe
-from movinet.specs import Spec, StemSpec, Weight, bottlenecks, head_spec, initial, layer_seeds
+from movinet.specs import Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
 from search_space import architecture as schema
 from search_space.architecture import Architecture
 
@@ -69,7 +69,7 @@ class Candidate:
         ]
         self.flat = np.concatenate([value.ravel() for start in starts for value in start.values()])
         self._gradient, self._first, self._second = (np.zeros_like(self.flat) for _ in range(3))
-        self._places = np.array([_place(weight) for spec in specs for weight in spec.weights()])
+        self._places = optimizer.places(weight for spec in specs for weight in spec.weights())
         self._weights = list(self._views(specs))
         self._stem = Stem(specs[0], self._weights[0], architecture.clip.resolution)  # type: ignore[arg-type]
         self._inner: list[Bottleneck] = []
@@ -112,7 +112,7 @@ class Candidate:
             g = layer.backward(np.ascontiguousarray(g))
         self._stem.backward(np.ascontiguousarray(g))
         t = self.steps_done + 1
-        kernels.optimizer_step(
+        optimizer.step(
             self.flat, self._first, self._second, self._gradient, self._places,
             self._recipe.rate(self.steps_done), BETA1**t, BETA2**t, self._recipe.weight_decay,
         )  # fmt: skip
@@ -147,12 +147,6 @@ class Candidate:
     def moving_statistics(self) -> list[Array]:
         """The moving mean and variance of each layer's norms, concatenated in order: vectors."""
         return [np.concatenate([v for pair in w.moving.values() for v in pair]) for w in self._weights]
-
-
-def _place(weight: Weight) -> tuple[int, int, int, int]:
-    """Return a row of the argument `places` of `kernels.optimizer_step`."""
-    size = math.prod(weight.shape)
-    return size, size // weight.shape[-1] * weight.orthogonal, weight.shape[-1], int(weight.decayed)
 
 
 _ALL = np.empty(0, F)  # every clip's branch counts in full
