@@ -1,9 +1,9 @@
 """The loop of a search: from what is in the ledger to the next proposal. Executors train what it proposes.
 
-First as many candidates as planned, asked of the algorithm; then the finals, in which the networks on the front
-and the published references are trained again with other seeds. If the configuration lists networks, these are
-trained in place of both. Everything here is a function of the
-configuration and the ledger's events, so a run that was killed goes on as if it had not been.
+First as many candidates as planned, asked of the algorithm; then the finals, in which the published references
+and the networks on the front are trained with other seeds. If the configuration lists networks, these are trained
+in place of both. Everything here is a function of the configuration and the ledger's events, so a run that was
+killed goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ class Search:
         self._parts: dict[str, Any] = {}  # that architectures have in common
         self._goes_on: dict[tuple[int, int], bool] = {}  # what was decided at the rungs, by index and steps
         self._asked_all = bool(config.networks)  # for candidates; what remains is the finals
-        self._finals: list[Final] | None = None  # known once the last candidate has finished
+        self._finals = list(self._given_finals())
+        self._selected = bool(config.networks)  # whether the networks on the front are among the finals
         self._again: list[Proposal] = []
         self._plan_finals()
         for event in events:
@@ -172,15 +173,14 @@ class Search:
     def planned(self) -> int:
         """Trials of the whole run as far as known: the finals are known once the search is over."""
         searched = len(self.algorithm.proposed) if self._asked_all else self.config.trials
-        if self._finals is not None:
-            return searched + len(self._finals)
         finals = self.config.finals
-        return searched + finals.repeats * (min(finals.most, searched) + len(self.references))
+        to_select = 0 if self._selected else min(finals.most, searched)
+        return searched + len(self._finals) + finals.repeats * to_select
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
-        return not self.running and not self._again and self._finals is not None and self._next_final() is None
+        return not self.running and not self._again and self._selected and self._next_final() is None
 
     def drain(self) -> None:
         """Nothing more is proposed from here on; what runs may end."""
@@ -314,31 +314,36 @@ class Search:
             label=label,
         )
 
-    def _plan_finals(self) -> None:
-        """Settles what the finals are, as soon as the last candidate has finished."""
-        unfinished = (*self.running.values(), *self._again)
-        if self._finals is None and self._asked_all and all(p.kind != "search" for p in unfinished):
-            self._finals = list(self._all_finals())
+    def _given_finals(self) -> Iterator[Final]:
+        """Finals that no result of the search decides: workers train them while the last candidates finish.
 
-    def _all_finals(self) -> Iterator[Final]:
-        """With new seeds: those of the trials that put a network on the front must not confirm it."""
-        if self.config.networks:
-            for repeat in range(self.config.finals.repeats):
-                for each in self.config.networks:
-                    yield each.kind, each.label, None, architectures.from_dict(each.architecture), repeat
+        These and the selected networks come from the most expensive down, so that all workers end together.
+        """
+        for repeat in range(self.config.finals.repeats):
+            for each in self.config.networks:
+                yield each.kind, each.label, None, architectures.from_dict(each.architecture), repeat
+            for name, architecture in reversed(self.references.items()):
+                yield "reference", name, None, architecture, repeat + 1
+
+    def _plan_finals(self) -> None:
+        """Adds the networks on the front to the finals, as soon as the last candidate has finished.
+
+        With new seeds: those of the trials that put a network on the front must not confirm it.
+        """
+        unfinished = (*self.running.values(), *self._again)
+        if self._selected or not self._asked_all or any(p.kind == "search" for p in unfinished):
             return
-        front = [self.proposals[index] for index in self.front()]
+        self._selected = True
+        front = [self.proposals[index] for index in reversed(self.front())]
         for repeat in range(self.config.finals.repeats):
             for proposal in front:
                 architecture = architectures.from_dict(proposal.architecture)
                 seed = self._times[proposal.genotype] + repeat
-                yield "finalist", f"trial {proposal.index}", proposal.genotype, architecture, seed
-            for name, architecture in self.references.items():
-                yield "reference", name, None, architecture, repeat + 1
+                self._finals.append(("finalist", f"trial {proposal.index}", proposal.genotype, architecture, seed))
 
     def _next_final(self) -> Final | None:
         proposed = len(self.proposals) - len(self.algorithm.proposed)
-        return self._finals[proposed] if self._finals and proposed < len(self._finals) else None
+        return self._finals[proposed] if proposed < len(self._finals) else None
 
     def front(self) -> list[int]:
         """Trials of the search on the Pareto front of the costs and the statistic searched by, cheapest first.

@@ -247,20 +247,20 @@ def test_a_run_that_is_over_knows_it_when_it_is_read(tmp_path: Path) -> None:
         assert read(whole.path).entries == whole.entries
 
 
-def test_finals_wait_for_the_last_candidate_and_are_then_counted(tmp_path: Path) -> None:
+def test_published_networks_fill_the_workers_until_the_last_candidate_ends(tmp_path: Path) -> None:
     finals = configs.Finals(2, 3, ("a0", "a3"))
     config = replace(BEGUN, trials=2, early_stopping=configs.EarlyStopping(()), finals=finals)
     with opened(tmp_path, config) as writer:
         search = Search(config, writer)
-        search.propose(), search.propose()
-        assert search.propose() is None
+        begun = [search.propose() for _ in range(7)]
+        assert [proposal and proposal.label for proposal in begun] == ["", "", "a3", "a0", "a3", "a0", None]
         assert search.planned == 2 + 2 * (2 + 2)  # as if both came to be finalists
         search.observe(Failed(0, "made up", 1))
         assert search.propose() is None
         search.observe(Completed(1, 4, {"likelihood": 0.5}, 1.0))
         assert search.planned == 2 + 2 * (1 + 2)
-        finals = [search.propose() for _ in range(7)]
-        assert [final and final.label for final in finals] == ["trial 1", "a0", "a3"] * 2 + [None]
+        again = [search.propose() for _ in range(3)]
+        assert [proposal and proposal.label for proposal in again] == ["trial 1", "trial 1", None]
         assert not search.finished
 
 
