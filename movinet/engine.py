@@ -6,6 +6,8 @@ size. TensorFlow's takes GPUs and several cores.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,21 +18,41 @@ from search_space.errors import InputError
 from search_space.quiet_start import quiet_start
 
 
-class Candidate(Protocol):
-    """A network in training."""
+class Network(Protocol):
+    """A network in training; frames and labels are what the engine's methods of that name gave."""
 
     def step(self, frames: Any, labels: Any) -> Any:
-        """One optimiser step on what the engine's `frames` and `labels` gave; returns the loss before it."""
+        """One optimiser step; returns the loss before it."""
 
     def logits(self, frames: Any, clips: int) -> Any:
         """Logits [B, classes] with moving statistics."""
+
+    def batch_logits(self, frames: Any, clips: int) -> Any:
+        """As `logits`, with the statistics of this very batch, which become the moving ones."""
+
+    def recalibrate(self, batches: Iterable[tuple[Any, int]]) -> None:
+        """Set the moving statistics to the mean of those of batches (frames, B); weights stay."""
+
+    def states(self) -> list[np.ndarray]:
+        """Of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments, copied."""
 
 
 class Engine(Protocol):
     """Interface of an engine, which trains candidates one after another."""
 
-    def candidate(self, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> Candidate:
+    def candidate(self, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> Network:
         """A network with initial weights drawn from a seed."""
+
+    def network(
+        self,
+        architecture: Architecture,
+        classes: int,
+        recipe: Recipe,
+        states: Sequence[np.ndarray],
+        rng: np.random.Generator,
+        steps_done: int,
+    ) -> Network:
+        """A network with such states, after so many steps; `rng` is of stochastic depth."""
 
     def frames(self, clips: np.ndarray, resolution: int) -> Any:
         """uint8 `T B H W C` clips as a candidate of that resolution takes them: pixels in 0..1, resized by area."""
@@ -46,7 +68,7 @@ class FusedEngine:
         from movinet.fused import network
 
         network.use_one_thread()
-        self.candidate, self.frames = network.Candidate, network.prepare
+        self.candidate, self.network, self.frames = network.Candidate, network.Network, network.prepare
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
         """int32 [B]."""
@@ -75,13 +97,9 @@ class TensorFlowEngine:
             rule = "asks for a GPU, and TensorFlow sees none; set it to 0, or install TensorFlow with CUDA"
             raise InputError("resources.gpus", gpus, rule)
         self.compiler = proxy.Compiler()
+        self.candidate = functools.partial(proxy.Candidate, self.compiler)
+        self.network = functools.partial(proxy.Network, self.compiler)
         self.frames, self.labels = proxy.prepare, proxy.as_labels
-
-    def candidate(self, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> Candidate:
-        """A network with initial weights drawn from a seed."""
-        from movinet import proxy
-
-        return proxy.Candidate(self.compiler, architecture, classes, recipe, seed)
 
 
 def make_engine(name: str, gpus: float, threads: int | None) -> Engine:

@@ -17,7 +17,7 @@ from movinet import tape
 from movinet.layers import BottleneckForm
 from movinet.ops import Tensor
 from movinet.recipe import BETA1, BETA2, Recipe
-from movinet.specs import HeadSpec, Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
+from movinet.specs import BottleneckSpec, HeadSpec, Spec, StemSpec, first_states, layer_specs
 from movinet.tape import Compiled
 from search_space.architecture import Architecture
 
@@ -99,19 +99,13 @@ def _variable(value: np.ndarray | Tensor) -> tf.Variable:
     return tf.Variable(value, dtype=tf.float32, shape=[None])
 
 
-class State:
-    """The variables of one layer in training: flat weights, their two moments, moving statistics."""
-
-    def __init__(self, weights: np.ndarray, moving: np.ndarray) -> None:
-        self.weights = _variable(weights)
-        self.moments = _variable(tf.zeros_like(self.weights)), _variable(tf.zeros_like(self.weights))
-        self.moving = _variable(moving)
-
-
 class Arrays:
-    """One layer of one network: the functions of its form, what they are told of its sizes, and its variables."""
+    """One layer of one network: the functions of its form, what they are told of its sizes, and its variables.
 
-    def __init__(self, compiler: Compiler, spec: Spec, form: object, drop: bool, state: State) -> None:
+    `state` is float32 [3, weights]: flat weights and their two moments.
+    """
+
+    def __init__(self, compiler: Compiler, spec: Spec, form: object, drop: bool, state: np.ndarray) -> None:
         self.key, self.compiled = compiler.layer(spec, form, drop)
         weights = spec.weights()
         lengths = [math.prod(w.shape) for w in weights]
@@ -119,7 +113,8 @@ class Arrays:
         self.shapes = tf.constant([d for w in weights if len(w.shape) > 1 for d in w.shape], tf.int32)
         self.decayed = tf.constant(np.repeat([float(w.decayed) for w in weights], lengths), tf.float32)
         self.moving_splits = tf.constant([c for _, c in spec.norms for _ in range(2)], tf.int64)
-        self.weights, self.moments, self.moving = state.weights, state.moments, state.moving
+        self.weights, *self.moments = map(_variable, state)
+        self.moving = _variable(first_statistics(spec))
         self.sized = [self.splits, self.shapes, self.weights.handle]
         self.slots = [moment.handle for moment in self.moments]
 
@@ -134,9 +129,10 @@ class Network:
 
     Args:
       compiler: the process's functions.
+      architecture: its clip's frames and resolution are those of the batches it will be given.
+      classes: number of classes.
       recipe: how to train.
-      parts: its layers from stem to head.
-      rates: the drop rate of each layer.
+      states: of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments.
       rng: of stochastic depth.
       steps_done: how many steps of the recipe are behind it.
     """
@@ -144,14 +140,20 @@ class Network:
     def __init__(
         self,
         compiler: Compiler,
+        architecture: Architecture,
+        classes: int,
         recipe: Recipe,
-        parts: Sequence[Arrays],
-        rates: Sequence[float],
+        states: Sequence[np.ndarray],
         rng: np.random.Generator,
         steps_done: int = 0,
     ) -> None:
         self._compiler, self._recipe, self._rng = compiler, recipe, rng
-        self._layers, self._rates = parts, rates
+        planned = list(plan(architecture, classes, recipe))
+        self._rates = [rate for _, _, rate in planned]
+        self._layers = [
+            Arrays(compiler, spec, form, rate > 0, state)
+            for (spec, form, rate), state in zip(planned, states, strict=True)
+        ]
         self.steps_done = steps_done
         self._nothing = tf.constant([], tf.float32)  # in place of the weights of stochastic depth where it is off
         self._momentum = tf.constant(recipe.norm_momentum, tf.float32)
@@ -237,6 +239,10 @@ class Network:
         evaluate = self._compiler.evaluator(arrays.key)
         return _call(evaluate, [x, batch, *arrays.sized, arrays.moving.handle, arrays.moving_splits], [tf.float32])[0]
 
+    def states(self) -> list[np.ndarray]:
+        """Of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments, copied."""
+        return [np.stack([each.numpy() for each in (layer.weights, *layer.moments)]) for layer in self._layers]
+
     def weights(self) -> list[np.ndarray]:
         """The weights of each layer as a flat vector, as initialised and trained; for tests and checkpoints."""
         return [arrays.weights.numpy() for arrays in self._layers]
@@ -260,22 +266,13 @@ class Candidate(Network):
     """One network in training by itself.
 
     Args:
-      compiler: the process's functions.
-      architecture: the network; its clip's frames and resolution are those of the batches it will be given.
-      classes: number of classes.
-      recipe: how to train.
+      compiler, architecture, classes, recipe: as of a network.
       seed: of the initial weights and of stochastic depth.
     """
 
     def __init__(self, compiler: Compiler, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> None:
-        planned = list(plan(architecture, classes, recipe))
-        parts = []
-        for (spec, form, rate), layer_seed in zip(planned, layer_seeds(seed, len(planned)), strict=True):
-            start = initial(spec, layer_seed, recipe.rezero).values()
-            state = State(np.concatenate([value.ravel() for value in start]), first_statistics(spec))
-            parts.append(Arrays(compiler, spec, form, rate > 0, state))
-        rates = [rate for _, _, rate in planned]
-        super().__init__(compiler, recipe, parts, rates, np.random.default_rng([seed, 1]))
+        states = first_states(architecture, classes, seed, recipe.rezero)
+        super().__init__(compiler, architecture, classes, recipe, states, np.random.default_rng([seed, 1]))
 
 
 def _call(function: object, arguments: list[Tensor], outputs: list[object]) -> list[Tensor]:
@@ -285,11 +282,12 @@ def _call(function: object, arguments: list[Tensor], outputs: list[object]) -> l
 
 def plan(architecture: Architecture, classes: int, recipe: Recipe) -> Iterator[tuple[Spec, object, float]]:
     """Spec, form and drop rate of every layer from stem to head."""
-    yield StemSpec(architecture.stem.width), None, 0.0
+    specs = layer_specs(architecture, classes)
     size = -(-architecture.clip.resolution // 2)
-    named = list(bottlenecks(architecture))
-    for i, (_, spec) in enumerate(named, 1):
+    for i, spec in enumerate(specs):
+        if not isinstance(spec, BottleneckSpec):
+            yield spec, None, 0.0
+            continue
         form = BottleneckForm.at(spec, architecture.clip.frames, size)
-        yield spec, form, recipe.stochastic_depth * i / len(named)
+        yield spec, form, recipe.stochastic_depth * i / (len(specs) - 2)
         size = -(-size // spec.stride)
-    yield head_spec(architecture, classes), None, 0.0

@@ -165,6 +165,16 @@ def initial(spec: Spec, seed: int, rezero: float = 0.0) -> dict[str, np.ndarray]
     return {weight.name: first_value(weight, rng, rezero) for weight in spec.weights()}
 
 
+def first_states(architecture: Architecture, classes: int, seed: int, rezero: float) -> list[np.ndarray]:
+    """Of each layer from stem to head, float32 [3, weights]: its first weights, flat, and their two moments, zero."""
+    specs = layer_specs(architecture, classes)
+    states = []
+    for spec, layer_seed in zip(specs, layer_seeds(seed, len(specs)), strict=True):
+        weights = np.concatenate([value.ravel() for value in initial(spec, layer_seed, rezero).values()])
+        states.append(np.stack([weights, *np.zeros((2, len(weights)), np.float32)]))
+    return states
+
+
 def first_value(weight: Weight, rng: np.random.Generator, rezero: float = 0.0) -> np.ndarray:
     """Return the initial value of one weight, float32 of any shape."""
     if weight.start == "he":
@@ -199,3 +209,9 @@ def head_spec(architecture: Architecture, classes: int, variant: Variant = BASE)
     """The head of an architecture for a number of classes."""
     head = architecture.head
     return HeadSpec(architecture.blocks[-1].width, head.project, head.dense, classes, variant)
+
+
+def layer_specs(architecture: Architecture, classes: int) -> list[Spec]:
+    """The layers of an architecture in the base variant, from stem to head."""
+    inner = [spec for _, spec in bottlenecks(architecture)]
+    return [StemSpec(architecture.stem.width), *inner, head_spec(architecture, classes)]

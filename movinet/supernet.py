@@ -4,8 +4,8 @@ Each layer of the deepest network has one array for every weight, as large as an
 leading corner. So expand and project are shared by all kernels, narrower layers are the first channels of wider ones,
 and a layer beyond a member's depth is simply not called. Of each kernel there are a depthwise weight and its norm.
 
-Nothing is compiled for it: a step copies corners into the variables of the layers, runs the functions of `proxy`,
-which know no widths, and copies the result back. What a member does not use stays as it is, moments included.
+A step copies corners into a network of the engine that trains stand-alone candidates, has it do one step, and copies
+the result back. So nothing is compiled for it. What a member does not use stays as it is, moments included.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from movinet import proxy
-from movinet.ops import Tensor
-from movinet.proxy import Arrays, Compiler, Network, State
+from movinet.engine import Engine, Network
 from movinet.recipe import Recipe
-from movinet.specs import BottleneckSpec, HeadSpec, Spec, StemSpec, Weight, bottlenecks, first_value, layer_seeds
+from movinet.specs import (
+    BottleneckSpec,
+    HeadSpec,
+    Spec,
+    StemSpec,
+    Weight,
+    bottlenecks,
+    first_value,
+    layer_seeds,
+    layer_specs,
+)
 from search_space.architecture import Architecture, Kernel
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig
-
-raw = tf.raw_ops
 
 Store = dict[str, dict[str, np.ndarray]]  # layer, weight -> value and both moments, float32 [3, largest shape]
 
@@ -65,40 +71,52 @@ class Supernet:
     at most 3.2, times its learning rate; with the warm-ups of a search every weight is used while the rate is low.
 
     Args:
-      compiler: the process's functions.
+      engine: trains the members.
       space: what its members can be.
       recipe: how to train; its steps are those of the supernet.
       seed: of the initial weights and of stochastic depth.
     """
 
-    def __init__(self, compiler: Compiler, space: SpaceConfig, recipe: Recipe, seed: int) -> None:
-        self._compiler, self._classes, self._recipe, self._seed = compiler, space.classes, recipe, seed
+    def __init__(self, engine: Engine, space: SpaceConfig, recipe: Recipe, seed: int) -> None:
+        self._engine, self._classes, self._recipe, self._seed = engine, space.classes, recipe, seed
         specs = specs_of(space)
         seeds = layer_seeds(seed, len(specs))
         self.store: Store = {
             place: _first_values(forms, layer_seed, recipe.rezero)
             for (place, forms), layer_seed in zip(specs.items(), seeds, strict=True)
         }
-        nothing = np.zeros(0, np.float32)
-        self._states = {place: State(nothing, nothing) for place in specs}
         self.steps_done = 0
 
-    def member(self, architecture: Architecture) -> Member:
-        """The network of an architecture with the shared weights as they are now; usable until the next is made.
+    def member(self, architecture: Architecture) -> Network:
+        """The network of an architecture with a copy of the shared weights as they are now.
 
         Raises:
           InputError: it is deeper or wider than the store.
         """
-        planned = list(proxy.plan(architecture, self._classes, self._recipe))
-        places = ["stem", *(name for name, _ in bottlenecks(architecture)), "head"]
-        parts = []
-        for place, (spec, form, rate) in zip(places, planned, strict=True):
-            state = self._states[self._known(place)]
-            self._lend(place, spec, state)
-            parts.append(Arrays(self._compiler, spec, form, rate > 0, state))
+        corners = [
+            np.concatenate(
+                [self._values(place, spec, w)[_corner(w.shape)].reshape(3, -1) for w in spec.weights()], axis=1
+            )
+            for place, spec in self._layers(architecture)
+        ]
         rng = np.random.default_rng([self._seed, 1, self.steps_done])
-        specs = {place: spec for place, (spec, _, _) in zip(places, planned, strict=True)}
-        return Member(self, specs, self._compiler, self._recipe, parts, [rate for *_, rate in planned], rng)
+        return self._engine.network(architecture, self._classes, self._recipe, corners, rng, self.steps_done)
+
+    def step(self, architecture: Architecture, frames: Any, labels: Any) -> tuple[float, Network]:
+        """One step of the shared weights as a member; returns its loss before, and its network after the step.
+
+        Raises:
+          InputError: as of `member`.
+        """
+        network = self.member(architecture)
+        loss = float(network.step(frames, labels))
+        for (place, spec), state in zip(self._layers(architecture), network.states(), strict=True):
+            weights = spec.weights()
+            ends = np.cumsum([math.prod(w.shape) for w in weights])[:-1]
+            for weight, part in zip(weights, np.split(state, ends, axis=1), strict=True):
+                self._values(place, spec, weight)[_corner(weight.shape)] = part.reshape(3, *weight.shape)
+        self.steps_done += 1
+        return loss, network
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything trained, by "layer/weight"; for checkpoints."""
@@ -117,57 +135,17 @@ class Supernet:
             value[...] = arrays[name]
         self.steps_done = steps_done
 
-    def _known(self, place: str) -> str:
-        if place not in self.store:
-            raise InputError("supernet", place, f"must be one of {', '.join(self.store)}")
-        return place
-
-    def _lend(self, place: str, spec: Spec, state: State) -> None:
-        """Copies the corners of a layer's weights and moments into its variables."""
-        corners = [self._values(place, spec, w)[_corner(w.shape)].reshape(3, -1) for w in spec.weights()]
-        for variable, value in zip((state.weights, *state.moments), np.concatenate(corners, axis=1), strict=True):
-            _assign(variable, value)
-        _assign(state.moving, proxy.first_statistics(spec).astype(np.float32))
-
-    def _take_back(self, specs: Mapping[str, Spec]) -> None:
-        """Copies what a step has made of a member's weights and moments back into their corners."""
-        for place, spec in specs.items():
-            state = self._states[place]
-            flat = np.stack([_read(variable) for variable in (state.weights, *state.moments)])
-            weights = spec.weights()
-            ends = np.cumsum([math.prod(w.shape) for w in weights])[:-1]
-            for weight, part in zip(weights, np.split(flat, ends, axis=1), strict=True):
-                self._values(place, spec, weight)[_corner(weight.shape)] = part.reshape(3, *weight.shape)
+    def _layers(self, architecture: Architecture) -> list[tuple[str, Spec]]:
+        places = ["stem", *(name for name, _ in bottlenecks(architecture)), "head"]
+        if missing := [place for place in places if place not in self.store]:
+            raise InputError("supernet", missing[0], f"must be one of {', '.join(self.store)}")
+        return list(zip(places, layer_specs(architecture, self._classes), strict=True))
 
     def _values(self, place: str, spec: Spec, weight: Weight) -> np.ndarray:
         values = self.store[place].get(shared_name(weight.name, getattr(spec, "kernel", None)))
         if values is None or any(have < need for have, need in zip(values.shape[1:], weight.shape, strict=True)):
             raise InputError("supernet", f"{place}/{weight.name} {list(weight.shape)}", "is not in the space")
         return values
-
-
-class Member(Network):
-    """A member of a supernet in training; every step of it is one of the supernet's."""
-
-    def __init__(
-        self,
-        supernet: Supernet,
-        specs: Mapping[str, Spec],
-        compiler: Compiler,
-        recipe: Recipe,
-        parts: Sequence[Arrays],
-        rates: Sequence[float],
-        rng: np.random.Generator,
-    ) -> None:
-        super().__init__(compiler, recipe, parts, rates, rng, supernet.steps_done)
-        self._supernet, self._specs = supernet, specs
-
-    def step(self, frames: Tensor, labels: Tensor) -> Tensor:
-        """As of any network, frames `[T*B, H, W, 3]`, labels `[B]`; the shared weights follow."""
-        loss = super().step(frames, labels)
-        self._supernet._take_back(self._specs)
-        self._supernet.steps_done = self.steps_done
-        return loss
 
 
 def _first_values(forms: Sequence[Spec], seed: int, rezero: float) -> dict[str, np.ndarray]:
@@ -184,11 +162,3 @@ def _first_values(forms: Sequence[Spec], seed: int, rezero: float) -> dict[str, 
         found[name] = np.zeros((3, *weight.shape), np.float32)
         found[name][0] = first_value(weight, rng, rezero)
     return found
-
-
-def _assign(variable: tf.Variable, value: np.ndarray) -> None:
-    raw.AssignVariableOp(resource=variable.handle, value=tf.constant(value))
-
-
-def _read(variable: tf.Variable) -> np.ndarray:
-    return raw.ReadVariableOp(resource=variable.handle, dtype=tf.float32).numpy()

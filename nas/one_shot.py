@@ -59,7 +59,6 @@ class OneShotSearch:
     """
 
     def __init__(self, config: SearchConfig, trainer: Trainer) -> None:
-        from movinet.engine import TensorFlowEngine
         from movinet.supernet import Supernet
 
         self.config, self.trainer = config, trainer
@@ -68,8 +67,7 @@ class OneShotSearch:
         recipe = dataclasses.replace(
             trainer.recipe, steps=self.settings.steps, learning_rate=self.settings.learning_rate
         )
-        assert isinstance(trainer.engine, TensorFlowEngine)
-        self.supernet = Supernet(trainer.engine.compiler, config.space, recipe, config.seed)
+        self.supernet = Supernet(trainer.engine, config.space, recipe, config.seed)
         self.controllers = [
             Controller(self.space, target, self.settings.beta, self.settings.controller_rate, config.limits)
             for target in targets_of(config)
@@ -94,9 +92,9 @@ class OneShotSearch:
             genotype = self.widened(genotype, rng, 1 - step / self.warm_steps)
         architecture, trainer = self.space.decode(genotype), self.trainer
         train, held = trainer.data.train, trainer.data.validation
-        member = self.supernet.member(architecture)
         clips = clips_of_step(len(train), self.config.training.batch_size, self.config.seed, step)
-        loss = float(member.step(trainer.frames(train, clips, architecture), trainer.labels(train, clips)))
+        frames, labels = trainer.frames(train, clips, architecture), trainer.labels(train, clips)
+        loss, member = self.supernet.step(architecture, frames, labels)
         accuracy = quality = float("nan")
         if step >= self.warm_steps:
             clips = clip_subset(held.labels, self.settings.reward_clips, rng)

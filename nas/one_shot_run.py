@@ -27,7 +27,7 @@ from nas.cluster import ALONE, Cluster
 from nas.config import AlgorithmConfig, EarlyStopping, SearchConfig
 from nas.one_shot import COLUMNS, SCHEMA, Found, OneShotSearch, targets_of
 from nas.run_lock import RunLock
-from nas.trial import open_data, tensorflow_trainer
+from nas.trial import Trainer, open_data
 from search_space import architecture as architectures
 from search_space import foreign_files
 from search_space.architecture import check_keys, check_schema
@@ -51,7 +51,7 @@ def begin(config: SearchConfig, folder: Path, report: Report, threads: int | Non
         raise InputError("--out", str(folder), "must be a new or an empty folder")
     targets_of(config)
     data = open_data(config.data, config.space, config.seed)
-    search = OneShotSearch(config, tensorflow_trainer(config, data, threads))
+    search = OneShotSearch(config, Trainer(config, data, threads))
     return _train(search, folder, report)
 
 
@@ -65,7 +65,7 @@ def carry_on(folder: Path, report: Report, threads: int | None = 1) -> OneShotSe
     plain, arrays = read_checkpoint(folder / SUPERNET / CHECKPOINT)
     config = configs.from_dict(plain["config"], f"{folder / SUPERNET / CHECKPOINT}: config")
     data = open_data(config.data, config.space, config.seed)
-    search = OneShotSearch(config, tensorflow_trainer(config, data, threads))
+    search = OneShotSearch(config, Trainer(config, data, threads))
     search.restore(plain, arrays)
     return _train(search, folder, report)
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from movinet.engine import TensorFlowEngine
 from nas import table as tables
 from nas.config import SearchConfig
 from nas.search import trial_seed
 from nas.table import Table
-from nas.trial import Trainer, open_data, tensorflow_trainer
+from nas.trial import Trainer, open_data
 from search_space.architecture import check_integer, from_dict
 from search_space.errors import InputError
 
@@ -35,7 +36,7 @@ def score(config: SearchConfig, source: Path, target: Path, seeds: int = 2, thre
     check_integer("--seeds", seeds, 1, 1000)
     table = _begun(tables.read(source), target)
     missing = np.flatnonzero(np.any([np.isnan(table.scores[name]) for name in NAMES], axis=0))
-    trainer = tensorflow_trainer(config, open_data(config.data, config.space), threads)
+    trainer = Trainer(config, open_data(config.data, config.space), threads, TensorFlowEngine(threads))
     for done, row in enumerate(missing.tolist(), 1):
         for name, value in _means(trainer, table.architectures[row], seeds).items():
             table.scores[name][row] = value

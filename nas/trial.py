@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from movinet.engine import Engine, TensorFlowEngine, make_engine
+from movinet.engine import Engine, make_engine
 from nas import correct
 from nas.clip_subset import clip_subset
 from nas.config import DataConfig, SearchConfig
@@ -64,11 +64,6 @@ def open_made(folder: str, verify: bool = False) -> Any:
     from movinet.data.store import open_dataset
 
     return open_dataset(folder, verify)
-
-
-def tensorflow_trainer(config: SearchConfig, data: Any, threads: int | None = 1) -> Trainer:
-    """A trainer whose clips and candidates are TensorFlow's, as the supernet and the training-free scores need them."""
-    return Trainer(config, data, threads, TensorFlowEngine(threads))
 
 
 class Trainer:

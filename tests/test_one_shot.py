@@ -24,7 +24,7 @@ from nas.config import AlgorithmConfig, Finals, OneShot, SearchConfig
 from nas.ledger import Header, LedgerWriter, read
 from nas.one_shot import COLUMNS, OneShotSearch, clips_of_step, targets_of
 from nas.search import Search
-from nas.trial import Trainer, open_data, tensorflow_trainer
+from nas.trial import Trainer, open_data
 from run_search import main
 from search_space.errors import InputError
 from search_space.movinet_space import movinet_space
@@ -47,7 +47,7 @@ def simulated(config: SearchConfig) -> SearchConfig:
 
 @pytest.fixture(scope="module")
 def trainer() -> Trainer:
-    return tensorflow_trainer(settings(), open_data(settings().data, settings().space), threads=None)
+    return Trainer(settings(), open_data(settings().data, settings().space), threads=None)
 
 
 def quiet(line: str) -> None:

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from movinet.proxy import Candidate, Compiler, Recipe, as_labels
+from movinet.engine import Engine, FusedEngine, TensorFlowEngine
+from movinet.recipe import Recipe
 from movinet.specs import StemSpec, bottlenecks, head_spec
 from movinet.supernet import Supernet, specs_of
 from search_space.architecture import Architecture
@@ -36,9 +36,9 @@ SPACE = movinet_space(CONFIG)
 RECIPE = Recipe(10, learning_rate=0.01, weight_decay=0.1, norm_momentum=0.8, rezero=0.5)
 
 
-@pytest.fixture(scope="module")
-def compiler() -> Compiler:
-    return Compiler()
+@pytest.fixture(scope="module", params=[FusedEngine, lambda: TensorFlowEngine(None)], ids=["fused", "tensorflow"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return request.param()
 
 
 def decoded(genes) -> Architecture:
@@ -50,33 +50,26 @@ SMALLEST = decoded(np.zeros(len(SPACE.choices)))
 MEMBERS = [decoded(genes) for genes in SPACE.sample(np.random.default_rng(3), 3)]
 
 
-def batch(architecture: Architecture, seed: int = 0):
+def batch(engine: Engine, architecture: Architecture, seed: int = 0):
     rng, clip = np.random.default_rng(seed), architecture.clip
-    frames = rng.random((clip.frames * CLIPS, clip.resolution, clip.resolution, 3), dtype=np.float32)
-    return tf.constant(frames), as_labels(rng.integers(0, CLASSES, CLIPS))
+    shape = (clip.frames, CLIPS, clip.resolution, clip.resolution, 3)
+    frames = engine.frames(rng.integers(0, 256, shape, np.uint8), clip.resolution)
+    return frames, engine.labels(rng.integers(0, CLASSES, CLIPS))
 
 
 def copied(supernet: Supernet) -> dict[str, np.ndarray]:
     return {name: value.copy() for name, value in supernet.arrays().items()}
 
 
-def stand_alone(compiler: Compiler, architecture: Architecture, supernet: Supernet) -> Candidate:
-    """A candidate with the weights that the supernet's member has now."""
-    candidate = Candidate(compiler, architecture, CLASSES, RECIPE, seed=1)
-    for own, shared in zip(candidate._layers, supernet.member(architecture)._layers, strict=True):
-        own.weights.assign(shared.weights)
-    return candidate
-
-
 @pytest.mark.parametrize("architecture", [LARGEST, SMALLEST, *MEMBERS], ids=lambda a: a.fingerprint)
-def test_steps_equal_those_of_a_stand_alone_candidate(compiler: Compiler, architecture: Architecture) -> None:
-    supernet = Supernet(compiler, CONFIG, RECIPE, seed=0)
-    candidate = stand_alone(compiler, architecture, supernet)
+def test_steps_equal_those_of_a_stand_alone_candidate(engine: Engine, architecture: Architecture) -> None:
+    supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
+    states, rng = supernet.member(architecture).states(), np.random.default_rng(1)
+    candidate = engine.network(architecture, CLASSES, RECIPE, states, rng, 0)
     for seed in range(3):
-        frames, labels = batch(architecture, seed)
-        member = supernet.member(architecture)
-        assert float(member.step(frames, labels)) == float(candidate.step(frames, labels))
-    for own, shared in zip(candidate.weights(), supernet.member(architecture).weights(), strict=True):
+        frames, labels = batch(engine, architecture, seed)
+        assert supernet.step(architecture, frames, labels)[0] == float(candidate.step(frames, labels))
+    for own, shared in zip(candidate.states(), supernet.member(architecture).states(), strict=True):
         np.testing.assert_array_equal(own, shared)
 
 
@@ -92,11 +85,11 @@ def used_by(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def test_what_a_member_does_not_use_stays_as_it_is(compiler: Compiler) -> None:
-    supernet = Supernet(compiler, CONFIG, RECIPE, seed=0)
-    supernet.member(LARGEST).step(*batch(LARGEST))  # moments are no longer all zero
+def test_what_a_member_does_not_use_stays_as_it_is(engine: Engine) -> None:
+    supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
+    supernet.step(LARGEST, *batch(engine, LARGEST))  # moments are no longer all zero
     before = copied(supernet)
-    supernet.member(SMALLEST).step(*batch(SMALLEST))
+    supernet.step(SMALLEST, *batch(engine, SMALLEST))
     used = used_by(SMALLEST)
     assert before.keys() - used.keys()
     for name, value in supernet.arrays().items():
@@ -107,12 +100,12 @@ def test_what_a_member_does_not_use_stays_as_it_is(compiler: Compiler) -> None:
         np.testing.assert_array_equal(value[~corner], before[name][~corner])
 
 
-def test_every_member_fits_in_the_store_and_nothing_in_it_is_larger(compiler: Compiler) -> None:
+def test_every_member_fits_in_the_store_and_nothing_in_it_is_larger(engine: Engine) -> None:
     largest: dict[str, tuple[int, ...]] = {}
     for genes in SPACE.sample(np.random.default_rng(0), 2000):
         for name, shape in used_by(decoded(genes)).items():
             largest[name] = tuple(np.maximum(shape, largest.get(name, 0)).tolist())
-    arrays = Supernet(compiler, CONFIG, RECIPE, seed=0).arrays()
+    arrays = Supernet(engine, CONFIG, RECIPE, seed=0).arrays()
     assert largest == {name: value.shape[1:] for name, value in arrays.items()}
 
 
@@ -127,11 +120,11 @@ def test_the_forms_of_every_layer_are_those_of_the_members() -> None:
     }
 
 
-def test_recalibrated_statistics_are_the_mean_of_the_batches(compiler: Compiler) -> None:
-    supernet = Supernet(compiler, CONFIG, RECIPE, seed=0)
+def test_recalibrated_statistics_are_the_mean_of_the_batches(engine: Engine) -> None:
+    supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
     member, found = supernet.member(LARGEST), []
     before = copied(supernet)
-    batches = [(batch(LARGEST, seed)[0], CLIPS) for seed in range(3)]
+    batches = [(batch(engine, LARGEST, seed)[0], CLIPS) for seed in range(3)]
     for each in batches:
         member.recalibrate([each])
         found.append(member.moving_statistics())
@@ -142,49 +135,50 @@ def test_recalibrated_statistics_are_the_mean_of_the_batches(compiler: Compiler)
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_logits_by_the_statistics_of_a_batch_are_those_of_training(compiler: Compiler) -> None:
+def test_logits_by_the_statistics_of_a_batch_are_those_of_training(engine: Engine) -> None:
     """Up to the unbiased variance that the head's last norm is evaluated with."""
-    supernet = Supernet(compiler, CONFIG, RECIPE, seed=0)
-    frames, labels = batch(LARGEST)
-    logits = supernet.member(LARGEST).batch_logits(frames, CLIPS)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    loss = supernet.member(LARGEST).step(frames, labels)
-    assert float(tf.reduce_mean(losses)) == pytest.approx(float(loss), rel=0.02)
+    supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
+    frames, labels = batch(engine, LARGEST)
+    logits = np.asarray(supernet.member(LARGEST).batch_logits(frames, CLIPS))
+    right = logits[np.arange(CLIPS), np.asarray(labels)]
+    losses = np.log(np.exp(logits).sum(axis=1)) - right
+    assert losses.mean() == pytest.approx(supernet.step(LARGEST, frames, labels)[0], rel=0.02)
 
 
-def test_a_candidate_trains_on_as_if_it_had_not_been_recalibrated(compiler: Compiler) -> None:
-    plain, looked_at = (Candidate(compiler, SMALLEST, CLASSES, RECIPE, seed=2) for _ in range(2))
+def test_a_candidate_trains_on_as_if_it_had_not_been_recalibrated(engine: Engine) -> None:
+    plain, looked_at = (engine.candidate(SMALLEST, CLASSES, RECIPE, 2) for _ in range(2))
     for seed in range(3):
-        looked_at.recalibrate([(batch(SMALLEST, 9)[0], CLIPS)])
+        looked_at.recalibrate([(batch(engine, SMALLEST, 9)[0], CLIPS)])
         for each in (plain, looked_at):
-            each.step(*batch(SMALLEST, seed))
-    for own, other in zip(plain.weights(), looked_at.weights(), strict=True):
+            each.step(*batch(engine, SMALLEST, seed))
+    for own, other in zip(plain.states(), looked_at.states(), strict=True):
         np.testing.assert_array_equal(own, other)
 
 
-def test_restored_it_goes_on_as_before(compiler: Compiler) -> None:
+def test_restored_it_goes_on_as_before(engine: Engine) -> None:
     drop = Recipe(10, stochastic_depth=0.5, rezero=0.5)
-    unbroken, restored = (Supernet(compiler, CONFIG, drop, seed=4) for _ in range(2))
-    unbroken.member(LARGEST).step(*batch(LARGEST))
+    unbroken, restored = (Supernet(engine, CONFIG, drop, seed=4) for _ in range(2))
+    unbroken.step(LARGEST, *batch(engine, LARGEST))
     restored.restore(copied(unbroken), unbroken.steps_done)
     for supernet in (unbroken, restored):
-        supernet.member(LARGEST).step(*batch(LARGEST, 1))
+        supernet.step(LARGEST, *batch(engine, LARGEST, 1))
     for name, value in unbroken.arrays().items():
         np.testing.assert_array_equal(value, restored.arrays()[name])
 
 
-def test_no_new_function_is_traced_for_it(compiler: Compiler) -> None:
+def test_no_new_function_is_traced_for_it() -> None:
+    engine = TensorFlowEngine(None)
     for architecture in (LARGEST, SMALLEST):
-        Candidate(compiler, architecture, CLASSES, RECIPE, seed=0)
-    known = len(compiler)
-    supernet = Supernet(compiler, CONFIG, RECIPE, seed=0)
+        engine.candidate(architecture, CLASSES, RECIPE, 0)
+    known = len(engine.compiler)
+    supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
     for architecture in (LARGEST, SMALLEST):
-        supernet.member(architecture).step(*batch(architecture))
-    assert len(compiler) == known
+        supernet.step(architecture, *batch(engine, architecture))
+    assert len(engine.compiler) == known
 
 
-def test_what_is_beyond_it_is_refused(compiler: Compiler) -> None:
-    supernet = Supernet(compiler, CONFIG, RECIPE, seed=0)
+def test_what_is_beyond_it_is_refused(engine: Engine) -> None:
+    supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
     wider = movinet_space(SpaceConfig(**{**vars(CONFIG), "project": (32,)}))
     deeper = movinet_space(SpaceConfig(**{**vars(CONFIG), "blocks": CONFIG.blocks[:1] + CONFIG.blocks[:1] * 2}))
     for space in (wider, deeper):
@@ -194,9 +188,9 @@ def test_what_is_beyond_it_is_refused(compiler: Compiler) -> None:
         supernet.restore({"stem/conv": np.zeros(3)}, 0)
 
 
-def test_first_weights_have_the_deviation_of_their_fan_in(compiler: Compiler) -> None:
+def test_first_weights_have_the_deviation_of_their_fan_in(engine: Engine) -> None:
     wide = SpaceConfig(**{**vars(CONFIG), "dense": 2000, "project": (400,)})
-    store = Supernet(compiler, wide, RECIPE, seed=0).store
+    store = Supernet(engine, wide, RECIPE, seed=0).store
     assert store["head"]["dense"][0].std() == pytest.approx(math.sqrt(2 / 400), rel=0.02)
     assert not any(value[1:].any() for weights in store.values() for value in weights.values())
     for first, second in itertools.combinations((store[f"block1_layer{j}"]["expand"] for j in (1, 2)), 2):

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from movinet.fused import kernels, optimizer
 from movinet.fused.layers import Bottleneck, Head, Stem, Weights
 from movinet.recipe import BETA1, BETA2, Recipe
-from movinet.specs import Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
+from movinet.specs import BottleneckSpec, Spec, first_states, layer_specs
 from search_space import architecture as schema
 from search_space.architecture import Architecture
 
@@ -48,37 +48,43 @@ def _area_weights(side: int, resolution: int, channels: int) -> tuple[Array, Arr
     return pixels, weights, columns.astype(np.uintp), np.repeat(weights, channels, axis=1)
 
 
-class Candidate:
-    """One network in training.
+class Network:
+    """A network in training.
 
     Args:
       architecture: its clip's frames and resolution are those of the batches it will be given; square frames.
       classes: number of classes.
       recipe: how to train.
-      seed: of the initial weights and of stochastic depth.
+      states: of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments.
+      rng: of stochastic depth.
+      steps_done: how many steps of the recipe are behind it.
     """
 
-    def __init__(self, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> None:
-        self._recipe, self._rng = recipe, np.random.default_rng([seed, 1])
-        self.steps_done = 0
-        inner = [spec for _, spec in bottlenecks(architecture)]
-        specs: list[Spec] = [StemSpec(architecture.stem.width), *inner, head_spec(architecture, classes)]
-        starts = [
-            initial(spec, layer_seed, recipe.rezero)
-            for spec, layer_seed in zip(specs, layer_seeds(seed, len(specs)), strict=True)
-        ]
-        self.flat = np.concatenate([value.ravel() for start in starts for value in start.values()])
-        self._gradient, self._first, self._second = (np.zeros_like(self.flat) for _ in range(3))
+    def __init__(
+        self,
+        architecture: Architecture,
+        classes: int,
+        recipe: Recipe,
+        states: Sequence[Array],
+        rng: np.random.Generator,
+        steps_done: int = 0,
+    ) -> None:
+        self._recipe, self._rng, self.steps_done = recipe, rng, steps_done
+        specs = layer_specs(architecture, classes)
+        self.flat, self._first, self._second = np.concatenate(states, axis=1)
+        self._gradient = np.zeros_like(self.flat)
+        self._ends = np.cumsum([state.shape[1] for state in states])
         self._places = optimizer.places(weight for spec in specs for weight in spec.weights())
         self._weights = list(self._views(specs))
         self._stem = Stem(specs[0], self._weights[0], architecture.clip.resolution)  # type: ignore[arg-type]
         self._inner: list[Bottleneck] = []
         side = self._stem.side
-        for spec, weights in zip(inner, self._weights[1:-1], strict=True):
+        for spec, weights in zip(specs[1:-1], self._weights[1:-1], strict=True):
+            assert isinstance(spec, BottleneckSpec)
             self._inner.append(Bottleneck(spec, weights, architecture.clip.frames, side))
             side = self._inner[-1].side
         self._head = Head(specs[-1], self._weights[-1], side)  # type: ignore[arg-type]
-        self._rates = [recipe.stochastic_depth * i / len(inner) for i in range(1, len(inner) + 1)]
+        self._rates = [recipe.stochastic_depth * i / len(self._inner) for i in range(1, len(self._inner) + 1)]
 
     def _views(self, specs: Sequence[Spec]) -> Iterable[Weights]:
         place = 0
@@ -140,13 +146,34 @@ class Candidate:
         for done, (frames, clips) in enumerate(batches):
             self._forward(frames, clips, done / (done + 1), [_ALL] * len(self._inner))
 
+    def batch_logits(self, frames: Array, clips: int) -> Array:
+        """As `logits`, [B, classes], with the statistics of this very batch, which become the moving ones."""
+        return self._forward(frames, clips, 0.0, [_ALL] * len(self._inner))
+
+    def states(self) -> list[Array]:
+        """Of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments, copied."""
+        return np.split(np.stack([self.flat, self._first, self._second]), self._ends[:-1], axis=1)
+
     def weights(self) -> list[Array]:
         """The weights of each layer as a flat vector, in the order of its spec."""
-        return [np.concatenate([v.ravel() for v in weights.values.values()]) for weights in self._weights]
+        return [state[0] for state in self.states()]
 
     def moving_statistics(self) -> list[Array]:
         """The moving mean and variance of each layer's norms, concatenated in order: vectors."""
         return [np.concatenate([v for pair in w.moving.values() for v in pair]) for w in self._weights]
+
+
+class Candidate(Network):
+    """One network in training by itself.
+
+    Args:
+      architecture, classes, recipe: as of a network.
+      seed: of the initial weights and of stochastic depth.
+    """
+
+    def __init__(self, architecture: Architecture, classes: int, recipe: Recipe, seed: int) -> None:
+        states = first_states(architecture, classes, seed, recipe.rezero)
+        super().__init__(architecture, classes, recipe, states, np.random.default_rng([seed, 1]))
 
 
 _ALL = np.empty(0, F)  # every clip's branch counts in full

@@ -30,7 +30,7 @@ from nas import config as configs
 from nas.config import OneShot, SearchConfig
 from nas.one_shot import OneShotSearch, targets_of
 from nas.search import trial_seed
-from nas.trial import open_data, tensorflow_trainer
+from nas.trial import Trainer, open_data
 from nas.trials import Completed, Proposal
 from search_space import architecture as architectures
 from search_space.sampling import sample_stratum
@@ -98,12 +98,12 @@ def random_search(search: OneShotSearch, training: Training, budget: float) -> l
 
 def compared(config: SearchConfig, data: Any) -> dict[str, Any]:
     """Both searches of one seed."""
-    search = OneShotSearch(config, tensorflow_trainer(config, data, 1))
+    search = OneShotSearch(config, Trainer(config, data, 1))
     training, start = Training(search), time.process_time()
     ours = one_shot(search, training)
     used = time.process_time() - start
     print(f"seed {config.seed}: one-shot {used:.0f} s, {[each['test'] for each in ours]}", flush=True)
-    other = Training(OneShotSearch(config, tensorflow_trainer(config, data, 1)))  # which has compiled nothing either
+    other = Training(OneShotSearch(config, Trainer(config, data, 1)))  # which has compiled nothing either
     start = time.process_time()
     random = random_search(other.search, other, used)
     spent = time.process_time() - start
