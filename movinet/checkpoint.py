@@ -27,6 +27,7 @@ import tensorflow as tf
 from movinet import archive, h5_weights
 from movinet.object_graph import Node, open_checkpoint
 from movinet.release_names import release_variables
+from search_space.atomic_files import replaced
 from search_space.choices import check_choice
 from search_space.errors import InputError
 
@@ -81,12 +82,11 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     if path.suffix not in (".keras", ".h5"):
         tf.train.Checkpoint(model=model).write(str(path))
         return
-    unfinished = path.with_name(f".unfinished.{path.name}")
-    if path.suffix == ".keras":
-        model.save(unfinished)
-    else:
-        model.save_weights(unfinished)
-    unfinished.replace(path)
+    with replaced(path) as new:
+        if path.suffix == ".keras":
+            model.save(new)
+        else:
+            model.save_weights(new)
 
 
 def named_variables(model: keras.Model, prefix: str = "") -> dict[str, Any]:

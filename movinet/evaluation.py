@@ -16,6 +16,7 @@ import numpy as np
 from movinet import metrics
 from movinet.config.experiment import DataConfig
 from movinet.metrics import Floats, Integers, Point
+from search_space.atomic_files import replaced
 from search_space.errors import InputError
 
 SCHEMA = "movinet-nas/evaluation/1"
@@ -141,12 +142,6 @@ def check_new(folder: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     """The file appears whole or not at all."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as new:
+        new.parent.mkdir(parents=True, exist_ok=True)
         new.write_text(text, encoding="utf-8", errors="surrogateescape")
-        new.replace(path)
-    except OSError as error:
-        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
-    finally:
-        new.unlink(missing_ok=True)

@@ -324,7 +324,7 @@ class LedgerWriter:
         path = Path(path)
         if path.exists():
             raise InputError(str(path), "ledger", "exists already; resume that run or choose another folder")
-        new = path.with_name(path.name + ".new")
+        new = path.with_name(f".unfinished.{path.name}")
         descriptor = _opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             _write(new, descriptor, {"schema": SCHEMA, **asdict(header)})

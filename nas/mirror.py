@@ -131,5 +131,5 @@ def put(storage: Any, path: Path, target: str) -> None:
 def _files(folder: Path) -> list[Path]:
     """Regular files, the ledger first; no links, which may lead anywhere."""
     found = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    found = [path for path in found if path.name not in LEFT_OUT and not path.name.endswith(".new")]
+    found = [path for path in found if path.name not in LEFT_OUT and not path.name.startswith(".unfinished.")]
     return sorted(found, key=lambda path: (path != folder / FIRST, path))

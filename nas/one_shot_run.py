@@ -14,8 +14,7 @@ import dataclasses
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from nas.trial import Trainer, open_data
 from search_space import architecture as architectures
 from search_space import foreign_files
 from search_space.architecture import check_keys, check_schema
+from search_space.atomic_files import replaced
 from search_space.errors import InputError
 
 SUPERNET, RETRAINED = "supernet", "retrained"
@@ -114,26 +114,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return plain, arrays
 
 
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A path beside, which takes the place of `path` when all is written and synced."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        yield new
-        with open(new, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except OSError as error:
-        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
-
-
 def _write_checkpoint(search: OneShotSearch, path: Path) -> None:
-    with _replaced(path) as new, open(new, "wb") as file:
+    with replaced(path) as new, open(new, "wb") as file:
         np.savez(file, **search.state())  # type: ignore[arg-type]
 
 
 def _write_history(search: OneShotSearch, path: Path) -> None:
-    with _replaced(path) as new, open(new, "w", newline="", encoding="utf-8") as file:
+    with replaced(path) as new, open(new, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for step, turn, cost, *rest in search.history:
@@ -146,7 +133,7 @@ def _write_members(search: OneShotSearch, path: Path) -> None:
         for found in search.found()
     ]
     plain = {"schema": SCHEMA, "steps": search.settings.steps, "seconds": search.seconds, "members": members}
-    with _replaced(path) as new:
+    with replaced(path) as new:
         new.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
@@ -209,7 +196,7 @@ def hint(search: OneShotSearch, members: int, folder: Path, report: Report) -> P
         if i % RANKED == 0:
             report(f"ranked: {i} of {len(drawn)}")
     path = folder / SUPERNET / HINTS
-    with _replaced(path) as new:
+    with replaced(path) as new:
         new.write_text(json.dumps(hints.plain(search.config.space, measured)) + "\n", encoding="utf-8")
     return path
 

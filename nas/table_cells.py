@@ -9,7 +9,6 @@ import csv
 import gzip
 import io
 import math
-import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from search_space import foreign_files
+from search_space.atomic_files import replaced
 from search_space.cost import COST_NAMES
 from search_space.errors import InputError
 
@@ -225,11 +225,5 @@ def write(path: Path, columns: Columns) -> None:
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     data = lines.getvalue().encode()
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
+    with replaced(path) as new:
         new.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-        os.replace(new, path)
-    except OSError as error:
-        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
-    finally:
-        new.unlink(missing_ok=True)

@@ -20,8 +20,8 @@ from nas.arena import Played
 from nas.hypervolume import CostRange, hypervolume
 from nas.table import Table
 from nas.table_cells import MACS
-from results.files import replaced
 from results.statistics import bootstrap_interval
+from search_space.atomic_files import replaced
 from search_space.errors import InputError
 
 BASELINE = "stratified_random"

@@ -12,9 +12,9 @@ import pandas as pd
 
 from nas.ledger import Ledger
 from nas.objective import ACCURACY
-from results.files import replaced
 from results.frame import summary
 from search_space.architecture import check_keys
+from search_space.atomic_files import replaced
 from search_space.errors import InputError
 from search_space.expected_growth import DIMENSIONS, TOLERANCE, shares_of
 from search_space.network import yaml_text

@@ -16,7 +16,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.files import replaced
+from search_space.atomic_files import replaced
 from search_space.choices import hint
 from search_space.errors import InputError
 

@@ -18,7 +18,7 @@ from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS, Objective
 from nas.pareto import frontier
 from nas.trials import KINDS, Proposal
-from results.files import replaced
+from search_space.atomic_files import replaced
 
 # Student's t at 97.5 % for 1 to 10 degrees of freedom, and the normal quantile for the expansion beyond.
 STUDENT_T = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.30600, 2.26216, 2.22814)

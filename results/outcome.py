@@ -19,9 +19,9 @@ from results import family as families
 from results.comparison import Comparison, compare
 from results.emit import emit
 from results.family import Family, FamilyConfig, scale_family
-from results.files import replaced
 from results.ranking import ranking, searched_by
 from results.resampling import TEST_ACCURACY
+from search_space.atomic_files import replaced
 from search_space.cost import in_unit
 from search_space.errors import InputError
 

@@ -21,9 +21,9 @@ from results import figure_style
 from results.arena import BASELINE, mean_with_interval
 from results.arena_plots import GRID, draw
 from results.arena_text import columns, interval
-from results.files import replaced
 from results.frame import trainings
 from results.volume import hypervolume_over_time, range_of_run
+from search_space.atomic_files import replaced
 
 Runs = Mapping[tuple[str, int], Ledger]
 

@@ -17,10 +17,10 @@ import numpy as np
 from nas.ledger import Ledger
 from results import family as families
 from results.family import FamilyConfig
-from results.files import replaced
 from results.frame import selected_front
 from search_space import architecture, movinet_space
 from search_space.architecture import with_strides
+from search_space.atomic_files import replaced
 from search_space.choices import hint
 from search_space.errors import InputError
 from search_space.movinet_space import SpaceConfig, nearest

@@ -18,11 +18,11 @@ from nas.table import Table
 from results import figure_style, importance, proxy_ranking
 from results import reliability as statistics
 from results.figure_style import BLACK, BLUE, GREEN, GREY, GRID, TEXT, VERMILION
-from results.files import replaced
 from results.importance import Importance
 from results.proxy_ranking import BIN_ENOUGH, ENOUGH, ProxyRanking
 from results.reliability import Reliability
 from results.trainings import Trainings, of_ledger, of_table
+from search_space.atomic_files import replaced
 from search_space.errors import InputError
 
 COLOURS = {"early": BLUE, "full": BLUE, "ceiling": BLACK, "cost": VERMILION, "score": GREEN}

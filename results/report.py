@@ -23,11 +23,11 @@ from nas.objective import ACCURACY, MACS, STATISTICS
 from results import frame, report_data, report_family, report_record, report_reliability, report_sections
 from results.comparison import Comparison
 from results.family import Family
-from results.files import replaced
 from results.importance import Importance, importance
 from results.markup import Html, script_data, text
 from results.measures import Measure, dimensions, measures
 from search_space.architecture import Architecture
+from search_space.atomic_files import replaced
 from search_space.errors import InputError
 
 SCRIPTS = ("networks.js", "filter.js", "plots.js", "drawing.js", "table.js", "report.js")

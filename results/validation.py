@@ -23,8 +23,8 @@ from nas.ledger import Ledger
 from nas.objective import ACCURACY, MACS
 from results import comparison_text, frame, plots
 from results.comparison import Comparison, Estimate, compare
-from results.files import replaced
 from results.resampling import TEST_ACCURACY, draw, tested
+from search_space.atomic_files import replaced
 from search_space.errors import InputError
 
 DRAWS = 2000

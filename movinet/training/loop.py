@@ -24,6 +24,7 @@ from movinet.input.class_names import FILE, beside, check_same, class_names
 from movinet.training.task import check_trainable
 from movinet.training.trainer import Log, Progress, Trainer
 from movinet.training.validation import Validation
+from search_space.atomic_files import replaced
 from search_space.errors import InputError
 
 POLL_SECONDS = 1.0
@@ -267,10 +268,6 @@ def write_text(path: Path, text: str) -> None:
     Raises:
       InputError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".unfinished.{path.name}")
-        unfinished.write_text(text)
-        unfinished.replace(path)
-    except OSError as error:
-        raise InputError("--model_dir", str(path), f"cannot be written: {error.strerror}") from None
+    with replaced(path) as new:
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text)
