@@ -158,8 +158,8 @@ class OneShot:
     """
 
     targets: tuple[float, ...] = ()
-    steps: int = 3000
-    learning_rate: float = 0.01
+    steps: int = 4000
+    learning_rate: float = 0.15
     warmup: float = 0.25
     beta: float = -0.1
     controller_rate: float = 0.05

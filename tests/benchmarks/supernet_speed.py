@@ -10,17 +10,15 @@ moments and putting them back. With --write the table goes into docs/benchmarks.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import section
-import tensorflow as tf
 
-from movinet import proxy
+from movinet.engine import Engine, FusedEngine
+from movinet.recipe import Recipe
 from movinet.supernet import Supernet
 from nas import config
 from search_space.architecture import Architecture
@@ -36,17 +34,18 @@ def milliseconds(step: Callable[[], object]) -> float:
 
 
 def measured(
-    network: Architecture, compiler: proxy.Compiler, supernet: Supernet, batch: int, classes: int, turns: int
+    network: Architecture, engine: Engine, supernet: Supernet, batch: int, classes: int, turns: int
 ) -> dict[str, float]:
     """Milliseconds of each kind of step of one member, medians."""
-    clip = network.clip
-    frames = tf.random.stateless_uniform([clip.frames * batch, clip.resolution, clip.resolution, 3], [0, 1])
-    labels = tf.range(batch) % classes
-    candidate = proxy.Candidate(compiler, network, classes, proxy.Recipe(steps=1000, batch_size=batch), seed=0)
+    clip, rng = network.clip, np.random.default_rng(0)
+    shape = (clip.frames, batch, clip.resolution, clip.resolution, 3)
+    frames = engine.frames(rng.integers(0, 256, shape, np.uint8), clip.resolution)
+    labels = engine.labels(np.arange(batch) % classes)
+    candidate = engine.candidate(network, classes, Recipe(steps=1000, batch_size=batch), 0)
     steps: dict[str, Callable[[], object]] = {
-        "candidate": lambda: float(candidate.step(frames, labels)),
-        "supernet": lambda: float(supernet.member(network).step(frames, labels)),
-        "reward": lambda: supernet.member(network).batch_logits(frames, batch).numpy(),
+        "candidate": lambda: candidate.step(frames, labels),
+        "supernet": lambda: supernet.step(network, frames, labels),
+        "reward": lambda: supernet.member(network).batch_logits(frames, batch),
     }
     turns_of_all = [{name: milliseconds(step) for name, step in steps.items()} for _ in range(turns + 1)]
     return {name: statistics.median(turn[name] for turn in turns_of_all[1:]) for name in steps}
@@ -76,14 +75,13 @@ def main() -> None:
     options.add_argument("--turns", type=int, default=7)
     options.add_argument("--write", action="store_true")
     asked = options.parse_args()
-    proxy.use_threads(1)
     search = config.load("default")
     space, batch = movinet_space(search.space), search.training.batch_size
     drawn = sample_feasible(space, np.random.default_rng(search.seed), asked.members, search.limits)
-    compiler = proxy.Compiler()
-    supernet = Supernet(compiler, search.space, proxy.Recipe(steps=1000, batch_size=batch), seed=0)
+    engine = FusedEngine()
+    supernet = Supernet(engine, search.space, Recipe(steps=1000, batch_size=batch), seed=0)
     networks = [space.decode(tuple(genes)) for genes in drawn.tolist()]
-    found = [measured(each, compiler, supernet, batch, search.space.classes, asked.turns) for each in networks]
+    found = [measured(each, engine, supernet, batch, search.space.classes, asked.turns) for each in networks]
     text = report(found, asked.members)
     print(text)
     if asked.write:
