@@ -52,7 +52,7 @@ class Engine(Protocol):
         rng: np.random.Generator,
         steps_done: int,
     ) -> Network:
-        """A network with such states, float32 [3, weights] of each layer, after so many steps; `rng`: stochastic depth."""
+        """A network with such states, float32 [3, weights] of each layer, after so many steps; `rng` drops layers."""
 
     def frames(self, clips: np.ndarray, resolution: int) -> Any:
         """uint8 `T B H W C` clips as a candidate of that resolution takes them: pixels in 0..1, resized by area."""
