@@ -61,6 +61,6 @@ $(READY): requirements.lock pyproject.toml
 	@printf '%s\n' tensorflow others | xargs -P 2 -I PART \
 		$(PIP_INSTALL) --no-compile --no-deps --require-hashes -r .venv/PART.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -c 'from movinet.fused.network import compile_kernels; compile_kernels()' & compiling=$$!; \
+	@$(BIN)/python -c 'from movinet.proxy.fused.network import compile_kernels; compile_kernels()' & compiling=$$!; \
 		$(BIN)/python -m compileall -qq -j 0 .venv/lib || true; wait $$compiling
 	@touch $@

@@ -38,7 +38,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 default_role = "literal"  # docstrings write `code`
 
-PACKAGES = ("search_space", "movinet", "nas", "results")
+PACKAGES = ("search_space", "movinet", "nas", "results", "cli")
 CONTENTS = {
     "Search": "notebooks command_line spaces search live_view report one_shot scaling cluster",
     "Train and take home": "data training checkpoints evaluation export",

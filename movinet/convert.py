@@ -7,10 +7,10 @@ which names every file that was skipped. An interrupted conversion carries on wh
 
 from __future__ import annotations
 
-from search_space.quiet_start import quiet_start
+from search_space.base.quiet_tensorflow import quiet_start
 
 with quiet_start():  # before anything else imports TensorFlow: what is wrong would stand below its notices
-    from movinet.input.records import encode_jpeg, sequence_example, write_records
+    from movinet.training.input.records import encode_jpeg, sequence_example, write_records
 
 import dataclasses
 import hashlib
@@ -26,14 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from movinet.data.decoder import in_order
-from movinet.data.source import open_source, splits_of
 from movinet.data.store import Skipped, only_writer, split_called
-from movinet.data.timeline import UnusableVideo
-from movinet.data.video_source import VideoSource
+from movinet.data.video.decoder import in_order
+from movinet.data.video.source import open_source, splits_of
+from movinet.data.video.timeline import UnusableVideo
+from movinet.data.video.video_source import VideoSource
 from search_space.architecture import check_integer
-from search_space.command_line import Parser, exit_code, place_fault, say
-from search_space.errors import InputError
+from search_space.base.command_line import Parser, exit_code, place_fault, say
+from search_space.base.errors import InputError
 
 SCHEMA = "movinet-nas/records/1"
 MAX_EXAMPLE = 1 << 29  # bytes of JPEG; a serialized example must stay below 2^31

@@ -8,7 +8,7 @@ middle frame alone ("frame"). Writes evaluation.json and predictions.csv; docs/e
 
 from __future__ import annotations
 
-from search_space.quiet_start import quiet_start
+from search_space.base.quiet_tensorflow import quiet_start
 
 with quiet_start():  # before anything else imports it: what is wrong with a flag would stand below its notices
     import tensorflow as tf
@@ -24,21 +24,21 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from movinet import checkpoint
-from movinet.config import experiment_file
-from movinet.config.experiment import DataConfig
-from movinet.evaluation import Evaluation, check_new
-from movinet.inference import FoldedEnsemble, fold
-from movinet.input.batches import indexed_batches, open_examples
-from movinet.input.class_names import beside, check_same, class_names
-from movinet.input.examples import Examples
-from movinet.input.record_faults import read_error
-from movinet.metrics import Curve, Floats, softmax
-from movinet.stream import StreamSession
+from movinet.model.inference import FoldedEnsemble, fold
+from movinet.model.stream import StreamSession
+from movinet.training.config import experiment_file
+from movinet.training.config.experiment import DataConfig
+from movinet.training.evaluation_record import Evaluation, check_new
+from movinet.training.input.batches import indexed_batches, open_examples
+from movinet.training.input.class_names import beside, check_same, class_names
+from movinet.training.input.examples import Examples
+from movinet.training.input.record_faults import read_error
+from movinet.training.metrics import Curve, Floats, softmax
 from movinet.training.task import build_model
-from search_space.choices import check_choice
-from search_space.command_line import Parser, exit_code, place_fault, say
-from search_space.errors import InputError
+from movinet.weights import checkpoint
+from search_space.base.command_line import Parser, exit_code, place_fault, say
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
 
 MODES = ("clip", "multi", "stream", "frame")
 VIEWS = 10, 3  # clips and crops of multi-clip evaluation, as in the papers on Kinetics
@@ -50,7 +50,7 @@ Seer = Callable[[npt.NDArray[np.float32]], Iterator[Evidence]]
 def evaluate(
     model: keras.Model, data: DataConfig, mode: str = "clip", log: Callable[[str], None] | None = None
 ) -> Evaluation:
-    """Evaluates a model, or ensemble, of `movinet.model` on all clips of `data`, in float32.
+    """Evaluates a model, or ensemble, of `movinet.model.keras_model` on all clips of `data`, in float32.
 
     Args:
       model: with trained weights.

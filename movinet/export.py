@@ -6,7 +6,7 @@ the Keras model on real clips, and only appears under its name if they agree.
 
 from __future__ import annotations
 
-from search_space.quiet_start import quiet_start
+from search_space.base.quiet_tensorflow import quiet_start
 
 with quiet_start():  # before anything else imports it: what is wrong with a flag would stand below its notices
     import tensorflow as tf
@@ -24,17 +24,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from movinet import stream
 from movinet.deploy import litert, network_flags, saved_model
 from movinet.deploy.interpreter import LOGITS, LiteRT
 from movinet.deploy.network_flags import Subject, boolean
 from movinet.deploy.sample_clips import sample_clips
-from movinet.model import Shape
-from movinet.stream import IMAGE
+from movinet.model import stream
+from movinet.model.keras_model import Shape
+from movinet.model.stream import IMAGE
 from search_space.architecture import check_integer
-from search_space.choices import check_choice
-from search_space.command_line import Parser, exit_code
-from search_space.errors import InputError
+from search_space.base.command_line import Parser, exit_code
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
 
 FORMATS = ("saved_model", "tflite")
 

@@ -6,7 +6,7 @@ measured in a process of its own. A network that is not causal has no measuremen
 
 from __future__ import annotations
 
-from search_space.quiet_start import quiet_start
+from search_space.base.quiet_tensorflow import quiet_start
 
 with quiet_start():  # before anything else imports TensorFlow: what is wrong would stand below its notices
     from movinet.deploy import litert, network_flags, saved_model
@@ -24,9 +24,9 @@ from pathlib import Path
 from movinet.deploy.network_flags import Subject
 from movinet.deploy.timing import FORMS, UNITS, Request, Timing
 from search_space.architecture import check_integer
-from search_space.choices import check_choice
-from search_space.command_line import Parser, exit_code
-from search_space.errors import InputError
+from search_space.base.command_line import Parser, exit_code
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
 
 HEADER = ("form", "unit", "threads", "median ms", "p90 ms", "ms a frame", "peak MB", "libraries MB")
 

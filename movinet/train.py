@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from movinet.config import experiment_file
-from movinet.config.experiment import ExperimentConfig
-from search_space.choices import check_choice
-from search_space.command_line import EXIT_CODES, Parser, exit_code, place_fault, say
-from search_space.errors import InputError
-from search_space.quiet_start import quiet_start
+from movinet.training.config import experiment_file
+from movinet.training.config.experiment import ExperimentConfig
+from search_space.base.command_line import EXIT_CODES, Parser, exit_code, place_fault, say
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
+from search_space.base.quiet_tensorflow import quiet_start
 
 MODES = ("train", "train_and_eval", "train_and_post_eval", "eval", "eval_continuous", "continuous_eval")
 
@@ -108,7 +108,7 @@ def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None 
     with quiet_start():
         import tensorflow as tf
 
-    from movinet.input.record_faults import read_error
+    from movinet.training.input.record_faults import read_error
     from movinet.training.loop import Run
     from movinet.training.strategy import make_strategy
     from movinet.training.trainer import Diverged

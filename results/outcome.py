@@ -12,18 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from nas.ledger import Ledger
-from nas.objective import ACCURACY, MACS
-from results import coefficients, comparison_text, frame, parents, report, report_data, settling
-from results import family as families
-from results.comparison import Comparison, compare
-from results.emit import emit
-from results.family import Family, FamilyConfig, scale_family
-from results.ranking import ranking, searched_by
-from results.resampling import TEST_ACCURACY
-from search_space.atomic_files import replaced
-from search_space.cost import in_unit
-from search_space.errors import InputError
+from nas.record.ledger import Ledger
+from nas.record.objective import ACCURACY, MACS
+from results.analysis import coefficients
+from results.comparison import runs_text
+from results.comparison.runs import Comparison, compare
+from results.family import growth as families
+from results.family import parent_variants, parents
+from results.family.emit import emit
+from results.family.growth import Family, FamilyConfig, scale_family
+from results.report import data as report_data
+from results.report import html_page
+from results.tables import frame
+from results.tables.ranking_support import ranking, searched_by
+from results.tables.resampling import TEST_ACCURACY
+from search_space.base.atomic_files import replaced
+from search_space.base.errors import InputError
+from search_space.cost.counting import in_unit
 
 REPORT = "report.html"
 
@@ -88,7 +93,7 @@ def _target(text: str) -> tuple[str, float]:
 
 def family_of(ledger: Ledger, config: FamilyConfig) -> Family:
     """Return the family that grows from the networks of the run."""
-    settled = settling.settled(ledger.path.parent) if config.settle else {}
+    settled = parent_variants.settled(ledger.path.parent) if config.settle else {}
     return scale_family(parents.of_run(ledger), config, settled)
 
 
@@ -130,11 +135,11 @@ def write_pictures(
     ledger: Ledger, folder: Path, family: Family | None = None, formats: Sequence[str] = ("png",)
 ) -> list[Path]:
     """front.png, with the parents of the family marked if one is given, and hypervolume.png; returns their paths."""
-    from results import plots  # with matplotlib a second of loading, which a report does without
+    from results.figures import run  # with matplotlib a second of loading, which a report does without
 
     fronts, volumes = ([folder / f"{name}.{kind}" for kind in formats] for name in ("front", "hypervolume"))
-    plots.save_frontier(ledger, family, *fronts)
-    plots.save_hypervolume(ledger, *volumes)
+    run.save_frontier(ledger, family, *fronts)
+    run.save_hypervolume(ledger, *volumes)
     return [*fronts, *volumes]
 
 
@@ -168,7 +173,7 @@ def write_report(ledger: Ledger, path: Path, family: Family | None = None) -> Pa
         family = family or family_of(ledger, family_config(ledger))
     except InputError as error:
         without = str(error)
-    report.write(report.Run(ledger, family, without, comparison(ledger)), path)
+    html_page.write(html_page.Run(ledger, family, without, comparison(ledger)), path)
     return path
 
 
@@ -193,7 +198,7 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
     parts = [_counts(ledger), _front_table(ledger), family_table(family)]
     compared = comparison(ledger)
     if compared:
-        parts.append(comparison_text.text(compared))
+        parts.append(runs_text.text(compared))
     parts.append(ranking(ledger).text())
     places = {
         "front": folder / "front.png",

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search_space.choices import hint
-from search_space.errors import InputError
+from search_space.base.errors import InputError
+from search_space.base.names import hint
 
 SCHEMA = "movinet-nas/architecture/1"
 Kernel = tuple[int, int, int]

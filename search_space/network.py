@@ -25,10 +25,10 @@ from search_space.architecture import (
     check_list,
     check_schema,
 )
-from search_space.cost import COST_NAMES, count
-from search_space.errors import InputError
+from search_space.base.errors import InputError
+from search_space.base.yaml_file import read_yaml
+from search_space.cost.counting import COST_NAMES, count
 from search_space.variant import BASE, Variant
-from search_space.yaml_file import read_yaml
 
 SCHEMA = "movinet-nas/network/1"
 MAX_MEMBERS = 64
@@ -59,7 +59,7 @@ def common_clip(members: tuple[Architecture, ...], offsets: tuple[int, ...] = ()
 
 
 def network_cost(members: Sequence[Architecture], classes: int, variant: Variant = BASE) -> dict[str, int]:
-    """Exact cost by name (`search_space.cost.Cost`) of one network, or of an ensemble by mean of logits.
+    """Exact cost by name (`search_space.cost.counting.Cost`) of one network, or of an ensemble by mean of logits.
 
     An ensemble's members run one after another, each with weights and stream state of its own: all costs add up but
     the peak of activations, which is the largest.

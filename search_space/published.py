@@ -7,8 +7,8 @@ its experiment files; where paper and release differ, the release is meant, beca
 from __future__ import annotations
 
 from search_space.architecture import Architecture, Block, Clip, Head, Kernel, Layer, Stem
-from search_space.choices import hint
-from search_space.errors import InputError
+from search_space.base.errors import InputError
+from search_space.base.names import hint
 
 K13 = (1, 3, 3)
 K15 = (1, 5, 5)

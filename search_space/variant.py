@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search_space.architecture import check_keys
-from search_space.choices import check_choice
-from search_space.errors import InputError
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
 
 # `3d_2plus1d` computes what `2plus1d` does, with the same weights: in the release it is the form for training.
 CONV_TYPES = ("3d", "2plus1d", "3d_2plus1d")

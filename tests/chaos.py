@@ -14,7 +14,7 @@ disk       a file system of 16 MB that holds the run's folder fills up; then the
 
 Besides, simulated evaluations hang, raise, kill their worker or come to a loss that is not finite, each in some percent
 of the attempts. In the end there must be exactly the candidates asked for, every line of the ledger that was ever seen,
-and a ledger that `nas.ledger.read` accepts, in which every trial has ended once.
+and a ledger that `nas.record.ledger.read` accepts, in which every trial has ended once.
 """
 
 from __future__ import annotations
@@ -38,10 +38,17 @@ import numpy as np
 from ray_nodes import Nodes, ray_nodes
 from small_search import kill, of_session, small, started, workers_of, written
 
-from nas.config import AlgorithmConfig, EarlyStopping, FaultsConfig, Finals, SearchConfig, SimulationConfig
-from nas.ledger import read
-from nas.trials import Completed, Failed, Proposal, Stopped
-from search_space.errors import InputError
+from nas.config.search_config import (
+    AlgorithmConfig,
+    EarlyStopping,
+    FaultsConfig,
+    Finals,
+    SearchConfig,
+    SimulationConfig,
+)
+from nas.record.events import Completed, Failed, Proposal, Stopped
+from nas.record.ledger import read
+from search_space.base.errors import InputError
 
 FAULTS = ("worker", "node", "raylet", "driver", "interrupt", "disk")
 PLAIN = ("worker", "driver", "interrupt")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from small_search import finished, ledger_of, small, started, written
 
-from nas import run
-from nas.config import FaultsConfig, SearchConfig, SimulationConfig
+from nas.config.search_config import FaultsConfig, SearchConfig, SimulationConfig
+from nas.loop import run_folder
 
 
 def simulated(faults: FaultsConfig | None = None, changes: Mapping[str, Any] | None = None, **settings: Any) -> Any:
@@ -36,13 +36,13 @@ def ran(*arguments: object) -> tuple[int, str, str]:
 
 def begun(out: Path, chosen: SearchConfig) -> Path:
     """A search in this process, without a display or what is made of it; returns its folder."""
-    run.start(chosen, out, "serial", contextlib.nullcontext)
+    run_folder.start(chosen, out, "serial", contextlib.nullcontext)
     return out
 
 
 def resumed(out: Path) -> None:
     """Carries such a run on."""
-    run.resume(out, "serial", contextlib.nullcontext)
+    run_folder.resume(out, "serial", contextlib.nullcontext)
 
 
 def carried_on(out: Path) -> None:
@@ -52,7 +52,7 @@ def carried_on(out: Path) -> None:
     after = ledger_of(out)
     assert after.entries[: len(before.entries)] == before.entries and not after.torn and not after.pending
     kinds = [proposal.kind for proposal in after.proposals.values()]
-    assert kinds.count("search") == run.config_of(after).trials
+    assert kinds.count("search") == run_folder.config_of(after).trials
 
 
 @contextlib.contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from nas import config, run
-from nas.config import DataConfig, Finals, SearchConfig
-from nas.ledger import Header, LedgerWriter
-from nas.search import Search
-from nas.trial import open_data
-from nas.trials import Completed, Failed, Proposal, Rung
+from nas.config import search_config
+from nas.config.search_config import DataConfig, Finals, SearchConfig
+from nas.evaluation.proxy_trainer import open_data
+from nas.loop import run_folder
+from nas.loop.search import Search
+from nas.record.events import Completed, Failed, Proposal, Rung
+from nas.record.ledger import Header, LedgerWriter
 
 DATA = DataConfig(level="tiny", train=36, validation=36, test=36)
 
@@ -18,7 +19,7 @@ DATA = DataConfig(level="tiny", train=36, validation=36, test=36)
 def settings(**changes: object) -> SearchConfig:
     """The preset tiny on very little data, with two published networks for comparison."""
     finals = Finals(repeats=2, most=2, references=("a0", "a5"))
-    return dataclasses.replace(config.load("tiny"), **{"data": DATA, "finals": finals, **changes})
+    return dataclasses.replace(search_config.load("tiny"), **{"data": DATA, "finals": finals, **changes})
 
 
 def accuracy(proposal: Proposal) -> float:
@@ -56,8 +57,8 @@ def begin(folder: Path, chosen: SearchConfig) -> LedgerWriter:
     """A run's folder with the header of its ledger."""
     folder.mkdir(parents=True)
     data = open_data(chosen.data, chosen.space)
-    header = Header(config.to_dict(chosen), run.versions(), chosen.seed, data.content_hash)
-    return LedgerWriter.create(folder / run.LEDGER, header)
+    header = Header(search_config.to_dict(chosen), run_folder.versions(), chosen.seed, data.content_hash)
+    return LedgerWriter.create(folder / run_folder.LEDGER, header)
 
 
 def played(folder: Path, trials: int | None = None, failing: int | None = None) -> Path:

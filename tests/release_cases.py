@@ -25,9 +25,9 @@ import numpy as np
 
 from search_space import architecture as schema
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.movinet_space import base_config, movinet_space
 from search_space.published import PUBLISHED
-from search_space.sampling import sample_feasible
+from search_space.space.movinet import base_config, movinet_space
+from search_space.space.sampling import sample_feasible
 from search_space.variant import BASE, STREAM, Variant, released_stream
 
 HERE = Path(__file__).resolve().parent

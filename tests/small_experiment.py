@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from movinet.config.experiment import ExperimentConfig
-from movinet.config.experiment_file import load
+from movinet.training.config.experiment import ExperimentConfig
+from movinet.training.config.experiment_file import load
 
 NAME = "movinet_kinetics600"
 DATA: dict[str, Any] = {

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from movinet.recipe import Recipe
-from nas import config
-from nas.config import SearchConfig
-from nas.ledger import Ledger, read
+from movinet.proxy.recipe import Recipe
+from nas.config import search_config
+from nas.config.search_config import SearchConfig
+from nas.record.ledger import Ledger, read
 
 ROOT = Path(__file__).parents[1]
 TRAINABLE = "ResourceTrainable."  # what Ray Tune makes of ours; it names a worker after the method that it runs
@@ -56,14 +56,14 @@ SMALL: Mapping[str, Any] = {
 
 def small(**changes: Any) -> SearchConfig:
     """The small search with some fields of its configuration changed."""
-    return replace(config.from_dict(SMALL), **changes)
+    return replace(search_config.from_dict(SMALL), **changes)
 
 
 def breeding() -> SearchConfig:
     """A search to disturb. Its networks are smaller still, as every process that trains traces them anew, and its
     trainings longer. Four are measured at the rung before any is stopped, so that the last candidates have parents.
     """
-    stopping, finals = config.EarlyStopping((0.5,), 2.0, 1, 4), config.Finals(1, 2, ())
+    stopping, finals = search_config.EarlyStopping((0.5,), 2.0, 1, 4), search_config.Finals(1, 2, ())
     whole = small(early_stopping=stopping, finals=finals, training=Recipe(steps=120, batch_size=8))
     return replace(whole, space=replace(whole.space, blocks=whole.space.blocks[:3]))
 
@@ -88,7 +88,7 @@ def unbroken_run(folder: Path) -> Unbroken:
 def written(folder: Path, settings: SearchConfig) -> Path:
     """The search as a YAML file."""
     path = folder / "search.yaml"
-    path.write_text(json.dumps(config.to_dict(settings)))  # which is YAML too
+    path.write_text(json.dumps(search_config.to_dict(settings)))  # which is YAML too
     return path
 
 
@@ -175,6 +175,6 @@ def ledger_of(folder: Path) -> Ledger:
 
 def story(ledger: Ledger) -> list[dict[str, Any]]:
     """Everything that happened, in order, without how long it took."""
-    from nas.trials import to_dict
+    from nas.record.events import to_dict
 
     return [{k: v for k, v in to_dict(event).items() if k != "seconds"} for event in ledger.events]

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.ledger import Header, Ledger, LedgerWriter, read
-from nas.pareto import frontier
-from nas.trials import Completed, Failed, Proposal, Record, Rung, Stopped
+from nas.record.events import Completed, Failed, Proposal, Record, Rung, Stopped
+from nas.record.ledger import Header, Ledger, LedgerWriter, read
+from nas.record.pareto import frontier
 from search_space.architecture import Architecture, to_dict
-from search_space.cost import count
-from search_space.movinet_space import BLOCK_STRIDES, BlockConfig, SpaceConfig, movinet_space
-from search_space.movinet_space import to_dict as space_to_dict
+from search_space.cost.counting import count
 from search_space.published import PUBLISHED
-from search_space.scaling import scale_to_macs
+from search_space.scaling.compound import scale_to_macs
+from search_space.space.movinet import BLOCK_STRIDES, BlockConfig, SpaceConfig, movinet_space
+from search_space.space.movinet import to_dict as space_to_dict
 
 CLASSES = 36
 STEPS = 400

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas import table
-from nas.table import Table
+from nas.benchmark import table
+from nas.benchmark.table import Table
 
 STEPS = 128
 RUNGS = (32, 64)

@@ -10,16 +10,16 @@ import time
 import numpy as np
 import pytest
 
-from nas.algorithms.algorithm import Algorithm, Exhausted
-from nas.algorithms.catalogue import ALGORITHMS
-from nas.config import load
-from nas.objective import Objective
-from nas.pareto import crowded_order, hypervolume
-from nas.trials import Completed, Failed, Proposal, Rung, Stopped
-from search_space.errors import InputError
-from search_space.movinet_space import base_config, movinet_space
-from search_space.sampling import Limit, cost_range
-from search_space.space import Choice, Condition, SearchSpace
+from nas.algorithms.base import Algorithm, Exhausted
+from nas.algorithms.registry import ALGORITHMS
+from nas.config.search_config import load
+from nas.record.events import Completed, Failed, Proposal, Rung, Stopped
+from nas.record.objective import Objective
+from nas.record.pareto import crowded_order, hypervolume
+from search_space.base.errors import InputError
+from search_space.space.choices import Choice, Condition, SearchSpace
+from search_space.space.movinet import base_config, movinet_space
+from search_space.space.sampling import Limit, cost_range
 
 # Not held to beat random search in thirty proposals: one lists its space, the others are baselines that start with
 # random members, most of that number.

@@ -17,18 +17,18 @@ from synthetic_run import run as story
 from synthetic_table import RUNGS, STEPS, synthetic_table
 
 import run_search
-from nas import arena, race, table
-from nas.arena import Played, Settings, measured_seed, play
-from nas.config import EarlyStopping
-from nas.ledger import Header, LedgerWriter, read
-from nas.pareto import hypervolume
-from nas.trials import Completed, Proposal, Resumed
-from results import arena as scores
-from results import race as raced
-from results.arena_plots import over_time
-from results.arena_text import stopping_text, summary_text
-from results.statistics import bootstrap_interval
-from search_space.errors import InputError
+from nas.benchmark import table, table_comparison, timed_comparison
+from nas.benchmark.table_comparison import Played, Settings, measured_seed, play
+from nas.config.search_config import EarlyStopping
+from nas.record.events import Completed, Proposal, Resumed
+from nas.record.ledger import Header, LedgerWriter, read
+from nas.record.pareto import hypervolume
+from results.comparison import on_table as scores
+from results.comparison import timed as raced
+from results.comparison.on_table_text import stopping_text, summary_text
+from results.figures.table_comparison import over_time
+from results.tables.bootstrap import bootstrap_interval
+from search_space.base.errors import InputError
 
 TABLE = synthetic_table(0, choices=(3, 3, 2, 2, 2), seeds=3)
 NAMES = ("random", "stratified_random", "ageing_evolution")
@@ -271,17 +271,17 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
 
 def test_a_damaged_record_is_refused(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    arena.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
+    table_comparison.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
     header = (folder / "runs.jsonl").read_text().splitlines()[0]
     for line in ("{}", "[]", "nonsense"):
         (folder / "runs.jsonl").write_text(f"{header}\n{line}\n")
         with pytest.raises(InputError, match=r"runs\.jsonl:2"):
-            arena.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
+            table_comparison.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
     changed = json.loads(header)
     changed["early_stopping"] |= {"dominators": 3}
     (folder / "runs.jsonl").write_text(f"{json.dumps(changed)}\n")
     with pytest.raises(InputError, match="holds a comparison with early_stopping .*'dominators': 3"):
-        arena.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
+        table_comparison.compare(table.read(file), ["random"], 1, [Settings(12)], folder)
 
 
 def test_the_clock_of_a_run_leaves_its_pauses_out(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_the_clock_of_a_run_leaves_its_pauses_out(tmp_path: Path) -> None:
                 writer.append(Completed(0, 1, {"accuracy": 0.5}, 4.0))
         writer.append(Resumed({}))
         writer.append(Completed(1, 1, {"accuracy": 0.5}, 3.0))
-    assert race.running_seconds(read(path)) == 4 + 1 + 3
+    assert timed_comparison.running_seconds(read(path)) == 4 + 1 + 3
 
 
 def test_races_are_judged_by_the_trainings_that_chose_nothing(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_race_that_is_interrupted_carries_on(tmp_path: Path) -> None:
         process.terminate()
         assert process.communicate(timeout=60) == ("", "interrupted; the same command carries on\n")
     before = ledger_of(first)
-    assert process.returncode == 130 and race.running_seconds(before) < 12
+    assert process.returncode == 130 and timed_comparison.running_seconds(before) < 12
 
     result = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -14,12 +14,14 @@ from played_run import played, settings
 from synthetic_table import synthetic_table
 
 import run_search
-from nas import config, run, table
-from nas.ledger import read
-from nas.trials import Proposal
-from results import as_json
-from results.reproduction import Reproduction
-from search_space.cost import COST_NAMES
+from cli import json_output
+from nas.benchmark import table
+from nas.config import search_config
+from nas.loop import run_folder
+from nas.record.events import Proposal
+from nas.record.ledger import read
+from results.analysis.reproduction import Reproduction
+from search_space.cost.counting import COST_NAMES
 from search_space.network import yaml_text
 
 ROOT = Path(__file__).parents[1]
@@ -46,16 +48,16 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Printed:
 
 def test_plain_values() -> None:
     given = {"a": math.nan, "b": np.array([1, 2]), "c": (np.float32(0.5), np.inf), "d": Path("x"), 1: None, "e": True}
-    assert as_json.plain(given) == {"a": None, "b": [1, 2], "c": [0.5, None], "d": "x", "1": None, "e": True}
-    assert type(as_json.plain(np.int64(3))) is int and as_json.text({"é": 1}) == '{"é": 1}'
+    assert json_output.plain(given) == {"a": None, "b": [1, 2], "c": [0.5, None], "d": "x", "1": None, "e": True}
+    assert type(json_output.plain(np.int64(3))) is int and json_output.text({"é": 1}) == '{"é": 1}'
 
 
 def test_the_outcome_of_a_search(printed: Printed, tmp_path: Path) -> None:
     file, out = tmp_path / "my.yaml", tmp_path / "run"
-    file.write_text(yaml_text(config.to_dict(settings(trials=6))))
+    file.write_text(yaml_text(search_config.to_dict(settings(trials=6))))
     found = printed("search", file, "--simulate", "--serial", "--out", out)
     assert found.keys() == {"run", "counts", "front", "family", "comparison", "ranking"}
-    ledger = run.read(out)
+    ledger = run_folder.read(out)
     searched = [index for index in ledger.completed if ledger.proposals[index].kind == "search"]
     assert found["run"] == str(out) and found["counts"]["completed"] == len(searched)
     assert sum(found["counts"].values()) == len(ledger.completed) + len(ledger.stopped) + len(ledger.failed)
@@ -104,7 +106,7 @@ def test_a_comparison_on_a_table(printed: Printed, tmp_path: Path) -> None:
 
 def test_coefficients_that_were_tried() -> None:
     ledger = read(ROOT / "results" / "published" / "coefficients" / "ledger.jsonl")
-    found = json.loads(as_json.text(as_json.tried_coefficients(ledger, [Path("a.csv")])))
+    found = json.loads(json_output.text(json_output.tried_coefficients(ledger, [Path("a.csv")])))
     assert len(found["draws"]) == 12 and found["files"] == ["a.csv"]
     assert found["chosen"] == 0 and "why" in found
 
@@ -112,6 +114,6 @@ def test_coefficients_that_were_tried() -> None:
 def test_a_network_trained_again() -> None:
     found = Reproduction(0.5, 0.5, (0.5, 0.52), (0.51, 0.49), 0.01, 9, (), False)
     point = Proposal(3, "search", (0,), {}, "x", 0, 1, dict.fromkeys(COST_NAMES, 7))
-    plain = json.loads(as_json.text(as_json.reproduced(found, point)))
+    plain = json.loads(json_output.text(json_output.reproduced(found, point)))
     assert (plain["point"], plain["macs"], plain["again"]) == ("trial 3", 7, [0.51, 0.49])
     assert plain["verdict"].startswith("reproduces") and plain["by_chance"] > abs(plain["difference"])

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded.release_augment import NAMES_OF_ARGUMENT, fixed_clip
 
-from movinet.input import augment, autoaugment
-from movinet.input.autoaugment_policies import policy
-from search_space.errors import InputError
+from movinet.training.input import augment, autoaugment
+from movinet.training.input.autoaugment_policies import policy
+from search_space.base.errors import InputError
 
 RECORDED = dict(np.load(Path(__file__).parent / "recorded" / "release_augment.npz"))
 CLIP = fixed_clip()

@@ -23,8 +23,8 @@ import yaml
 from played_run import played, settings
 
 import run_search
-from nas import config
-from nas.run_lock import RunLock
+from nas.config import search_config
+from nas.loop.run_lock import RunLock
 from search_space.network import counted, dump
 from search_space.published import A0
 
@@ -90,7 +90,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 def plain() -> dict[str, Any]:
     """A good configuration as plain data."""
-    return config.to_dict(settings())
+    return search_config.to_dict(settings())
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def changed(place: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_good_configuration_is_good() -> None:
-    assert config.from_dict(yaml.safe_load(yaml.safe_dump(plain()))) == settings()
+    assert search_config.from_dict(yaml.safe_load(yaml.safe_dump(plain()))) == settings()
 
 
 # Place, value, and what the line must name beside the place.

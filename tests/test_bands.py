@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.bands import BandedStopping, Bands
-from nas.objective import Objective
-from search_space.errors import InputError
+from nas.loop.early_stopping import BandedStopping, Bands
+from nas.record.objective import Objective
+from search_space.base.errors import InputError
 
 RUNGS = (50, 150)
 

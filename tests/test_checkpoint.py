@@ -14,9 +14,9 @@ import pytest
 import tensorflow as tf
 from release_cases import CLASSES, RECORDED, TINY
 
-from movinet.checkpoint import load_weights, named_variables, save_weights
-from movinet.model import build, build_ensemble
-from search_space.errors import InputError
+from movinet.model.keras_model import build, build_ensemble
+from movinet.weights.checkpoint import load_weights, named_variables, save_weights
+from search_space.base.errors import InputError
 from search_space.variant import BASE, STREAM, Variant
 
 RELEASED = RECORDED / "release_tiny"  # by the release, of TINY as a stream model, with drawn weights

@@ -22,10 +22,12 @@ import yaml
 from played_run import played, settings
 
 import run_search
-from nas import config, run
-from nas.config import EarlyStopping, Finals, SimulationConfig
-from results.describe import describe_text, network_named
-from search_space.cost import COST_NAMES, breakdown
+from cli import main
+from cli.describe import describe_text, network_named
+from nas.config import search_config
+from nas.config.search_config import EarlyStopping, Finals, SimulationConfig
+from nas.loop import run_folder
+from search_space.cost.counting import COST_NAMES, breakdown
 from search_space.network import counted, dump, load, yaml_text
 from search_space.published import A0, PUBLISHED
 
@@ -147,10 +149,10 @@ def words_of(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def test_commands_and_flags_are_the_promised_ones() -> None:
-    top = run_search.parser()
+    top = main.parser()
     (commands,) = (each for each in top._actions if isinstance(each, argparse._SubParsersAction))
     assert {name: words_of(parser) for name, parser in commands.choices.items()} == COMMANDS
-    assert run_search.COMMANDS.keys() == COMMANDS.keys()
+    assert main.COMMANDS.keys() == COMMANDS.keys()
     assert words_of(top) == TOP_FLAGS - {"-h", "--help"}
 
 
@@ -179,7 +181,7 @@ def test_the_examples_of_the_help_are_commands_that_exist(capsys: pytest.Capture
         lines = re.findall(r"^  run_search\.py(.*)\n      \S", text, re.MULTILINE)
         assert 2 <= len(lines) <= 5, words
         for line in lines:
-            options = run_search._parsed(shlex.split(line.partition(" > ")[0]))
+            options = main._parsed(shlex.split(line.partition(" > ")[0]))
             assert options.command == (words or [options.command])[0]
 
 
@@ -194,8 +196,8 @@ def test_every_help_has_the_exit_codes_and_a_paragraph(capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("arguments", [[], ["--serial"], ["--workers", "3", "--quiet"], ["--out", "x"]])
 def test_no_command_is_the_default_search(arguments: list[str]) -> None:
-    assert vars(run_search._parsed(arguments)) == vars(run_search._parsed(["search", *arguments]))
-    assert run_search._parsed(arguments).command == "search"
+    assert vars(main._parsed(arguments)) == vars(main._parsed(["search", *arguments]))
+    assert main._parsed(arguments).command == "search"
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,7 +333,9 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_a_reader_that_leaves_ends_the_other_commands_alike() -> None:
-    program = "import sys\nfrom search_space.command_line import exit_code, say\nsys.exit(exit_code(lambda: say('x')))"
+    program = (
+        "import sys\nfrom search_space.base.command_line import exit_code, say\nsys.exit(exit_code(lambda: say('x')))"
+    )
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)
@@ -345,7 +349,7 @@ def small(folder: Path, **changes: object) -> Path:
     chosen = settings(
         finals=Finals(repeats=1, most=1, references=()), early_stopping=EarlyStopping(rungs=()), **changes
     )
-    file.write_text(yaml_text(config.to_dict(chosen)))
+    file.write_text(yaml_text(search_config.to_dict(chosen)))
     return file
 
 
@@ -393,12 +397,12 @@ def test_an_interrupted_search_says_how_to_carry_on_and_does(
     assert first == "interrupted: what has begun is finished; interrupt again to stop at once"
     assert last == f"interrupted; carry on with: run_search.py search --resume '{out}'"
     assert "accuracy" in printed and "Traceback" not in printed
-    before = run.read(out)
+    before = run_folder.read(out)
     assert not before.torn and len(before.completed) >= 2 and not before.pending
 
     result = command_line("search", "--resume", out, "--serial", "--quiet")
     assert result.returncode == 0, result.stderr
-    after = run.read(out)
+    after = run_folder.read(out)
     assert after.entries[: len(before.entries)] == before.entries and not after.pending
     searched = [index for index in after.completed if after.proposals[index].kind == "search"]
     assert searched == [0, 1, 2, 3] and after.header.seed == 3
@@ -410,9 +414,9 @@ def test_an_interrupted_search_says_how_to_carry_on_and_does(
 def check_config(out: Path) -> None:
     """The run's config.yaml is for people, and starts the same search again."""
     text = (out / "config.yaml").read_text()
-    chosen = config.load(str(out / "config.yaml"))
-    assert chosen == run.config_of(run.read(out)) and (chosen.trials, chosen.seed) == (4, 3)
-    assert yaml.safe_load(text) == config.to_dict(chosen)
+    chosen = search_config.load(str(out / "config.yaml"))
+    assert chosen == run_folder.config_of(run_folder.read(out)) and (chosen.trials, chosen.seed) == (4, 3)
+    assert yaml.safe_load(text) == search_config.to_dict(chosen)
     assert max(map(len, text.splitlines())) <= 120
     assert "kernels: [[1, 5, 5], [3, 3, 3]]" in text and len(text.splitlines()) < 120
 
@@ -421,7 +425,7 @@ def test_interrupted_before_the_run_began_nothing_is_left(tmp_path: Path) -> Non
     out = tmp_path / "out"
     program = (
         "import sys, os, signal, threading, run_search\n"
-        "import nas.run, nas.trial\n"
+        "import nas.loop.run_folder, nas.evaluation.proxy_trainer\n"
         "sys.setprofile(lambda frame, event, arg: event == 'call' and frame.f_code.co_name == 'open_data'"
         " and os.kill(os.getpid(), signal.SIGINT))\n"
         "sys.exit(run_search.main(sys.argv[1:]))"

@@ -22,13 +22,13 @@ from ray_nodes import Nodes, free_port, ray_nodes
 from small_search import ROOT, finished, ledger_of, of_session, small, started, wait_for, workers_of, written
 
 import run_search
-from nas import cluster, mirror, node_data
-from nas.config import EarlyStopping, Finals, ResourcesConfig, SearchConfig, SimulationConfig
-from nas.ledger import Ledger
-from nas.node_data import Clips
-from nas.trial import open_data
-from nas.trials import Completed, Failed, Note, Stopped
-from search_space.errors import InputError
+from nas.config.search_config import EarlyStopping, Finals, ResourcesConfig, SearchConfig, SimulationConfig
+from nas.evaluation.proxy_trainer import open_data
+from nas.execution import node_data, object_store, ray_cluster
+from nas.execution.node_data import Clips
+from nas.record.events import Completed, Failed, Note, Stopped
+from nas.record.ledger import Ledger
+from search_space.base.errors import InputError
 
 CLUSTER_FILES = ROOT / "docs" / "cluster"
 
@@ -116,7 +116,7 @@ def test_code_and_clips_reach_a_node(nodes: Nodes, tmp_path: Path) -> None:
     uri = (tmp_path / "bucket").as_uri()
     node_data.share(data.path, data.content_hash, uri)
     clips = Clips("/not/on/this/node", data.content_hash, uri)
-    from nas.config import to_dict
+    from nas.config.search_config import to_dict
 
     node = nodes.add()
     tried = subprocess.run(
@@ -168,10 +168,10 @@ def test_a_cluster_that_is_not_there(
 
 
 def test_something_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "LONGEST_WAIT", 2.0)
+    monkeypatch.setattr(ray_cluster, "LONGEST_WAIT", 2.0)
     answer = pytest.raises(InputError, match=r"did not let us in within 2 s")
     with socket.create_server(("127.0.0.1", 0)) as listener, answer:
-        cluster._answering(f"127.0.0.1:{listener.getsockname()[1]}")
+        ray_cluster._answering(f"127.0.0.1:{listener.getsockname()[1]}")
 
 
 def test_a_cluster_has_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +193,7 @@ def test_a_cluster_has_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ],
 )
 def test_what_fits_into_a_node(resources: ResourcesConfig, node: dict[str, float], trials: int) -> None:
-    assert cluster._fit(replace(small(), resources=resources), node) == trials
+    assert ray_cluster._fit(replace(small(), resources=resources), node) == trials
 
 
 def test_threads_follow_cores() -> None:
@@ -319,7 +319,7 @@ def run_folder(folder: Path, header: str = "header") -> Path:
 def test_the_mirror_follows_a_run(tmp_path: Path) -> None:
     lines: list[str] = []
     run, there = run_folder(tmp_path / "run"), tmp_path / "bucket" / "run"
-    with mirror.mirrored(run, (tmp_path / "bucket").as_uri(), lines.append, every=0.05):
+    with object_store.mirrored(run, (tmp_path / "bucket").as_uri(), lines.append, every=0.05):
         end = time.monotonic() + 30
         while not (there / "ledger.jsonl").exists():
             assert time.monotonic() < end
@@ -337,7 +337,7 @@ def test_a_mirror_that_fails_says_so_once_and_ends_nothing(tmp_path: Path) -> No
     lines: list[str] = []
     (tmp_path / "bucket").write_text("a file where a folder should be")
     run, ran = run_folder(tmp_path / "run"), False
-    with mirror.mirrored(run, (tmp_path / "bucket").as_uri(), lines.append, every=0.01):
+    with object_store.mirrored(run, (tmp_path / "bucket").as_uri(), lines.append, every=0.01):
         time.sleep(0.5)
         ran = True
     assert ran and len(lines) == 1 and lines[0].startswith("warning: --mirror file://")
@@ -347,7 +347,7 @@ def test_a_mirror_does_not_write_over_another_run(tmp_path: Path) -> None:
     lines: list[str] = []
     (tmp_path / "bucket").mkdir()
     other = run_folder(tmp_path / "bucket" / "run", "another header")
-    with mirror.mirrored(run_folder(tmp_path / "run"), (tmp_path / "bucket").as_uri(), lines.append):
+    with object_store.mirrored(run_folder(tmp_path / "run"), (tmp_path / "bucket").as_uri(), lines.append):
         pass
     assert (other / "ledger.jsonl").read_text() == "another header\n"
     assert len(lines) == 1 and "another run" in lines[0]

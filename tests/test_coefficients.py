@@ -21,21 +21,23 @@ from played_run import played
 from small_search import ROOT, finished, searching, small, written
 
 import run_search
-from nas import coefficients, config, run
-from nas.coefficients import EQUAL, FINALISTS, TIMES, Settings, carry_out, finalists, parents_of, plan
-from nas.ledger import Header, Ledger, LedgerWriter, read
-from nas.search import make_algorithm
-from nas.trials import Completed, Event, Failed, Proposal
-from results import coefficients as tried
-from results import refinement
+from nas.config import search_config
+from nas.loop import run_folder
+from nas.loop.search import make_algorithm
+from nas.record.events import Completed, Event, Failed, Proposal
+from nas.record.ledger import Header, Ledger, LedgerWriter, read
+from nas.studies import coefficients
+from nas.studies.coefficients import EQUAL, FINALISTS, TIMES, Settings, carry_out, finalists, parents_of, plan
+from results.analysis import coefficients as tried
+from results.family import refinement
 from results.outcome import family_config, family_of, with_targets
 from search_space.architecture import Architecture, Clip, from_dict, to_dict
-from search_space.cost import count
-from search_space.errors import InputError
-from search_space.movinet_space import from_dict as space_from_dict
-from search_space.movinet_space import movinet_space
-from search_space.scaling import DEFAULT_COEFFICIENTS, Coefficients, Factors, scale_to_macs
-from search_space.yaml_file import parse_yaml
+from search_space.base.errors import InputError
+from search_space.base.yaml_file import parse_yaml
+from search_space.cost.counting import count
+from search_space.scaling.compound import DEFAULT_COEFFICIENTS, Coefficients, Factors, scale_to_macs
+from search_space.space.movinet import from_dict as space_from_dict
+from search_space.space.movinet import movinet_space
 
 # A space of its own, as which draws come to the same networks once rounded depends on it.
 SPACE = """
@@ -55,7 +57,7 @@ blocks:
 project: [96, 128, 160]
 dense: 512
 """
-PRESET = dataclasses.replace(config.load("default"), space=space_from_dict(parse_yaml(SPACE, "space", "test")))
+PRESET = dataclasses.replace(search_config.load("default"), space=space_from_dict(parse_yaml(SPACE, "space", "test")))
 CLASSES = PRESET.space.classes
 LIFT = Factors(2.5, 3.0, 9.3333333, 6.25)
 SETTINGS = Settings(draws=8, seeds=3, lift=LIFT)
@@ -63,7 +65,7 @@ MODEL = "a0"
 LUCKY, BETTER = 4, 5  # draws that come to networks of their own
 
 
-def members(settings: config.SearchConfig, n: int) -> list[Architecture]:
+def members(settings: search_config.SearchConfig, n: int) -> list[Architecture]:
     """Members of a space, cheapest first."""
     space = movinet_space(settings.space)
     found = [space.decode(tuple(row)) for row in space.sample(np.random.default_rng(0), n, -6.0).tolist()]
@@ -250,12 +252,12 @@ def of_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_family_uses_what_was_chosen_and_says_so(of_a_run: Path, planned: dict[str, Any], tmp_path: Path) -> None:
-    before = family_config(run.read(of_a_run))
+    before = family_config(run_folder.read(of_a_run))
     assert before.coefficients_from in ("default", "configuration")
     folder = of_a_run / tried.FOLDER
     tried.write(trained(folder, planned, measured(planned, better=BETTER)), folder)
     try:
-        ledger = run.read(of_a_run)
+        ledger = run_folder.read(of_a_run)
         family = family_of(ledger, family_config(ledger))
     finally:
         (folder / tried.RECORD).unlink()
@@ -273,9 +275,9 @@ def test_a_refinement_is_a_search_around_the_target(of_a_run: Path, tmp_path: Pa
     file = tmp_path / "refine.yaml"
     arguments = ["scale", str(of_a_run), "--target", f"{MODEL}={TARGET:g}", "--refine", MODEL, "--out", str(file)]
     assert run_search.main(arguments) == 0
-    settings = config.load(str(file))
+    settings = search_config.load(str(file))
     assert [limit.at_most for limit in settings.limits] == [round(TARGET * 1.02)]
-    before = run.config_of(run.read(of_a_run))
+    before = run_folder.config_of(run_folder.read(of_a_run))
     assert settings.space.frames == before.space.frames and settings.space.resolutions == before.space.resolutions
     space = movinet_space(settings.space)
     macs = space.count(space.sample(np.random.default_rng(5), 4000))["macs"]
@@ -285,7 +287,7 @@ def test_a_refinement_is_a_search_around_the_target(of_a_run: Path, tmp_path: Pa
 
 
 def test_a_refinement_of_videos_scales_the_clip_too(of_a_run: Path) -> None:
-    ledger = run.read(of_a_run)
+    ledger = run_folder.read(of_a_run)
     data = {**ledger.header.config["data"], "source": "video_folder", "path": "/videos", "frame_stride": 50}
     header = dataclasses.replace(ledger.header, config={**ledger.header.config, "data": data})
     config_of_it = with_targets(ledger, ["a0=2.7e9"])
@@ -300,7 +302,7 @@ def test_a_refinement_of_videos_scales_the_clip_too(of_a_run: Path) -> None:
 
 
 def test_an_algorithm_that_takes_a_start_gets_the_scaled_parents(of_a_run: Path) -> None:
-    ledger = run.read(of_a_run)
+    ledger = run_folder.read(of_a_run)
     algorithm = {"name": "frontier_search", "options": {"random_every": 5, "hints": [[[0], 0.5]]}}
     header = dataclasses.replace(ledger.header, config={**ledger.header.config, "algorithm": algorithm})
     made = refinement.refinement(
@@ -312,7 +314,7 @@ def test_an_algorithm_that_takes_a_start_gets_the_scaled_parents(of_a_run: Path)
     assert options["random_every"] == 5 and 1 <= len(options["start_genotypes"]) <= 3
     macs = space.count(space.canonical_batch(np.array(options["start_genotypes"])))["macs"]
     assert np.abs(np.log(macs / TARGET)).max() < math.log(2)
-    settings = config.from_dict(made)
+    settings = search_config.from_dict(made)
     within = [tuple(options["start_genotypes"][i]) for i in np.flatnonzero(macs <= settings.limits[0].at_most)]
     first = make_algorithm(settings).ask(np.random.default_rng(0))
     assert not within or first == within[0]
@@ -330,7 +332,7 @@ def test_a_real_search_and_a_real_refinement(tmp_path: Path) -> None:
     base = small()
     space = dataclasses.replace(base.space, frame_strides=(1, 4), resolutions=(10, 16), blocks=base.space.blocks[:3])
     lift = {"family": {"lift": vars(LIFT), "targets": {MODEL: 1e9}}}
-    stopping, finals = config.EarlyStopping(()), config.Finals(1, 2, ())
+    stopping, finals = search_config.EarlyStopping(()), search_config.Finals(1, 2, ())
     settings = dataclasses.replace(base, space=space, trials=3, early_stopping=stopping, finals=finals, **lift)
     finished(searching(tmp_path / "run", "serial", written(tmp_path, settings)))
     command = ["coefficients", str(tmp_path / "run"), "--draws", "2", "--seeds", "2"]
@@ -346,11 +348,13 @@ def test_a_real_search_and_a_real_refinement(tmp_path: Path) -> None:
     code, _, error = commanded(*command[:2], "--draws", "3")
     assert code == 2 and "holds another search for coefficients" in error
     file = tmp_path / "refine.yaml"
-    cost = np.median([count(from_dict(p.architecture), 12).macs for p in run.read(tmp_path / "run").proposals.values()])
+    cost = np.median(
+        [count(from_dict(p.architecture), 12).macs for p in run_folder.read(tmp_path / "run").proposals.values()]
+    )
     target = f"{MODEL}={2 * cost:.0f}"
     assert run_search.main(["scale", command[1], "--target", target, "--refine", MODEL, "--out", str(file)]) == 0
     finished(searching(tmp_path / "refined", "serial", file))
-    refined = run.read(tmp_path / "refined")
+    refined = run_folder.read(tmp_path / "refined")
     assert refined.completed and all(p.cost["macs"] <= 2 * cost * 1.03 for p in refined.proposals.values())
 
 

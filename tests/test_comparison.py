@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 from synthetic_run import STEPS, ledger_of, proposal, sampled
 
-from nas import correct
-from nas.hypervolume import CostRange
-from nas.ledger import Entry, Header, Ledger
-from nas.trials import Completed, Record
-from results import comparison, comparison_text, outcome, resampling
-from results.comparison import Comparison, compare
+from nas.record import correct_clips
+from nas.record.events import Completed, Record
+from nas.record.hypervolume import CostRange
+from nas.record.ledger import Entry, Header, Ledger
+from results import outcome
+from results.comparison import runs as comparison
+from results.comparison import runs_text
+from results.comparison.runs import Comparison, compare
+from results.tables import resampling
 from run_search import main
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 
 NETS = sorted(sampled(np.random.default_rng(3), 8), key=lambda a: proposal(0, a).cost["macs"])
 PROPOSALS = [proposal(0, net) for net in NETS]
@@ -34,7 +37,7 @@ def records(trainings: Sequence[Training], clips: Sequence[np.ndarray | None] = 
     for index, (kind, net, validation, test) in enumerate(trainings):
         label = f"a{published.index(net)}" if kind == "reference" else f"trial {net}"
         right = clips[index] if clips else None
-        packed = None if right is None else correct.packed(right)
+        packed = None if right is None else correct_clips.packed(right)
         found.append(dataclasses.replace(PROPOSALS[net], index=index, kind=kind, repeat=index, label=label))
         found.append(Completed(index, STEPS, {"accuracy": validation, "test_accuracy": test}, 1.0, packed))
     return found
@@ -81,7 +84,7 @@ def test_beyond_its_last_network_a_front_keeps_its_accuracy_and_without_a_common
     found = of([run(tmp_path, rows)])
     assert found.within is None and math.isnan(found.difference.value)
     assert [point.difference.value for point in found.points] == pytest.approx([0.1, -0.1])
-    assert "no range of cost where every front has networks" in comparison_text.text(found)
+    assert "no range of cost where every front has networks" in runs_text.text(found)
 
 
 def test_clips_are_one_draw_for_all_networks(tmp_path: Path) -> None:
@@ -105,7 +108,7 @@ def test_clips_of_a_video_are_drawn_together(tmp_path: Path) -> None:
     single_run = run(tmp_path, rows, [right] * 8)
     single = of([single_run])
     entries = [
-        dataclasses.replace(entry, record=dataclasses.replace(entry.record, correct=correct.packed(right, PAIRS)))
+        dataclasses.replace(entry, record=dataclasses.replace(entry.record, correct=correct_clips.packed(right, PAIRS)))
         if isinstance(entry.record, Completed)
         else entry
         for entry in single_run.entries
@@ -121,7 +124,7 @@ def test_without_the_results_of_clips_the_comparison_says_that_it_counts_seeds_o
     rows: list[Training] = [(kind, net, 0.5, 0.5) for kind in ("finalist", "reference") for net in (1, 4) for _ in "ab"]
     found = of([run(tmp_path, rows, [right] * 7 + [None])])
     assert found.resampled == ("seeds",) and found.test_clips == 0
-    assert "95 % intervals over seeds only (test clips not recorded)" in comparison_text.text(found)
+    assert "95 % intervals over seeds only (test clips not recorded)" in runs_text.text(found)
 
 
 DIFFICULTY, SEEDS = 1.2, 0.12  # standard deviations in logits, between clips and between seeds

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import run_search
-from nas.config import presets
+from cli import main
+from nas.config.search_config import presets
 
 CASES = [
     ("pl", {"plot"}),
@@ -81,5 +82,5 @@ def test_zsh_takes_the_script(here: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_every_command_option_and_preset_is_in_the_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_search.main(["completion", shell]) == 0
     text = capsys.readouterr().out
-    for name in (*run_search.COMMANDS, *presets(), "resume", "algorithms", "json"):
+    for name in (*main.COMMANDS, *presets(), "resume", "algorithms", "json"):
         assert name in text

@@ -16,11 +16,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movinet.recipe import Recipe
-from nas import config
-from nas.algorithms.algorithm import Algorithm
-from nas.algorithms.catalogue import ALGORITHMS
-from nas.config import (
+from movinet.proxy.recipe import Recipe
+from nas.algorithms.base import Algorithm
+from nas.algorithms.registry import ALGORITHMS
+from nas.config import search_config
+from nas.config.search_config import (
     AlgorithmConfig,
     DataConfig,
     EarlyStopping,
@@ -32,13 +32,13 @@ from nas.config import (
     load,
     to_dict,
 )
-from results import family
-from search_space.cost import COST_NAMES
-from search_space.errors import InputError
-from search_space.movinet_space import KERNELS, BlockConfig, SpaceConfig
+from results.family import growth
+from search_space.base.errors import InputError
+from search_space.cost.counting import COST_NAMES
 from search_space.network import yaml_text
 from search_space.published import PUBLISHED
-from search_space.sampling import Limit
+from search_space.space.movinet import KERNELS, BlockConfig, SpaceConfig
+from search_space.space.sampling import Limit
 
 CLASSES = (DataConfig, Recipe, EarlyStopping, Finals, AlgorithmConfig, SimulationConfig, SearchConfig)
 
@@ -152,17 +152,17 @@ def test_any_key_too_many_is_refused_by_name(chosen: SearchConfig, data: st.Data
         from_dict(plain)
 
 
-@pytest.mark.parametrize("name", config.presets())
+@pytest.mark.parametrize("name", search_config.presets())
 def test_presets_are_whole_and_survive_yaml(name: str, tmp_path: Path) -> None:
     chosen = load(name)
-    family.from_dict(chosen.family)
+    growth.from_dict(chosen.family)
     file = tmp_path / "again.yaml"
     file.write_text(yaml_text(to_dict(chosen)), encoding="utf-8")
     assert load(str(file)) == chosen
 
 
 def test_the_presets_are_the_promised_ones() -> None:
-    assert config.presets() == ["bench", "default", "one_shot", "pace", "quick", "thorough", "tiny"]
+    assert search_config.presets() == ["bench", "default", "one_shot", "pace", "quick", "thorough", "tiny"]
 
 
 def test_a_file_that_extends_a_preset_holds_what_differs(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_configurations_are_frozen() -> None:
 
 
 def test_the_module_has_no_state() -> None:
-    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(search_config.__file__).read_text(encoding="utf-8"))
     assigned = [node.targets[0] for node in tree.body if isinstance(node, ast.Assign)]
     assert all(isinstance(name, ast.Name) and (name.id.isupper() or name.id == "T") for name in assigned)
 

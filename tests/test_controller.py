@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.controller import Controller, chosen_within
-from search_space.errors import InputError
-from search_space.sampling import Limit
-from search_space.space import Choice, Condition, SearchSpace
+from nas.one_shot.controller import Controller, chosen_within
+from search_space.base.errors import InputError
+from search_space.space.choices import Choice, Condition, SearchSpace
+from search_space.space.sampling import Limit
 
 WIDTHS, DEPTH = 8, 3
 

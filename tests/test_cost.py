@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.cost import COST_NAMES, breakdown, count, count_batch, pack
-from search_space.errors import InputError
-from search_space.operations import squeeze_excite_channels
+from search_space.base.errors import InputError
+from search_space.cost.counting import COST_NAMES, breakdown, count, count_batch, pack
+from search_space.cost.operations import squeeze_excite_channels
 from search_space.published import A0, A2, A5, PUBLISHED
 from search_space.rounding import make_divisible
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas import config
+from nas.config import search_config
 from search_space import published
-from search_space.dead_options import dead_options, used_weights, warning, without_dead_weights
-from search_space.movinet_space import BLOCK_STRIDES, KERNELS, BlockConfig, SpaceConfig, base_config
+from search_space.space.dead_options import dead_options, used_weights, warning, without_dead_weights
+from search_space.space.movinet import BLOCK_STRIDES, KERNELS, BlockConfig, SpaceConfig, base_config
 
-DEFAULT = config.load("default").space
+DEFAULT = search_config.load("default").space
 
 
 @settings(max_examples=30, deadline=None)
@@ -41,9 +41,9 @@ def test_wider_than_2n_minus_1_is_the_same_function(width: int, size: int, same:
     assert used_weights(width, size + 1, 1) != used_weights(same, size + 1, 1)
 
 
-@pytest.mark.parametrize("name", config.presets())
+@pytest.mark.parametrize("name", search_config.presets())
 def test_no_preset_has_a_dead_option(name: str) -> None:
-    assert dead_options(config.load(name).space) == []
+    assert dead_options(search_config.load(name).space) == []
 
 
 def test_neither_has_the_space_of_the_paper() -> None:

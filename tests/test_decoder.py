@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from painted import encode_painted, paint, painted_number
 
-from movinet.data.decoder import Decoder, Limits
-from movinet.data.timeline import UnusableVideo
+from movinet.data.video.decoder import Decoder, Limits
+from movinet.data.video.timeline import UnusableVideo
 
 TWENTY = [Fraction(n, 25) for n in range(20)]
 
@@ -87,7 +87,7 @@ def test_a_decoder_that_crashes_is_replaced(tmp_path: Path) -> None:
 PARENT = """
 import os, signal, sys
 from pathlib import Path
-from movinet.data.decoder import Decoder
+from movinet.data.video.decoder import Decoder
 decoder = Decoder(1)
 decoder.scan(Path({file!r}))
 print(decoder._idle[0]._process.pid, flush=True)

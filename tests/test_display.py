@@ -18,15 +18,15 @@ from played_run import begin, play, report, settings
 from rich.console import Console
 from terminal import Terminal
 
-from nas.config import AlgorithmConfig, EarlyStopping, ResourcesConfig
-from nas.display import Display
-from nas.ledger import LedgerWriter
-from nas.objective import ACCURACY
-from nas.panel import duration
-from nas.pareto import hypervolume
-from nas.progress import Progress, Snapshot
-from nas.search import Search
-from nas.trials import Completed, Failed, Proposal, Rung, Stopped
+from nas.config.search_config import AlgorithmConfig, EarlyStopping, ResourcesConfig
+from nas.loop.search import Search
+from nas.monitor.display import Display
+from nas.monitor.panel import duration
+from nas.monitor.progress import Progress, Snapshot
+from nas.record.events import Completed, Failed, Proposal, Rung, Stopped
+from nas.record.ledger import LedgerWriter
+from nas.record.objective import ACCURACY
+from nas.record.pareto import hypervolume
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (60, 80, 200)
@@ -295,8 +295,8 @@ WAITING = """
 import sys, time
 from pathlib import Path
 from played_run import begin, play, settings
-from nas.display import Display
-from nas.search import Search
+from nas.monitor.display import Display
+from nas.loop.search import Search
 with begin(Path(sys.argv[1]), settings()) as writer:
     search = Search(settings(), writer)
     search.room = 2
@@ -310,8 +310,8 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from played_run import begin, play, report, settings
-from nas.display import Display
-from nas.search import Search
+from nas.monitor.display import Display
+from nas.loop.search import Search
 with begin(Path(sys.argv[1]), settings()) as writer:
     search = Search(settings(), writer)
     with Display(search, sys.stdout) as display:

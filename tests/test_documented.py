@@ -18,9 +18,11 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Error
 
 import run_search
-from movinet.config import experiment_file
-from nas import config, table
-from search_space.errors import InputError
+from cli import main
+from movinet.training.config import experiment_file
+from nas.benchmark import table
+from nas.config import search_config
+from search_space.base.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,7 +100,7 @@ MODULES = (
     "movinet.export",
     "movinet.latency",
     "movinet.convert",
-    "results.evaluation_plots",
+    "results.figures.evaluation",
 )
 
 
@@ -123,7 +125,7 @@ def parse(words: list[str]) -> None:
         if " run_search.py " in f" {word} " and word != "run_search.py":  # a command within a command
             parse(shlex.split(word))
         if word in ("run_search.py", "movinet-nas") or word.endswith("/run_search.py"):
-            run_search._parsed(words[i + 1 :])
+            main._parsed(words[i + 1 :])
             return
         if word == "-m" and words[i + 1].partition(".")[0] in ("movinet", "results"):
             importlib.import_module(words[i + 1]).parser().parse_args(words[i + 2 :])
@@ -214,10 +216,10 @@ def test_a_configuration_is_read(block: Block, tmp_path: Path) -> None:
         return
     if "extends" in shown:
         (tmp_path / "search.yaml").write_text(block.text)
-        config.load(str(tmp_path / "search.yaml"))
+        search_config.load(str(tmp_path / "search.yaml"))
         return
-    whole = shown if "schema" in shown else {**config.to_dict(config.load("tiny")), **shown}
-    config.from_dict(whole, block.place)
+    whole = shown if "schema" in shown else {**search_config.to_dict(search_config.load("tiny")), **shown}
+    search_config.from_dict(whole, block.place)
 
 
 @pytest.mark.parametrize("block", of("python"), ids=lambda block: block.place)

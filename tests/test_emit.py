@@ -10,16 +10,16 @@ import pytest
 import yaml
 from synthetic_run import run
 
-from results.emit import emit
-from results.experiment import experiment, short_side, train_frames
-from results.family import Family, FamilyConfig, scale_family
-from results.parents import of_run
+from results.family.emit import emit
+from results.family.experiment import experiment, short_side, train_frames
+from results.family.growth import Family, FamilyConfig, scale_family
+from results.family.parents import of_run
 from search_space.architecture import Clip
-from search_space.cost import count
-from search_space.errors import InputError
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
 from search_space.network import common_clip, counted, dump, load
 from search_space.published import A0, PUBLISHED
-from search_space.scaling import Factors
+from search_space.scaling.compound import Factors
 
 MODELS = [f"movinet_a{i}" for i in range(7)]
 FILES = sorted([f"{name}.yaml" for name in MODELS] + [f"{name}.experiment.yaml" for name in MODELS] + ["family.json"])

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from synthetic_run import run
 
-from movinet.model import build, build_ensemble
-from results.emit import emit
-from results.family import FamilyConfig, scale_family
-from results.parents import of_run
+from movinet.model.keras_model import build, build_ensemble
+from results.family.emit import emit
+from results.family.growth import FamilyConfig, scale_family
+from results.family.parents import of_run
 from search_space.network import Network, load
-from search_space.scaling import Factors
+from search_space.scaling.compound import Factors
 
 MODELS = ("a0", "a1", "a2", "a3", "a4", "a5", "a6")
 CLASSES = 7

@@ -16,12 +16,12 @@ import pytest
 import tensorflow as tf
 from painted import encode_painted
 
-from movinet.config.experiment import DataConfig
-from movinet.data.moving_digits import TINY, Counts, moving_digits
+from movinet.data.proxy.moving_digits import TINY, Counts, moving_digits
 from movinet.evaluate import evaluate, main
-from movinet.model import build, build_ensemble
+from movinet.model.keras_model import build, build_ensemble
+from movinet.training.config.experiment import DataConfig
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 from search_space.variant import STREAM
 
 CLASSES = TINY.classes

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from results import evaluation_plots as plots
-from search_space.errors import InputError
+from results.figures import evaluation as plots
+from search_space.base.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 STREAM = pd.DataFrame({"frames": range(1, 9), "top1": np.linspace(0.2, 0.72, 8), "top5": np.linspace(0.5, 0.93, 8)})
@@ -155,7 +155,7 @@ def test_what_is_no_evaluation_is_refused(tmp_path, capsys, content):
 
 def test_no_framework_is_loaded():
     script = (
-        "import sys, results.evaluation_plots; "
+        "import sys, results.figures.evaluation; "
         "print([m for m in ('matplotlib.pyplot', 'tensorflow', 'keras') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -16,15 +16,15 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
-from nas.config import AlgorithmConfig, EarlyStopping
-from nas.event_files import METRICS
-from nas.ledger import LedgerWriter, read
-from nas.progress import Progress
-from nas.search import Search
-from nas.tracking import TENSORBOARD, tracked
-from nas.tracking_config import TrackingConfig
-from nas.trial_parameters import parameters
-from nas.trials import Note
+from nas.config.search_config import AlgorithmConfig, EarlyStopping
+from nas.config.tracking import TrackingConfig
+from nas.loop.search import Search
+from nas.monitor.event_file import METRICS
+from nas.monitor.progress import Progress
+from nas.monitor.trackers import TENSORBOARD, tracked
+from nas.monitor.trial_parameters import parameters
+from nas.record.events import Note
+from nas.record.ledger import LedgerWriter, read
 
 CHOSEN: dict[str, Any] = {
     "trials": 8,

@@ -28,10 +28,10 @@ from small_search import (
     written,
 )
 
-from nas import ray_scratch
-from nas.config import FaultsConfig, Finals, ResourcesConfig, SimulationConfig
-from nas.ledger import Ledger
-from nas.trials import Completed, Failed, Note
+from nas.config.search_config import FaultsConfig, Finals, ResourcesConfig, SimulationConfig
+from nas.execution import ray_scratch
+from nas.record.events import Completed, Failed, Note
+from nas.record.ledger import Ledger
 
 CANDIDATES = 3
 ATTEMPTS = 2

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas import config
-from results import family
-from search_space.cost import count, pack
-from search_space.errors import InputError
-from search_space.expected_growth import (
+from nas.config import search_config
+from results.family import growth as family
+from search_space.base.errors import InputError
+from search_space.cost.counting import count, pack
+from search_space.published import PUBLISHED
+from search_space.scaling.compound import DEFAULT_COEFFICIENTS, Coefficients, Factors, compound, scale
+from search_space.scaling.expected_growth import (
     DIMENSIONS,
     PHIS,
     TOLERANCE,
@@ -26,12 +28,10 @@ from search_space.expected_growth import (
     shares_of,
     solve,
 )
-from search_space.movinet_space import SpaceConfig, base_config, movinet_space
-from search_space.published import PUBLISHED
-from search_space.sampling import Limit
-from search_space.scaling import DEFAULT_COEFFICIENTS, Coefficients, Factors, compound, scale
+from search_space.space.movinet import SpaceConfig, base_config, movinet_space
+from search_space.space.sampling import Limit
 
-PRESET = config.load("default")
+PRESET = search_config.load("default")
 FAMILY = family.from_dict(PRESET.family)
 EQUAL = (0.25, 0.25, 0.25, 0.25)
 

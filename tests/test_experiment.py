@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from movinet.config.experiment import Augmentation, DataConfig, ExperimentConfig
-from movinet.config.experiment_file import PRESETS, dump, load, notes, parse_override
-from movinet.config.fields import field_types, other_keys
-from movinet.config.model_config import MovinetConfig
+from movinet.training.config.experiment import Augmentation, DataConfig, ExperimentConfig
+from movinet.training.config.experiment_file import PRESETS, dump, load, notes, parse_override
+from movinet.training.config.fields import field_types, other_keys
+from movinet.training.config.model_config import MovinetConfig
 from search_space.architecture import Clip
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 from search_space.network import load as load_network
 from search_space.published import PUBLISHED
 

@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from movinet import export, stream
+from movinet import export
 from movinet.deploy import litert, saved_model
 from movinet.deploy.interpreter import LiteRT
 from movinet.deploy.network_flags import Subject
 from movinet.deploy.sample_clips import sample_clips
-from movinet.model import build
+from movinet.model import stream
+from movinet.model.keras_model import build
 from search_space import network
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space
 from search_space.published import PUBLISHED
+from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 from search_space.variant import BASE, STREAM, Variant, released_stream
 
 ROOT = Path(__file__).parents[1]

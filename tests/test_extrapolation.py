@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.extrapolation import Extrapolation
+from nas.algorithms.frontier.extrapolation import Extrapolation
 
 
 def test_it_is_the_line_of_all_trials_also_where_the_worse_half_was_stopped() -> None:

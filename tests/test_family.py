@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import run, sampled
 
-from results.family import Family, FamilyConfig, from_dict, scale_family, to_dict
-from results.parents import Candidates, compared, of_run
-from results.settling import Settle, Settled
+from results.family.growth import Family, FamilyConfig, from_dict, scale_family, to_dict
+from results.family.parent_variants import Settle, Settled
+from results.family.parents import Candidates, compared, of_run
 from search_space.architecture import from_dict as from_plain
 from search_space.architecture import to_dict as plain
-from search_space.cost import count
-from search_space.errors import InputError
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
 from search_space.published import A0, A2, A4, A5
-from search_space.scaling import Coefficients, Factors, scale
+from search_space.scaling.compound import Coefficients, Factors, scale
 
 LIFT = Factors(depth=1.5, width=2, resolution=7, frames=1.6)
 CONFIG = FamilyConfig(lift=LIFT)

@@ -14,14 +14,14 @@ from faulty_search import alone, begun, carried_on, file_system, fill, ran, remo
 from played_run import begin, play, settings
 from small_search import finished, kill, ledger_of, searching, story, wait_for, written
 
-from nas import run
-from nas.attempts import Attempts
-from nas.config import AlgorithmConfig, EarlyStopping, FaultsConfig, Finals
-from nas.ledger import LedgerWriter
-from nas.search import Search
-from nas.trials import Completed, Failed, Note, Proposal, Rung
+from nas.config.search_config import AlgorithmConfig, EarlyStopping, FaultsConfig, Finals
+from nas.loop import run_folder
+from nas.loop.retries import Attempts
+from nas.loop.search import Search
+from nas.record.events import Completed, Failed, Note, Proposal, Rung
+from nas.record.ledger import LedgerWriter
 from results.outcome import write_plots
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 
 FULL = "'No space left on device' is why a line could not be written"
 
@@ -70,8 +70,8 @@ def test_a_ledger_that_becomes_read_only_ends_the_run(tmp_path: Path) -> None:
     """As a file system does that its system found broken: what is open cannot be written any more either."""
     out = tmp_path / "out"
     process = searching(out, "serial", written(tmp_path, simulated(seconds=0.5)))
-    wait_for(lambda: (out / run.LEDGER).exists() and ledger_of(out).completed, process)
-    if subprocess.run(["chattr", "+i", out / run.LEDGER], capture_output=True, check=False).returncode:
+    wait_for(lambda: (out / run_folder.LEDGER).exists() and ledger_of(out).completed, process)
+    if subprocess.run(["chattr", "+i", out / run_folder.LEDGER], capture_output=True, check=False).returncode:
         kill(process)
         pytest.skip("no file can be made immutable here")
     try:
@@ -80,7 +80,7 @@ def test_a_ledger_that_becomes_read_only_ends_the_run(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"ledger.jsonl: 'Operation not permitted' is why it cannot be written"):
             resumed(out)
     finally:
-        subprocess.run(["chattr", "-i", out / run.LEDGER], check=True)
+        subprocess.run(["chattr", "-i", out / run_folder.LEDGER], check=True)
     carried_on(out)
 
 
@@ -88,20 +88,20 @@ def test_a_folder_that_is_read_only_is_not_carried_on_but_read(tmp_path: Path, w
     with file_system(tmp_path / "small", "2m") as disk:
         shutil.copytree(whole, disk / "out")
         remount(disk, "ro")
-        assert run.read(disk / "out").events == ledger_of(whole).events
+        assert run_folder.read(disk / "out").events == ledger_of(whole).events
         with pytest.raises(InputError, match="'Read-only file system' is why this folder cannot be locked"):
             resumed(disk / "out")
         with pytest.raises(InputError, match="--out"):
             begun(disk / "new", simulated())
         remount(disk, "rw")
-        assert (disk / "out" / run.LEDGER).read_bytes() == (whole / run.LEDGER).read_bytes()
+        assert (disk / "out" / run_folder.LEDGER).read_bytes() == (whole / run_folder.LEDGER).read_bytes()
 
 
 def damage(out: Path, number: int) -> None:
     """Line `number` of a ledger overwritten, as after a power cut."""
-    lines = (out / run.LEDGER).read_bytes().split(b"\n")
+    lines = (out / run_folder.LEDGER).read_bytes().split(b"\n")
     lines[number - 1] = b"\0" * len(lines[number - 1])
-    (out / run.LEDGER).write_bytes(b"\n".join(lines))
+    (out / run_folder.LEDGER).write_bytes(b"\n".join(lines))
 
 
 @pytest.mark.parametrize("kind", [Rung, Completed, Proposal])
@@ -110,7 +110,7 @@ def test_a_broken_line_is_named_with_what_to_do_and_that_helps(tmp_path: Path, w
     shutil.copytree(whole, out)
     number = next(entry.line for entry in ledger_of(out).entries if isinstance(entry.record, kind))
     damage(out, number)
-    before = (out / run.LEDGER).read_bytes()
+    before = (out / run_folder.LEDGER).read_bytes()
     place = f"ledger.jsonl:{number}: "
     while True:
         try:
@@ -120,7 +120,7 @@ def test_a_broken_line_is_named_with_what_to_do_and_that_helps(tmp_path: Path, w
             assert place in str(error)
             subprocess.run(["sh", "-c", str(error).partition("after: ")[2]], check=True)
             place = ""
-    assert not place and (out / f"{run.LEDGER}.damaged").read_bytes() == before
+    assert not place and (out / f"{run_folder.LEDGER}.damaged").read_bytes() == before
     assert not ledger_of(out).pending and not ledger_of(out).failed
     if kind is not Rung:  # without one, what came after was decided with less
         assert len(ledger_of(out).proposals) == len(ledger_of(whole).proposals)
@@ -132,7 +132,7 @@ def test_a_proposal_that_is_missing_from_the_record_is_noticed(tmp_path: Path, w
     with LedgerWriter.create(tmp_path / "ledger.jsonl", ledger.header) as writer:
         events = [event for event in ledger.events if event.index != 1]
         with pytest.raises(InputError, match="'trial 2' must have the index 1: a proposal before it is missing"):
-            Search(run.config_of(ledger), writer, events)
+            Search(run_folder.config_of(ledger), writer, events)
 
 
 def test_a_run_that_was_killed_and_moved_goes_on_elsewhere(tmp_path: Path) -> None:
@@ -140,11 +140,11 @@ def test_a_run_that_was_killed_and_moved_goes_on_elsewhere(tmp_path: Path) -> No
     out, moved = tmp_path / "out", tmp_path / "other" / "place"
     chosen = simulated(seconds=0.5)
     process = searching(out, "serial", written(tmp_path, chosen))
-    wait_for(lambda: (out / run.LEDGER).exists() and ledger_of(out).completed, process)
+    wait_for(lambda: (out / run_folder.LEDGER).exists() and ledger_of(out).completed, process)
     kill(process)
     moved.parent.mkdir()
     shutil.move(out, moved)
-    assert (moved / run.LOCK).read_text().strip() == str(process.pid)
+    assert (moved / run_folder.LOCK).read_text().strip() == str(process.pid)
     carried_on(moved)
     assert lived(moved) == lived(begun(tmp_path / "whole", chosen))
     assert not out.exists()
@@ -160,11 +160,11 @@ def test_a_clock_that_is_set_back_disturbs_nothing(tmp_path: Path) -> None:
     out, chosen = tmp_path / "out", settings()
     back: Iterator[float] = itertools.chain((1e9 - 3600 * i for i in range(8)), itertools.repeat(0.0))
     begin(out, chosen).close()
-    with LedgerWriter(out / run.LEDGER, clock=lambda: next(back)) as writer:
+    with LedgerWriter(out / run_folder.LEDGER, clock=lambda: next(back)) as writer:
         play(Search(chosen, writer), trials=4)
-    with LedgerWriter.open_for_append(out / run.LEDGER) as writer:
+    with LedgerWriter.open_for_append(out / run_folder.LEDGER) as writer:
         play(Search(chosen, writer, ledger_of(out).events))
-    assert write_plots(run.read(out), out)
+    assert write_plots(run_folder.read(out), out)
     assert not ledger_of(out).pending
 
 

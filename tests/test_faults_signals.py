@@ -19,9 +19,9 @@ import pytest
 from faulty_search import alone, carried_on, simulated
 from small_search import ROOT, finished, kill, ledger_of, of_session, started, wait_for, workers_of, written
 
-from nas import ray_scratch
-from nas.config import Finals, SearchConfig
-from nas.trials import Completed
+from nas.config.search_config import Finals, SearchConfig
+from nas.execution import ray_scratch
+from nas.record.events import Completed
 
 NOTICE = "interrupted: what has begun is finished; interrupt again to stop at once"
 NO_FINALS = Finals(0, 1, ())  # which the interrupted ones do not come to, and the others need not wait for
@@ -69,7 +69,7 @@ def test_told_twice_it_stops_at_once(tmp_path: Path, second: signal.Signals) -> 
 
 BOUNDED = """
 import os, signal, time
-from nas.interrupts import gently
+from nas.loop.signals import gently
 begun = time.monotonic()
 try:
     with gently(lambda: None, "a test", grace=0.5):
@@ -93,8 +93,8 @@ STARTING = """
 import signal, sys, time
 import ray
 from nas import interrupts
-from nas.cluster import session
-from nas.config import load
+from nas.execution.ray_cluster import session
+from nas.config.search_config import load
 interrupts.soon.__defaults__ = (0.5,)
 ray.init = lambda **options: (print("starting", flush=True), [time.sleep(0.1) for _ in range(600)])
 ray.shutdown = lambda: None

@@ -13,13 +13,13 @@ import pytest
 from faulty_search import ran, simulated
 from small_search import finished, ledger_of, of_session, searching, small, wait_for, workers_of, written
 
-from nas import run
-from nas.config import EarlyStopping, FaultsConfig, Finals
-from nas.ledger import Ledger
-from nas.simulation import Simulation
-from nas.trial import open_data
-from nas.trials import Note
-from search_space.errors import InputError
+from nas.config.search_config import EarlyStopping, FaultsConfig, Finals
+from nas.evaluation.proxy_trainer import open_data
+from nas.evaluation.simulation import Simulation
+from nas.loop import run_folder
+from nas.record.events import Note
+from nas.record.ledger import Ledger
+from search_space.base.errors import InputError
 
 REASONS = {
     "die": "its worker died",
@@ -63,7 +63,7 @@ def test_a_frozen_worker_is_ended_from_outside(tmp_path: Path) -> None:
     out = tmp_path / "out"
     chosen = simulated(FaultsConfig(trial_seconds=3.0), {"trials": 2, "finals": Finals(0)}, seconds=4.0)
     process = searching(out, "ray", written(tmp_path, chosen))
-    wait_for(lambda: (out / run.LEDGER).exists() and ledger_of(out).rungs, process)
+    wait_for(lambda: (out / run_folder.LEDGER).exists() and ledger_of(out).rungs, process)
     (frozen,) = wait_for(lambda: workers_of(process.pid), process)
     os.kill(frozen, signal.SIGSTOP)
     assert finished(process) == ("", "") and of_session(process.pid) == {}
@@ -92,7 +92,7 @@ def test_a_worker_that_the_kernel_ends_for_its_memory_costs_an_attempt(tmp_path:
     chosen = simulated(changes={"trials": 2, "finals": Finals(0)}, seconds=6.0, memory_mb=100)
     with memory_group(f"movinet-nas-test-{os.getpid()}", 60) as group:
         process = searching(out, "ray", written(tmp_path, chosen))
-        wait_for(lambda: (out / run.LEDGER).exists() and ledger_of(out).rungs, process)
+        wait_for(lambda: (out / run_folder.LEDGER).exists() and ledger_of(out).rungs, process)
         (worker,) = workers_of(process.pid)
         (group / "cgroup.procs").write_text(str(worker))  # what it takes from here on counts: its next trial
         assert finished(process) == ("", "")
@@ -118,7 +118,7 @@ def test_clips_that_are_cut_off_end_the_run_and_mended_it_goes_on(tmp_path: Path
     """The worker that reads them is killed by the system; the next ones find out why. No candidate is to blame."""
     out = tmp_path / "out"
     process = searching(out, "ray", written(tmp_path, small(trials=3, finals=Finals(0))))
-    wait_for(lambda: (out / run.LEDGER).exists() and ledger_of(out).completed, process)
+    wait_for(lambda: (out / run_folder.LEDGER).exists() and ledger_of(out).completed, process)
     clips = clips_of(out, cache) / "train" / "clips.npy"
     os.truncate(clips, 4096)
     _, errors = finished(process)
@@ -136,13 +136,13 @@ def test_clips_that_changed_are_noticed_on_resume_and_missing_ones_are_made_agai
     from played_run import played
 
     out = played(tmp_path / "out", trials=2)
-    ledger, folder = run.read(out), clips_of(out, cache)
+    ledger, folder = run_folder.read(out), clips_of(out, cache)
     with open(folder / "validation" / "clips.npy", "r+b") as file:
         file.seek(5000)
         file.write(b"changed")
     with pytest.raises(InputError, match="is the recorded sha256, but the content differs"):
-        run.data_of(ledger)
+        run_folder.data_of(ledger)
     shutil.rmtree(folder)
-    assert run.data_of(ledger).content_hash == ledger.header.data_hash
-    config = run.config_of(ledger)
+    assert run_folder.data_of(ledger).content_hash == ledger.header.data_hash
+    config = run_folder.config_of(ledger)
     assert open_data(config.data, config.space).path == folder

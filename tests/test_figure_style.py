@@ -19,11 +19,16 @@ from synthetic_run import run
 from synthetic_table import synthetic_table
 
 import run_search
-from results import arena_plots, evaluation_plots, figure_style, frame, parents, plots, reliability_report, volume
-from results.family import FamilyConfig, scale_family
-from results.proxy_ranking import rank
-from search_space.errors import InputError
-from search_space.scaling import Factors
+from results.analysis import reliability_report
+from results.analysis.proxy_correlation import rank
+from results.family import parents
+from results.family.growth import FamilyConfig, scale_family
+from results.figures import evaluation, table_comparison
+from results.figures import run as plots
+from results.figures import style as figure_style
+from results.tables import frame, hypervolume_over_time
+from search_space.base.errors import InputError
+from search_space.scaling.compound import Factors
 
 SVG = "{http://www.w3.org/2000/svg}"
 # Of each picture: the columns it is for, and what its axes are called.
@@ -63,13 +68,13 @@ def draw_all(folder: Path) -> dict[str, tuple[Figure, Axes]]:
     axes = {name: each for name, (_, each) in made.items()}
     plots.frontier(axes["frontier"], *tables)
     plots.frontier(axes["frontier, one column"], *tables)
-    plots.hypervolume_over_time(axes["hypervolume"], volume.hypervolume_over_time(ledger))
-    arena_plots.draw(axes["arena"], np.arange(1, 51), arena_volumes(), "evaluations")
+    plots.hypervolume_over_time(axes["hypervolume"], hypervolume_over_time.hypervolume_over_time(ledger))
+    table_comparison.draw(axes["arena"], np.arange(1, 51), arena_volumes(), "evaluations")
     reliability_report.draw_ranking(axes["ranking"], rank(synthetic_table(1, (3, 3, 3), seeds=3), draws=50).rows)
-    evaluation_plots.streaming(axes["stream"], {"a0": steps})
-    evaluation_plots.multi_clip(axes["clips"], {"a0": clips})
-    evaluation_plots.class_accuracy(axes["classes"], classes)
-    evaluation_plots.confusion(axes["confusion"], np.eye(36), list(classes["name"]))
+    evaluation.streaming(axes["stream"], {"a0": steps})
+    evaluation.multi_clip(axes["clips"], {"a0": clips})
+    evaluation.class_accuracy(axes["classes"], classes)
+    evaluation.confusion(axes["confusion"], np.eye(36), list(classes["name"]))
     return made
 
 

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from synthetic_run import STEPS, ledger_of, proposal, run, sampled
 
-from nas.hypervolume import hypervolume
-from nas.ledger import Ledger
-from nas.trials import Completed, Failed, Note, Resumed, Rung, Stopped
-from results import frame, volume
-from results.volume import hypervolume_over_time
-from search_space.cost import COST_NAMES
-from search_space.errors import InputError
+from nas.record.events import Completed, Failed, Note, Resumed, Rung, Stopped
+from nas.record.hypervolume import hypervolume
+from nas.record.ledger import Ledger
+from results.tables import frame
+from results.tables import hypervolume_over_time as volume
+from results.tables.hypervolume_over_time import hypervolume_over_time
+from search_space.base.errors import InputError
+from search_space.cost.counting import COST_NAMES
 
 ROOT = Path(__file__).parents[1]
 NETS = sorted(sampled(np.random.default_rng(3), 6), key=lambda a: proposal(0, a).cost["macs"])
@@ -222,7 +223,9 @@ def test_hypervolume_over_time_ends_at_the_whole_search(tmp_path):
     assert table["hypervolume"].iloc[-1] == pytest.approx(float(whole))
 
 
-@pytest.mark.parametrize("module", ["results.frame", "results.volume", "results.comparison"])
+@pytest.mark.parametrize(
+    "module", ["results.tables.frame", "results.tables.hypervolume_over_time", "results.comparison.runs"]
+)
 def test_looking_at_a_run_starts_quickly(module):
     script = f"import sys, {module}; print([m for m in ('tensorflow', 'ray', 'keras', 'scipy') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_table import synthetic_table
 
-from nas.algorithms.frontier_search import FrontierSearch
+from nas.algorithms.frontier.search import FrontierSearch
+from nas.algorithms.frontier.surrogate import Features, Scale, expected
 from nas.algorithms.stratified_random import StratifiedRandom
-from nas.expectation import Features, Scale, expected
-from nas.pareto import hypervolume, non_dominated
-from nas.table import Table
-from nas.trials import Completed, Failed, Proposal, Rung, Stopped
-from search_space.errors import InputError
-from search_space.sampling import Limit
+from nas.benchmark.table import Table
+from nas.record.events import Completed, Failed, Proposal, Rung, Stopped
+from nas.record.pareto import hypervolume, non_dominated
+from search_space.base.errors import InputError
+from search_space.space.sampling import Limit
 
 TABLE = synthetic_table(3, choices=(3,) * 6, seeds=2, noise=0.02)
 

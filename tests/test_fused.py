@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from movinet import proxy
-from movinet.fused import network as fused
-from movinet.recipe import Recipe
+from movinet.proxy import tensorflow_engine
+from movinet.proxy.fused import network as fused
+from movinet.proxy.recipe import Recipe
 from search_space.architecture import Architecture
-from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space
+from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 
 CLASSES, CLIPS, STEPS = 5, 6, 3
 SPACE = movinet_space(
@@ -34,8 +34,8 @@ RECIPE = Recipe(steps=10, batch_size=CLIPS, learning_rate=0.04, rezero=0.7, labe
 
 
 @pytest.fixture(scope="module")
-def compiler() -> proxy.Compiler:
-    return proxy.Compiler()
+def compiler() -> tensorflow_engine.Compiler:
+    return tensorflow_engine.Compiler()
 
 
 def random_architectures(count: int) -> list[Architecture]:
@@ -44,14 +44,16 @@ def random_architectures(count: int) -> list[Architecture]:
 
 
 @pytest.mark.parametrize("architecture", random_architectures(4), ids=lambda a: a.fingerprint[:8])
-def test_fused_engine_trains_as_tensorflow_does(architecture: Architecture, compiler: proxy.Compiler) -> None:
+def test_fused_engine_trains_as_tensorflow_does(
+    architecture: Architecture, compiler: tensorflow_engine.Compiler
+) -> None:
     rng = np.random.default_rng(2)
     clip = architecture.clip
     clips = rng.integers(0, 256, (clip.frames, CLIPS, 20, 20, 3)).astype(np.uint8)
     labels = rng.integers(0, CLASSES, CLIPS).astype(np.int32)
-    expected = proxy.Candidate(compiler, architecture, CLASSES, RECIPE, seed=3)
+    expected = tensorflow_engine.Candidate(compiler, architecture, CLASSES, RECIPE, seed=3)
     found = fused.Candidate(architecture, CLASSES, RECIPE, seed=3)
-    theirs, ours = proxy.prepare(clips, clip.resolution), fused.prepare(clips, clip.resolution)
+    theirs, ours = tensorflow_engine.prepare(clips, clip.resolution), fused.prepare(clips, clip.resolution)
     by_clip = theirs.numpy().reshape(clip.frames, CLIPS, *ours.shape[1:]).swapaxes(0, 1)
     np.testing.assert_allclose(ours, by_clip.reshape(ours.shape), atol=1e-5)
     for _ in range(STEPS):

@@ -29,15 +29,23 @@ from hypothesis import strategies as st
 from mutation import changed, damaged, mutated_cells, mutated_lines, mutated_yaml
 from played_run import played
 
-from movinet.config import experiment_file
-from nas import arena, config, hints, one_shot_run, run, table
-from nas.ledger import Header, LedgerWriter
-from nas.search import Search
-from results import coefficients, evaluation_plots, family, frame, outcome, proxy_ranking, volume
-from results.describe import describe_text
-from results.emit import emit
+from cli.describe import describe_text
+from movinet.training.config import experiment_file
+from nas.benchmark import table, table_comparison
+from nas.config import search_config
+from nas.loop import run_folder
+from nas.loop.search import Search
+from nas.one_shot import hints
+from nas.one_shot import run as one_shot_run
+from nas.record.ledger import Header, LedgerWriter
+from results import outcome
+from results.analysis import coefficients, proxy_correlation
+from results.family import growth
+from results.family.emit import emit
+from results.figures import evaluation as evaluation_plots
+from results.tables import frame, hypervolume_over_time
 from search_space import network
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results" / "published"
@@ -67,26 +75,26 @@ class Kind:
 
 def use_search(path: Path, out: Path) -> None:
     """As `search` does, up to the first proposal."""
-    chosen = config.load(str(path))
-    family.from_dict(chosen.family)
+    chosen = search_config.load(str(path))
+    growth.from_dict(chosen.family)
     if chosen.trials > 1000 or chosen.algorithm.name in ("keras_tuner", "optuna_tpe"):
         return
-    with LedgerWriter.create(out / "ledger.jsonl", Header(config.to_dict(chosen), {}, 0, "")) as writer:
+    with LedgerWriter.create(out / "ledger.jsonl", Header(search_config.to_dict(chosen), {}, 0, "")) as writer:
         Search(chosen, writer).propose()
 
 
 def use_run(path: Path, out: Path) -> None:
     """As `plot`, `scale` and `search --resume` do."""
-    ledger = run.read(path.parent)
+    ledger = run_folder.read(path.parent)
     if not ledger.completed and not ledger.stopped:
         return
     frame.trials(ledger)
     frame.selected_front(ledger)
-    volume.hypervolume_over_time(ledger)
+    hypervolume_over_time.hypervolume_over_time(ledger)
     outcome.comparison(ledger)
     shutil.copy(path, out / "ledger.jsonl")
     with contextlib.suppress(InputError), LedgerWriter.open_for_append(out / "ledger.jsonl") as writer:
-        run._carried_on(run.config_of(ledger), writer, ledger)
+        run_folder._carried_on(run_folder.config_of(ledger), writer, ledger)
     if ledger.size % 8 == 0:
         outcome.write_plots(ledger, out)
     emit(outcome.family_of(ledger, outcome.family_config(ledger)), out / "configs")
@@ -101,7 +109,7 @@ def use_table(path: Path, out: Path) -> None:
     """As `reliability` and `compare` do."""
     read = table.read(path)
     read.space.sample(np.random.default_rng(0), 3)
-    proxy_ranking.rank(read, 4)
+    proxy_correlation.rank(read, 4)
     table.write(read, out / "again.csv")
 
 
@@ -117,25 +125,25 @@ def use_coefficients(path: Path, out: Path) -> None:
 
 
 def use_evaluation(path: Path, out: Path) -> None:
-    """As `results.evaluation_plots` does."""
+    """As `results.figures.evaluation` does."""
     evaluation_plots.read_evaluation(path.parent)
 
 
 def use_comparison(path: Path, out: Path) -> None:
     """As `compare` does with a folder begun."""
-    arena._opened(path, json.loads(COMPARISON.splitlines()[0]))
+    table_comparison._opened(path, json.loads(COMPARISON.splitlines()[0]))
 
 
 def use_checkpoint(path: Path, out: Path) -> None:
     """As `one-shot --resume` does, up to its weights."""
     plain, _ = one_shot_run.read_checkpoint(path)
-    config.from_dict(plain["config"])
+    search_config.from_dict(plain["config"])
 
 
 def use_hints(path: Path, out: Path) -> None:
     """As `search --hints` does, up to the first proposal."""
-    chosen = hints.given(config.load("default"), path)
-    with LedgerWriter.create(out / "ledger.jsonl", Header(config.to_dict(chosen), {}, 0, "")) as writer:
+    chosen = hints.given(search_config.load("default"), path)
+    with LedgerWriter.create(out / "ledger.jsonl", Header(search_config.to_dict(chosen), {}, 0, "")) as writer:
         Search(chosen, writer).propose()
 
 
@@ -187,7 +195,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         (PUBLISHED / "frontier" / "configs" / f"movinet_{name}.yaml").read_bytes() for name in ("a0", "a6")
     )
     bare = yaml.safe_dump(yaml.safe_load(networks[0])["members"][0]).encode()
-    searches = tuple(path.read_bytes() for path in sorted((ROOT / "nas" / "presets").glob("*.yaml")))
+    searches = tuple(path.read_bytes() for path in sorted((ROOT / "nas" / "config" / "presets").glob("*.yaml")))
     searches += ((PUBLISHED / "frontier" / "config.yaml").read_bytes(),)
     records = ((PUBLISHED / "coefficients" / "coefficients.yaml").read_bytes(),)
     overrides = (
@@ -195,13 +203,13 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         b"{task: {model: {num_classes: 7}}, runtime: {}}",
     )
     evaluation = {"schema": evaluation_plots.SCHEMA, "classes": [], "confusion": [], "curve": []}
-    default = config.load("default")
+    default = search_config.load("default")
     measured = [(genotype, 0.1 * i) for i, genotype in enumerate(hints.members(default, 4))]
     hinted = json.dumps(hints.plain(default.space, measured)).encode()
     arrays = io.BytesIO()
     plain = {
         "schema": "movinet-nas/one-shot/1",
-        "config": config.to_dict(small_search.small()),
+        "config": search_config.to_dict(small_search.small()),
         "data": "x",
         "steps": 4,
         "seconds": 1.5,

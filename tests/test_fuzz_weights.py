@@ -17,10 +17,10 @@ from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 from test_fuzz import assert_one_line, bounded
 
-from movinet import checkpoint_index
-from movinet.checkpoint import named_variables, read, save_weights
-from movinet.model import build
-from search_space.errors import InputError
+from movinet.model.keras_model import build
+from movinet.weights import checkpoint_index
+from movinet.weights.checkpoint import named_variables, read, save_weights
+from search_space.base.errors import InputError
 from search_space.variant import STREAM
 
 SOURCE = RECORDED / "release_tiny" / "ckpt-1"

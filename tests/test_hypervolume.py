@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas import pareto
-from nas.config import load
-from nas.hypervolume import CostRange, GrowingFront, common_range, hypervolume, range_of_space
-from search_space.errors import InputError
-from search_space.movinet_space import movinet_space
+from nas.config.search_config import load
+from nas.record import pareto
+from nas.record.hypervolume import CostRange, GrowingFront, common_range, hypervolume, range_of_space
+from search_space.base.errors import InputError
+from search_space.space.movinet import movinet_space
 
 
 def test_by_hand() -> None:

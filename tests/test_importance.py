@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_run import SPACE, published_at_this_scale, sampled
 
-from results.importance import ENOUGH, Importance, importance, partial_correlations
-from results.measures import WHOLE, dimensions, measures
+from results.analysis.importance import ENOUGH, Importance, importance, partial_correlations
+from results.tables.measures import WHOLE, dimensions, measures
 
 Measured = list[dict[tuple[str, str], float]]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.improvement import Attained, expected_excess, normal_distribution
-from nas.pareto import hypervolume
+from nas.algorithms.frontier.expected_improvement import Attained, expected_excess, normal_distribution
+from nas.record.pareto import hypervolume
 
 REFERENCE = {1: np.array([1.0]), 2: np.array([1.0, 1.0]), 3: np.array([1.0, 1.0, 1.0])}
 

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from painted import encode_painted, paint, painted_number
 
-from movinet.config.experiment import Augmentation, DataConfig
-from movinet.data.moving_digits import TINY, Counts, moving_digits
-from movinet.input.batches import batches, open_examples
-from movinet.input.examples import Share
-from movinet.input.records import encode_jpeg, sequence_example, write_records
-from search_space.errors import InputError
+from movinet.data.proxy.moving_digits import TINY, Counts, moving_digits
+from movinet.training.config.experiment import Augmentation, DataConfig
+from movinet.training.input.batches import batches, open_examples
+from movinet.training.input.examples import Share
+from movinet.training.input.records import encode_jpeg, sequence_example, write_records
+from search_space.base.errors import InputError
 
 FRAMES = 30
 

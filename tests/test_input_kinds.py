@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movinet.data.csv_list import read_csv
-from movinet.data.decoding import evaluated, read_frames, scan, wanted
-from movinet.data.folder import list_folder
-from search_space.command_line import exit_code, place_fault
-from search_space.errors import InputError
+from movinet.data.video.csv_list import read_csv
+from movinet.data.video.decoding import evaluated, read_frames, scan, wanted
+from movinet.data.video.folder import list_folder
+from search_space.base.command_line import exit_code, place_fault
+from search_space.base.errors import InputError
 
 # Folders.
 
@@ -227,8 +227,8 @@ def test_frames_that_are_never_shown_are_not_counted(tmp_path: Path, codec: str)
 
 @pytest.mark.parametrize("size", [(24, 32), (33, 50)])  # smaller than the resized frame, and larger
 def test_a_frame_alone_is_what_an_evaluation_sees(tmp_path: Path, size: tuple[int, int]) -> None:
-    from movinet.config.experiment import DataConfig
-    from movinet.input.batches import batches
+    from movinet.training.config.experiment import DataConfig
+    from movinet.training.input.batches import batches
 
     folder = tmp_path / "videos" / "some"
     folder.mkdir(parents=True)
@@ -249,10 +249,10 @@ def test_a_frame_alone_is_what_an_evaluation_sees(tmp_path: Path, size: tuple[in
 def test_the_faulty_record_is_named(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from movinet.config.experiment import DataConfig
-    from movinet.input.batches import batches
-    from movinet.input.record_faults import read_error
-    from movinet.input.records import encode_jpeg, sequence_example, write_records
+    from movinet.training.config.experiment import DataConfig
+    from movinet.training.input.batches import batches
+    from movinet.training.input.record_faults import read_error
+    from movinet.training.input.records import encode_jpeg, sequence_example, write_records
 
     clip = encode_jpeg(np.zeros((4, 32, 32, 3), np.uint8))
 
@@ -288,10 +288,10 @@ def test_records_with_damaged_labels_are_read_or_refused(
     """`None` is a record without a label."""
     import tensorflow as tf
 
-    from movinet.config.experiment import DataConfig
-    from movinet.input.batches import batches
-    from movinet.input.record_faults import read_error
-    from movinet.input.records import encode_jpeg, sequence_example, write_records
+    from movinet.training.config.experiment import DataConfig
+    from movinet.training.input.batches import batches
+    from movinet.training.input.record_faults import read_error
+    from movinet.training.input.records import encode_jpeg, sequence_example, write_records
 
     file = tmp_path_factory.mktemp("records") / "some.tfrecord"
     clip = encode_jpeg(np.zeros((2, 16, 16, 3), np.uint8))
@@ -322,9 +322,9 @@ def test_a_record_that_cannot_be_decoded_is_replaced_in_training(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """All others come in the order that they have without it."""
-    from movinet.config.experiment import DataConfig
-    from movinet.input.batches import batches
-    from movinet.input.records import encode_jpeg, sequence_example, write_records
+    from movinet.training.config.experiment import DataConfig
+    from movinet.training.input.batches import batches
+    from movinet.training.input.records import encode_jpeg, sequence_example, write_records
 
     clips = [encode_jpeg(np.full((4, 32, 32, 3), 12 * i, np.uint8)) for i in range(20)]
 
@@ -347,7 +347,7 @@ def test_a_record_that_cannot_be_decoded_is_replaced_in_training(
 
 
 def test_classes_that_would_be_numbered_otherwise_are_refused() -> None:
-    from movinet.input.class_names import check_same
+    from movinet.training.input.class_names import check_same
 
     check_same("validation", ("jump", "run"), "train", ("jump", "run", "walk"))
     check_same("validation", (), "train", ("jump", "run", "walk"))
@@ -366,7 +366,7 @@ def test_a_place_that_cannot_be_used_is_one_line(code: int, capsys: pytest.Captu
 
 
 def test_output_without_the_characters_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from search_space.command_line import say
+    from search_space.base.command_line import say
 
     with open(tmp_path / "out", "w", encoding="ascii") as out:
         monkeypatch.setattr(sys, "stdout", out)
@@ -384,7 +384,7 @@ def test_output_without_the_characters_is_printed(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_broken_tf_config_is_one_line(text: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from movinet.config.experiment import RuntimeConfig
+    from movinet.training.config.experiment import RuntimeConfig
     from movinet.training.strategy import make_strategy
 
     monkeypatch.setenv("TF_CONFIG", text)

@@ -14,13 +14,13 @@ from played_run import begin, play, settings
 from small_search import ledger_of, small, written
 
 import run_search
-from nas.attempts import Attempts
-from nas.config import AlgorithmConfig, EarlyStopping, Finals, SimulationConfig
-from nas.json_lines import IN_THE_LEDGER, SCHEMA, JsonLines
-from nas.search import Search
-from nas.tracking import TENSORBOARD
-from nas.trials import to_dict
-from results import as_json
+from cli import json_output
+from nas.config.search_config import AlgorithmConfig, EarlyStopping, Finals, SimulationConfig
+from nas.loop.retries import Attempts
+from nas.loop.search import Search
+from nas.monitor.json_lines import IN_THE_LEDGER, SCHEMA, JsonLines
+from nas.monitor.trackers import TENSORBOARD
+from nas.record.events import to_dict
 
 CHOSEN: dict[str, Any] = {
     "trials": 12,
@@ -104,7 +104,7 @@ def test_the_command_ends_with_its_outcome(tmp_path: Path, capsys: pytest.Captur
     first, *lines, last = objects(printed)
     assert errors == "" and first["event"] == "started" and last.pop("event") == "outcome"
     ledger = ledger_of(out)
-    assert last == json.loads(as_json.text(as_json.outcome(ledger, out)))
+    assert last == json.loads(json_output.text(json_output.outcome(ledger, out)))
     assert [line["event"] for line in lines] == [to_dict(entry.record)["event"] for entry in ledger.entries]
     assert {line["progress"]["workers"] for line in lines if "progress" in line} == {1}
     assert ledger.header.config["tracking"]["tensorboard"] is True

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from small_search import ROOT, finished, ledger_of, searching, written
 
-from nas import config
-from nas.algorithms.catalogue import ALGORITHMS
-from nas.keras_tuner_adapter import MoViNetHyperModel, genotype_of, hyperparameters
-from nas.trials import Completed, Proposal
-from search_space.errors import InputError
-from search_space.movinet_space import base_config, movinet_space
-from search_space.sampling import Limit, feasible, sample_feasible
-from search_space.space import Choice, SearchSpace
+from nas.algorithms.keras_tuner import MoViNetHyperModel, genotype_of, hyperparameters
+from nas.algorithms.registry import ALGORITHMS
+from nas.config import search_config
+from nas.record.events import Completed, Proposal
+from search_space.base.errors import InputError
+from search_space.space.choices import Choice, SearchSpace
+from search_space.space.movinet import base_config, movinet_space
+from search_space.space.sampling import Limit, feasible, sample_feasible
 
-TINY = config.load("tiny")
+TINY = search_config.load("tiny")
 SPACE = movinet_space(TINY.space)
 
 
@@ -54,7 +54,7 @@ def test_the_defaults_keep_the_limits() -> None:
 
 
 def test_a_model_is_that_of_its_candidate_and_takes_full_clips() -> None:
-    from movinet.model import build
+    from movinet.model.keras_model import build
 
     hypermodel = MoViNetHyperModel(TINY.space)
     tuned = hyperparameters(SPACE)
@@ -112,7 +112,7 @@ def test_the_bayesian_oracle_follows_its_weight(weight: float) -> None:
 
 @pytest.mark.slow
 def test_ray_tune_schedules_the_oracle(tmp_path: Path) -> None:
-    algorithm = config.AlgorithmConfig("keras_tuner_bayesian", {"start": 2})
+    algorithm = search_config.AlgorithmConfig("keras_tuner_bayesian", {"start": 2})
     settings = replace(TINY, algorithm=algorithm)
     output = finished(searching(tmp_path / "out", "ray", written(tmp_path, settings)), seconds=900)
     events = ledger_of(tmp_path / "out").events

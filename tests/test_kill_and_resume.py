@@ -23,8 +23,8 @@ from small_search import (
     written,
 )
 
-from nas.ledger import Ledger
-from nas.trials import Note, Resumed
+from nas.record.events import Note, Resumed
+from nas.record.ledger import Ledger
 
 KILLS = 2
 

@@ -12,23 +12,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("search_space", "nas", "movinet", "results")
+PACKAGES = ("search_space", "nas", "movinet", "results", "cli")
 
 # What a module may import beyond the standard library. The most specific row that fits the module counts.
 MAY_IMPORT = {
     "search_space": {"search_space", "numpy", "yaml"},
     "movinet": {"movinet", "search_space", "numpy", "yaml", "tensorflow", "keras"},
-    "movinet.object_graph": {"movinet", "numpy", "tensorflow", "google"},
-    "movinet.checkpoint_index": {"search_space", "tensorflow", "google"},
-    "movinet.h5_weights": {"search_space", "numpy", "h5py"},
-    "movinet.engine": {"movinet", "search_space", "numpy"},
-    "movinet.fused": {"movinet.fused", "search_space", "numpy", "numba"},
-    "movinet.fused.layers": {"movinet.fused", "movinet.specs", "numpy"},
-    "movinet.fused.optimizer": {"movinet.fused", "movinet.recipe", "movinet.specs", "numpy"},
-    "movinet.fused.network": {
-        "movinet.fused",
-        "movinet.recipe",
-        "movinet.specs",
+    "movinet.weights.object_graph": {"movinet", "numpy", "tensorflow", "google"},
+    "movinet.weights.checkpoint_index": {"search_space", "tensorflow", "google"},
+    "movinet.weights.h5_weights": {"search_space", "numpy", "h5py"},
+    "movinet.proxy.engine": {"movinet", "search_space", "numpy"},
+    "movinet.proxy.fused": {"movinet.proxy.fused", "search_space", "numpy", "numba"},
+    "movinet.proxy.fused.layers": {"movinet.proxy.fused", "movinet.model.specs", "numpy"},
+    "movinet.proxy.fused.optimizer": {"movinet.proxy.fused", "movinet.proxy.recipe", "movinet.model.specs", "numpy"},
+    "movinet.proxy.fused.network": {
+        "movinet.proxy.fused",
+        "movinet.proxy.recipe",
+        "movinet.model.specs",
         "search_space",
         "numpy",
         "scipy",
@@ -38,45 +38,48 @@ MAY_IMPORT = {
     "movinet.deploy.interpreter": {"numpy", "ai_edge_litert"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
     "nas": {"nas", "search_space", "numpy", "yaml", "rich"},
-    "nas.config": {"nas", "search_space", "movinet.recipe"},  # plain data
-    "nas.ledger": {"nas", "search_space", "orjson"},
-    "nas.trial": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
-    "nas.one_shot": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained
-    "nas.scores": {"nas", "search_space", "numpy", "movinet"},  # where they are scored without training
-    "nas.coefficients": {"nas", "search_space", "numpy"},  # clips of any number of frames
-    "nas.ray_executor": {"nas", "search_space", "ray"},
-    "nas.ray_trackers": {"nas", "search_space", "ray", "mlflow"},
-    "nas.event_files": {"nas", "search_space", "tensorboard"},
-    "nas.cluster": {"nas", "search_space", "ray"},
-    "nas.mirror": {"nas", "search_space", "pyarrow"},
-    "nas.node_data": {"nas", "search_space", "movinet.data", "pyarrow"},
+    "nas.config.search_config": {"nas", "search_space", "movinet.proxy.recipe"},  # plain data
+    "nas.record.ledger": {"nas", "search_space", "orjson"},
+    "nas.evaluation.proxy_trainer": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
+    "nas.one_shot.tunas": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained
+    "nas.evaluation.training_free_scores": {"nas", "search_space", "numpy", "movinet"},  # scored without training
+    "nas.studies.coefficients": {"nas", "search_space", "numpy"},  # clips of any number of frames
+    "nas.execution.ray_tune": {"nas", "search_space", "ray"},
+    "nas.monitor.ray_trackers": {"nas", "search_space", "ray", "mlflow"},
+    "nas.monitor.event_file": {"nas", "search_space", "tensorboard"},
+    "nas.execution.ray_cluster": {"nas", "search_space", "ray"},
+    "nas.execution.object_store": {"nas", "search_space", "pyarrow"},
+    "nas.execution.node_data": {"nas", "search_space", "movinet.data", "pyarrow"},
     "nas.algorithms.optuna_tpe": {"nas", "search_space", "numpy", "optuna"},
-    "nas.keras_tuner_adapter": {"nas", "search_space", "numpy", "movinet", "keras_tuner", "keras"},  # builds models
-    "results.completion": {"results", "search_space", "shtab"},
+    "nas.algorithms.keras_tuner": {"nas", "search_space", "numpy", "movinet", "keras_tuner", "keras"},  # builds models
     "results": {"results", "search_space", "numpy", "yaml", "pandas", "matplotlib"}
     | {
-        "nas.arena",
-        "nas.bands",
-        "nas.correct",
-        "nas.hypervolume",
-        "nas.ledger",
-        "nas.objective",
-        "nas.pareto",
-        "nas.table",
-        "nas.table_cells",
-        "nas.trials",
+        "nas.benchmark.table_comparison",
+        "nas.loop.early_stopping",
+        "nas.record.correct_clips",
+        "nas.record.hypervolume",
+        "nas.record.ledger",
+        "nas.record.objective",
+        "nas.record.pareto",
+        "nas.benchmark.table",
+        "nas.benchmark.table_cells",
+        "nas.record.events",
     },
+    "cli": {"cli", "results", "nas", "search_space", "numpy", "yaml", "pandas"},
+    "cli.completion": {"cli", "search_space", "shtab"},
+    "cli.describe": {"results", "search_space"},
 }
 
 # What only reads runs, spaces or data must start in about a second.
 QUICK_TO_IMPORT = (
     "search_space",
-    "nas.algorithms",
-    "nas.hypervolume",
-    "nas.ledger",
-    "nas.pareto",
+    "nas.algorithms.base",
+    "nas.algorithms.frontier",
+    "nas.algorithms.registry",
+    "nas.record",
     "movinet.data",
     "results",
+    "cli",
 )
 
 
@@ -125,21 +128,21 @@ def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("search_space.cost", "import tensorflow"),
-        ("search_space.cost", "from nas import pareto"),
-        ("search_space.cost", "def late():\n    import pandas"),
-        ("movinet.model", "from nas.trials import Event"),
+        ("search_space.cost.counting", "import tensorflow"),
+        ("search_space.cost.counting", "from nas import pareto"),
+        ("search_space.cost.counting", "def late():\n    import pandas"),
+        ("movinet.model.keras_model", "from nas.record.events import Event"),
         ("movinet.data.store", "import keras"),
         ("movinet.data.store", "from movinet import ops"),
-        ("nas.search", "import movinet.model"),
-        ("nas.search", "from ray import tune"),
-        ("nas.ray_executor", "from movinet import proxy"),
-        ("nas.algorithms.algorithm", "import keras_tuner as kt"),
-        ("nas.ledger", "import pandas as pd"),
-        ("results.frame", "from nas import search"),
-        ("results.frame", "from nas.ledger_reader import read"),
-        ("results.frame", "import run_search"),
-        ("results.frame", "from . import plot"),
+        ("nas.loop.search", "import movinet.model.keras_model"),
+        ("nas.loop.search", "from ray import tune"),
+        ("nas.execution.ray_tune", "from movinet import proxy"),
+        ("nas.algorithms.base", "import keras_tuner as kt"),
+        ("nas.record.ledger", "import pandas as pd"),
+        ("results.tables.frame", "from nas import search"),
+        ("results.tables.frame", "from nas.ledger_reader import read"),
+        ("results.tables.frame", "import run_search"),
+        ("results.tables.frame", "from . import plot"),
     ],
 )
 def test_an_import_against_the_layers_is_seen(module: str, source: str) -> None:

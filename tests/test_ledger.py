@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas import correct
-from nas.ledger import Header, LedgerWriter, read
-from nas.run_lock import RunLock
-from nas.trials import Completed, Failed, Note, Proposal, Resumed, Rung, Stopped, from_dict, to_dict
-from search_space.errors import InputError
+from nas.loop.run_lock import RunLock
+from nas.record import correct_clips
+from nas.record.events import Completed, Failed, Note, Proposal, Resumed, Rung, Stopped, from_dict, to_dict
+from nas.record.ledger import Header, LedgerWriter, read
+from search_space.base.errors import InputError
 
 HEADER = Header(
     config={"budget": {"steps": 10}},
@@ -349,14 +349,14 @@ def test_wrong_results_of_clips_are_refused(place, data):
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=20))
 def test_packed_results_of_clips_are_unpacked_by_video(videos):
     right, sizes = np.concatenate(videos), np.array([len(video) for video in videos])
-    found = correct.unpacked(json.loads(json.dumps(correct.packed(right, sizes))))
+    found = correct_clips.unpacked(json.loads(json.dumps(correct_clips.packed(right, sizes))))
     assert [found[0].tolist(), found[1].tolist()] == [[sum(video) for video in videos], sizes.tolist()]
-    assert correct.unpacked(correct.packed(right))[0].tolist() == right.tolist()
+    assert correct_clips.unpacked(correct_clips.packed(right))[0].tolist() == right.tolist()
 
 
 LOCKING = """
 import sys, time
-from nas.run_lock import RunLock
+from nas.loop.run_lock import RunLock
 with RunLock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -379,8 +379,8 @@ def test_a_second_process_is_kept_out_until_the_first_is_killed(tmp_path):
 
 APPENDING = """
 import sys
-from nas.ledger import LedgerWriter
-from nas.trials import Note
+from nas.record.ledger import LedgerWriter
+from nas.record.events import Note
 with LedgerWriter.open_for_append(sys.argv[1]) as writer:
     for i in range(10**6):
         writer.append(Note(f"{i}"))

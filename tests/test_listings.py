@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from painted import encode_painted, painted_number
 
-from movinet.data.csv_list import read_csv
-from movinet.data.source import Source, open_source, splits_of
-from movinet.data.timeline import UnusableVideo
-from search_space.errors import InputError
+from movinet.data.video.csv_list import read_csv
+from movinet.data.video.source import Source, open_source, splits_of
+from movinet.data.video.timeline import UnusableVideo
+from search_space.base.errors import InputError
 
 KINETICS = "label,youtube_id,time_start,time_end,split,is_cc\n"
 

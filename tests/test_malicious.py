@@ -25,15 +25,16 @@ import synthetic_run
 from release_cases import CLASSES, RECORDED, TINY
 
 import run_search
-from movinet.checkpoint import load_weights, named_variables, save_weights
-from movinet.data import csv_list, folder, store
-from movinet.data.decoder import Decoder
-from movinet.data.timeline import UnusableVideo
-from movinet.model import build
-from nas import one_shot_run
-from nas.ledger import read
-from nas.run_lock import RunLock
-from search_space.errors import InputError
+from movinet.data import store
+from movinet.data.proxy.video_folder import csv_list, folder
+from movinet.data.video.decoder import Decoder
+from movinet.data.video.timeline import UnusableVideo
+from movinet.model.keras_model import build
+from movinet.weights.checkpoint import load_weights, named_variables, save_weights
+from nas.loop.run_lock import RunLock
+from nas.one_shot import run as one_shot_run
+from nas.record.ledger import read
+from search_space.base.errors import InputError
 from search_space.variant import STREAM
 
 Refused = Callable[..., str]

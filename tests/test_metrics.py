@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movinet import metrics
+from movinet.training import metrics
 
 
 def drawn(seed: int, count: int = 40, classes: int = 7) -> tuple[np.ndarray, np.ndarray]:

@@ -14,14 +14,14 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from movinet.inference import fold
-from movinet.model import Bottleneck, build, build_ensemble, build_network
+from movinet.model.inference import fold
+from movinet.model.keras_model import Bottleneck, build, build_ensemble, build_network
 from search_space.architecture import Architecture, Block, Clip, Head, Kernel, Layer, Stem
-from search_space.cost import breakdown, count
-from search_space.errors import InputError
-from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space
+from search_space.base.errors import InputError
+from search_space.cost.counting import breakdown, count
 from search_space.network import Network, dump, from_dict, temporal_ensemble
 from search_space.published import PUBLISHED
+from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 
 CLASSES = 5
 # All seven kernels; up to a last block of one pixel, and clips from one frame: the kernel is often larger than both.

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from search_space import architecture, published
 from search_space.architecture import Architecture, Block, Head
-from search_space.cost import COST_NAMES, count
-from search_space.errors import InputError
-from search_space.movinet_space import (
+from search_space.base.errors import InputError
+from search_space.cost.counting import COST_NAMES, count
+from search_space.space.movinet import (
     BLOCK_STRIDES,
     KERNELS,
     BlockConfig,

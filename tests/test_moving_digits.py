@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movinet.data.motions import GRADES, LARGEST, MOTIONS, SIDE, SMALLEST, Draw, draw, positions, speed, tremors
-from movinet.data.moving_digits import (
+from movinet.data.proxy.motions import GRADES, LARGEST, MOTIONS, SIDE, SMALLEST, Draw, draw, positions, speed, tremors
+from movinet.data.proxy.moving_digits import (
     DEFAULT,
     DIGITS_OF_SPLIT,
     TINY,
@@ -26,9 +26,9 @@ from movinet.data.moving_digits import (
     rendered,
 )
 from movinet.data.store import SPLITS, Split, content_sha256
-from movinet.recipe import Recipe
+from movinet.proxy.recipe import Recipe
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 
 TICKS = DEFAULT.ticks
 STEADY = np.zeros((2, TICKS), int)  # no tremor
@@ -101,14 +101,14 @@ def test_labels_are_motion_by_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_splits_share_no_digit_and_every_class_is_in_each() -> None:
     used = [set(DIGITS_OF_SPLIT[split]) for split in SPLITS]
     assert sorted(index for indices in used for index in indices) == list(range(1797))
-    targets = np.load(Path(sys.modules["movinet.data"].__path__[0]) / "digits.npz")["targets"]
+    targets = np.load(Path(sys.modules["movinet.data.proxy"].__path__[0]) / "digits.npz")["targets"]
     for indices in used:
         assert set(targets[sorted(indices)].tolist()) == set(range(10))
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
     digits = pytest.importorskip("sklearn.datasets").load_digits()
-    own = np.load(Path(sys.modules["movinet.data"].__path__[0]) / "digits.npz")
+    own = np.load(Path(sys.modules["movinet.data.proxy"].__path__[0]) / "digits.npz")
     np.testing.assert_array_equal(own["images"], digits.images)
     np.testing.assert_array_equal(own["targets"], digits.target)
 
@@ -174,7 +174,7 @@ def test_difficulty_spreads_speeds_both_ways_evenly_in_log() -> None:
 @pytest.mark.parametrize("stride", [1, 4])
 def test_without_temporal_kernels_a_clip_and_its_reverse_are_one(time: int, same: bool, stride: int) -> None:
     """So such a network gives opposite senses, whose clips are each other's reverse, the same answer."""
-    from movinet.engine import make_engine
+    from movinet.proxy.engine import make_engine
 
     layers = (Layer(16, (time, 3, 3)), Layer(16, (time, 5, 5)))
     network = Architecture(Clip(TICKS // stride, 24, stride), Stem(8), (Block(8, 2, layers),), Head(16, 32))
@@ -263,7 +263,8 @@ def test_bad_level_and_counts_are_refused() -> None:
 
 
 def test_nothing_here_imports_tensorflow() -> None:
-    code = "import sys, movinet.data.moving_digits, movinet.data.video; print('tensorflow' in sys.modules)"
+    loaded = "movinet.data.proxy.moving_digits, movinet.data.proxy.video_folder"
+    code = f"import sys, {loaded}; print('tensorflow' in sys.modules)"
     root = Path(sys.modules["movinet.data"].__path__[0]).parent.parent
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout == "False\n"

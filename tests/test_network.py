@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_space import architecture as single
-from search_space.cost import count
-from search_space.errors import InputError
-from search_space.movinet_space import base_config, movinet_space
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
 from search_space.network import Network, counted, dump, from_dict, load, network_cost, to_dict, yaml_text
 from search_space.published import A0, A1, A4, A5, PUBLISHED
+from search_space.space.movinet import base_config, movinet_space
 
 SPACE = movinet_space(base_config())
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_algorithms import SPACE, genotypes, make, run
 
-from nas.pareto import crowded_order
-from search_space.errors import InputError
+from nas.record.pareto import crowded_order
+from search_space.base.errors import InputError
 
 
 @pytest.mark.parametrize("options", [{"population": 1}, {"population": 0}, {"crossover": -0.1}, {"crossover": 1.5}])

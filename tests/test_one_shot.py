@@ -18,16 +18,18 @@ import pytest
 import yaml
 from small_search import small
 
-from nas import config as configs
-from nas import hints, one_shot_run, serial, table
-from nas.config import AlgorithmConfig, Finals, OneShot, SearchConfig
-from nas.ledger import Header, LedgerWriter, read
-from nas.one_shot import COLUMNS, OneShotSearch, clips_of_step, targets_of
-from nas.search import Search
-from nas.trial import Trainer, open_data
+from nas.benchmark import table
+from nas.config import search_config as configs
+from nas.config.search_config import AlgorithmConfig, Finals, OneShot, SearchConfig
+from nas.evaluation.proxy_trainer import Trainer, open_data
+from nas.execution import serial
+from nas.loop.search import Search
+from nas.one_shot import hints, run
+from nas.one_shot.tunas import COLUMNS, OneShotSearch, clips_of_step, targets_of
+from nas.record.ledger import Header, LedgerWriter, read
 from run_search import main
-from search_space.errors import InputError
-from search_space.movinet_space import movinet_space
+from search_space.base.errors import InputError
+from search_space.space.movinet import movinet_space
 
 ROOT = Path(__file__).parents[1]
 FEW = OneShot(steps=12, warmup=0.25, controller_rate=0.5, reward_clips=8, recalibration_clips=16, checkpoint=5)
@@ -70,7 +72,7 @@ def without_time(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[OneShotSearch, Path]:
     """A search that nothing interrupted, and its folder."""
     folder = tmp_path_factory.mktemp("one-shot") / "whole"
-    return one_shot_run.begin(settings(), folder, quiet, threads=None), folder
+    return run.begin(settings(), folder, quiet, threads=None), folder
 
 
 def test_the_first_steps_train_weights_alone_and_the_targets_take_turns(trainer: Trainer) -> None:
@@ -91,8 +93,8 @@ def test_told_to_stop_it_saves_what_it_has(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        one_shot_run.begin(settings(checkpoint=5), tmp_path, report, threads=None)
-    plain, _ = one_shot_run.read_checkpoint(tmp_path / "supernet" / "checkpoint.npz")
+        run.begin(settings(checkpoint=5), tmp_path, report, threads=None)
+    plain, _ = run.read_checkpoint(tmp_path / "supernet" / "checkpoint.npz")
     assert plain["steps"] == 5
 
 
@@ -100,45 +102,45 @@ def test_interrupted_is_unbroken(whole: tuple[OneShotSearch, Path], trainer: Tra
     search, folder = whole
     assert search.finished
     broken = trained(OneShotSearch(settings(), trainer), 5)
-    path = tmp_path / "out" / one_shot_run.SUPERNET
+    path = tmp_path / "out" / run.SUPERNET
     path.mkdir(parents=True)
-    np.savez(path / one_shot_run.CHECKPOINT, **broken.state())  # type: ignore[arg-type]
-    carried_on = one_shot_run.carry_on(tmp_path / "out", quiet, threads=None)
+    np.savez(path / run.CHECKPOINT, **broken.state())  # type: ignore[arg-type]
+    carried_on = run.carry_on(tmp_path / "out", quiet, threads=None)
     expected, found = without_time(search.state()), without_time(carried_on.state())
     assert expected.keys() == found.keys()
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-    assert one_shot_run.read_members(tmp_path / "out") == one_shot_run.read_members(folder)
+    assert run.read_members(tmp_path / "out") == run.read_members(folder)
 
 
 def test_what_is_found_is_near_its_target(whole: tuple[OneShotSearch, Path]) -> None:
     search, folder = whole
-    found = one_shot_run.read_members(folder)
+    found = run.read_members(folder)
     assert [each.target for each in found] == list(targets_of(search.config))
     for each in found:
         assert abs(each.macs / each.target - 1) <= FEW.tolerance
         assert each.how in ("argmax", "most probable within")
         assert search.measure(search.space.decode(each.genotype))["accuracy"] == each.supernet_accuracy
-        assert f"{each.macs}" in one_shot_run.table_text(found)
+        assert f"{each.macs}" in run.table_text(found)
 
 
 def test_the_history_is_a_table(whole: tuple[OneShotSearch, Path]) -> None:
-    with open(whole[1] / one_shot_run.SUPERNET / one_shot_run.HISTORY, newline="", encoding="utf-8") as file:
+    with open(whole[1] / run.SUPERNET / run.HISTORY, newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert tuple(header) == COLUMNS and len(rows) == FEW.steps
     assert {float(row[1]) for row in rows} == set(targets_of(settings()))
 
 
 def test_a_finished_search_is_only_read(whole: tuple[OneShotSearch, Path]) -> None:
-    path = whole[1] / one_shot_run.SUPERNET / one_shot_run.MEMBERS
+    path = whole[1] / run.SUPERNET / run.MEMBERS
     before = path.read_bytes(), path.stat().st_mtime_ns
-    one_shot_run.carry_on(whole[1], quiet, threads=None)
+    run.carry_on(whole[1], quiet, threads=None)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
 def test_the_rows_of_a_table_are_ranked(whole: tuple[OneShotSearch, Path], tmp_path: Path) -> None:
     search, folder = whole
-    retraining = one_shot_run.retraining(search.config, one_shot_run.read_members(folder))
+    retraining = run.retraining(search.config, run.read_members(folder))
     once = replace(retraining, training=replace(retraining.training, steps=1))
     header = Header(configs.to_dict(once), {}, 0, "none")
     with LedgerWriter.create(tmp_path / "ledger.jsonl", header) as writer:
@@ -146,10 +148,10 @@ def test_the_rows_of_a_table_are_ranked(whole: tuple[OneShotSearch, Path], tmp_p
     (tmp_path / "out").mkdir()
     made = table.from_ledger(read(tmp_path / "ledger.jsonl"))
     table.write(made, tmp_path / "rows.csv")
-    ranked = table.read(one_shot_run.rank(search, tmp_path / "rows.csv", tmp_path / "out", quiet))
-    found = [search.space.decode(each.genotype) for each in one_shot_run.read_members(folder)]
+    ranked = table.read(run.rank(search, tmp_path / "rows.csv", tmp_path / "out", quiet))
+    found = [search.space.decode(each.genotype) for each in run.read_members(folder)]
     scores = [search.measure(network)["likelihood"] for network in found]
-    assert sorted(ranked.scores[one_shot_run.SCORE]) == sorted(set(scores))
+    assert sorted(ranked.scores[run.SCORE]) == sorted(set(scores))
     assert ranked.accuracy.tolist() == made.accuracy.tolist()
 
 
@@ -157,7 +159,7 @@ def test_members_are_hinted_at_for_another_search(
     whole: tuple[OneShotSearch, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search, folder = whole
-    path = one_shot_run.hint(search, 6, folder, quiet)
+    path = run.hint(search, 6, folder, quiet)
     members = hints.members(search.config, 6)
     given = json.loads(path.read_text())["hints"]
     assert given == [
@@ -211,9 +213,9 @@ def test_the_command_retrains_what_was_found(whole: tuple[OneShotSearch, Path], 
     ended = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout.count("\n")) == (0, 1), ended.stderr
     outcome = json.loads(ended.stdout)
-    found = one_shot_run.read_members(folder)
+    found = run.read_members(folder)
     assert [each["macs"] for each in outcome["supernet"]] == [each.macs for each in found]
-    assert outcome["run"] == str(folder / one_shot_run.RETRAINED)
+    assert outcome["run"] == str(folder / run.RETRAINED)
     assert outcome["counts"]["completed"] == len({each.genotype for each in found})
 
 
@@ -245,19 +247,19 @@ def test_targets_of_every_preset_are_near_members(name: str) -> None:
 
 def test_a_target_that_no_member_is_near_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"one_shot\.targets"):
-        one_shot_run.begin(settings(targets=(1e12,)), tmp_path / "out", quiet, threads=None)
+        run.begin(settings(targets=(1e12,)), tmp_path / "out", quiet, threads=None)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_in_use_and_a_broken_checkpoint_are_refused(tmp_path: Path) -> None:
-    (tmp_path / one_shot_run.SUPERNET).mkdir()
+    (tmp_path / run.SUPERNET).mkdir()
     with pytest.raises(InputError, match="--out"):
-        one_shot_run.begin(settings(), tmp_path, quiet, threads=None)
+        run.begin(settings(), tmp_path, quiet, threads=None)
     with pytest.raises(InputError, match="checkpoint"):
-        one_shot_run.carry_on(tmp_path, quiet, threads=None)
-    (tmp_path / one_shot_run.SUPERNET / one_shot_run.CHECKPOINT).write_bytes(b"PK\x03\x04 torn")
+        run.carry_on(tmp_path, quiet, threads=None)
+    (tmp_path / run.SUPERNET / run.CHECKPOINT).write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(InputError, match="checkpoint"):
-        one_shot_run.carry_on(tmp_path, quiet, threads=None)
+        run.carry_on(tmp_path, quiet, threads=None)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from movinet import ops
-from movinet.ops import Norm, Primitive, Reach
-from search_space.movinet_space import KERNELS
+from movinet.model import ops
+from movinet.model.ops import Norm, Primitive, Reach
+from search_space.space.movinet import KERNELS
 
 CLIPS, CHANNELS = 2, 4
 # Frames, height, width: even and odd, smaller than the kernel, fewer frames than the kernel, not square.

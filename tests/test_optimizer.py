@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from movinet.config.fields import build
-from movinet.config.optimizer_config import OptimizationConfig
+from movinet.training.config.fields import build
+from movinet.training.config.optimizer_config import OptimizationConfig
 from movinet.training.optimizer import INITIAL_LOSS_SCALE, LOSS_SCALE_GROWTH_STEPS, Updates, learning_rate
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "release_optimization.json").read_text())

@@ -7,7 +7,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 from test_algorithms import SPACE, genotypes, make, run
 
-from nas.trials import Completed
+from nas.record.events import Completed
 
 
 def test_it_suggests_what_optuna_suggests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,15 +18,15 @@ from matplotlib.image import imread
 from played_run import begin, play, played, settings
 from synthetic_run import ledger_of, proposal, sampled
 
-from nas import run
-from nas.config import Finals
-from nas.ledger import Header, Ledger
-from nas.search import Search
-from nas.trials import Failed, Rung
-from results.family import PUBLISHED_MACS
+from nas.config.search_config import Finals
+from nas.loop import run_folder
+from nas.loop.search import Search
+from nas.record.events import Failed, Rung
+from nas.record.ledger import Header, Ledger
+from results.family.growth import PUBLISHED_MACS
 from results.outcome import family_config, family_of, family_table, with_targets, write_outcome, write_plots
 from search_space import network
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 
 MODELS = [f"a{i}" for i in range(7)]
 FILES = {
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("clip_cache")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is over, with one failed trial and its outcome; `words` holds the closing words."""
     folder = played(tmp_path_factory.mktemp("runs") / "whole", failing=4)
-    words = write_outcome(run.read(folder), folder)
+    words = write_outcome(run_folder.read(folder), folder)
     folder.with_name("words").write_text(words, encoding="utf-8")
     return folder
 
@@ -75,12 +75,12 @@ def test_a_finished_run_gives_exactly_these_files(whole: Path) -> None:
 
 def test_the_ledger_is_only_read(whole: Path, tmp_path: Path) -> None:
     shutil.copy(whole / "ledger.jsonl", tmp_path)
-    write_plots(run.read(tmp_path), tmp_path)
+    write_plots(run_folder.read(tmp_path), tmp_path)
     assert (tmp_path / "ledger.jsonl").read_bytes() == (whole / "ledger.jsonl").read_bytes()
 
 
 def test_the_closing_words_count_the_trials(whole: Path, words: str) -> None:
-    ledger = run.read(whole)
+    ledger = run_folder.read(whole)
     kinds = [ledger.proposals[index].kind for index in ledger.completed]
     said = (
         f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early, 1 failed"
@@ -144,7 +144,7 @@ def test_lines_end_where_their_text_ends(words: str) -> None:
 
 def test_made_again_it_is_the_same_to_the_byte(whole: Path, words: str, tmp_path: Path) -> None:
     before = files(whole)
-    assert write_outcome(run.read(whole), whole) == words
+    assert write_outcome(run_folder.read(whole), whole) == words
     assert files(whole) == before
 
 
@@ -153,7 +153,7 @@ def plain(folder: Path, finals: Finals) -> Ledger:
     chosen = settings(finals=finals)
     with begin(folder, chosen) as writer:
         play(Search(chosen, writer))
-    return run.read(folder)
+    return run_folder.read(folder)
 
 
 def test_networks_trained_once_have_no_interval(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_without_finals_there_is_no_comparison(tmp_path: Path) -> None:
 
 def test_a_run_under_way_has_tables_and_pictures(tmp_path: Path) -> None:
     folder = played(tmp_path / "run", trials=3)
-    paths = write_plots(run.read(folder), folder)
+    paths = write_plots(run_folder.read(folder), folder)
     assert [path.name for path in paths] == ["trials.csv", "front.csv", "front.png", "hypervolume.png"]
     assert files(folder).keys() == {"ledger.jsonl", *(path.name for path in paths)}
 
@@ -206,7 +206,7 @@ def with_family(ledger: Ledger, family: dict[str, object]) -> Ledger:
 
 
 def test_a_target_out_of_reach_costs_no_table_and_no_picture(whole: Path, tmp_path: Path) -> None:
-    ledger = with_family(run.read(whole), {"targets": {"a0": 100}})
+    ledger = with_family(run_folder.read(whole), {"targets": {"a0": 100}})
     with pytest.raises(InputError, match="family.targets.a0: 100"):
         write_outcome(ledger, tmp_path)
     assert files(tmp_path).keys() == {
@@ -217,13 +217,13 @@ def test_a_target_out_of_reach_costs_no_table_and_no_picture(whole: Path, tmp_pa
 
 
 def test_a_wrong_family_is_named_by_its_place_in_the_ledger(whole: Path) -> None:
-    ledger = with_family(run.read(whole), {"clases": 3})
+    ledger = with_family(run_folder.read(whole), {"clases": 3})
     with pytest.raises(InputError, match=r"ledger.jsonl:1: config.family: 'clases' is an unknown key"):
         family_config(ledger)
 
 
 def test_targets_replace_the_configured_ones_and_keep_what_ensembles_they_can(whole: Path) -> None:
-    ledger = run.read(whole)
+    ledger = run_folder.read(whole)
     assert with_targets(ledger, None) == with_targets(ledger, []) == family_config(ledger)
     alone = with_targets(ledger, ["small=2e7"])
     assert alone.targets == {"small": 2e7} and alone.ensemble == {}
@@ -249,7 +249,7 @@ def files_at_most(size: int) -> Iterator[None]:
 def test_a_full_disk_leaves_every_file_old_or_new(
     write: Callable[[Ledger, Path], object], size: int, whole: Path, tmp_path: Path
 ) -> None:
-    ledger, new = run.read(whole), files(whole)
+    ledger, new = run_folder.read(whole), files(whole)
     for name in ("trials.csv", "front.csv", "comparison.json", "front.png", "hypervolume.png"):
         (tmp_path / name).write_bytes(b"old")
     with files_at_most(size), pytest.raises(InputError, match="File too large"):

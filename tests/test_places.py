@@ -14,8 +14,8 @@ from faulty_search import file_system, fill, remount
 from small_experiment import written as experiment
 from small_search import ROOT
 
-from movinet.data.moving_digits import MovingDigitsConfig
-from movinet.data.sample_videos import write_class_folders
+from movinet.data.proxy.moving_digits import MovingDigitsConfig
+from movinet.data.proxy.sample_videos import write_class_folders
 
 pytestmark = pytest.mark.slow
 

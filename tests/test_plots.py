@@ -16,12 +16,15 @@ from matplotlib.image import imread
 from matplotlib.text import Annotation
 from synthetic_run import ledger_of, proposal, run, sampled
 
-from nas.ledger import Ledger
-from nas.trials import Completed, Note
-from results import figure_style, frame, parents, plots, volume
-from results.family import Family, FamilyConfig, scale_family
-from search_space.errors import InputError
-from search_space.scaling import Factors
+from nas.record.events import Completed, Note
+from nas.record.ledger import Ledger
+from results.family import parents
+from results.family.growth import Family, FamilyConfig, scale_family
+from results.figures import run as plots
+from results.figures import style
+from results.tables import frame, hypervolume_over_time
+from search_space.base.errors import InputError
+from search_space.scaling.compound import Factors
 
 ROOT = Path(__file__).parents[1]
 CONFIG = FamilyConfig(lift=Factors(depth=1.5, width=2, resolution=7, frames=1.6))
@@ -38,7 +41,7 @@ def family(ledger) -> Family:
 
 
 def drawn(ledger: Ledger, family: Family | None) -> Axes:
-    figure, axes = figure_style.new(columns=2)
+    figure, axes = style.new(columns=2)
     chosen = family.parents() if family else pd.DataFrame()
     tables = frame.trials(ledger), frame.selected_front(ledger), frame.networks(ledger, ("reference",))
     plots.frontier(axes, *tables, chosen)
@@ -127,7 +130,7 @@ def test_the_first_minutes_of_a_run(tmp_path, records):
 
 def test_hypervolume_over_time(ledger):
     axes = Figure().add_subplot()
-    table = volume.hypervolume_over_time(ledger)
+    table = hypervolume_over_time.hypervolume_over_time(ledger)
     plots.hypervolume_over_time(axes, table)
     (line,) = axes.lines
     assert np.array_equal(line.get_xdata()[1:], table["seconds"] / 60)
@@ -149,8 +152,7 @@ def test_files_are_whole_and_alone(ledger, family, tmp_path):
 
 def test_no_global_state_is_touched():
     """pyplot would bring a window system and figures that stay."""
-    script = (
-        "import sys, results.plots; print([m for m in ('matplotlib.pyplot', 'tensorflow', 'ray') if m in sys.modules])"
-    )
+    unwanted = "('matplotlib.pyplot', 'tensorflow', 'ray')"
+    script = f"import sys, results.figures.run; print([m for m in {unwanted} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

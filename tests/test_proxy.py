@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from movinet import layers
-from movinet.layers import BottleneckForm, ForwardTraining
-from movinet.model import build
-from movinet.proxy import Candidate, Compiler, Recipe, as_labels, prepare
-from movinet.specs import bottlenecks
-from movinet.tape import Tape
+from movinet.model import layers
+from movinet.model.keras_model import build
+from movinet.model.layers import BottleneckForm, ForwardTraining
+from movinet.model.specs import bottlenecks
+from movinet.proxy.tape import Tape
+from movinet.proxy.tensorflow_engine import Candidate, Compiler, Recipe, as_labels, prepare
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.errors import InputError
-from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space
+from search_space.base.errors import InputError
+from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 
 CLASSES, CLIPS = 5, 4
 SPACE = movinet_space(

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from synthetic_table import synthetic_table
 
-from nas import table as tables
-from nas.table import Table
-from results.proxy_ranking import ProxyRanking, predictors, rank
-from results.rank_correlation import kendall
-from search_space.errors import InputError
+from nas.benchmark import table as tables
+from nas.benchmark.table import Table
+from results.analysis.proxy_correlation import ProxyRanking, predictors, rank
+from results.analysis.rank_correlation import kendall
+from search_space.base.errors import InputError
 
 DRAWS = 200
 
@@ -160,7 +160,7 @@ def test_missing_trainings_and_scores_are_left_out() -> None:
 
 
 def test_a_large_table_is_sampled(monkeypatch: pytest.MonkeyPatch, synthetic: Table) -> None:
-    monkeypatch.setattr("results.proxy_ranking.MOST", 100)
+    monkeypatch.setattr("results.analysis.proxy_correlation.MOST", 100)
     found = rank(synthetic, draws=DRAWS)
     assert (found.networks, found.of, sum(found.bins)) == (100, 288, 100)
 

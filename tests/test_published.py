@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from search_space.cost import count
-from search_space.errors import InputError
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
 from search_space.published import K13, K15, K33, K53, KINETICS600_TOP1, PUBLISHED, published
 
 # Multiply-adds of a published clip; parameters of the Kinetics-600 base checkpoints, trainable and with the moving

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.rank_correlation import Pairs, kendall, partial, redrawn, regret
+from results.analysis.rank_correlation import Pairs, kendall, partial, redrawn, regret
 
 RANKINGS = st.integers(2, 12).flatmap(
     lambda n: st.tuples(*[st.lists(st.integers(-3, 3), min_size=n, max_size=n) for _ in range(2)])

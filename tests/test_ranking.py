@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from synthetic_run import CLASSES, STEPS, ledger_of, proposal, sampled
 
-from nas.ledger import Ledger
-from nas.trials import Completed, Record
-from results.ranking import ranking
-from search_space.cost import count
+from nas.record.events import Completed, Record
+from nas.record.ledger import Ledger
+from results.tables.ranking_support import ranking
+from search_space.cost.counting import count
 
 
 def run_with(folder: Path, spread: float, noise: float, repeats: int = 3) -> Ledger:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from movinet import evaluate, train
-from movinet.data.moving_digits import MovingDigitsConfig, motion_of, rendered
+from movinet.data.proxy.moving_digits import MovingDigitsConfig, motion_of, rendered
 
 SIZE, TICKS, EACH = 48, 32, 4  # of a picture; frames, and videos of a class
 # Container, codec and frames a second; the rate that clips are read at fits them all.

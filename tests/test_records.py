@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 from painted import paint, painted_number
 
-from movinet.config.experiment import DataConfig
-from movinet.input.record_examples import decoded, parsed
-from movinet.input.records import encode_jpeg, sequence_example, write_records
-from search_space.errors import InputError
+from movinet.training.config.experiment import DataConfig
+from movinet.training.input.record_examples import decoded, parsed
+from movinet.training.input.records import encode_jpeg, sequence_example, write_records
+from search_space.base.errors import InputError
 
 
 def plain_example(frames: list[bytes], label: int) -> bytes:

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_search import small
 
-from nas import config
 from nas.algorithms.stratified_random import cost_strata
-from nas.references import reference_architectures
+from nas.config import search_config
+from nas.loop.references import reference_architectures
 from search_space.architecture import Architecture
-from search_space.cost import count
-from search_space.dead_options import without_dead_weights
-from search_space.errors import InputError
-from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space, scaled_widths
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
 from search_space.published import PUBLISHED
-from search_space.sampling import Limit
+from search_space.space.dead_options import without_dead_weights
+from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space, scaled_widths
+from search_space.space.sampling import Limit
 
 NAMES = ("a0", "a1", "a2", "a3", "a4", "a5")
 SHAPE = ((8, 2), (16, 2), (24, 2), (24, 1), (40, 2))  # width and stride of each block, before they are multiplied
@@ -94,7 +94,7 @@ def check_layers(network: Architecture, published: Architecture, space: SpaceCon
     assert widths == sorted(widths)
 
 
-SEARCHES = {"default": config.load("default"), "tiny": config.load("tiny"), "small": small()}
+SEARCHES = {"default": search_config.load("default"), "tiny": search_config.load("tiny"), "small": small()}
 
 
 @pytest.mark.parametrize("name", SEARCHES)
@@ -128,7 +128,7 @@ def test_a_space_of_another_number_of_blocks_has_no_published_networks() -> None
 
 
 def test_a_reference_may_name_its_clip() -> None:
-    default = config.load("default")
+    default = search_config.load("default")
     bands = cost_strata(movinet_space(default.space), default.limits, "macs", 1)
     found = reference_architectures(default.space, ("a0", "a2@8x24"), bands.low, bands.high)
     assert list(found) == ["a0", "a2"]
@@ -136,4 +136,4 @@ def test_a_reference_may_name_its_clip() -> None:
     with pytest.raises(InputError, match=r"'a2@5x24' must have one of the space's clips: .*8x24"):
         reference_architectures(default.space, ("a2@5x24",), bands.low, bands.high)
     with pytest.raises(InputError, match=r"references\[0\]: 'a2@8' must have its clip as frames x pixels"):
-        config.Finals(references=("a2@8",))
+        search_config.Finals(references=("a2@8",))

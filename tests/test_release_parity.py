@@ -27,9 +27,9 @@ from release_cases import (
     summary,
 )
 
-from movinet.checkpoint import load_weights, named_variables
-from movinet.model import build
-from movinet.specs import Spec, StemSpec, bottlenecks, head_spec
+from movinet.model.keras_model import build
+from movinet.model.specs import Spec, StemSpec, bottlenecks, head_spec
+from movinet.weights.checkpoint import load_weights, named_variables
 from search_space.published import PUBLISHED
 from search_space.variant import Variant, released_stream
 

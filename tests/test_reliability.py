@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nas import run
-from results.rank_correlation import redrawn
-from results.reliability import reliability, tau_between_seeds, tau_with_others
-from results.trainings import Trainings, of_ledger
-from results.variance_components import Components, components, cost_trend
+from nas.loop import run_folder
+from results.analysis.rank_correlation import redrawn
+from results.analysis.reliability import reliability, tau_between_seeds, tau_with_others
+from results.analysis.variance_components import Components, components, cost_trend
+from results.tables.trainings import Trainings, of_ledger
 
 PUBLISHED = Path("results/published/frontier")
 
@@ -180,7 +180,7 @@ def test_one_seed_and_few_architectures_are_one_line() -> None:
 
 
 def test_the_published_run_repeats_every_network_of_its_front() -> None:
-    trainings = of_ledger(run.read(PUBLISHED))
+    trainings = of_ledger(run_folder.read(PUBLISHED))
     rows = reliability(trainings, draws=50).rows.set_index("statistic")["reliability"]
     assert trainings.kind == "re-evaluations" and trainings.repeated >= 10
     assert {"accuracy", "likelihood", "test_accuracy"} <= set(rows.index) and rows.between(0, 1).all()

@@ -12,11 +12,11 @@ from matplotlib.image import imread
 from synthetic_table import synthetic_table
 
 import run_search
-from nas import run
-from nas import table as tables
-from results import proxy_ranking, reliability_report
-from results.reliability_report import FILES, Findings
-from search_space.errors import InputError
+from nas.benchmark import table as tables
+from nas.loop import run_folder
+from results.analysis import proxy_correlation, reliability_report
+from results.analysis.reliability_report import FILES, Findings
+from search_space.base.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_one_seed_and_few_networks_are_told_in_lines(tmp_path: Path) -> None:
 
 
 def test_a_large_table_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy_ranking, "MOST", 100)
+    monkeypatch.setattr(proxy_correlation, "MOST", 100)
     table = synthetic_table(1, (4, 4, 3, 3, 2))
     assert "100 networks, a random sample of 288" in reliability_report.text(Findings.of_table(table, 4))
 
@@ -76,4 +76,4 @@ def test_a_run_without_completed_trials_and_a_folder_that_cannot_be_made(found: 
     with pytest.raises(InputError, match="--out"):
         reliability_report.write(found, tmp_path / "file" / "folder")
     with pytest.raises(InputError, match="--bins"):
-        Findings.of_run(run.read(Path("results/published/frontier")), 0)
+        Findings.of_run(run_folder.read(Path("results/published/frontier")), 0)

@@ -20,14 +20,15 @@ from played_run import played
 from synthetic_run import ledger_of, proposal, run, sampled, story
 
 import run_search
-from nas import run as runs
-from nas.ledger import Ledger, read
-from nas.trials import Completed, Failed, Note, Resumed, Rung
-from results import frame, report_data
-from results.markup import bar, interval, script_data, table, text
+from nas.loop import run_folder as runs
+from nas.record.events import Completed, Failed, Note, Resumed, Rung
+from nas.record.ledger import Ledger, read
 from results.outcome import write_report
+from results.report import data as report_data
+from results.report.markup import bar, interval, script_data, table, text
+from results.tables import frame
 from search_space import architecture
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 FRONTIER = ROOT / "results/published/frontier"

@@ -15,13 +15,13 @@ from browser import MISSING, browser, executable
 from playwright.sync_api import Browser, Page
 from test_report import FRONTIER, with_nasty_texts
 
-from nas import run
-from nas.ledger import Ledger
-from results import frame
+from nas.loop import run_folder
+from nas.record.ledger import Ledger
 from results.outcome import write_report
+from results.tables import frame
 
-FRONT = frame.selected_front(run.read(FRONTIER)).sort_values("macs").to_dict("records")
-TRIALS = frame.trials(run.read(FRONTIER))
+FRONT = frame.selected_front(run_folder.read(FRONTIER)).sort_values("macs").to_dict("records")
+TRIALS = frame.trials(run_folder.read(FRONTIER))
 TRIED = int(((TRIALS["kind"] == "search") & (TRIALS["state"] == "completed")).sum())
 ALL = len(TRIALS)
 PLOTS = ("frontier-plot", "choices-plot", "volume-plot")
@@ -45,7 +45,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a real run, the published frontier."""
-    return report(run.read(FRONTIER), tmp_path_factory.mktemp("pages"))
+    return report(run_folder.read(FRONTIER), tmp_path_factory.mktemp("pages"))
 
 
 def on_front(place: int) -> str:

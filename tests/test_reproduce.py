@@ -13,13 +13,14 @@ import pytest
 from played_run import played, settings
 from small_search import ROOT, finished, searching, small, written
 
-from nas import reproduce, run
-from nas.config import Finals
-from nas.ledger import Ledger
-from nas.search import trial_seed
-from nas.trials import Completed, Failed, Proposal
-from results.reproduction import Reproduction, reproduction, text, verdict
-from search_space.errors import InputError
+from nas.config.search_config import Finals
+from nas.loop import run_folder
+from nas.loop.search import trial_seed
+from nas.record.events import Completed, Failed, Proposal
+from nas.record.ledger import Ledger
+from nas.studies import reproduce
+from results.analysis.reproduction import Reproduction, reproduction, text, verdict
+from search_space.base.errors import InputError
 
 KNOWN = Reproduction(0.5, 0.5, (0.5, 0.52), (0.51,), 0.02, 6, (), False)
 
@@ -29,7 +30,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     """A run in which repeat r of a network is 0.01 r better, and trial 1 failed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return run.read(played(tmp_path_factory.mktemp("runs") / "played", failing=1))
+        return run_folder.read(played(tmp_path_factory.mktemp("runs") / "played", failing=1))
 
 
 def finalist(ledger: Ledger) -> Proposal:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from movinet.data.moving_digits import TINY, motion_of, rendered
-from movinet.data.sample_videos import write_class_folders, write_video
-from movinet.data.source import open_source
-from search_space.errors import InputError
+from movinet.data.proxy.moving_digits import TINY, motion_of, rendered
+from movinet.data.proxy.sample_videos import write_class_folders, write_video
+from movinet.data.video.source import open_source
+from search_space.base.errors import InputError
 
 
 def test_class_folders_are_read_as_they_were_made(tmp_path: Path) -> None:

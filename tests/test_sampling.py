@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_space.errors import InputError
-from search_space.movinet_space import (
+from search_space.base.errors import InputError
+from search_space.space.choices import Choice, Condition, SearchSpace
+from search_space.space.movinet import (
     BLOCK_STRIDES,
     BlockConfig,
     SpaceConfig,
@@ -21,8 +22,7 @@ from search_space.movinet_space import (
     movinet_space,
     scaled_widths,
 )
-from search_space.sampling import Limit, cost_range, feasible, sample_feasible, sample_stratified, sample_stratum
-from search_space.space import Choice, Condition, SearchSpace
+from search_space.space.sampling import Limit, cost_range, feasible, sample_feasible, sample_stratified, sample_stratum
 
 BLOCKS = tuple(
     BlockConfig(base, scaled_widths(base), stride, (1, 2, 3))

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.cost import count
-from search_space.errors import InputError
-from search_space.movinet_space import base_config, movinet_space
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
 from search_space.published import A0, A2, A5, PUBLISHED, T0
-from search_space.scaling import (
+from search_space.scaling.compound import (
     DEFAULT_COEFFICIENTS,
     UNSCALED,
     Coefficients,
@@ -24,6 +23,7 @@ from search_space.scaling import (
     scale_space,
     scale_to_macs,
 )
+from search_space.space.movinet import base_config, movinet_space
 
 TARGETS = [round(float(target)) for target in np.geomspace(0.5e9, 500e9, 16)]
 FAMILY = [2.7e9, 6.0e9, 10.3e9, 57e9, 105e9, 281e9]  # the published multiply-adds

@@ -13,18 +13,18 @@ import pytest
 import tensorflow as tf
 from small_search import breeding
 
-from movinet import proxy, scores
-from movinet.model import build
-from movinet.specs import initial
-from nas import scores as columns
-from nas import table as tables
-from nas.config import DataConfig, SearchConfig
-from nas.table import Table
+from movinet.model.keras_model import build
+from movinet.model.specs import initial
+from movinet.proxy import tensorflow_engine, training_free_scores
+from nas.benchmark import table as tables
+from nas.benchmark.table import Table
+from nas.config.search_config import DataConfig, SearchConfig
+from nas.evaluation import training_free_scores as columns
 from search_space import architecture as architectures
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.cost import count
-from search_space.errors import InputError
-from search_space.movinet_space import movinet_space
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
+from search_space.space.movinet import movinet_space
 
 CLASSES, CLIPS = 5, 6
 LABELS = np.arange(CLIPS) % CLASSES
@@ -38,16 +38,16 @@ def network(width: int = 8, depth: int = 1, squeeze_excite: bool = True) -> Arch
 
 def frames(seed: int = 0, same: bool = False) -> Any:
     clips = np.random.default_rng(seed).integers(0, 256, (4, CLIPS, 16, 16, 3), dtype=np.uint8)
-    return proxy.prepare(np.repeat(clips[:, :1], CLIPS, axis=1) if same else clips, 16)
+    return tensorflow_engine.prepare(np.repeat(clips[:, :1], CLIPS, axis=1) if same else clips, 16)
 
 
 def scored(architecture: Architecture, seed: int = 0, **options: Any) -> dict[str, float]:
-    return scores.scores(architecture, frames(), LABELS, CLASSES, seed, **options)
+    return training_free_scores.scores(architecture, frames(), LABELS, CLASSES, seed, **options)
 
 
 def test_scores_are_finite_and_those_of_their_seed() -> None:
     found = scored(network())
-    assert set(found) == set(scores.NAMES) == set(columns.NAMES)
+    assert set(found) == set(training_free_scores.NAMES) == set(columns.NAMES)
     assert all(map(math.isfinite, found.values()))
     assert found["grad_norm"] > 0
     assert scored(network()) == found
@@ -73,14 +73,14 @@ def test_naswot_by_hand() -> None:
     # Of 4 units, three clips: 1100, 1100 and 0011; Mellor et al.'s kernel counts where two agree.
     codes = np.array([[1, 1, 0, 0], [1, 1, 0, 1], [0, 0, 1, 1]])
     kernel = (codes[:, None] == codes).sum(axis=-1)
-    found = scores._Agreement(3)
+    found = training_free_scores._Agreement(3)
     found._count(tf.constant(codes - 0.5, tf.float32))
     np.testing.assert_array_equal(found.kernel, kernel)
     # Frames are units too: the same codes as two frames [T*B, units] of each clip.
-    in_time = scores._Agreement(3)
+    in_time = training_free_scores._Agreement(3)
     in_time._count(tf.constant(np.concatenate([codes[:, :2], codes[:, 2:]]) - 0.5, tf.float32))
     np.testing.assert_array_equal(in_time.kernel, kernel)
-    assert scores.naswot(kernel) == pytest.approx(math.log(np.linalg.det(kernel)))
+    assert training_free_scores.naswot(kernel) == pytest.approx(math.log(np.linalg.det(kernel)))
 
 
 def test_naswot_is_higher_where_inputs_are_told_apart() -> None:
@@ -88,9 +88,9 @@ def test_naswot_is_higher_where_inputs_are_told_apart() -> None:
     base = rng.integers(0, 2, 200)
     flips = [np.where(rng.random((CLIPS, 200)) < share, 1 - base, base) for share in (0.05, 0.5)]
     kernels = [(codes[:, None] == codes).sum(axis=-1) for codes in flips]
-    assert scores.naswot(kernels[1]) > scores.naswot(kernels[0])
-    assert math.isnan(scores.naswot(np.full((3, 3), 7.0)))
-    assert math.isnan(scores.scores(network(), frames(same=True), LABELS, CLASSES, 0)["naswot"])
+    assert training_free_scores.naswot(kernels[1]) > training_free_scores.naswot(kernels[0])
+    assert math.isnan(training_free_scores.naswot(np.full((3, 3), 7.0)))
+    assert math.isnan(training_free_scores.scores(network(), frames(same=True), LABELS, CLASSES, 0)["naswot"])
 
 
 @pytest.mark.parametrize("squeeze_excite", [False, True])
@@ -105,7 +105,7 @@ def test_synflow_grows_with_width_and_depth(squeeze_excite: bool) -> None:
 def test_synflow_is_the_growth_of_the_flow() -> None:
     """The sum of |w| dR/d|w| is what R gains where all kernels grow by a factor 1 + h, over h."""
     architecture = network()
-    specs = scores._specs(architecture, CLASSES)
+    specs = training_free_scores._specs(architecture, CLASSES)
     start = [initial(spec, i) for i, spec in enumerate(specs)]
 
     def flow(factor: float) -> float:
@@ -115,12 +115,20 @@ def test_synflow_is_the_growth_of_the_flow() -> None:
             for values, own in zip(start, factors, strict=True)
         ]
         ones = tf.ones([4, 16, 16, 3], tf.float64)
-        return float(tf.reduce_sum(scores._logits(scores._Unnormalised({}), specs, grown, architecture.clip, ones, 1)))
+        return float(
+            tf.reduce_sum(
+                training_free_scores._logits(
+                    training_free_scores._Unnormalised({}), specs, grown, architecture.clip, ones, 1
+                )
+            )
+        )
 
     growth = (flow(1 + 1e-5) - flow(1 - 1e-5)) / 2e-5
-    assert scores.synflow(specs, start, architecture.clip) == pytest.approx(math.log(growth), rel=1e-6)
+    assert training_free_scores.synflow(specs, start, architecture.clip) == pytest.approx(math.log(growth), rel=1e-6)
     negative = [{name: -value for name, value in own.items()} for own in start]
-    assert scores.synflow(specs, negative, architecture.clip) == scores.synflow(specs, start, architecture.clip)
+    assert training_free_scores.synflow(specs, negative, architecture.clip) == training_free_scores.synflow(
+        specs, start, architecture.clip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +156,7 @@ def test_a_table_gets_its_columns_and_goes_on_where_it_was_left(
     tables.write(table, source)
     columns.score(settings, source, target, seeds=2, threads=None)
     whole = tables.read(target)
-    assert set(whole.scores) == set(scores.NAMES)
+    assert set(whole.scores) == set(training_free_scores.NAMES)
     assert all(np.isfinite(values).all() and len(set(values)) == 3 for values in whole.scores.values())
     np.testing.assert_array_equal(whole.accuracy, table.accuracy)
 

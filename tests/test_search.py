@@ -17,18 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_search import small
 
-from nas import config as configs
-from nas.attempts import Attempts
-from nas.config import SearchConfig
-from nas.ledger import Header, Ledger, LedgerWriter, read
-from nas.objective import LIKELIHOOD
-from nas.search import Search, _shared, trial_seed
-from nas.trials import Completed, Event, Failed, Note, Proposal, Rung, Stopped
+from nas.config import search_config as configs
+from nas.config.search_config import SearchConfig
+from nas.loop.retries import Attempts
+from nas.loop.search import Search, _shared, trial_seed
+from nas.record.events import Completed, Event, Failed, Note, Proposal, Rung, Stopped
+from nas.record.ledger import Header, Ledger, LedgerWriter, read
+from nas.record.objective import LIKELIHOOD
 from search_space.architecture import from_dict
-from search_space.cost import count
-from search_space.errors import InputError
-from search_space.movinet_space import nearest
-from search_space.sampling import Limit
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
+from search_space.space.movinet import nearest
+from search_space.space.sampling import Limit
 
 SEED = 22  # of a run that holds every kind of event
 BEGUN = small(

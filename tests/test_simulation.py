@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from small_search import ROOT, finished, ledger_of, searching, small, started, story, wait_for, written
 
-from nas import config, table, table_cells
-from nas.config import SearchConfig, SimulationConfig
-from nas.search import Search
-from nas.simulation import DATA_HASH, SimulatedError, Simulation, evaluator
-from nas.trial import Trainer
-from nas.trials import Completed, Failed, Proposal, Rung
-from search_space.errors import InputError
+from nas.benchmark import table, table_cells
+from nas.config import search_config
+from nas.config.search_config import SearchConfig, SimulationConfig
+from nas.evaluation.proxy_trainer import Trainer
+from nas.evaluation.simulation import DATA_HASH, SimulatedError, Simulation, evaluator
+from nas.loop.search import Search
+from nas.record.events import Completed, Failed, Proposal, Rung
+from search_space.base.errors import InputError
 
 
 def simulated(**settings: Any) -> SearchConfig:
@@ -125,7 +126,7 @@ def test_time_and_memory_are_taken() -> None:
 
 def test_measurements_from_a_table(tmp_path: Path) -> None:
     """A simulated run as a table, then simulated by that table: the same measurements at the full budget."""
-    first = replace(simulated(), finals=config.Finals(0), early_stopping=config.EarlyStopping(()))
+    first = replace(simulated(), finals=search_config.Finals(0), early_stopping=search_config.EarlyStopping(()))
     assert finished(searching(tmp_path / "one", "serial", written(tmp_path, first))) == ("", "")
     ledger = ledger_of(tmp_path / "one")
     file = tmp_path / "table.csv"
@@ -180,12 +181,12 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
 
 def test_it_stands_where_training_would_and_nowhere_else() -> None:
     assert isinstance(evaluator(simulated(), None), Simulation)
-    assert config.from_dict(config.to_dict(simulated(die=0.25))) == simulated(die=0.25)
-    assert "simulation" not in config.to_dict(small())
+    assert search_config.from_dict(search_config.to_dict(simulated(die=0.25))) == simulated(die=0.25)
+    assert "simulation" not in search_config.to_dict(small())
     with pytest.raises(InputError, match="is for searches"):
         Trainer(simulated(), None)
     with pytest.raises(InputError, match="take one of them out"):
-        small(simulation=SimulationConfig(), one_shot=config.OneShot())
+        small(simulation=SimulationConfig(), one_shot=search_config.OneShot())
 
 
 def test_a_simulated_search_from_the_command_line(tmp_path: Path) -> None:
@@ -219,9 +220,8 @@ def test_faults_that_would_strike_the_run_itself_are_refused(tmp_path: Path) -> 
 
 
 def test_a_worker_loads_neither_tensorflow_nor_pandas() -> None:
-    program = (
-        "import sys, nas.simulation, nas.config\nprint({'tensorflow', 'keras', 'pandas', 'ray'} & set(sys.modules))"
-    )
+    loaded, unwanted = "nas.evaluation.simulation, nas.config.search_config", {"tensorflow", "keras", "pandas", "ray"}
+    program = f"import sys, {loaded}\nprint({unwanted} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.stdout, result.stderr) == ("set()\n", "")
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from painted import encode_painted, painted_number
 
-from movinet.data.decoder import Decoder
-from movinet.data.folder import VideoFile
-from movinet.data.source import Source
-from movinet.data.timeline import Timeline, UnusableVideo, clip_numbers
-from movinet.data.video_source import VideoSource
+from movinet.data.video.decoder import Decoder
+from movinet.data.video.folder import VideoFile
+from movinet.data.video.source import Source
+from movinet.data.video.timeline import Timeline, UnusableVideo, clip_numbers
+from movinet.data.video.video_source import VideoSource
 
 KINDS = {"mp4": "libx264", "webm": "libvpx-vp9", "avi": "mjpeg"}
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_space.errors import InputError
-from search_space.space import Choice, Condition, Genotype, SearchSpace
+from search_space.base.errors import InputError
+from search_space.space.choices import Choice, Condition, Genotype, SearchSpace
 
 Row = tuple[tuple[str, Any], ...]
 

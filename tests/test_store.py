@@ -29,7 +29,7 @@ from movinet.data.store import (
     open_dataset,
     write_dataset,
 )
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 
 TICKS, SIDE = 6, 8
 

@@ -14,14 +14,14 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movinet.inference import fold
-from movinet.model import build, build_ensemble
-from movinet.stream import IMAGE, StreamSession, init_states, state_specs, streaming
+from movinet.model.inference import fold
+from movinet.model.keras_model import build, build_ensemble
+from movinet.model.stream import IMAGE, StreamSession, init_states, state_specs, streaming
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.cost import count
-from search_space.errors import InputError
-from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
 from search_space.published import PUBLISHED
+from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 from search_space.variant import ACTIVATIONS, BASE, GATES, SE_TYPES, STREAM, Variant, released_stream
 
 CLASSES = 5

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from results import stream_plots
-from search_space.errors import InputError
+from results.figures import stream
+from search_space.base.errors import InputError
 
 PROBABILITIES = np.array([[0.5, 0.5], [0.7, 0.3], [0.9, 0.1]])
 
@@ -17,8 +17,8 @@ def test_a_line_for_each_class_and_a_frame_above_each_number() -> None:
     above, below = figure.subplots(2, sharex=True)
     frames = np.zeros((3, 8, 8, 3), np.uint8)
     frames[1] = 200
-    stream_plots.film(above, frames)
-    stream_plots.running(below, PROBABILITIES, ["left", "right"], 1)
+    stream.film(above, frames)
+    stream.running(below, PROBABILITIES, ["left", "right"], 1)
     figure.draw_without_rendering()
     first, second = below.lines[:2]
     assert first.get_xdata().tolist() == [1, 2, 3] and first.get_ydata().tolist() == [0.5, 0.7, 0.9]
@@ -33,6 +33,6 @@ def test_a_line_for_each_class_and_a_frame_above_each_number() -> None:
 def test_other_shapes_are_refused() -> None:
     axes = Figure().subplots()
     with pytest.raises(InputError, match="frames by 3 classes"):
-        stream_plots.running(axes, PROBABILITIES, ["a", "b", "c"], 0)
+        stream.running(axes, PROBABILITIES, ["a", "b", "c"], 0)
     with pytest.raises(InputError, match="from 0 to 1"):
-        stream_plots.running(axes, PROBABILITIES, ["a", "b"], 2)
+        stream.running(axes, PROBABILITIES, ["a", "b"], 2)

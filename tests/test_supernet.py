@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from movinet.engine import Engine, FusedEngine, TensorFlowEngine
-from movinet.recipe import Recipe
-from movinet.specs import StemSpec, bottlenecks, head_spec
-from movinet.supernet import Supernet, specs_of
+from movinet.model.specs import StemSpec, bottlenecks, head_spec
+from movinet.proxy.engine import Engine, FusedEngine, TensorFlowEngine
+from movinet.proxy.recipe import Recipe
+from movinet.proxy.supernet import Supernet, specs_of
 from search_space.architecture import Architecture
-from search_space.errors import InputError
-from search_space.movinet_space import BlockConfig, SpaceConfig, movinet_space
+from search_space.base.errors import InputError
+from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 
 CLASSES, CLIPS = 5, 4
 KERNELS = ((1, 3, 3), (3, 3, 3))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.surrogate import Encoding, Evidence, Posterior
-from search_space.space import Choice, Condition, SearchSpace
+from nas.algorithms.frontier.gaussian_process import Encoding, Evidence, Posterior
+from search_space.space.choices import Choice, Condition, SearchSpace
 
 CHOICES = (
     Choice("width", (8, 16, 24)),

@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from played_run import played
 from synthetic_table import RUNGS, synthetic_table
 
-from nas import run, table
-from nas.algorithms.algorithm import Exhausted
-from nas.algorithms.catalogue import ALGORITHMS
-from nas.arena import Settings, play
-from nas.row_space import RowIndex, RowSpace
-from nas.table import Table
-from nas.trials import Completed, Proposal
-from results.tabulation import tabulate
-from search_space.errors import InputError
-from search_space.sampling import Limit, cost_range, sample_feasible, sample_stratum
-from search_space.space import SearchSpace
+from nas.algorithms.base import Exhausted
+from nas.algorithms.registry import ALGORITHMS
+from nas.benchmark import table
+from nas.benchmark.row_space import RowIndex, RowSpace
+from nas.benchmark.table import Table
+from nas.benchmark.table_comparison import Settings, play
+from nas.loop import run_folder
+from nas.record.events import Completed, Proposal
+from results.tables.tabulation import tabulate
+from search_space.base.errors import InputError
+from search_space.space.choices import SearchSpace
+from search_space.space.sampling import Limit, cost_range, sample_feasible, sample_stratum
 
 TABLES = {
     "product": synthetic_table(0),
@@ -324,7 +325,7 @@ def test_a_table_is_not_written_where_it_cannot_be(tmp_path: Path) -> None:
 
 def test_a_run_becomes_a_table(tmp_path: Path) -> None:
     folder = played(tmp_path / "run")
-    ledger = run.read(folder)
+    ledger = run_folder.read(folder)
     text = tabulate(ledger, tmp_path / "t.csv")
     made = table.read(tmp_path / "t.csv")
     assert same(made, table.from_ledger(ledger))
@@ -336,15 +337,15 @@ def test_a_run_becomes_a_table(tmp_path: Path) -> None:
         metrics = ledger.completed[p.index].metrics
         assert metrics.items() <= {name: values[row, 0] for name, values in made.statistics.items()}.items()
         assert made.costs["macs"][row] == p.cost["macs"] and made.architectures[row] == p.architecture
-    assert made.steps == run.config_of(ledger).training.steps
+    assert made.steps == run_folder.config_of(ledger).training.steps
     assert len(made.early()) == 1
 
 
 def test_half_a_run_says_what_is_missing(tmp_path: Path) -> None:
-    ledger = run.read(played(tmp_path / "run", trials=3, failing=1))
+    ledger = run_folder.read(played(tmp_path / "run", trials=3, failing=1))
     text = tabulate(ledger, tmp_path / "t.csv")
     assert "left out: 1 architectures" in text and "not yet begun: 3 trainings" in text
-    nothing = run.read(played(tmp_path / "none", trials=1, failing=0))
+    nothing = run_folder.read(played(tmp_path / "none", trials=1, failing=0))
     with pytest.raises(InputError, match="number of search trials completed"):
         tabulate(nothing, tmp_path / "n.csv")
     assert not (tmp_path / "n.csv").exists()

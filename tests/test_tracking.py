@@ -24,14 +24,14 @@ from ray.tune.logger import LoggerCallback
 from small_search import finished, ledger_of, searching, small, written
 
 import run_search
-from nas import config
-from nas.config import Finals, SearchConfig, SimulationConfig
-from nas.ray_trackers import Shown, Translated
-from nas.search import Search
-from nas.tracking_config import TrackingConfig
-from nas.trial_parameters import name_of, parameters
-from nas.trials import Completed, Failed, Note, Rung, to_dict
-from search_space.errors import InputError
+from nas.config import search_config as config
+from nas.config.search_config import Finals, SearchConfig, SimulationConfig
+from nas.config.tracking import TrackingConfig
+from nas.loop.search import Search
+from nas.monitor.ray_trackers import Shown, Translated
+from nas.monitor.trial_parameters import name_of, parameters
+from nas.record.events import Completed, Failed, Note, Rung, to_dict
+from search_space.base.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,7 +98,7 @@ def test_nothing_is_imported_unless_it_is_asked_for(tmp_path: Path) -> None:
 import contextlib, pathlib, sys
 from nas import config, ray_executor, run
 run.start(config.load({str(file)!r}), pathlib.Path({str(tmp_path / "run")!r}), "serial", contextlib.nullcontext)
-print({{"tensorboard", "mlflow", "wandb", "nas.event_files", "nas.ray_trackers"}} & set(sys.modules))
+print({{"tensorboard", "mlflow", "wandb", "nas.monitor.event_file", "nas.monitor.ray_trackers"}} & set(sys.modules))
 """
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.stdout, result.stderr) == ("set()\n", "")

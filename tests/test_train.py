@@ -12,7 +12,7 @@ import yaml
 from small_experiment import DATA, small, written
 
 from movinet import train
-from movinet.config.experiment_file import load
+from movinet.training.config.experiment_file import load
 from movinet.training.loop import Run
 from movinet.training.trainer import Trainer
 

@@ -15,13 +15,13 @@ import pytest
 import tensorflow as tf
 from small_experiment import small
 
-from movinet.checkpoint import named_variables
-from movinet.config.experiment import ExperimentConfig
 from movinet.evaluate import evaluate
+from movinet.training.config.experiment import ExperimentConfig
 from movinet.training.loop import Run
 from movinet.training.task import CLASSIFIER_STD, Loss, build_model, decayed_kernels, trained_variables
 from movinet.training.trainer import Diverged, Trainer
-from search_space.errors import InputError
+from movinet.weights.checkpoint import named_variables
+from search_space.base.errors import InputError
 
 ONE = tf.distribute.get_strategy()
 

@@ -13,17 +13,17 @@ import pytest
 from small_search import breeding
 
 from movinet.data.store import Split
-from movinet.recipe import Recipe
-from nas import correct
-from nas.clip_subset import clip_subset
-from nas.config import DataConfig, EarlyStopping
-from nas.search import trial_seed
-from nas.trial import RUNG_CLIPS, Trainer, metrics_of, open_data
-from nas.trials import Completed, Event, Failed, Proposal, Rung
+from movinet.proxy.recipe import Recipe
+from nas.config.search_config import DataConfig, EarlyStopping
+from nas.evaluation.clip_subset import clip_subset
+from nas.evaluation.proxy_trainer import RUNG_CLIPS, Trainer, metrics_of, open_data
+from nas.loop.search import trial_seed
+from nas.record import correct_clips
+from nas.record.events import Completed, Event, Failed, Proposal, Rung
 from search_space import architecture as architectures
 from search_space.architecture import Architecture
-from search_space.cost import count
-from search_space.movinet_space import movinet_space
+from search_space.cost.counting import count
+from search_space.space.movinet import movinet_space
 
 CLASSES, CLIPS, STEPS, BATCH = 12, 45, 8, 8
 SETTINGS = replace(
@@ -135,7 +135,7 @@ def test_only_what_chooses_nothing_is_measured_on_the_test_clips(trainer: Traine
         assert final.metrics.keys() == METRICS | {f"test_{name}" for name in METRICS}
         assert all(rung.metrics.keys() == METRICS for rung in rungs)
         assert sum(map(len, watched.asked)) == len(watched)
-        right, sizes = correct.unpacked(final.correct)
+        right, sizes = correct_clips.unpacked(final.correct)
         assert right.mean() == final.metrics["test_accuracy"] and sizes.tolist() == [1] * len(watched)
         watched.asked.clear()
 
@@ -145,9 +145,9 @@ def test_the_clips_of_a_video_are_recorded_as_one_group(trainer: Trainer) -> Non
     videos = replace(test, clips_per_video=np.array([2] * (len(test) // 2)))
     *_, final = changed(trainer, data=replace(trainer.data, test=videos)).train(proposal(MEMBER, "finalist", repeat=1))
     *_, single = trainer.train(proposal(MEMBER, "finalist", repeat=1))
-    right, sizes = correct.unpacked(final.correct)
+    right, sizes = correct_clips.unpacked(final.correct)
     assert sizes.tolist() == [2] * (len(test) // 2)
-    assert right.tolist() == correct.unpacked(single.correct)[0].reshape(-1, 2).sum(axis=1).tolist()
+    assert right.tolist() == correct_clips.unpacked(single.correct)[0].reshape(-1, 2).sum(axis=1).tolist()
 
 
 def test_a_trial_that_is_left_at_a_rung_changes_nothing_for_the_next(trainer: Trainer) -> None:

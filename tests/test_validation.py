@@ -14,17 +14,18 @@ from played_run import accuracy, begin, play, played, settings
 from small_search import finished, kill, ledger_of, searching, small, started, wait_for, written
 
 import run_search
-from nas import config as configs
-from nas import run
-from nas import validation as trainings
-from nas.cluster import ALONE
-from nas.config import Finals, SimulationConfig
-from nas.search import Search
-from nas.trials import Completed, Proposal, Resumed
-from results import as_json, validation
+from cli import json_output, searches
+from nas.config import search_config as configs
+from nas.config.search_config import Finals, SimulationConfig
+from nas.execution.ray_cluster import ALONE
+from nas.loop import run_folder
+from nas.loop.search import Search
+from nas.record.events import Completed, Proposal, Resumed
+from nas.studies import validation as trainings
+from results.analysis import validation
 from search_space.architecture import from_dict
-from search_space.cost import count
-from search_space.errors import InputError
+from search_space.base.errors import InputError
+from search_space.cost.counting import count
 
 SETTINGS = trainings.Settings(steps_factor=4, repeats=2)
 
@@ -55,7 +56,7 @@ def lead(proposal: Proposal) -> float:
 
 def long_run(folder: Path, chosen: trainings.Settings = SETTINGS) -> Path:
     """The validation of a run, its measurements made up."""
-    config = trainings.validation(run.read(folder), chosen)
+    config = trainings.validation(run_folder.read(folder), chosen)
     own = trainings.folder_of(folder, chosen.steps_factor)
     with begin(own, config) as writer:
         search = Search(config, writer)
@@ -67,8 +68,8 @@ def long_run(folder: Path, chosen: trainings.Settings = SETTINGS) -> Path:
 
 
 def test_both_kinds_of_networks_are_trained_longer_with_new_seeds_and_again_larger(of_a_run: Path) -> None:
-    ledger = run.read(of_a_run)
-    before, config = run.config_of(ledger), trainings.validation(ledger, SETTINGS)
+    ledger = run_folder.read(of_a_run)
+    before, config = run_folder.config_of(ledger), trainings.validation(ledger, SETTINGS)
     assert config.training == dataclasses.replace(before.training, steps=4 * before.training.steps)
     assert config.data.train * 8 >= config.training.steps * config.training.batch_size
     assert not config.early_stopping.rungs and config.seed != before.seed
@@ -84,7 +85,7 @@ def test_both_kinds_of_networks_are_trained_longer_with_new_seeds_and_again_larg
         assert abs(count(network, 12).macs / (4 * costs[each.of]) - 1) <= 0.25 and each.label == f"{each.of} x4"
         assert clip.frames <= network.clip.frames <= 16 and network.clip.resolution <= max(before.space.resolutions)
 
-    long = run.read(long_run(of_a_run))
+    long = run_folder.read(long_run(of_a_run))
     assert len(long.completed) == 2 * len(config.networks) == 4 * len(own)
     seeds = {each.seed for each in long.proposals.values()}
     assert len(seeds) == len(long.proposals) and not seeds & {each.seed for each in ledger.proposals.values()}
@@ -92,7 +93,7 @@ def test_both_kinds_of_networks_are_trained_longer_with_new_seeds_and_again_larg
 
 def test_a_lead_is_reported_with_its_interval_and_a_kept_order_as_correlation(of_a_run: Path) -> None:
     folder = long_run(of_a_run)
-    found = validation.validation(run.read(of_a_run), run.read(folder))
+    found = validation.validation(run_folder.read(of_a_run), run_folder.read(folder))
     assert [part.scale for part in found.parts] == [1, 4]
     for part in found.parts:
         assert not part.missing and part.comparison is not None
@@ -102,7 +103,7 @@ def test_a_lead_is_reported_with_its_interval_and_a_kept_order_as_correlation(of
     assert found.parts[0].correlation.overall.value > 0.5
     told = validation.text(found)
     assert "trained for 48 steps in place of 12" in told and "scaled to 4 times" in told
-    files = validation.write(found, as_json.text(validation.plain(found)), folder)
+    files = validation.write(found, json_output.text(validation.plain(found)), folder)
     assert [path.name for path in files] == ["validation.json", "front.png", "front_x4.png"]
     assert json.loads(files[0].read_text())["parts"][0]["correlation"]["networks"] == 6
 
@@ -120,14 +121,20 @@ def test_correlation_is_that_of_pairs_and_its_interval_widens_with_noise() -> No
 
 def test_what_cannot_be_validated_is_refused_in_one_line(of_a_run: Path, tmp_path: Path) -> None:
     refused: list[tuple[Any, str]] = [
-        (lambda: run.read(tmp_path / "none"), "is not a folder"),
+        (lambda: run_folder.read(tmp_path / "none"), "is not a folder"),
         (lambda: trainings.Settings(steps_factor=0), "--steps-factor: 0 must be a number from"),
         (lambda: trainings.Settings(repeats=0), "--repeats: 0 must be"),
         (lambda: trainings.Settings(scale=0.5), "--scale: 0.5 must be"),
-        (lambda: trainings.validation(run.read(played(tmp_path / "cut", 5)), SETTINGS), "is not finished; resume it"),
-        (lambda: trainings.validation(run.read(long_run(of_a_run)), SETTINGS), "it is a validation itself"),
+        (
+            lambda: trainings.validation(run_folder.read(played(tmp_path / "cut", 5)), SETTINGS),
+            "is not finished; resume it",
+        ),
+        (lambda: trainings.validation(run_folder.read(long_run(of_a_run)), SETTINGS), "it is a validation itself"),
         (lambda: trainings.resume(tmp_path / "none", "serial", lambda search: None), "without --resume"),
-        (lambda: validation.validation(run.read(of_a_run), run.read(of_a_run)), "a validation needs some"),
+        (
+            lambda: validation.validation(run_folder.read(of_a_run), run_folder.read(of_a_run)),
+            "a validation needs some",
+        ),
     ]
     for attempt, message in refused:
         with pytest.raises(InputError) as caught:
@@ -154,7 +161,7 @@ def test_a_search_settles_the_choice_of_parents_and_does_so_once(tmp_path: Path)
             best = max(variants, key=lambda row: row["scaled_variant"]["accuracy"])
             assert model["parent"]["fingerprint"] == best["fingerprint"]
     entries = len(settled.entries)
-    run_search._settle(out, "serial", contextlib.nullcontext, ALONE)
+    searches._settle(out, "serial", contextlib.nullcontext, ALONE)
     assert len(ledger_of(out / "settle").entries) == entries
 
 

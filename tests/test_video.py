@@ -14,12 +14,12 @@ import pytest
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from movinet.data.decoder import Decoder
-from movinet.data.decoding import Frames, read_frames, scan, wanted
-from movinet.data.timeline import Timeline, UnusableVideo, centred, clip_numbers
-from movinet.data.video import VideoFolder, list_videos, read_clips, video_folder
-from nas.data_notes import data_notes
-from search_space.errors import InputError
+from movinet.data.proxy.video_folder import VideoFolder, list_videos, read_clips, video_folder
+from movinet.data.video.decoder import Decoder
+from movinet.data.video.decoding import Frames, read_frames, scan, wanted
+from movinet.data.video.timeline import Timeline, UnusableVideo, centred, clip_numbers
+from nas.loop.data_notes import data_notes
+from search_space.base.errors import InputError
 
 STEP = 5  # grey levels between frames
 CODECS = {"mp4": "libx264", "mkv": "libx264", "avi": "mpeg4", "mpg": "mpeg2video", "webm": "libvpx-vp9"}

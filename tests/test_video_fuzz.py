@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from painted import encode_painted
 
-from movinet.data.decoder import Decoder
-from movinet.data.folder import VideoFile
-from movinet.data.timeline import UnusableVideo, clip_numbers
-from movinet.data.video_source import VideoSource
+from movinet.data.video.decoder import Decoder
+from movinet.data.video.folder import VideoFile
+from movinet.data.video.timeline import UnusableVideo, clip_numbers
+from movinet.data.video.video_source import VideoSource
 
 KINDS = (
     ("mp4", "libx264"),

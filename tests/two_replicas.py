@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 from small_experiment import small
 
-from movinet.checkpoint import named_variables
 from movinet.training.trainer import Trainer
-from search_space.errors import InputError
+from movinet.weights.checkpoint import named_variables
+from search_space.base.errors import InputError
 
 # Each replica would draw a dropout of its own, and a high rate would make chaos of the order of sums.
 CALM = (

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from search_space import foreign_files
 from search_space.architecture import check_integer
-from search_space.choices import hint
-from search_space.errors import InputError
+from search_space.base import untrusted_files
+from search_space.base.errors import InputError
+from search_space.base.names import hint
 
 SCHEMA = "movinet-nas/dataset/1"
 SPLITS = ("train", "validation", "test")
@@ -253,7 +253,7 @@ def open_dataset(path: Path | str, verify: bool = False) -> Dataset:
 
 def _read_header(file: Path) -> dict[str, Any]:
     try:
-        header = foreign_files.parsed_json(foreign_files.content(file, MAX_HEADER))
+        header = untrusted_files.parsed_json(untrusted_files.content(file, MAX_HEADER))
     except (OSError, ValueError) as error:
         raise InputError(str(file), str(error), f"stopped the dataset from being read {MEND}") from error
     schema = header.get("schema") if isinstance(header, dict) else None

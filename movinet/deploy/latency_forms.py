@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from movinet import stream
 from movinet.deploy import network_flags
-from movinet.inference import Folded, fold
-from movinet.ops import Tensor
-from movinet.stream import IMAGE
+from movinet.model import stream
+from movinet.model.inference import Folded, fold
+from movinet.model.ops import Tensor
+from movinet.model.stream import IMAGE
 
 Step = Callable[[Mapping[str, Tensor]], tuple[Tensor, Mapping[str, Tensor]]]
 

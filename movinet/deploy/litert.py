@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
 from movinet.deploy.interpreter import LiteRT
-from movinet.stream_ops import SUM
+from movinet.model.stream_ops import SUM
 
 QUANTIZATIONS = ("float32", "float16", "int8")
 MOVED_OR_ADDED = ("ADD", "CAST", "CUMSUM", "EXPAND_DIMS", "RESHAPE", "STRIDED_SLICE", "SUM")

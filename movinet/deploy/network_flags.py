@@ -10,19 +10,19 @@ from typing import Any
 
 import keras
 
-from movinet import checkpoint
-from movinet.config import experiment_file
-from movinet.model import Shape, build_network
+from movinet.model.keras_model import Shape, build_network
 from movinet.training import task
+from movinet.training.config import experiment_file
+from movinet.weights import checkpoint
 from search_space import network
 from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION, Clip, check_integer
-from search_space.choices import check_choice
-from search_space.command_line import say
-from search_space.errors import InputError
+from search_space.base.command_line import say
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
+from search_space.base.yaml_file import read_yaml
 from search_space.network import Network, common_clip
 from search_space.published import published
 from search_space.variant import BASE, POSITIONED, STREAM, Variant
-from search_space.yaml_file import read_yaml
 
 EXPERIMENT = "movinet_kinetics600"  # whose defaults an experiment's file changes
 VARIANTS = {"base": BASE, "stream": STREAM}

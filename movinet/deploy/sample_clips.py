@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from movinet.data.source import Source, open_source
-from movinet.data.timeline import UnusableVideo
-from movinet.model import Shape
-from search_space.errors import InputError
+from movinet.data.video.source import Source, open_source
+from movinet.data.video.timeline import UnusableVideo
+from movinet.model.keras_model import Shape
+from search_space.base.errors import InputError
 
 LEVELS = ("tiny", "default")
 

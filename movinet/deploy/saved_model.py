@@ -14,12 +14,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from movinet import stream
 from movinet.deploy.interpreter import LOGITS
-from movinet.inference import Folded, fold
-from movinet.model import Shape
-from movinet.ops import Tensor
-from movinet.stream import IMAGE
+from movinet.model import stream
+from movinet.model.inference import Folded, fold
+from movinet.model.keras_model import Shape
+from movinet.model.ops import Tensor
+from movinet.model.stream import IMAGE
 
 
 def clip_function(model: keras.Model, shape: Shape) -> Any:
@@ -89,7 +89,7 @@ class _Stream(tf.Module):
 
 
 def save(model: keras.Model, path: str | os.PathLike[str], shape: Shape, init_states: bool = True) -> None:
-    """Writes the SavedModel of a model of `movinet.model` in its folded form, for clips or frames of `shape`.
+    """Writes the SavedModel of a Keras model in its folded form, for clips or frames of `shape`.
 
     Loaded, it can be called: a network for clips with clips or {image}, a causal one with {image, **states}, which
     returns (logits, states). Signatures: `serving_default`; of a causal one also the same as `call`, and with
@@ -106,6 +106,6 @@ def save(model: keras.Model, path: str | os.PathLike[str], shape: Shape, init_st
 
 
 def is_causal(model: keras.Model) -> bool:
-    """Whether a model of `movinet.model` can run on a stream."""
+    """Whether a model of `movinet.model.keras_model` can run on a stream."""
     specs = [layer.spec for layer in model.layers if hasattr(layer, "spec")]
     return bool(specs) and all(spec.variant.causal for spec in specs)

@@ -29,7 +29,7 @@ class Request:
     """What to measure.
 
     Attributes:
-      form: keras (a `tf.function` of the model), folded (of `movinet.inference`), saved_model or litert.
+      form: keras (a `tf.function` of the model), folded (of `movinet.model.inference`), saved_model or litert.
       unit: one "frame" of a stream, behind states, or a whole "clip".
       threads: that compute.
       shape: 1 T H W 3 of a call.

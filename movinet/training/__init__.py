@@ -1,9 +1,13 @@
 """Training and evaluation by an experiment.
 
-task        what an experiment learns: its model, as training starts with it, and its loss
-optimizer   schedules and updates, to the digit of the release
-strategy    the devices
-trainer     steps on all of them, checkpoints, carrying on
-validation  accuracy and loss in between
-loop        one run in its folder, from the first step or the last checkpoint to the end
+- `config/`: experiments as YAML files.
+- `input/`: batches of clips.
+- `loop`: from the first step, or the last checkpoint, to the end.
+- `trainer`: training steps on all devices.
+- `task`: the model and its loss.
+- `optimizer`: learning rates and updates of weights.
+- `strategy`: the devices.
+- `validation`: evaluation during training.
+- `metrics`: accuracies, loss and confusion from probabilities.
+- `evaluation_record`: the result of an evaluation and its files.
 """

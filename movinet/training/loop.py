@@ -18,14 +18,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from movinet.config.experiment import ExperimentConfig
-from movinet.config.experiment_file import dump
-from movinet.input.class_names import FILE, beside, check_same, class_names
+from movinet.training.config.experiment import ExperimentConfig
+from movinet.training.config.experiment_file import dump
+from movinet.training.input.class_names import FILE, beside, check_same, class_names
 from movinet.training.task import check_trainable
 from movinet.training.trainer import Log, Progress, Trainer
 from movinet.training.validation import Validation
-from search_space.atomic_files import replaced
-from search_space.errors import InputError
+from search_space.base.atomic_files import replaced
+from search_space.base.errors import InputError
 
 POLL_SECONDS = 1.0
 BEST = "best_ckpt"  # name of the best checkpoint and of its record, as in the release

@@ -13,7 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from movinet.config.optimizer_config import (
+from movinet.model.ops import Tensor
+from movinet.training.config.optimizer_config import (
     Adam,
     AdamW,
     Cosine,
@@ -27,7 +28,6 @@ from movinet.config.optimizer_config import (
     Stepwise,
     Warmup,
 )
-from movinet.ops import Tensor
 
 Schedule = Callable[[Tensor], Tensor]
 Slots = Mapping[str, Tensor]

@@ -8,8 +8,8 @@ import re
 
 import tensorflow as tf
 
-from movinet.config.trainer_config import RuntimeConfig
-from search_space.errors import InputError
+from movinet.training.config.trainer_config import RuntimeConfig
+from search_space.base.errors import InputError
 
 
 def make_strategy(runtime: RuntimeConfig) -> tf.distribute.Strategy:

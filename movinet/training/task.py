@@ -10,16 +10,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from movinet import checkpoint
-from movinet.config.experiment import DataConfig, ExperimentConfig, TaskConfig
-from movinet.config.fields import field_types
-from movinet.config.model_config import EnsembleConfig, MemberConfig
-from movinet.input.batches import batches
-from movinet.input.examples import Unusable
-from movinet.model import Head, build, build_ensemble
-from movinet.ops import Tensor
+from movinet.model.keras_model import Head, build, build_ensemble
+from movinet.model.ops import Tensor
+from movinet.training.config.experiment import DataConfig, ExperimentConfig, TaskConfig
+from movinet.training.config.fields import field_types
+from movinet.training.config.model_config import EnsembleConfig, MemberConfig
+from movinet.training.input.batches import batches
+from movinet.training.input.examples import Unusable
+from movinet.weights import checkpoint
 from search_space.architecture import Architecture, Clip
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 from search_space.network import common_clip, load
 
 CLASSIFIER_STD = 0.01  # of the classifier's first weights, a normal, in the release
@@ -64,7 +64,7 @@ def _single(experiment: ExperimentConfig) -> keras.Model:
 
 
 def _options(experiment: ExperimentConfig) -> dict[str, Any]:
-    """Of `movinet.model.build`, what the experiment says of any network."""
+    """Of `movinet.model.keras_model.build`, what the experiment says of any network."""
     model = experiment.task.model
     backbone = model.backbone.movinet
     return {
@@ -158,7 +158,7 @@ def read_clips(
     """The batches of train_data from example `first` on, or those of validation_data: `part` says which.
 
     Raises:
-      InputError: as `movinet.input.batches.batches`, with the key in the experiment.
+      InputError: as `movinet.training.input.batches.batches`, with the key in the experiment.
     """
     data, training = getattr(task, part), part == "train_data"
     own_seed = seed if data.seed is None else data.seed

@@ -17,12 +17,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from movinet import checkpoint
-from movinet.config.experiment import ExperimentConfig
-from movinet.ops import Tensor
+from movinet.model.ops import Tensor
+from movinet.training.config.experiment import ExperimentConfig
 from movinet.training.optimizer import Updates
 from movinet.training.task import Loss, build_model, decayed_kernels, read_clips, trained_variables
-from search_space.errors import InputError
+from movinet.weights import checkpoint
+from search_space.base.errors import InputError
 
 Log = Callable[[str], None]
 

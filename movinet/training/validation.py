@@ -7,11 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from movinet.config.experiment import ExperimentConfig
-from movinet.input.examples import Unusable
-from movinet.ops import Tensor
+from movinet.model.ops import Tensor
+from movinet.training.config.experiment import ExperimentConfig
+from movinet.training.input.examples import Unusable
 from movinet.training.task import Loss, decayed_kernels, read_clips
-from search_space.errors import InputError
+from search_space.base.errors import InputError
 
 
 class Validation:

@@ -1,11 +1,8 @@
-"""Search algorithms that are asked for candidates and told events; they do no input or output.
+"""Search algorithms. They are asked for candidates and told events, and do no input or output.
 
-algorithm          what all share: the interface, duplicates, limits, state
-random_search      plain random
-stratified_random  random, spread evenly over log cost: the baseline to beat
-ageing_evolution   ageing evolution on frontier rank
-nsga2              NSGA-II, a baseline
-optuna_tpe         Optuna's TPE, a baseline
-given              members named beforehand, to tabulate a space
-catalogue          name -> class, imported when it is looked up
+- `base`: the interface, and what all algorithms share.
+- `registry`: finds an algorithm by its name.
+- `frontier/`: the exact-cost frontier search, which is the default.
+- `random_search`, `stratified_random`, `ageing_evolution`, `nsga2`, `optuna_tpe`, `keras_tuner`: baselines.
+- `given`: trains listed networks, to tabulate a space.
 """

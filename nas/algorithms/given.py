@@ -8,12 +8,12 @@ from typing import Any, final
 
 import numpy as np
 
-from nas.algorithms.algorithm import Algorithm, Exhausted, as_genotype, canonical_genotypes
-from nas.objective import ACCURACY, Objective
+from nas.algorithms.base import Algorithm, Exhausted, as_genotype, canonical_genotypes
+from nas.record.objective import ACCURACY, Objective
 from search_space.architecture import check_integer
-from search_space.errors import InputError
-from search_space.sampling import Limit, feasible, sample_feasible
-from search_space.space import Genotype, SearchSpace
+from search_space.base.errors import InputError
+from search_space.space.choices import Genotype, SearchSpace
+from search_space.space.sampling import Limit, feasible, sample_feasible
 
 
 @final

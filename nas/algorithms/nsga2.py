@@ -10,12 +10,12 @@ from typing import Any, final
 
 import numpy as np
 
-from nas.algorithms.algorithm import Algorithm
-from nas.objective import ACCURACY, Objective
-from nas.pareto import crowded_order
+from nas.algorithms.base import Algorithm
+from nas.record.objective import ACCURACY, Objective
+from nas.record.pareto import crowded_order
 from search_space.architecture import check_integer, check_number
-from search_space.sampling import Limit
-from search_space.space import Genotype, SearchSpace
+from search_space.space.choices import Genotype, SearchSpace
+from search_space.space.sampling import Limit
 
 # Children bred for one proposal before it falls back to a random one.
 _CHILDREN = 100

@@ -18,11 +18,11 @@ from optuna.samplers import TPESampler
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjective
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.algorithms.algorithm import Algorithm
-from nas.objective import ACCURACY, Objective
+from nas.algorithms.base import Algorithm
+from nas.record.objective import ACCURACY, Objective
 from search_space.architecture import check_integer
-from search_space.sampling import Limit
-from search_space.space import Genotype, SearchSpace
+from search_space.space.choices import Genotype, SearchSpace
+from search_space.space.sampling import Limit
 
 # Suggestions for one proposal before it falls back to a random member.
 _SUGGESTIONS = 10

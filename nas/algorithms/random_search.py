@@ -6,8 +6,8 @@ from typing import final
 
 import numpy as np
 
-from nas.algorithms.algorithm import Algorithm
-from search_space.space import Genotype
+from nas.algorithms.base import Algorithm
+from search_space.space.choices import Genotype
 
 
 @final

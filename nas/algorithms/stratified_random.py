@@ -9,12 +9,12 @@ from typing import Any, final
 
 import numpy as np
 
-from nas.algorithms.algorithm import Algorithm
-from nas.bands import MAX_BANDS, Bands
-from nas.objective import ACCURACY, Objective
+from nas.algorithms.base import Algorithm
+from nas.loop.early_stopping import MAX_BANDS, Bands
+from nas.record.objective import ACCURACY, Objective
 from search_space.architecture import check_integer
-from search_space.sampling import Limit, cost_range, sample_stratum
-from search_space.space import Genotype, SearchSpace
+from search_space.space.choices import Genotype, SearchSpace
+from search_space.space.sampling import Limit, cost_range, sample_stratum
 
 
 def cost_strata(space: SearchSpace[Any], limits: Sequence[Limit], cost_name: str, count: int) -> Bands:

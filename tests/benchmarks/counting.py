@@ -16,9 +16,9 @@ from collections.abc import Callable
 import numpy as np
 import section
 
-from nas import config
-from search_space.cost import count
-from search_space.movinet_space import movinet_space
+from nas.config import search_config
+from search_space.cost.counting import count
+from search_space.space.movinet import movinet_space
 
 ARCHITECTURES = 100_000
 SINGLES = 1_000
@@ -37,7 +37,7 @@ def median_seconds(run: Callable[[], object]) -> float:
 
 def report(preset: str) -> str:
     """A table of the rates."""
-    space_config = config.load(preset).space
+    space_config = search_config.load(preset).space
     space = movinet_space(space_config)
     rng = np.random.default_rng(0)
     genotypes = space.sample(rng, ARCHITECTURES)

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 from section import machine, table, write
 
-from movinet.config.experiment_file import PRESETS
+from movinet.training.config.experiment_file import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import section
 
-from movinet.engine import Engine, FusedEngine, TensorFlowEngine
-from movinet.recipe import Recipe
-from nas import config
+from movinet.proxy.engine import Engine, FusedEngine, TensorFlowEngine
+from movinet.proxy.recipe import Recipe
+from nas.config import search_config
 from search_space.architecture import Architecture
-from search_space.cost import count
-from search_space.movinet_space import movinet_space
+from search_space.cost.counting import count
+from search_space.space.movinet import movinet_space
 
 NETWORKS, TURNS, STEPS = 8, 5, 3
 
 
-def networks(search: config.SearchConfig) -> list[Architecture]:
+def networks(search: search_config.SearchConfig) -> list[Architecture]:
     """Random networks, one from each of `NETWORKS` equal parts of the range of log cost under the limit."""
     space, rng = movinet_space(search.space), np.random.default_rng(0)
     pool = np.concatenate([space.sample(rng, 500, tilt) for tilt in np.linspace(-6, 2, 21)])
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    search = config.load("default")
+    search = search_config.load("default")
     engines: tuple[Engine, Engine] = FusedEngine(), TensorFlowEngine(1)
     recipe = Recipe(steps=1000, batch_size=search.training.batch_size)
     rng, rows = np.random.default_rng(1), []

@@ -19,13 +19,13 @@ import numpy as np
 import section
 import tensorflow as tf
 
-from movinet.data.moving_digits import DEFAULT, moving_digits
+from movinet.data.proxy.moving_digits import DEFAULT, moving_digits
 from movinet.data.store import Dataset
 from movinet.deploy.interpreter import LiteRT
 from movinet.deploy.litert import QUANTIZATIONS
 from movinet.deploy.network_flags import Subject
 from movinet.export import Export, litert_file
-from movinet.model import build
+from movinet.model.keras_model import build
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
 from search_space.variant import BASE, STREAM, Variant
 

@@ -22,13 +22,13 @@ import numpy as np
 import plain_training
 from keras_tuner.oracles import RandomSearchOracle
 
-from nas import config
-from nas.trial import open_made
+from nas.config import search_config
+from nas.evaluation.proxy_trainer import open_made
 from search_space import architecture as schema
 from search_space.architecture import Architecture
-from search_space.movinet_space import movinet_space
-from search_space.sampling import feasible
-from search_space.space import SearchSpace
+from search_space.space.choices import SearchSpace
+from search_space.space.movinet import movinet_space
+from search_space.space.sampling import feasible
 
 
 def label(option: Any) -> Any:
@@ -58,7 +58,7 @@ def decode(values: Mapping[str, Any], space: SearchSpace[Architecture]) -> Archi
 class RandomWithinLimits(RandomSearchOracle):
     """Random search that draws again where a member is over the search's limits."""
 
-    def __init__(self, search: config.SearchConfig, **kwargs: Any) -> None:
+    def __init__(self, search: search_config.SearchConfig, **kwargs: Any) -> None:
         self.space, self.limits = movinet_space(search.space), search.limits
         hp = keras_tuner.HyperParameters()
         declare(hp, self.space)
@@ -79,7 +79,7 @@ class RandomWithinLimits(RandomSearchOracle):
 class Candidates(keras_tuner.HyperModel):
     """Builds, compiles and fits members of the search's space."""
 
-    def __init__(self, search: config.SearchConfig, data: str) -> None:
+    def __init__(self, search: search_config.SearchConfig, data: str) -> None:
         super().__init__()
         self.search, self.data = search, open_made(data)
         self.space = movinet_space(search.space)
@@ -97,7 +97,7 @@ class Candidates(keras_tuner.HyperModel):
         return decode({choice.name: hp.get(choice.name) for choice in hp.space if hp.is_active(choice)}, self.space)
 
 
-def trained(oracle: RandomWithinLimits, search: config.SearchConfig, data: str) -> dict[str, float]:
+def trained(oracle: RandomWithinLimits, search: search_config.SearchConfig, data: str) -> dict[str, float]:
     """When the first trial started and the last one ended."""
     with tempfile.TemporaryDirectory() as folder:
         tuner = keras_tuner.Tuner(oracle, Candidates(search, data), directory=folder, project_name="search")
@@ -109,7 +109,7 @@ def trained(oracle: RandomWithinLimits, search: config.SearchConfig, data: str) 
 def main() -> None:
     """Searches as the request says."""
     request = json.loads(sys.argv[1])
-    search = config.from_dict(request["search"])
+    search = search_config.from_dict(request["search"])
     oracle = RandomWithinLimits(
         search, objective="val_accuracy", max_trials=request["candidates"], seed=request["seed"]
     )

@@ -21,13 +21,14 @@ from pathlib import Path
 
 import section
 
-from nas import config, node_data
-from nas.config import SearchConfig
-from nas.ledger import Header, LedgerWriter
-from nas.ray_executor import EVENT, TrainProposal, resident_mb
-from nas.search import Search
-from nas.trial import open_data, open_made
-from nas.trials import Completed, from_dict, to_dict
+from nas.config import search_config
+from nas.config.search_config import SearchConfig
+from nas.evaluation.proxy_trainer import open_data, open_made
+from nas.execution import node_data
+from nas.execution.ray_tune import EVENT, TrainProposal, resident_mb
+from nas.loop.search import Search
+from nas.record.events import Completed, from_dict, to_dict
+from nas.record.ledger import Header, LedgerWriter
 
 SETTLED = 10
 MOMENTS = (1, SETTLED, 20, 50)  # and after the last one
@@ -47,7 +48,7 @@ def measured(search: Search, data: Path) -> list[Moment]:
     """One moment for each candidate."""
     content = open_made(str(data)).content_hash
     shared = {
-        "search": json.dumps(config.to_dict(search.config)),
+        "search": json.dumps(search_config.to_dict(search.config)),
         "data": node_data.to_dict(node_data.Clips(str(data), content)),
         "attempt": 0,
     }
@@ -69,7 +70,7 @@ def measure(settings: SearchConfig) -> list[Moment]:
     """The same, with a record that is thrown away."""
     data = open_data(settings.data, settings.space)
     with tempfile.TemporaryDirectory() as folder:
-        header = Header(config.to_dict(settings), {}, settings.seed, data.content_hash)
+        header = Header(search_config.to_dict(settings), {}, settings.seed, data.content_hash)
         with LedgerWriter.create(Path(folder) / "ledger.jsonl", header) as writer:
             return measured(Search(settings, writer), data.path)
 
@@ -106,21 +107,21 @@ def report(found: Sequence[Moment], settings: SearchConfig, preset: str) -> str:
 
 def draw(found: Sequence[Moment]) -> None:
     """The picture: memory and forms over candidates."""
-    from results import figure_style
-    from results.figure_style import BLUE, VERMILION
+    from results.figures import style
+    from results.figures.style import BLUE, VERMILION
 
-    figure, axes = figure_style.new(columns=2, height=3.2)
+    figure, axes = style.new(columns=2, height=3.2)
     candidates = range(1, len(found) + 1)
     axes.plot(candidates, [moment.mb for moment in found], color=BLUE)
     axes.set(xlabel="candidates trained", xlim=(0, len(found)), ylim=(0, 1.2 * max(moment.mb for moment in found)))
     axes.set_ylabel("resident memory, MB", color=BLUE)
-    figure_style.dress(axes)
+    style.dress(axes)
     forms = axes.twinx()
     forms.plot(candidates, [moment.forms for moment in found], color=VERMILION, linestyle="--")
     forms.set_ylim(0, 1.2 * found[-1].forms)
-    forms.set_ylabel("forms of layer traced", color=VERMILION, fontsize=figure_style.TEXT)
-    forms.tick_params(labelsize=figure_style.TEXT)
-    figure_style.save(figure, PICTURE)
+    forms.set_ylabel("forms of layer traced", color=VERMILION, fontsize=style.TEXT)
+    forms.tick_params(labelsize=style.TEXT)
+    style.save(figure, PICTURE)
 
 
 def main() -> None:
@@ -133,14 +134,14 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put table and picture into docs")
     asked = parser.parse_args()
     os.sched_setaffinity(0, {asked.core})
-    search = config.load(asked.preset)
+    search = search_config.load(asked.preset)
     search = dataclasses.replace(
         search,
         trials=asked.candidates,
         training=dataclasses.replace(search.training, steps=asked.steps),
         early_stopping=dataclasses.replace(search.early_stopping, rungs=()),
         finals=dataclasses.replace(search.finals, repeats=0),
-        algorithm=config.AlgorithmConfig("random"),
+        algorithm=search_config.AlgorithmConfig("random"),
     )
     found = measure(search)
     text = f"{section.machine()}\n\n{report(found, search, asked.preset)}"

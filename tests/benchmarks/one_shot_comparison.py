@@ -26,15 +26,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import section
 
-from nas import config as configs
-from nas.config import OneShot, SearchConfig
-from nas.one_shot import OneShotSearch, targets_of
-from nas.search import trial_seed
-from nas.trial import Trainer, open_data
-from nas.trials import Completed, Proposal
+from nas.config import search_config as configs
+from nas.config.search_config import OneShot, SearchConfig
+from nas.evaluation.proxy_trainer import Trainer, open_data
+from nas.loop.search import trial_seed
+from nas.one_shot.tunas import OneShotSearch, targets_of
+from nas.record.events import Completed, Proposal
 from search_space import architecture as architectures
-from search_space.sampling import sample_stratum
-from search_space.space import Genotype
+from search_space.space.choices import Genotype
+from search_space.space.sampling import sample_stratum
 
 REPEATS = 3
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nas import config
-from nas.algorithms.algorithm import Algorithm
-from nas.cluster import ALONE
-from nas.ledger import Header, LedgerWriter
-from nas.node_data import Clips
-from nas.search import Search
-from nas.trial import open_made
-from nas.trials import Completed, Event
+from nas.algorithms.base import Algorithm
+from nas.config import search_config
+from nas.evaluation.proxy_trainer import open_made
+from nas.execution.node_data import Clips
+from nas.execution.ray_cluster import ALONE
+from nas.loop.search import Search
+from nas.record.events import Completed, Event
+from nas.record.ledger import Header, LedgerWriter
 from search_space import architecture as schema
-from search_space.movinet_space import movinet_space
-from search_space.space import Genotype
+from search_space.space.choices import Genotype
+from search_space.space.movinet import movinet_space
 
 
 class Listed(Algorithm):
@@ -41,7 +41,7 @@ class Listed(Algorithm):
 def main() -> None:
     """Trains the members of the request."""
     request = json.loads(sys.argv[1])
-    chosen = config.from_dict(request["search"])
+    chosen = search_config.from_dict(request["search"])
     space = movinet_space(chosen.space)
     ended = []
 
@@ -50,17 +50,17 @@ def main() -> None:
             ended.append(time.monotonic())
 
     with tempfile.TemporaryDirectory() as folder:
-        header = Header(config.to_dict(chosen), {}, chosen.seed, "benchmark")
+        header = Header(search_config.to_dict(chosen), {}, chosen.seed, "benchmark")
         with LedgerWriter.create(Path(folder) / "ledger.jsonl", header) as writer:
             search = Search(chosen, writer)
             search.algorithm = Listed(space, chosen.limits, planned=chosen.trials)
             search.algorithm.members = [space.encode(schema.from_dict(member)) for member in request["members"]]
             search.watchers.append(watch)
             ALONE.prepared()
-            from nas import ray_executor
+            from nas.execution import ray_tune
 
             data = open_made(request["data"])
-            ray_executor.run(search, Clips(request["data"], data.content_hash))
+            ray_tune.run(search, Clips(request["data"], data.content_hash))
     if len(ended) != chosen.trials:
         sys.exit(f"{len(ended)} of {chosen.trials} trials completed")
     print(json.dumps({"ended": ended[-1]}))

@@ -14,12 +14,12 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
-from movinet import proxy
+from movinet.proxy import tensorflow_engine
 from search_space import architecture as schema
 from search_space.architecture import Architecture
 
 
-def measured_step(candidate: proxy.Candidate, frames: tf.Tensor, labels: tf.Tensor) -> float:
+def measured_step(candidate: tensorflow_engine.Candidate, frames: tf.Tensor, labels: tf.Tensor) -> float:
     """CPU seconds of one training step, its loss read."""
     start = time.process_time()
     float(candidate.step(frames, labels))
@@ -42,17 +42,17 @@ def clips(network: Architecture, batch: int) -> tf.Tensor:
 def main() -> None:
     """Trains what the request says and prints the seconds."""
     request = json.loads(sys.argv[1])
-    proxy.use_threads(1)
+    tensorflow_engine.use_threads(1)
     networks = [schema.from_dict(network) for network in request["networks"]]
     labels = tf.range(request["batch"]) % request["classes"]
-    recipe = proxy.Recipe(steps=1000, batch_size=request["batch"])
+    recipe = tensorflow_engine.Recipe(steps=1000, batch_size=request["batch"])
     firsts = []
     compiler = None
     for network in networks:
         frames = clips(network, request["batch"])
         start = time.process_time()
-        compiler = compiler or proxy.Compiler()
-        candidate = proxy.Candidate(compiler, network, request["classes"], recipe, seed=0)
+        compiler = compiler or tensorflow_engine.Compiler()
+        candidate = tensorflow_engine.Candidate(compiler, network, request["classes"], recipe, seed=0)
         float(candidate.step(frames, labels))
         firsts.append(time.process_time() - start)
     print(json.dumps(firsts), flush=True)

@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from movinet.deploy.litert import LiteRT, convert
 from movinet.deploy.saved_model import LOGITS, stream_function
-from movinet.model import build
-from movinet.stream import IMAGE, init_states
+from movinet.model.keras_model import build
+from movinet.model.stream import IMAGE, init_states
 from search_space.published import PUBLISHED
 from search_space.variant import released_stream
 

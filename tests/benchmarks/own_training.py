@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tensorflow as tf
 
-from movinet.model import build
+from movinet.model.keras_model import build
 from search_space import architecture as schema
 from search_space.variant import Variant
 

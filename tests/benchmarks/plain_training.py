@@ -12,18 +12,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from movinet import model
 from movinet.data.store import Dataset, Split
-from movinet.recipe import ADAM_SHARE
-from nas.config import SearchConfig
-from nas.trial import EVALUATION_BATCH
+from movinet.model import keras_model
+from movinet.proxy.recipe import ADAM_SHARE
+from nas.config.search_config import SearchConfig
+from nas.evaluation.proxy_trainer import EVALUATION_BATCH
 from search_space.architecture import Architecture, Clip
 
 
 def compiled(architecture: Architecture, search: SearchConfig) -> keras.Model:
     """The candidate's model with AdamW and a falling rate."""
     training = search.training
-    network = model.build(architecture, search.space.classes, norm_momentum=training.norm_momentum)
+    network = keras_model.build(architecture, search.space.classes, norm_momentum=training.norm_momentum)
     schedule = keras.optimizers.schedules.PolynomialDecay(training.learning_rate * ADAM_SHARE, training.steps, 0.0)
     network.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay),

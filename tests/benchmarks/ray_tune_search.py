@@ -25,13 +25,13 @@ def train(trial: dict[str, Any]) -> None:
     import plain_training
     import tensorflow as tf
 
-    from nas import config
-    from nas.trial import open_made
+    from nas.config import search_config
+    from nas.evaluation.proxy_trainer import open_made
     from search_space import architecture as schema
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    search, member = config.from_dict(trial["search"]), schema.from_dict(trial["member"])
+    search, member = search_config.from_dict(trial["search"]), schema.from_dict(trial["member"])
     network = plain_training.compiled(member, search)
     history = plain_training.fit(network, member.clip, search, open_made(trial["data"]))
     tune.report({"accuracy": history.history["val_accuracy"][-1], "ended": time.monotonic()})

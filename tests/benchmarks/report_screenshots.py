@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from browser import browser  # noqa: E402
 
-from nas import run  # noqa: E402
+from nas.loop import run_folder  # noqa: E402
 from results.outcome import write_report  # noqa: E402
 
 OUT = ROOT / "docs" / "report"
@@ -26,7 +26,7 @@ SETTLED = 500  # milliseconds for what is drawn late
 def main() -> None:
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, browser() as chromium:
-        page = write_report(run.read(RUN), Path(folder) / "report.html")
+        page = write_report(run_folder.read(RUN), Path(folder) / "report.html")
         for name, (scheme, width, height) in WINDOWS.items():
             size = {"width": width, "height": height}
             view = chromium.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]

@@ -36,15 +36,16 @@ from typing import Any
 import numpy as np
 import section
 
-from nas import config, run
-from nas.algorithms.algorithm import Algorithm, as_genotype
-from nas.config import AlgorithmConfig, EarlyStopping, SearchConfig, SimulationConfig
-from nas.ledger import Header, LedgerWriter
-from nas.search import Search
-from nas.simulation import DATA_HASH, Simulation
-from nas.trials import Completed, Event, Failed, Record, Stopped, to_dict
-from search_space.movinet_space import movinet_space
-from search_space.space import Genotype
+from nas.algorithms.base import Algorithm, as_genotype
+from nas.config import search_config
+from nas.config.search_config import AlgorithmConfig, EarlyStopping, SearchConfig, SimulationConfig
+from nas.evaluation.simulation import DATA_HASH, Simulation
+from nas.loop import run_folder
+from nas.loop.search import Search
+from nas.record.events import Completed, Event, Failed, Record, Stopped, to_dict
+from nas.record.ledger import Header, LedgerWriter
+from search_space.space.choices import Genotype
+from search_space.space.movinet import movinet_space
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "reliability.md"
@@ -58,7 +59,7 @@ LEFT = 100  # lines cut off before a run is carried on
 
 def settings(trials: int, workers: int, algorithm: AlgorithmConfig = PLAIN) -> SearchConfig:
     """The default search, simulated, by an algorithm that takes the same time for every proposal; half is stopped."""
-    whole = dataclasses.replace(config.load("default"), trials=trials, workers=workers)
+    whole = dataclasses.replace(search_config.load("default"), trials=trials, workers=workers)
     whole = dataclasses.replace(whole, early_stopping=EarlyStopping((0.4,)))
     return dataclasses.replace(whole, algorithm=algorithm, simulation=SimulationConfig())
 
@@ -113,7 +114,7 @@ def workers_of(session: int) -> list[int]:
 
 def machinery(folder: Path, trials: int, workers: int) -> dict[str, Any]:
     """A search with Ray; also shown, to nowhere, as a run is."""
-    from nas.display import Display
+    from nas.monitor.display import Display
 
     watchers: list[Watcher] = []
 
@@ -125,7 +126,7 @@ def machinery(folder: Path, trials: int, workers: int) -> dict[str, Any]:
             yield
 
     begun = time.monotonic()
-    run.start(settings(trials, workers), folder, "ray", watch)
+    run_folder.start(settings(trials, workers), folder, "ray", watch)
     (found,) = watchers
     return {"rows": found.rows, "workers": found.workers, "seconds": time.monotonic() - begun}
 
@@ -145,7 +146,7 @@ def resume(folder: Path, began: float) -> dict[str, Any]:
         yield
 
     with contextlib.suppress(Enough):
-        run.resume(folder, "serial", watch)
+        run_folder.resume(folder, "serial", watch)
     return {"seconds": time.time() - began, "cpu": time.process_time()}
 
 
@@ -179,9 +180,9 @@ def recorded(folder: Path, trials: int) -> dict[str, Any]:
     """A run's folder, made by the real search, without workers and without waiting for disks."""
     chosen = settings(trials, 1)
     folder.mkdir()
-    header = Header(config.to_dict(chosen), run.versions(), chosen.seed, DATA_HASH)
-    LedgerWriter.create(folder / run.LEDGER, header).close()
-    writer, simulation = Unsynced(folder / run.LEDGER), Simulation(chosen)
+    header = Header(search_config.to_dict(chosen), run_folder.versions(), chosen.seed, DATA_HASH)
+    LedgerWriter.create(folder / run_folder.LEDGER, header).close()
+    writer, simulation = Unsynced(folder / run_folder.LEDGER), Simulation(chosen)
     algorithm = Drawn(movinet_space(chosen.space), planned=trials).draw(trials)
     search = Search(chosen, writer, (), algorithm)  # type: ignore[arg-type]
     while (proposal := search.propose()) is not None:
@@ -189,12 +190,12 @@ def recorded(folder: Path, trials: int) -> dict[str, Any]:
             if not search.observe(event):
                 break
     writer.file.close()
-    return {"mb": (folder / run.LEDGER).stat().st_size / MB, "cpu": time.process_time()}
+    return {"mb": (folder / run_folder.LEDGER).stat().st_size / MB, "cpu": time.process_time()}
 
 
 def asked(folder: Path, results: int) -> dict[str, Any]:
     """Seconds of CPU that a proposal of the default algorithm takes after so many results, median of five."""
-    ledger = run.read(folder)
+    ledger = run_folder.read(folder)
     events = ledger.events[: [i for i, event in enumerate(ledger.events) if isinstance(event, Completed)][results - 1]]
     search = Search(settings(10**6, 1, MODELLED), None, events)  # type: ignore[arg-type]
     times = []
@@ -263,7 +264,7 @@ def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
         searched = pool.submit(part, "machinery", folder, trials, workers)
         young = []
         for last in (2 * step, trials):
-            wait_for(folder / run.LEDGER, last - step - STARTING, searched)
+            wait_for(folder / run_folder.LEDGER, last - step - STARTING, searched)
             young.append(part("machinery", scratch / f"young{last}", 2 * step, workers)["rows"])
         found = searched.result()
     rows = found["rows"]
@@ -271,10 +272,10 @@ def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
     own, others = [taken(each) for each in parts], [beside(young, each) for each in parts]
     memory = [float(np.mean([row[3] for row in each])) for each in parts]
     flying = float(np.mean([row[4] for row in rows]))
-    ledger = folder / run.LEDGER
+    ledger = folder / run_folder.LEDGER
     lines = ledger.read_bytes().splitlines(keepends=True)
     shutil.copytree(folder, scratch / "cut")
-    (scratch / "cut" / run.LEDGER).write_bytes(b"".join(lines[:-LEFT]))
+    (scratch / "cut" / run_folder.LEDGER).write_bytes(b"".join(lines[:-LEFT]))
     resumed = part("resume", scratch / "cut", time.time())
     plotted = timed("plot", folder)
     size, each = f"{found['workers'][1]:.0f} MB", "ms of CPU each; of a young search beside it"

@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 import section
 
-from nas import config
+from nas.config import search_config
 from search_space import architecture as schema
 from search_space.architecture import Architecture, Clip
-from search_space.cost import count
-from search_space.movinet_space import movinet_space
+from search_space.cost.counting import count
 from search_space.published import A0
-from search_space.sampling import sample_feasible
+from search_space.space.movinet import movinet_space
+from search_space.space.sampling import sample_feasible
 
 HERE = Path(__file__).resolve().parent
 BATCH, CLASSES = 8, 10
@@ -138,7 +138,7 @@ def with_squeeze_excite(network: Architecture) -> Architecture:
     return replace(network, blocks=blocks)
 
 
-def candidates(search: config.SearchConfig) -> list[Architecture]:
+def candidates(search: search_config.SearchConfig) -> list[Architecture]:
     """Random members of a search's space within its limits; those measured beside the release with squeeze-excite."""
     space = movinet_space(search.space)
     drawn = sample_feasible(space, np.random.default_rng(search.seed), CANDIDATES, search.limits)
@@ -230,7 +230,7 @@ def main() -> None:
     parts = [section.machine(), a0_report(found)]
     print(*parts, sep="\n\n", flush=True)
 
-    search = config.load(asked.preset)
+    search = search_config.load(asked.preset)
     networks = candidates(search)
     cases = [Case(networks[i - 1], search.training.batch_size, search.space.classes, python) for i in BESIDE_RELEASE]
     rounds = stream(cases[0], networks, asked.rounds)

@@ -17,13 +17,13 @@ from collections.abc import Callable
 import numpy as np
 import section
 
-from movinet.engine import Engine, FusedEngine
-from movinet.recipe import Recipe
-from movinet.supernet import Supernet
-from nas import config
+from movinet.proxy.engine import Engine, FusedEngine
+from movinet.proxy.recipe import Recipe
+from movinet.proxy.supernet import Supernet
+from nas.config import search_config
 from search_space.architecture import Architecture
-from search_space.movinet_space import movinet_space
-from search_space.sampling import sample_feasible
+from search_space.space.movinet import movinet_space
+from search_space.space.sampling import sample_feasible
 
 
 def milliseconds(step: Callable[[], object]) -> float:
@@ -75,7 +75,7 @@ def main() -> None:
     options.add_argument("--turns", type=int, default=7)
     options.add_argument("--write", action="store_true")
     asked = options.parse_args()
-    search = config.load("default")
+    search = search_config.load("default")
     space, batch = movinet_space(search.space), search.training.batch_size
     drawn = sample_feasible(space, np.random.default_rng(search.seed), asked.members, search.limits)
     engine = FusedEngine()

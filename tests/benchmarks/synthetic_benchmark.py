@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic_table import synthetic_table
 
-from nas.table import write
+from nas.benchmark.table import write
 
 if __name__ == "__main__":
     write(synthetic_table(5, choices=(3,) * 8, seeds=3, noise=0.02), Path(sys.argv[1]))

@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 import section
 
-from nas import config
-from nas.trial import open_data
+from nas.config import search_config
+from nas.evaluation.proxy_trainer import open_data
 from search_space import architecture as schema
-from search_space.cost import count
+from search_space.cost.counting import count
 
 HERE = Path(__file__).resolve().parent
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -132,14 +132,14 @@ def ask(name: str, request: Mapping[str, Any]) -> Turn:
     return turn
 
 
-def measured(asked: argparse.Namespace, search: config.SearchConfig) -> dict[str, list[Turn]]:
+def measured(asked: argparse.Namespace, search: search_config.SearchConfig) -> dict[str, list[Turn]]:
     """The turns of all three."""
-    request = {"search": config.to_dict(search), "data": str(open_data(search.data, search.space).path)}
+    request = {"search": search_config.to_dict(search), "data": str(open_data(search.data, search.space).path)}
     draws = [request | {"candidates": asked.candidates, "seed": i * SEED_STEP} for i in range(1, asked.rounds + 1)]
     more = request | {"candidates": asked.more, "seed": (asked.rounds + 1) * SEED_STEP}
     lists = [drawn(draw) for draw in draws]
     ours = sum(lists, drawn(more) if asked.more else [])
-    whole = config.to_dict(dataclasses.replace(search, trials=len(ours)))
+    whole = search_config.to_dict(dataclasses.replace(search, trials=len(ours)))
     turns: dict[str, list[Turn]] = {name: [] for name in SCRIPTS}
     for draw, members in zip(draws, lists, strict=True):
         turns[KERAS_TUNER].append(ask(KERAS_TUNER, draw | {"train": True}))
@@ -189,7 +189,7 @@ def row(name: str, turns: Sequence[Turn], ours: Sequence[Turn], classes: int) ->
     )
 
 
-def report(asked: argparse.Namespace, search: config.SearchConfig, turns: Mapping[str, list[Turn]]) -> str:
+def report(asked: argparse.Namespace, search: search_config.SearchConfig, turns: Mapping[str, list[Turn]]) -> str:
     """The table, and what was trained."""
     header = (
         "two cores", "trainings", "mean multiply-adds", "an hour", "ours to it (rounds)", "CPU each", "it to ours",
@@ -222,13 +222,13 @@ def main() -> None:
     """Measures, prints the table, and with --write puts it into the documentation."""
     asked = arguments()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # inherited by every process started below
-    search = config.load(asked.preset)
+    search = search_config.load(asked.preset)
     search = dataclasses.replace(
         search,
         training=dataclasses.replace(search.training, steps=asked.steps or search.training.steps),
         early_stopping=dataclasses.replace(search.early_stopping, rungs=()),
         finals=dataclasses.replace(search.finals, repeats=0),
-        algorithm=config.AlgorithmConfig("random"),
+        algorithm=search_config.AlgorithmConfig("random"),
         workers=2,
     )
     text = "\n\n".join([section.machine(), report(asked, search, measured(asked, search))])

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import section
 
-from nas import config, ledger
-from nas.config import AlgorithmConfig, EarlyStopping, Finals
-from nas.trials import Completed
+from nas.config import search_config
+from nas.config.search_config import AlgorithmConfig, EarlyStopping, Finals
+from nas.record import ledger
+from nas.record.events import Completed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def completions(preset: str, trials: int, workers: int, seed: int) -> list[float]:
     """The times, in seconds, at which the candidates of a search were trained."""
     settings = dataclasses.replace(
-        config.load(preset),
+        search_config.load(preset),
         trials=trials,
         workers=workers,
         seed=seed,
@@ -40,7 +41,7 @@ def completions(preset: str, trials: int, workers: int, seed: int) -> list[float
     )
     with tempfile.TemporaryDirectory() as folder:
         search, out = Path(folder, "search.yaml"), Path(folder, "out")
-        search.write_text(json.dumps(config.to_dict(settings)))  # which is YAML too
+        search.write_text(json.dumps(search_config.to_dict(settings)))  # which is YAML too
         command = [sys.executable, "run_search.py", "search", str(search), "--out", str(out), "--quiet"]
         subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         entries = ledger.read(out / "ledger.jsonl").entries

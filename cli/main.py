@@ -1,0 +1,114 @@
+"""Architecture search for mobile video networks: run a search, look at the frontier, take home A0 to A6."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from cli import commands, comparisons, run_files, searches
+from cli.commands import CommandParser
+from search_space.base.command_line import exit_code, mute, say
+from search_space.base.errors import InputError
+from search_space.base.names import hint
+
+OWN = ("cli", "movinet", "nas", "results", "search_space")  # our packages: without one of them it is our fault
+
+
+def parser() -> CommandParser:
+    """All commands and options."""
+    return commands.parser(__doc__ or "", _version())
+
+
+def _version() -> str:
+    try:
+        return metadata.version("movinet-nas")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted, 141 if nobody reads what
+    it prints.
+    """
+    # Matrices here are small, and threads would wait for one another; read when numpy is first imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return exit_code(lambda: _printed(_text(list(sys.argv[1:] if arguments is None else arguments))))
+
+
+def _text(arguments: list[str]) -> str:
+    """Run a command and return the text that it prints."""
+    try:
+        options = _parsed(arguments)
+        return COMMANDS[options.command](options)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in OWN:
+            raise
+        rule = "is not installed here; make setup makes the environment, . .venv/bin/activate enters it"
+        raise InputError("library", error.name, rule) from None
+
+
+def _parsed(given: list[str]) -> argparse.Namespace:
+    """The options; of the command search where none is named, so that `run_search.py` alone is the default search."""
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
+        given = ["search", *given]
+    if not given[0].startswith("-") and given[0] not in COMMANDS:
+        raise InputError("command", given[0], f"must be one of {', '.join(COMMANDS)}{_meant(given[0])}")
+    options, unknown = parser().parse_known_args(given)
+    if unknown:
+        rule = "is not one of its options" if unknown[0].startswith("-") else "is one argument too many"
+        raise InputError(options.command, unknown[0], rule)
+    return options
+
+
+def _meant(word: str) -> str:
+    """What to type in place of an unknown command."""
+    from nas.config.search_config import presets
+
+    names = presets()
+    if word in names or word.endswith((".yaml", ".yml")):
+        return f"; did you mean 'search {word}'?"
+    return hint(word, [*COMMANDS, *(f"search {name}" for name in names)])
+
+
+def _printed(text: str) -> int:
+    try:
+        say(text)
+    except OSError as error:
+        mute()
+        if isinstance(error, BrokenPipeError):
+            return 141  # as if SIGPIPE had ended the process
+        print(f"error: standard output: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def completion(options: argparse.Namespace) -> str:
+    """A script by which a shell completes this command line."""
+    from cli.completion import script
+    from nas.config import search_config as config
+
+    return script(parser(), options.shell, config.presets())
+
+
+COMMANDS = {
+    "search": searches.search,
+    "one-shot": searches.one_shot,
+    "plot": run_files.plot,
+    "report": run_files.report,
+    "scale": run_files.scale,
+    "coefficients": run_files.coefficients,
+    "describe": run_files.describe,
+    "reliability": run_files.reliability,
+    "score": run_files.score,
+    "tabulate": run_files.tabulate,
+    "compare": comparisons.compare,
+    "compare-runs": comparisons.compare_runs,
+    "reproduce": run_files.reproduce,
+    "validate": searches.validate,
+    "completion": completion,
+}

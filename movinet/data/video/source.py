@@ -1,0 +1,188 @@
+"""Videos with labels, of any origin, to be read frame by frame: `open_source` opens them by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from movinet.data.proxy.moving_digits import Counts, level, moving_digits
+from movinet.data.store import SPLITS, Dataset, Skipped, open_dataset, split_called
+from movinet.data.video.csv_list import listed_splits, read_csv
+from movinet.data.video.decoded_cache import KeptSource
+from movinet.data.video.decoding import Frames, scaled_size
+from movinet.data.video.folder import list_folder
+from movinet.data.video.timeline import checked
+from movinet.data.video.video_source import VideoSource
+from search_space.architecture import check_integer
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice, hint
+
+FILE_TYPES = ("video_folder", "video_csv", "moving_digits", "cached")
+
+
+class Source(Protocol):
+    """Examples by number. Any number of threads may read; it pickles without what it has opened."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names, by label."""
+        ...
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """Of all N examples: `[N]`."""
+        ...
+
+    @property
+    def skipped(self) -> Sequence[Skipped]:
+        """Files left out already when it was opened."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, i: int) -> str:
+        """Of example `i`, to show."""
+        ...
+
+    def frames(self, i: int) -> int:
+        """How many frames example `i` has, at least one. Raises `UnusableVideo`."""
+        ...
+
+    def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
+        """Its frames of those `numbers`, in any order: uint8 `T H W C`, RGB, upright.
+
+        The short side is resized to `short_side` if it is given.
+        Raises `UnusableVideo`, `IndexError` for a number outside the example.
+        """
+        ...
+
+
+def open_source(
+    file_type: str,
+    input_path: str | os.PathLike[str],
+    *,
+    split: str,
+    video_root: str | os.PathLike[str] = "",
+    target_fps: float | None = None,
+    num_examples: int = -1,
+    seed: int = 0,
+    cache_dir: str | os.PathLike[str] = "",
+) -> Source:
+    """The examples of `split`: train, validation, test, or of a folder or list of videos also all.
+
+    `input_path` is the folder of a "video_folder", the list of a "video_csv" (files relative to `video_root`, by
+    default the list's folder), the level of "moving_digits" (`num_examples` clips made from `seed`) or the folder of
+    a "cached" dataset. Of videos, `target_fps` counts frames at that rate and not as they are in the file, and
+    `cache_dir` keeps decoded ones.
+    Raises `InputError` if there is nothing of that kind to read.
+    """
+    wanted = split_called(split)
+    input_path, video_root, cache_dir = (os.path.expanduser(each) for each in (input_path, video_root, cache_dir))
+    if file_type in ("video_folder", "video_csv"):
+        source = _videos(file_type, Path(input_path), wanted, os.fspath(video_root), _rate(target_fps))
+        return KeptSource(source, Path(cache_dir)) if cache_dir else source
+    for name, value in (("target_fps", target_fps), ("cache_dir", cache_dir)):
+        if value:
+            raise InputError(name, value, f"is for videos, not for {file_type}")
+    if file_type == "moving_digits":
+        return ClipSource(_digits(str(input_path), wanted, num_examples, seed), wanted)
+    if file_type == "cached":
+        return ClipSource(open_dataset(Path(input_path)), wanted)
+    raise InputError("file_type", file_type, f"must be one of {', '.join(FILE_TYPES)}{hint(file_type, FILE_TYPES)}")
+
+
+def splits_of(file_type: str, input_path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The splits of a folder or list of videos that have any; "all" for a list that tells of none."""
+    path = Path(input_path)
+    if file_type == "video_folder":
+        listing = list_folder(path)
+        return tuple(split for split in SPLITS if listing.of(split))
+    return listed_splits(path)
+
+
+def _rate(fps: float | None) -> Fraction | None:
+    if fps is None:
+        return None
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0.001 <= fps <= 1000:
+        raise InputError("target_fps", fps, "must be from 0.001 to 1000 pictures a second")
+    return Fraction(fps).limit_denominator(1001)  # 30000/1001, too
+
+
+def _videos(file_type: str, path: Path, split: str, root: str, fps: Fraction | None) -> VideoSource:
+    if file_type == "video_csv":
+        return VideoSource(*read_csv(path, split, Path(root) if root else None), fps)
+    listing = list_folder(path)
+    files = listing.of(split)
+    if not files:
+        others = sorted(name for name, own in listing.splits.items() if own)
+        raise InputError(str(path), split, f"has no videos; these splits have: {', '.join(others)}")
+    return VideoSource(listing.classes, files, listing.skipped, fps)
+
+
+def _digits(name: str, split: str, count: int, seed: int) -> Dataset:
+    check_choice("split", split, SPLITS)
+    config = level(name or "default", seed)
+    if count == -1:
+        return moving_digits(config)
+    check_integer("num_examples", count, 1, 10_000_000)
+    return moving_digits(config, Counts(**{**dict.fromkeys(SPLITS, 1), split: count}))
+
+
+@dataclass(frozen=True, eq=False)
+class ClipSource:
+    """A split of a dataset in the cached form: clips as they are there."""
+
+    dataset: Dataset
+    split: str
+
+    def __post_init__(self) -> None:
+        check_choice("split", self.split, SPLITS)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """As of `Source`."""
+        return self.dataset.classes
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """As of `Source`: `[N]`."""
+        return getattr(self.dataset, self.split).labels
+
+    @property
+    def skipped(self) -> Sequence[Skipped]:
+        """As of `Source`."""
+        return self.dataset.skipped
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, i: int) -> str:
+        """The split and the number."""
+        return f"{self.split} {i}"
+
+    def frames(self, i: int) -> int:
+        """The length of every clip."""
+        return self.dataset.ticks
+
+    def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
+        """As of `Source`."""
+        clip = getattr(self.dataset, self.split).clips[i]
+        frames = clip[checked(numbers, len(clip))]
+        if short_side in (None, self.dataset.resolution):
+            return frames
+        return np.stack([resized(frame, short_side) for frame in frames])
+
+
+def resized(frame: Frames, short_side: int | None) -> Frames:
+    """uint8 `H W C` with the short side resized, as a video's frames are."""
+    width, height = scaled_size(frame.shape[1], frame.shape[0], short_side)
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    return picture.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR").astype(np.uint8)

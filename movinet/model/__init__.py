@@ -1,0 +1,9 @@
+"""The network: its mathematics and its Keras models.
+
+- `specs`: weights of each kind of layer and their initial values.
+- `ops`, `stream_ops`: primitives with their gradients.
+- `layers`: stem, inverted bottleneck and head.
+- `keras_model`: a Keras model of any architecture.
+- `stream`: runs a causal model frame by frame.
+- `inference`: a model for inference only, with folded norms.
+"""

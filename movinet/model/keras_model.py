@@ -1,0 +1,488 @@
+"""keras.Model of any architecture, and of an ensemble.
+
+One Keras layer for each MoViNet layer: a model of one layer per operation takes five times as long to trace.
+A model takes `B T H W C` clips in 0..1 and returns `B classes` logits. Between stem and head activations are
+time-major, `T B H W C`, so that no layer has to transpose; see `ops`. Bottlenecks and head of a causal network have a
+`step` too, with states in and out, by which `stream` makes a model for frame after frame of the same layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from movinet.model import layers, ops
+from movinet.model.layers import BottleneckForm
+from movinet.model.ops import Tensor
+from movinet.model.specs import BottleneckSpec, HeadSpec, Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
+from movinet.model.stream_ops import BUFFER, COUNT, POSITION, SUM, Memory
+from search_space.architecture import Architecture, Clip
+from search_space.base.errors import InputError
+from search_space.network import Network, common_clip
+from search_space.variant import BASE, Variant
+
+Shape = tuple[int | None, ...]
+States = Mapping[str, Tensor]
+StateSpecs = dict[str, tuple[Shape, str]]  # shape and dtype by name
+PACKAGE = "movinet_nas"
+
+
+class _SpecLayer(keras.layers.Layer):
+    """Weights and moving statistics as a spec declares them, under the spec's names."""
+
+    spec: Spec
+
+    def __init__(self, spec: Spec, seed: int, norm_momentum: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spec, self.seed, self.norm_momentum = spec, seed, norm_momentum
+        self._weights_by_name: dict[str, Any] = {}
+        self._moving: dict[str, tuple[Any, Any]] = {}
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates the variables; their shapes come from the spec, not from `input_shape`."""
+        start = initial(self.spec, self.seed)
+        for weight in self.spec.weights():
+            # Batch norm keeps its own in float32 under mixed precision, as the fused kernel requires.
+            norm = weight.name.endswith(("_gamma", "_beta")) or weight.name in ("rezero", "positional")
+            self._weights_by_name[weight.name] = self.add_weight(
+                name=weight.name,
+                shape=weight.shape,
+                initializer=lambda shape, dtype=None, value=start[weight.name]: keras.ops.convert_to_tensor(
+                    value, dtype
+                ),
+                autocast=not norm,
+            )
+        for name, channels in self.spec.norms:
+            self._moving[name] = (
+                self._statistic(f"{name}_moving_mean", channels, "zeros"),
+                self._statistic(f"{name}_moving_variance", channels, "ones"),
+            )
+
+    def add_weight(self, **kwargs: Any) -> Any:
+        """As Keras does, and by its name for `tf.train.Checkpoint`, which else finds no weight and says nothing."""
+        variable = super().add_weight(**kwargs)
+        self._track_trackable(variable, kwargs["name"])
+        return variable
+
+    def save_own_variables(self, store: Any) -> None:
+        """By name, so that a file of Keras says what is in it; see `checkpoint`."""
+        for variable in self.weights:
+            store[variable.name] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """The inverse of `save_own_variables`."""
+        for variable in self.weights:
+            variable.assign(store[variable.name])
+
+    def _statistic(self, name: str, channels: int, start: str) -> Any:
+        return self.add_weight(
+            name=name, shape=(channels,), initializer=start, trainable=False, autocast=False, aggregation="mean"
+        )
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The weights as tensors, in the dtype of the computation where Keras casts them."""
+        return {name: tf.convert_to_tensor(variable) for name, variable in self._weights_by_name.items()}
+
+    def folded(self) -> tuple[layers.Folded, Mapping[str, Tensor]]:
+        """Interpreter and weights for inference alone, norms folded into kernels now; float32, apart from the layer."""
+        weights = {name: tf.identity(variable.value) for name, variable in self._weights_by_name.items()}
+        moving = {name: (mean.value, variance.value) for name, (mean, variance) in self._moving.items()}
+        return layers.Folded(layers.fold(self.spec, weights, moving)), weights
+
+    def interpreter(self, training: bool | None) -> layers.Forward:
+        """Runs the layer's primitives with the statistics of the batch in training, else with the moving ones."""
+        if training and self.trainable:
+            return layers.ForwardTraining()
+        return layers.Forward(
+            {name: (tf.convert_to_tensor(m), tf.convert_to_tensor(v)) for name, (m, v) in self._moving.items()}
+        )
+
+    def keep_statistics(self, run: layers.Forward) -> None:
+        """Moves the moving statistics towards those of the batch just normalised, if it was one."""
+        if isinstance(run, layers.ForwardTraining):
+            for name, found in run.statistics.items():
+                for moving, batch in zip(self._moving[name], found, strict=True):
+                    moving.assign(moving * self.norm_momentum + batch * (1 - self.norm_momentum))
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything needed to make the layer again."""
+        shared = {"seed": self.seed, "norm_momentum": self.norm_momentum}
+        return super().get_config() | asdict(self.spec) | shared
+
+
+def _checkpointed(seed: keras.random.SeedGenerator) -> tf.train.Checkpoint:
+    """Has `tf.train.Checkpoint` find the state of a generator, without Keras counting it among the weights."""
+    return tf.train.Checkpoint(state=seed.state)
+
+
+def _variant(given: Variant | Mapping[str, Any]) -> Variant:
+    """As given, or as plain data from a file."""
+    return given if isinstance(given, Variant) else Variant(**given)
+
+
+def _fold(x: Tensor) -> Tensor:
+    """T B H W C -> T*B H W C."""
+    shape = x.shape if x.shape.is_fully_defined() else tf.shape(x)
+    return tf.ensure_shape(tf.reshape(x, [-1, shape[2], shape[3], x.shape[4]]), [None, *x.shape[2:]])
+
+
+def _unfold(y: Tensor, frames: Any, batch: Any) -> Tensor:
+    """T*B H W C -> T B H W C."""
+    shape = y.shape if None not in y.shape[1:] else tf.shape(y)
+    return tf.reshape(y, [frames, batch, shape[1], shape[2], y.shape[3]])
+
+
+def _batch(x: Tensor) -> Any:
+    return x.shape[1] if x.shape[1] is not None else tf.shape(x)[1]
+
+
+def _frames(x: Tensor) -> Any:
+    return x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
+
+
+def _halved(size: int | None, stride: int) -> int | None:
+    return None if size is None else -(-size // stride)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Stem(_SpecLayer):
+    """B T H W 3 -> T B H/2 W/2 C."""
+
+    spec: StemSpec
+
+    def __init__(
+        self, width: int, seed: int, norm_momentum: float, variant: Variant | Mapping[str, Any] = BASE, **kwargs: Any
+    ) -> None:
+        super().__init__(StemSpec(width, _variant(variant)), seed, norm_momentum, **kwargs)
+
+    def call(self, clips: Tensor, training: bool | None = None) -> Tensor:
+        """Convolves every frame."""
+        run = self.interpreter(training)
+        y = self.apply(run, self.tensors(), clips)
+        self.keep_statistics(run)
+        return y
+
+    def apply(self, run: layers.Forward, w: Mapping[str, Tensor], clips: Tensor) -> Tensor:
+        """The same with an interpreter and weights of the caller."""
+        batch, frames, *sizes = ops.sizes(clips)
+        if isinstance(batch, int) and batch == 1:
+            x = tf.reshape(clips, ops.shape(frames, 1, *sizes))
+        else:
+            x = tf.transpose(clips, [1, 0, 2, 3, 4])
+        return _unfold(layers.stem(run, _fold(x), w, self.spec.variant), _frames(x), _batch(x))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """T B H/2 W/2 C."""
+        batch, frames, height, width, _ = input_shape
+        return (frames, batch, _halved(height, 2), _halved(width, 2), self.spec.width)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Bottleneck(_SpecLayer):
+    """T B H W C -> T B H/stride W/stride D: expand, depthwise, squeeze-excite, project, ReZero, skip."""
+
+    spec: BottleneckSpec
+
+    def __init__(
+        self,
+        width_in: int,
+        expand: int,
+        width: int,
+        kernel: Sequence[int],
+        stride: int,
+        squeeze_excite: bool,
+        seed: int,
+        norm_momentum: float,
+        drop_rate: float = 0.0,
+        variant: Variant | Mapping[str, Any] = BASE,
+        **kwargs: Any,
+    ) -> None:
+        t, h, w = kernel
+        spec = BottleneckSpec(width_in, expand, width, (t, h, w), stride, squeeze_excite, _variant(variant))
+        super().__init__(spec, seed, norm_momentum, **kwargs)
+        self.drop_rate = drop_rate
+        self.drop_seed = keras.random.SeedGenerator(seed)
+        self.random_state = _checkpointed(self.drop_seed)
+
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """One inverted bottleneck; in training with stochastic depth on whole clips."""
+        run = self.interpreter(training)
+        keep = self._keep(_batch(x)) if training and self.drop_rate else None
+        y = self.apply(run, self.tensors(), x, Memory(), keep, bool(training))
+        self.keep_statistics(run)
+        return y
+
+    def step(self, x: Tensor, states: States) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same behind the frames that `states` (see `state_specs`) remember; also the states after it."""
+        memory = Memory(states)
+        return self.apply(self.interpreter(False), self.tensors(), x, memory), memory.kept
+
+    def apply(
+        self,
+        run: layers.Forward,
+        w: Mapping[str, Tensor],
+        x: Tensor,
+        memory: Memory,
+        keep: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
+        """The same with an interpreter, weights and a memory of the caller."""
+        frames, batch = _frames(x), _batch(x)
+        size = x.shape[2] if x.shape[2] == x.shape[3] else None
+        form = BottleneckForm.at(self.spec, x.shape[0], size)
+        form = form if training else form.for_inference()
+        return _unfold(layers.bottleneck(run, _fold(x), w, batch, form, keep, memory), frames, batch)
+
+    def state_specs(self, input_shape: Shape) -> StateSpecs:
+        """Shape and dtype of what a causal layer carries on, for input of a shape T B H W C."""
+        _, batch, height, width, _ = input_shape
+        spec, found = self.spec, StateSpecs()
+        if spec.kernel[0] > 1:
+            # With a kernel of its own over time the layer buffers frames that are already downsampled.
+            stride = spec.stride if spec.variant.factorised else 1
+            shape = (batch, spec.kernel[0] - 1, _halved(height, stride), _halved(width, stride), spec.expand)
+            found[BUFFER] = shape, self.compute_dtype
+        if spec.gated and spec.variant.remembers_mean:
+            found |= {SUM: ((batch, 1, 1, 1, spec.expand), "float32"), COUNT: ((1,), "int32")}
+        if spec.gated and spec.variant.encodes_position:
+            found[POSITION] = (1,), "int32"
+        return found
+
+    def _keep(self, batch: Any) -> Tensor:
+        drawn = keras.random.uniform((batch,), seed=self.drop_seed)
+        return tf.cast(drawn >= self.drop_rate, self.compute_dtype) / (1 - self.drop_rate)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """T B H/stride W/stride D."""
+        frames, batch, height, width, _ = input_shape
+        stride = self.spec.stride
+        return (frames, batch, _halved(height, stride), _halved(width, stride), self.spec.width)
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything needed to make the layer again."""
+        return super().get_config() | {"drop_rate": self.drop_rate}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Head(_SpecLayer):
+    """T B H W C -> B classes: project, pool over the clip, dense, dropout, classifier. Logits are float32."""
+
+    spec: HeadSpec
+
+    def __init__(
+        self, width_in: int, project: int, dense: int, classes: int, seed: int, norm_momentum: float,
+        dropout: float = 0.0, variant: Variant | Mapping[str, Any] = BASE, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        spec = HeadSpec(width_in, project, dense, classes, _variant(variant))
+        super().__init__(spec, seed, norm_momentum, **kwargs)
+        self.dropout = dropout
+        self.dropout_seed = keras.random.SeedGenerator(seed)
+        self.random_state = _checkpointed(self.dropout_seed)
+        self.features_frozen = False
+
+    def freeze_features(self) -> None:
+        """Leaves the projection as it is in training, its norm's statistics too; the dense layers still learn."""
+        self.features_frozen = True
+        for variable in self.weights:
+            variable.trainable = variable.name.startswith(("dense", "classifier"))
+
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """Classifies each clip."""
+        run = self.interpreter(training and not self.features_frozen)
+        weights = self.tensors()
+        features = self.features(run, weights, x, None)
+        self.keep_statistics(run)
+        if training and self.dropout:
+            features = keras.random.dropout(features, self.dropout, seed=self.dropout_seed)
+        return tf.cast(layers.classifier(run, features, weights), tf.float32)
+
+    def step(self, x: Tensor, states: States) -> tuple[Tensor, dict[str, Tensor]]:
+        """Classifies by these frames and those that `states` (see `state_specs`) remember; also the states after it."""
+        memory = Memory(states)
+        return tf.cast(self.apply(self.interpreter(False), self.tensors(), x, memory), tf.float32), memory.kept
+
+    def features(self, run: layers.Forward, w: Mapping[str, Tensor], x: Tensor, memory: Memory | None) -> Tensor:
+        """T B H W C -> B dense: what dropout and the classifier follow."""
+        return layers.head_features(run, _fold(x), w, _batch(x), self.spec.variant, memory)
+
+    def apply(self, run: layers.Forward, w: Mapping[str, Tensor], x: Tensor, memory: Memory | None) -> Tensor:
+        """Logits with an interpreter, weights and a memory of the caller."""
+        return layers.classifier(run, self.features(run, w, x, memory), w)
+
+    def state_specs(self, input_shape: Shape) -> StateSpecs:
+        """Shape and dtype of the running sum and the number of frames, for input of a shape T B H W C."""
+        return {SUM: ((input_shape[1], 1, 1, 1, self.spec.project), "float32"), COUNT: ((1,), "int32")}
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """B classes."""
+        return (input_shape[1], self.spec.classes)
+
+    def compute_output_spec(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """float32 under mixed precision too, as `call` returns."""
+        return keras.KerasTensor(self.compute_output_shape(x.shape), "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything needed to make the layer again."""
+        return super().get_config() | {"dropout": self.dropout}
+
+
+def build(
+    architecture: Architecture,
+    classes: int,
+    *,
+    variant: Variant = BASE,
+    input_shape: tuple[int | None, int | None, int | None] | None = None,
+    dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
+    norm_momentum: float = 0.99,
+    seed: int = 0,
+    name: str = "movinet",
+) -> keras.Model:
+    """The model of any architecture for whole clips; `stream.streaming` makes the one for frame after frame of it.
+
+    Args:
+      architecture: the network.
+      classes: number of classes.
+      variant: how its layers work; a causal one starts every clip from nothing.
+      input_shape: frames, height and width if not those of the architecture's clip; None for a size that varies.
+      dropout: before the classifier; the release trains A0 with 0.2, A1 to A5 with 0.5.
+      stochastic_depth: drop rate of the last layer, growing linearly with depth; 0.2 in the release's recipe.
+      norm_momentum: of the moving statistics; 0.99 in the release.
+      seed: of the initial weights, dropout and stochastic depth.
+      name: of the model.
+
+    Returns:
+      A model from clips `B T H W 3` in 0..1 to logits `B classes`, float32.
+
+    Raises:
+      InputError: `classes` is not a positive integer, or a rate is not a number from 0 to less than 1.
+    """
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise InputError("classes", classes, "must be an integer of at least 1")
+    rates = {"dropout": dropout, "stochastic_depth": stochastic_depth, "norm_momentum": norm_momentum}
+    for place, rate in rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise InputError(place, rate, "must be a number from 0 to less than 1")
+    named = list(bottlenecks(architecture, variant))
+    seeds = layer_seeds(seed, len(named) + 2)
+    clips = keras.Input((*(input_shape or _shape(architecture.clip)), 3), name="clips")
+    x = Stem(architecture.stem.width, seeds[0], norm_momentum, variant, name="stem")(clips)
+    for i, (layer_name, spec) in enumerate(named, 1):
+        drop_rate = stochastic_depth * i / len(named)
+        x = Bottleneck(
+            **asdict(spec), seed=seeds[i], norm_momentum=norm_momentum, drop_rate=drop_rate, name=layer_name
+        )(x)
+    head = head_spec(architecture, classes, variant)
+    logits = Head(**asdict(head), seed=seeds[-1], norm_momentum=norm_momentum, dropout=dropout, name="head")(x)
+    return keras.Model(clips, logits, name=name)
+
+
+def _shape(clip: Clip) -> tuple[int, int, int]:
+    return clip.frames, clip.resolution, clip.resolution
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class MemberClip(keras.layers.Layer):
+    """What one member of an ensemble sees of the common clip: B T H W 3 -> B frames resolution resolution 3."""
+
+    def __init__(self, offset: int, stride: int, frames: int, resolution: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.offset, self.stride, self.frames, self.resolution = offset, stride, frames, resolution
+
+    def call(self, clips: Tensor) -> Tensor:
+        """Every `stride`-th frame from `offset` on, resized where the member's resolution is another."""
+        x = clips[:, self.offset :: self.stride][:, : self.frames]
+        if x.shape[2] == x.shape[3] == self.resolution:
+            return x
+        frames = tf.reshape(x, [-1, *x.shape[2:]])
+        frames = tf.cast(tf.image.resize(frames, [self.resolution, self.resolution]), x.dtype)
+        return tf.reshape(frames, [-1, self.frames, self.resolution, self.resolution, x.shape[-1]])
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """B frames resolution resolution 3."""
+        return (input_shape[0], self.frames, self.resolution, self.resolution, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything needed to make the layer again."""
+        own = {name: getattr(self, name) for name in ("offset", "stride", "frames", "resolution")}
+        return super().get_config() | own
+
+
+def build_ensemble(
+    architectures: Sequence[Architecture],
+    classes: int,
+    *,
+    offsets: Sequence[int] = (),
+    variant: Variant = BASE,
+    dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
+    norm_momentum: float = 0.99,
+    seed: int = 0,
+    name: str = "ensemble",
+) -> keras.Model:
+    """The mean of the logits of several networks that see one clip, as one model.
+
+    The clip is `search_space.network.common_clip`: the members' common frame rate and their largest resolution. Each
+    member takes its own frames of it, from its offset on, at its own resolution. Two copies of a network at half the
+    frame rate, the second offset by one frame of the full rate, are a temporal ensemble.
+
+    Args:
+      architectures: the members.
+      offsets: source frames by which each member's clip starts later; none: all start together.
+      classes, variant, dropout, stochastic_depth, norm_momentum, name: as of `build`, for all members.
+      seed: of the first member; each has the next one, since equal members would be one.
+
+    Raises:
+      InputError: no architecture is given, or as many offsets as members are not.
+    """
+    clip = common_clip(tuple(architectures), tuple(offsets))
+    image = keras.Input((*_shape(clip), 3), name="clips")
+    logits = []
+    for i, architecture in enumerate(architectures):
+        own = architecture.clip
+        member = build(
+            architecture,
+            classes,
+            variant=variant,
+            dropout=dropout,
+            stochastic_depth=stochastic_depth,
+            norm_momentum=norm_momentum,
+            seed=seed + i,
+            name=f"member{i + 1}",
+        )
+        offset = offsets[i] // clip.frame_stride if offsets else 0
+        stride = own.frame_stride // clip.frame_stride
+        view = MemberClip(offset, stride, own.frames, own.resolution, name=f"clip{i + 1}")
+        logits.append(member(view(image)))
+    # Logits are float32, whatever the precision of the members.
+    mean = keras.layers.Average(dtype="float32", name="mean")(logits) if len(logits) > 1 else logits[0]
+    return keras.Model(image, mean, name=name)
+
+
+def build_network(network: Network, **options: Any) -> keras.Model:
+    """The model of a network from a file: of its one member, or of the ensemble; `options` are those of `build`."""
+    if len(network.members) == 1:
+        return build(network.members[0], network.classes, **options)
+    return build_ensemble(network.members, network.classes, offsets=network.offsets, **options)
+
+
+def prefixed_layers(model: keras.Model) -> list[tuple[str, Any]]:
+    """Stem, bottlenecks and head in order, each with the release's prefix of its states, which counts from 0.
+
+    Raises:
+      InputError: the model is not a single MoViNet.
+    """
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, Bottleneck):
+            block, place = layer.name.removeprefix("block").split("_layer")
+            found.append((f"state_block{int(block) - 1}_layer{int(place) - 1}", layer))
+        elif isinstance(layer, Stem | Head):
+            found.append((f"state_{layer.name}", layer))
+    if not found or len(found) != len(model.layers) - 1 or not isinstance(found[-1][1], Head):
+        raise InputError("model", model.name, "must be a single MoViNet, not an ensemble or another model")
+    return found

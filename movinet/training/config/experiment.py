@@ -1,0 +1,282 @@
+"""An experiment: which network is trained, on which clips, how. Fields and nesting are those of the release's YAML.
+
+What a key of the release's configuration classes (official/core/config_definitions.py,
+official/vision/configs/video_classification.py, official/projects/movinet/configs/movinet.py) does here can be read
+off the classes below: it is a field; or one of `OTHER_KEYS`, which is ignored, or accepted only with the values given.
+Fields marked "ours" are additions. Defaults are those of the release's experiment `movinet_kinetics600`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from movinet.training.config.fields import Other, check_range, check_types
+from movinet.training.config.model_config import ModelConfig
+from movinet.training.config.trainer_config import DTYPES, RuntimeConfig, TrainerConfig
+from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
+
+FILE_TYPES = ("tfrecord", "tfds", "video_folder", "video_csv", "moving_digits", "cached")
+
+_SPEED = Other("it changes the speed, and only of the release's own input")
+_SERVICE = Other("every worker of the service serves the whole of the data")
+_LABEL = Other("only a label")
+
+
+@dataclass(frozen=True)
+class AutoAugment:
+    """Settings of AutoAugment."""
+
+    augmentation_name: str = "v0"
+    cutout_const: float = 100.0
+    translate_const: float = 250.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+@dataclass(frozen=True)
+class RandAugment:
+    """Settings of RandAugment."""
+
+    num_layers: int = 2
+    magnitude: float = 10.0
+    cutout_const: float = 40.0
+    translate_const: float = 10.0
+    magnitude_std: float = 0.0
+    prob_to_apply: float | None = None
+    exclude_ops: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, 0, 100, "num_layers")
+        check_range(self, 0, 1, "prob_to_apply")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to the pixels of a training clip. The release's YAML files write only its type."""
+
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
+        "ssd_random_crop": Other("the augmentations are autoaug and randaug", ({}, None)),
+    }
+    type: str = "autoaug"
+    autoaug: AutoAugment = field(default_factory=AutoAugment)
+    randaug: RandAugment = field(default_factory=RandAugment)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice("type", self.type, ("autoaug", "randaug"))
+
+    @staticmethod
+    def spelled_out(given: Any) -> Any:
+        """`autoaug` alone stands for that type with its defaults."""
+        return {"type": given} if isinstance(given, str) else given
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where clips come from and how they are cut out of videos.
+
+    Attributes:
+      input_path: files (patterns; several separated by commas or as a list) of records; ours: the folder or CSV file
+        of other file types, the level (tiny, default) of moving_digits.
+      split: train, valid (or validation) or test, of sources that have several.
+      feature_shape: frames, height, width and channels of a clip.
+      temporal_stride: frames of the source from one frame of the clip to the next.
+      random_stride_range: in training the stride is drawn from temporal_stride - this (at least 1) to
+        temporal_stride + this - 1.
+      num_examples: how many clips there are; ours: how many to make of moving_digits.
+      min_image_size: pixels of the short side before the centre crop of evaluation.
+      aug_random_rotation: training clips are turned by 0, 90, 180 or 270 degrees.
+      aug_flip: ours; every second training clip is mirrored, as the release always does: not for classes that tell
+        left from right.
+      tf_data_service_address: where records are read and augmented, if enable_tf_data_service.
+      seed: of order and augmentation; None: that of the trainer.
+      video_root, target_fps, short_clip, cache_dir: ours. The folder that the file column of a video_csv is relative
+        to; frames a second that `temporal_stride` counts, instead of the source's own; what fills up a clip that is
+        too short, "loop" or "pad" (the last frame again); a folder to keep decoded videos in, '' for none.
+    """
+
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
+        "name": _LABEL,
+        "variant_name": _LABEL,
+        "trainer_id": _LABEL,
+        "data_format": Other("clips are channels_last", ("channels_last",)),
+        "label_dtype": Other("labels are integers"),
+        "cache": Other("cache_dir keeps decoded videos; the release would keep augmented clips, always the same"),
+        "compressed_input": Other("compressed records are not read", (False,)),
+        "is_multilabel": Other("a clip has one label", (False,)),
+        "output_audio": Other("there is no sound", (False,)),
+        "audio_feature": Other("there is no sound"),
+        "audio_feature_shape": Other("there is no sound"),
+        "mixup_and_cutmix": Other("clips are not mixed", (None,)),
+        "tfds_as_supervised": Other("clips are read by name", (False,)),
+        "tfds_skip_decoding_feature": Other("only the frames of the clip are decoded"),
+        "cycle_length": _SPEED,
+        "block_length": _SPEED,
+        "ram_budget": _SPEED,
+        "deterministic": Other("it always is"),
+        "sharding": _SPEED,
+        "prefetch_buffer_size": _SPEED,
+        "autotune_algorithm": _SPEED,
+        "tf_data_service_job_name": _SERVICE,
+        "enable_shared_tf_data_service_between_parallel_trainers": _SERVICE,
+        "apply_tf_data_service_before_batching": _SERVICE,
+    }
+    input_path: str | tuple[str, ...] = ""
+    file_type: str = "tfrecord"
+    tfds_name: str = ""
+    tfds_split: str = ""
+    tfds_data_dir: str = ""
+    split: str = "train"
+    is_training: bool = True
+    global_batch_size: int = 128
+    drop_remainder: bool = True
+    shuffle_buffer_size: int = 64
+    seed: int | None = None
+    feature_shape: tuple[int, ...] = (64, 224, 224, 3)
+    temporal_stride: int = 1
+    random_stride_range: int = 0
+    num_test_clips: int = 1
+    num_test_crops: int = 1
+    num_classes: int = 600
+    num_examples: int = -1
+    dtype: str = "float32"
+    one_hot: bool = True
+    min_image_size: int = 256
+    zero_centering_image: bool = False
+    aug_min_aspect_ratio: float = 0.5
+    aug_max_aspect_ratio: float = 2.0
+    aug_min_area_ratio: float = 0.49
+    aug_max_area_ratio: float = 1.0
+    aug_random_rotation: bool = False
+    aug_flip: bool = True
+    aug_type: Augmentation | None = None
+    enable_tf_data_service: bool = False
+    tf_data_service_address: str | None = None
+    image_field_key: str = "image/encoded"
+    label_field_key: str = "clip/label/index"
+    input_image_format: str = "jpeg"
+    video_root: str = ""
+    target_fps: float | None = None
+    short_clip: str = "loop"
+    cache_dir: str = ""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice("file_type", self.file_type, FILE_TYPES)
+        check_choice("dtype", self.dtype, DTYPES)
+        check_choice("short_clip", self.short_clip, ("loop", "pad"))
+        check_choice("input_image_format", self.input_image_format, ("jpeg", "png", "none"))
+        self._check_shape()
+        check_range(self, 1, 2**20, "global_batch_size", "num_test_clips", "temporal_stride")
+        check_range(self, 1, MAX_CHANNELS, "num_classes")
+        check_range(self, 0, 2**20, "random_stride_range", "shuffle_buffer_size")
+        check_range(self, 1, MAX_RESOLUTION, "min_image_size")
+        check_range(self, 1e-3, 1e3, "target_fps", "aug_min_aspect_ratio", "aug_max_aspect_ratio")
+        check_range(self, 1e-6, 1, "aug_min_area_ratio", "aug_max_area_ratio")
+        check_range(self, -1, 2**40, "num_examples")
+        check_range(self, 0, 2**31 - 1, "seed")
+        if self.num_test_crops not in (1, 3):
+            raise InputError("num_test_crops", self.num_test_crops, "must be 1 or 3")
+        for name in ("aspect", "area"):
+            least, most = getattr(self, f"aug_min_{name}_ratio"), getattr(self, f"aug_max_{name}_ratio")
+            if least > most:
+                raise InputError(f"aug_min_{name}_ratio", least, f"must be at most aug_max_{name}_ratio, {most:g}")
+
+    def _check_shape(self) -> None:
+        shape = self.feature_shape
+        rule = f"must be frames (up to {MAX_FRAMES}), height, width (up to {MAX_RESOLUTION}) and 3 channels"
+        if len(shape) != 4 or shape[3] != 3 or min(shape) < 1 or shape[0] > MAX_FRAMES or max(shape) > MAX_FRAMES:
+            raise InputError("feature_shape", shape, rule)
+        if max(shape[1:3]) > MAX_RESOLUTION:
+            raise InputError("feature_shape", shape, rule)
+        if not self.is_training and self.min_image_size < min(shape[1:3]):
+            raise InputError("min_image_size", self.min_image_size, f"must be at least the crop's, {min(shape[1:3])}")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Cross entropy with label smoothing, plus `l2_weight_decay`/2 times the squares of all kernels but the last.
+
+    With `one_hot` false the release ignores label smoothing, and so do we.
+    """
+
+    one_hot: bool = True
+    label_smoothing: float = 0.0
+    l2_weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, 0, 1, "label_smoothing")
+        check_range(self, 0, 1e6, "l2_weight_decay")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What is learned.
+
+    Attributes:
+      init_checkpoint: weights to start from: a folder or a checkpoint, of ours or of the release.
+      init_checkpoint_modules: all of them, or those of the backbone (all but the dense layers after the pool).
+      freeze_backbone: train only the dense layers after the pool.
+    """
+
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
+        "name": _LABEL,
+        "metrics": Other("accuracy by class is always written"),
+        "allow_image_summary": Other("summaries are numbers", (False,)),
+        "differential_privacy_config": Other("gradients are not made private", (None,)),
+        "train_input_partition_dims": Other("a clip is not divided", (None,)),
+        "eval_input_partition_dims": Other("a clip is not divided", (None,)),
+    }
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train_data: DataConfig = field(default_factory=lambda: DataConfig(global_batch_size=1024, dtype="bfloat16"))
+    validation_data: DataConfig = field(
+        default_factory=lambda: DataConfig(
+            split="valid",
+            is_training=False,
+            drop_remainder=False,
+            global_batch_size=64,
+            dtype="bfloat16",
+            feature_shape=(250, 224, 224, 3),
+        )
+    )
+    losses: Losses = field(default_factory=Losses)
+    init_checkpoint: str | None = None
+    init_checkpoint_modules: str = "all"
+    freeze_backbone: bool = False
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice("init_checkpoint_modules", self.init_checkpoint_modules, ("all", "backbone"))
+        classes = self.train_data.num_classes
+        for name, training in (("train_data", True), ("validation_data", False)):
+            if getattr(self, name).is_training != training:
+                raise InputError(f"{name}.is_training", not training, f"must be {str(training).lower()}")
+        if self.model.num_classes is not None and self.model.num_classes != self.validation_data.num_classes:
+            rule = f"must be the classes of the data, {self.validation_data.num_classes}"
+            raise InputError("model.num_classes", self.model.num_classes, rule)
+        if self.model.ensemble is None and classes != self.validation_data.num_classes:
+            rule = f"must be those of train_data, {classes}"
+            raise InputError("validation_data.num_classes", self.validation_data.num_classes, rule)
+        for name in ("train_data", "validation_data"):
+            one_hot = getattr(self, name).one_hot
+            if one_hot != self.losses.one_hot:
+                raise InputError(f"{name}.one_hot", one_hot, f"must be that of losses, {self.losses.one_hot}")
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """All of it."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        check_types(self)

@@ -1,0 +1,227 @@
+"""Which network an experiment trains, as plain data: a published one by name, one layer by layer, or an ensemble.
+
+Names and nesting are those of the release (official/projects/movinet/configs/movinet.py); of `MovinetConfig` the
+fields stem, blocks and head, of `ModelConfig` the fields num_classes and ensemble are ours, as
+`results.family.experiment` emits them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from movinet.training.config.fields import Other, check_range, check_types
+from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
+from search_space.published import PUBLISHED
+from search_space.variant import ACTIVATIONS, Variant
+
+
+@dataclass(frozen=True)
+class StemConfig:
+    """The stem; only its width varies."""
+
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
+        "kernel_size": Other("the stem's kernel is 1x3x3", ((1, 3, 3),)),
+        "strides": Other("the stem's stride is 1x2x2", ((1, 2, 2),)),
+    }
+    filters: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """The layers of a block: one entry of each list a layer."""
+
+    base_filters: int = 0
+    expand_filters: tuple[int, ...] = ()
+    kernel_sizes: tuple[tuple[int, ...], ...] = ()
+    strides: tuple[tuple[int, ...], ...] = ()
+    squeeze_excite: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        layers = len(self.expand_filters)
+        for name in ("kernel_sizes", "strides"):
+            if len(getattr(self, name)) != layers:
+                raise InputError(name, getattr(self, name), f"must have an entry for each of the {layers} layers")
+        if len(self.squeeze_excite) not in (0, layers):
+            raise InputError("squeeze_excite", self.squeeze_excite, f"must have none or {layers} entries")
+        first, rest = self.strides[:1], set(self.strides[1:])
+        if (first and first[0] not in ((1, 1, 1), (1, 2, 2))) or rest - {(1, 1, 1)}:
+            raise InputError("strides", self.strides, "must be [1, 1, 1], of the first layer also [1, 2, 2]")
+
+    def block(self) -> Block:
+        """In the language of the space."""
+        gates = self.squeeze_excite or (True,) * len(self.expand_filters)
+        layers = zip(self.expand_filters, self.kernel_sizes, gates, strict=True)
+        made = tuple(Layer(expand, kernel, gate) for expand, kernel, gate in layers)  # type: ignore[arg-type]
+        return Block(self.base_filters, self.strides[0][1] if self.strides else 1, made)
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Widths after the blocks."""
+
+    project_filters: int = 0
+    head_filters: int = 2048
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+@dataclass(frozen=True)
+class MovinetConfig:
+    """The network. `model_id` names a published one, a0 to a5 or t0, unless stem, blocks and head spell one out."""
+
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
+        "use_external_states": Other("states are inputs only of a streaming model", (False,)),
+        "average_pooling_type": Other("the head pools over the clip", ("3d",)),
+        "output_states": Other("states are outputs only of a streaming model"),
+    }
+    model_id: str = "a0"
+    causal: bool = False
+    use_positional_encoding: bool = False
+    conv_type: str = "3d"
+    se_type: str = "3d"
+    activation: str = "swish"
+    gating_activation: str = "sigmoid"
+    stochastic_depth_drop_rate: float = 0.2
+    stem: StemConfig | None = None
+    blocks: tuple[BlockConfig, ...] | None = None
+    head: HeadConfig | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, 0, 1 - 1e-6, "stochastic_depth_drop_rate")
+        self.variant()
+        parts = (self.stem, self.blocks, self.head)
+        if any(part is None for part in parts) and any(part is not None for part in parts):
+            raise InputError("blocks", self.blocks, "must be given together with stem and head")
+        if self.blocks is None:
+            check_choice("model_id", self.model_id, PUBLISHED)
+        else:
+            self.architecture(Clip(1, 1, 1))
+
+    def variant(self) -> Variant:
+        """How the network is carried out."""
+        return Variant(
+            causal=self.causal,
+            conv_type=self.conv_type,
+            se_type=self.se_type,
+            activation=self.activation,
+            gating_activation=self.gating_activation,
+            use_positional_encoding=self.use_positional_encoding,
+        )
+
+    def architecture(self, clip: Clip) -> Architecture:
+        """The network in the language of the space, for this clip."""
+        if self.blocks is None or self.stem is None or self.head is None:
+            published = PUBLISHED[self.model_id]
+            return Architecture(clip, published.stem, published.blocks, published.head)
+        blocks = tuple(block.block() for block in self.blocks)
+        head = Head(self.head.project_filters, self.head.head_filters)
+        return Architecture(clip, Stem(self.stem.filters), blocks, head)
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The release has other video networks too; this is MoViNet."""
+
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = dict.fromkeys(
+        ("resnet_3d", "resnet_3d_rs"), Other("the backbone is movinet", ({}, None))
+    )
+    type: str = "movinet"
+    movinet: MovinetConfig = field(default_factory=MovinetConfig)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice("type", self.type, ("movinet",))
+
+
+@dataclass(frozen=True)
+class NormConfig:
+    """Batch norm; `use_sync_bn`: by the statistics of all replicas together."""
+
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
+        "activation": Other("as in the release it is not used"),
+        "norm_epsilon": Other("it is part of the network", (0.001,)),
+    }
+    use_sync_bn: bool = True
+    norm_momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, 0, 1 - 1e-9, "norm_momentum")
+
+
+@dataclass(frozen=True)
+class MemberConfig:
+    """One network of an ensemble.
+
+    Attributes:
+      network: its file, from the folder of the experiment's file.
+      experiment: the file of the experiment that trains it; for the reader.
+      clip: its clip, frames, height, width and channels, if not that of its file.
+      frame_stride: of its clip, in frames of the source, if not that of its file.
+      offset: frames of the source by which its clip starts later.
+      checkpoint: its trained weights, a folder or a checkpoint, from the folder of the experiment's file.
+    """
+
+    network: str = ""
+    experiment: str = ""
+    clip: tuple[int, ...] = ()
+    frame_stride: int | None = None
+    offset: int = 0
+    checkpoint: str = ""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not self.network:
+            raise InputError("network", self.network, "must name the file of a network")
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """Networks that see one clip, `search_space.network.common_clip`, and say the mean of their logits.
+
+    Each is trained by an experiment of its own, or all are as one model. Two members of one network at half its frame
+    rate, the second with an offset of one frame of the full rate, are a temporal ensemble.
+    """
+
+    combine: str = "mean_logits"
+    members: tuple[MemberConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice("combine", self.combine, ("mean_logits",))
+        if not self.members:
+            raise InputError("members", self.members, "must be at least one")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A backbone and the dense layers after its pool; or an ensemble of such."""
+
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
+        "aggregate_endpoints": Other("the head reads the last features", (False,)),
+        "require_endpoints": Other("the head reads the last features", (None,)),
+        "output_states": Other("states are outputs only of a streaming model", (False,)),
+    }
+    model_type: str = "movinet"
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    norm_activation: NormConfig = field(default_factory=NormConfig)
+    activation: str = "swish"
+    dropout_rate: float = 0.2
+    num_classes: int | None = None
+    ensemble: EnsembleConfig | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice("model_type", self.model_type, ("movinet",))
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_range(self, 0, 1 - 1e-6, "dropout_rate")

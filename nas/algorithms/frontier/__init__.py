@@ -1,0 +1,8 @@
+"""The exact-cost frontier search.
+
+- `search`: proposes the candidate with the highest expected hypervolume improvement.
+- `expected_improvement`: that improvement in closed form.
+- `surrogate`: predicts the objective of an architecture.
+- `gaussian_process`: the Gaussian process behind it.
+- `extrapolation`: predicts final values of trials that were stopped early.
+"""

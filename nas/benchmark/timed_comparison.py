@@ -1,0 +1,184 @@
+"""Search algorithms in real training, each given the same time on one core, and its front trained again in the end.
+
+Every run is a run like any other, with a folder, a ledger and its finals, so all that reads runs reads these. Its clock
+is that of its ledger: the time in which it was running, suggestions and training alike, without the pauses before it
+was resumed; a training that an interruption has cut off is not counted, as it is done again. The training under way
+when the time is up is finished, and counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from nas.algorithms.base import Algorithm, Exhausted
+from nas.config import search_config as configs
+from nas.config.search_config import MAX_TRIALS, AlgorithmConfig, Finals, SearchConfig
+from nas.evaluation.proxy_trainer import Trainer, open_data
+from nas.execution import processes, serial
+from nas.loop import run_folder
+from nas.loop.run_lock import RunLock
+from nas.loop.search import Search, make_algorithm
+from nas.record.events import Event, Resumed
+from nas.record.ledger import Header, Ledger, LedgerWriter
+from search_space.architecture import check_integer
+from search_space.base import untrusted_files
+from search_space.base.errors import InputError
+from search_space.space.choices import Genotype
+
+RECORD = "race.json"
+RUNS = "runs"
+_MOST_FINALISTS = 1000  # the whole front
+
+
+@dataclass(frozen=True)
+class Race:
+    """What every run is given.
+
+    Attributes:
+      config: space, clips, training and early stopping; its number of trials is what algorithms are told is planned.
+      algorithms: names in the catalogue; the one of the configuration has its options.
+      minutes: of search, in each run.
+      repeats: trainings of each network on a run's front in the end, with seeds that the search has not used.
+      seed: run `s` of an algorithm has seed + s.
+    """
+
+    config: SearchConfig
+    algorithms: tuple[str, ...]
+    minutes: float = 20.0
+    repeats: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes < math.inf:
+            raise InputError("minutes", self.minutes, "must be a number above 0")
+        check_integer("repeats", self.repeats, 1, 1000)
+        for name in self.algorithms:
+            self.of(name, 0)
+
+    def of(self, name: str, number: int) -> SearchConfig:
+        """The configuration of run `number` of an algorithm."""
+        own = self.config.algorithm
+        algorithm = own if name == own.name else AlgorithmConfig(name)
+        finals = Finals(repeats=self.repeats, most=_MOST_FINALISTS, references=())
+        return dataclasses.replace(self.config, algorithm=algorithm, finals=finals, seed=self.seed + number, workers=1)
+
+
+@final
+class UntilTimeIsUp(Algorithm):
+    """Another algorithm, exhausted as soon as `over` says so."""
+
+    def __init__(self, inner: Algorithm, over: Callable[[], bool]) -> None:
+        super().__init__(inner.space, inner.limits, inner.objective, inner.cost_name, inner.planned)
+        self.inner, self.over = inner, over
+
+    def ask(self, rng: np.random.Generator) -> Genotype:
+        """What the other one proposes, while there is time."""
+        if self.over():
+            raise Exhausted("the time is up")
+        return self.inner.ask(rng)
+
+    def tell(self, event: Event) -> None:
+        """Both take note."""
+        super().tell(event)
+        self.inner.tell(event)
+
+
+def running_seconds(ledger: Ledger) -> float:
+    """How long a run has been running: between its entries, less the pauses before it was resumed."""
+    pairs = itertools.pairwise(ledger.entries)
+    return sum(max(0.0, later.time - earlier.time) for earlier, later in pairs if not isinstance(later.record, Resumed))
+
+
+def go(race: Race, name: str, number: int, folder: Path) -> None:
+    """One run in its folder, from the beginning or from where it was interrupted.
+
+    Raises:
+      InputError: the folder holds another run, or its data has changed.
+    """
+    config = race.of(name, number)
+    data = open_data(config.data, config.space)
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunLock(folder), _writer(folder / run_folder.LEDGER, config, data.content_hash) as writer:
+        ledger = run_folder.read(folder)
+        before, begun = running_seconds(ledger), math.inf
+
+        def over() -> bool:
+            return before + time.monotonic() - begun >= 60 * race.minutes
+
+        # Time ends the search, not a number of trials; the algorithm has been told what is planned.
+        endless = dataclasses.replace(config, trials=MAX_TRIALS)
+        search = Search(endless, writer, ledger.events, UntilTimeIsUp(make_algorithm(config), over))
+        if search.finished:
+            return
+        trainer = Trainer(config, data)
+        if ledger.entries:
+            writer.append(Resumed(run_folder.versions()))
+        begun = time.monotonic()
+        serial.run(search, trainer)
+
+
+def _writer(path: Path, config: SearchConfig, data_hash: str) -> LedgerWriter:
+    if not path.exists():
+        header = Header(configs.to_dict(config), run_folder.versions(), config.seed, data_hash)
+        return LedgerWriter.create(path, header)
+    header = run_folder.read(path.parent).header
+    if (header.config, header.data_hash) != (json.loads(json.dumps(configs.to_dict(config))), data_hash):
+        raise InputError("--out", str(path.parent), "holds a run of another configuration; choose another folder")
+    return LedgerWriter.open_for_append(path)
+
+
+def compare(
+    race: Race, seeds: int, folder: Path, workers: int, watch: Callable[[int, int], None] = lambda done, of: None
+) -> dict[tuple[str, int], Ledger]:
+    """Runs of all algorithms, those of one seed side by side, in `folder`/runs/ALGORITHM-SEED; their ledgers.
+
+    A comparison that was interrupted carries on, and can be extended by seeds and algorithms. `workers` processes run
+    at a time, each with one core to itself; `watch` is told how many runs are done, of how many.
+
+    Raises:
+      InputError: a folder that holds something else, or another comparison.
+    """
+    check_integer("seeds", seeds, 1, 1000)
+    check_integer("workers", workers, 1, 1000)
+    wanted = [(name, number) for number in range(seeds) for name in race.algorithms]
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunLock(folder):
+        _check_same(race, folder)
+        open_data(race.config.data, race.config.space)  # made once, before the processes would all make it
+        # A process for each run: what TensorFlow has compiled in one would speed up the next.
+        jobs = [(race, *each, folder_of(folder, *each)) for each in wanted]
+        for done, _ in enumerate(processes.run(go, jobs, workers, jobs_each=1), start=1):
+            watch(done, len(wanted))
+    return {each: run_folder.read(folder_of(folder, *each)) for each in wanted}
+
+
+def folder_of(folder: Path, name: str, number: int) -> Path:
+    """Where a run is."""
+    return folder / RUNS / f"{name}-{number}"
+
+
+def _check_same(race: Race, folder: Path) -> None:
+    settings = {"minutes": race.minutes, "repeats": race.repeats, "seed": race.seed}
+    path = folder / RECORD
+    if not path.exists():
+        if any(each.name != "run.lock" for each in folder.iterdir()):
+            raise InputError("--out", str(folder), "must be a new folder, an empty one or one of a comparison")
+        path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    try:
+        found = untrusted_files.parsed_json(untrusted_files.content(path, 2**16))
+    except (OSError, ValueError):
+        found = None
+    if found != settings:
+        raise InputError(
+            "--out", str(folder), f"holds a comparison with {found}, not {settings}; choose another folder"
+        )

@@ -1,0 +1,179 @@
+"""Evaluations in place of training, at once or after a while, and faults on demand: the machinery without its work.
+
+Accuracies are looked up in a benchmark table or made up by a formula; costs, proposals, early stopping, ledger and
+everything after them are the real ones. Faults are drawn from the run's seed, the trial's index and its attempt, so
+they are the same however the run was interrupted. Loads neither TensorFlow nor a data set.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.benchmark import table_cells
+from nas.config.search_config import SearchConfig, SimulationConfig
+from nas.evaluation.proxy_trainer import Trainer
+from nas.record.events import Completed, Failed, Proposal, Rung
+from nas.record.objective import ACCURACY
+from search_space.base.errors import InputError
+
+DATA_HASH = "simulated"  # in the ledger's header, where a real run has that of its clips
+FLOOR = 1e5  # multiply-adds of a network that is at chance
+NOISE = 0.01  # standard deviation between trainings of one network
+EARLY_NOISE = 0.02  # and of what is measured at a rung
+FAULTS = ("die", "hang", "diverge", "error")
+_EFFECTS, _DRAWS = 0x0EFF, 0x0D1E  # set the streams of random numbers apart from other uses of the seeds
+_PLACES = 64  # choices and options beyond so many share their effects
+
+
+class SimulatedError(Exception):
+    """What a simulated trial raises."""
+
+
+class Simulation:
+    """Measures proposals without training them; stands where a `nas.evaluation.proxy_trainer.Trainer` does.
+
+    Args:
+      config: the run's, with its `simulation`.
+
+    Raises:
+      InputError: the table cannot be read, or names no fingerprints.
+    """
+
+    def __init__(self, config: SearchConfig) -> None:
+        assert config.simulation is not None
+        self.config, self.settings = config, config.simulation
+        self.steps = config.training.steps
+        self.rungs = config.early_stopping.steps(self.steps)
+        self.effects = np.random.default_rng(_EFFECTS).normal(size=(_PLACES, _PLACES))
+        self.table = Lookup.read(Path(self.settings.table)) if self.settings.table else None
+        self.kept: list[np.ndarray] = []
+
+    def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
+        """Rungs, then `Completed`; or what the fault drawn for this attempt makes of it, at a random rung."""
+        rng = np.random.default_rng([_DRAWS, proposal.seed])
+        total = self.settings.seconds * rng.uniform(0.5, 1.5)
+        fault, at = self._fault(proposal.index, attempt)
+        self.kept.append(np.ones(int(self.settings.memory_mb * 2**20), np.uint8))
+        if self.table is not None and proposal.fingerprint not in self.table.rows:
+            yield Failed(proposal.index, f"no row of {self.settings.table} is the network {proposal.fingerprint}", 1)
+            return
+        before = 0
+        for steps in (*self.rungs, self.steps):
+            time.sleep(total * (steps - before) / self.steps)
+            if fault and at <= steps:
+                _strike(fault)
+                yield Failed(proposal.index, f"diverged within {steps} steps, as simulated", 1)
+                return
+            metrics = self._metrics(proposal, steps, rng)
+            seconds = total * steps / self.steps
+            yield (Rung if steps < self.steps else Completed)(proposal.index, steps, metrics, seconds)
+            before = steps
+
+    def _fault(self, index: int, attempt: int) -> tuple[str, int]:
+        """One of `FAULTS`, or '' for none, and the number of steps after which it strikes."""
+        rng = np.random.default_rng([_DRAWS, self.config.seed, index, attempt])
+        edges = np.cumsum([getattr(self.settings, name) for name in FAULTS])
+        which = int(np.searchsorted(edges, rng.random(), side="right"))
+        return (*FAULTS, "")[which], int(rng.integers(1, self.steps + 1))
+
+    def _metrics(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> dict[str, float]:
+        if self.table is None:
+            metrics = {ACCURACY.name: self._made_up(proposal, steps, rng)}
+        else:
+            metrics = self.table.metrics(proposal.fingerprint, proposal.repeat, steps / self.steps)
+        metrics.setdefault("loss", -math.log(max(metrics[ACCURACY.name], 1e-6)))
+        metrics.setdefault("likelihood", math.exp(-metrics["loss"]))
+        if steps == self.steps and proposal.kind != "search":
+            metrics |= {f"test_{name}": value for name, value in metrics.items()}
+        return metrics
+
+    def _made_up(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> float:
+        """Grows with the logarithm of the cost and saturates; every option has an effect of its own."""
+        decades = max(math.log10(proposal.cost["macs"] / FLOOR), 0.0)
+        genes = np.array(proposal.genotype or (), dtype=np.int64) % _PLACES
+        own = self.effects[np.arange(len(genes)) % _PLACES, genes].mean() if len(genes) else 0.0
+        chance = 1 / self.config.space.classes
+        full = chance + (0.9 - chance) * (1 - math.exp(-decades / 1.5)) + 0.2 * own
+        share = (steps / self.steps) ** (0.1 + 0.05 * decades)  # costly networks learn more slowly
+        noise = rng.normal(0, NOISE if steps == self.steps else EARLY_NOISE)
+        return float(np.clip(chance + (full - chance) * share + noise, chance, 0.999))
+
+
+def evaluator(config: SearchConfig, data: Any, threads: int | None = 1) -> Trainer | Simulation:
+    """What measures a run's proposals: real training on `data`, or its simulation."""
+    return Trainer(config, data, threads) if config.simulation is None else Simulation(config)
+
+
+def check_can_fail(settings: SimulationConfig | None, executor: str) -> None:
+    """That faults which end or block a process do not strike the only one that there is.
+
+    Raises:
+      InputError: they would.
+    """
+    for name in ("die", "hang"):
+        if settings is not None and executor == "serial" and getattr(settings, name):
+            rule = "must be 0 without workers, as the run itself would be struck"
+            raise InputError(f"simulation.{name}", getattr(settings, name), rule)
+
+
+def _strike(fault: str) -> None:
+    """Does not return, unless the fault is a loss that is not finite."""
+    if fault == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "error":
+        raise SimulatedError("as simulated")
+    while fault == "hang":
+        time.sleep(3600)
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Measurements of a benchmark table by fingerprint, without its search space.
+
+    Attributes:
+      rows: of each fingerprint that has an accuracy at the full budget.
+      statistics: name -> share of the full budget, rising -> float [R, S].
+    """
+
+    rows: Mapping[str, int]
+    statistics: Mapping[str, Mapping[float, np.ndarray]]
+
+    @classmethod
+    def read(cls, path: Path) -> Lookup:
+        """Read a table; `InputError` if it is none, or names no fingerprints."""
+        columns = table_cells.read(path)
+        if "fingerprint" not in columns:
+            raise InputError(str(path), "fingerprint", "is a column that a table to simulate by must have")
+        full = table_cells.constant(path, "steps", columns)
+        found: dict[str, dict[float, np.ndarray]] = {}
+        for name, values in table_cells.statistics(path, columns).items():
+            statistic, _, steps = name.partition("@")
+            if full or not steps:
+                found.setdefault(statistic, {})[int(steps) / full if steps else 1.0] = values
+        measured = np.isfinite(found[ACCURACY.name][1.0]).any(axis=1)
+        rows = {each: row for row, each in enumerate(columns["fingerprint"]) if measured[row]}
+        return cls(rows, {name: dict(sorted(curve.items())) for name, curve in found.items()})
+
+    def metrics(self, fingerprint: str, repeat: int, share: float) -> dict[str, float]:
+        """Statistics of one training, each at its last measurement up to a share of the full budget.
+
+        Where none is so early, that of the full budget. After the last training of a row the first one comes again.
+        """
+        row = self.rows[fingerprint]
+        trained = np.flatnonzero(np.isfinite(self.statistics[ACCURACY.name][1.0][row]))
+        seed = trained[repeat % len(trained)]
+        found: dict[str, float] = {}
+        for name, curve in self.statistics.items():
+            known = {at: float(values[row, seed]) for at, values in curve.items() if np.isfinite(values[row, seed])}
+            if known:
+                found[name] = known[max((at for at in known if at <= share), default=max(known))]
+        return found

@@ -1,0 +1,90 @@
+"""Hints: what something cheaper than training measured of members of a space, in a file that a search starts from.
+
+JSON of the schema `movinet-nas/hints/1`: the space, the members by their genotypes, and of each a number; whether
+more of it is better the search finds out. A one-shot search writes the statistic that its supernet gives them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.algorithms.base import Exhausted
+from nas.algorithms.registry import HINTED
+from nas.algorithms.stratified_random import StratifiedRandom
+from nas.config.search_config import SearchConfig
+from nas.record.events import Proposal
+from search_space.architecture import check_keys, check_schema
+from search_space.base import untrusted_files
+from search_space.base.errors import InputError
+from search_space.space.choices import Genotype
+from search_space.space.movinet import SpaceConfig, movinet_space, to_dict
+
+SCHEMA = "movinet-nas/hints/1"
+MAX_BYTES = 2**26
+MAX_HINTS = 10_000
+MEMBERS_STREAM = 0x41175  # sets these draws apart from the other uses of a run's seed
+
+
+def members(config: SearchConfig, n: int) -> list[Genotype]:
+    """Members to measure, that keep the limits, spread over log cost; fewer than n if no more are found.
+
+    Raises:
+      InputError: no member keeps the limits.
+    """
+    space = movinet_space(config.space)
+    algorithm = StratifiedRandom(space, config.limits, cost_name=config.costs[0], planned=n)
+    rng, found = np.random.default_rng([config.seed, MEMBERS_STREAM]), list[Genotype]()
+    with contextlib.suppress(Exhausted):
+        while len(found) < n:
+            genotype = algorithm.ask(rng)
+            cost = {name: int(values[0]) for name, values in space.count(np.array([genotype])).items()}
+            algorithm.tell(Proposal(len(found), "search", genotype, {}, "drawn", 0, 0, cost))
+            found.append(genotype)
+    return found
+
+
+def plain(space: SpaceConfig, measured: Sequence[tuple[Genotype, float]]) -> dict[str, Any]:
+    """Members with their values, as in a file."""
+    hints = [[list(genotype), value] for genotype, value in measured]
+    return {"schema": SCHEMA, "space": to_dict(space), "hints": hints}
+
+
+def read(path: Path, space: SpaceConfig) -> list[Any]:
+    """The hints of a file, as plain data: `[genotype, value]` each. What is in them the algorithm checks.
+
+    Raises:
+      InputError: not such a file, or one of another space.
+    """
+    try:
+        data = untrusted_files.parsed_json(untrusted_files.content(path, MAX_BYTES))
+    except OSError as error:
+        raise InputError("--hints", str(path), f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError("--hints", str(path), f"is not JSON: {error}") from None
+    check_schema("--hints", data, SCHEMA)
+    check_keys("--hints", data, *(("schema", "space", "hints"),) * 2)
+    if data["space"] != json.loads(json.dumps(to_dict(space))):
+        raise InputError("--hints", str(path), "is of another space than the one searched")
+    if not isinstance(data["hints"], list) or not data["hints"]:
+        raise InputError("--hints", str(path), "must hold a list of at least one hint")
+    return data["hints"]
+
+
+def given(config: SearchConfig, path: Path) -> SearchConfig:
+    """The search with the hints of a file.
+
+    Raises:
+      InputError: as `read`; or the algorithm takes none.
+    """
+    algorithm = config.algorithm
+    if algorithm.name not in HINTED:
+        raise InputError("--hints", str(path), f"is for {', '.join(HINTED)}; the search has {algorithm.name}")
+    options = {**algorithm.options, "hints": read(path, config.space)}
+    return dataclasses.replace(config, algorithm=dataclasses.replace(algorithm, options=options))

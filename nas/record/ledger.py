@@ -1,0 +1,416 @@
+"""The record of a run: append-only JSON lines, from which plots, reports and resume are made.
+
+The first line is a header with the schema, the whole configuration, versions, seed and data hash; then
+follows one line per record of `nas.record.events`, with its "time" in seconds since 1970. There is one writer
+(see `nas.loop.run_lock`); every line is written in one call and synced, so a crash can tear only the last one.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import gc
+import json
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from nas.record.events import (
+    Completed,
+    Event,
+    Failed,
+    Note,
+    Proposal,
+    Record,
+    Resumed,
+    Rung,
+    Stopped,
+    from_dict,
+    to_dict,
+)
+from search_space.architecture import check_integer, check_keys, check_number
+from search_space.base import untrusted_files
+from search_space.base.errors import InputError
+
+SCHEMA = "movinet-nas/ledger/1"
+LONG = 16 * 2**20  # bytes, of some ten thousand trials
+MAX_BYTES = 2**32  # a trial of the default search takes 2e3
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Header:
+    """Header of an event log: everything that the run depends on.
+
+    `created` is an ISO time, `chance` the share of the most frequent class among the validation clips (0: not known).
+    """
+
+    config: Mapping[str, Any]
+    versions: Mapping[str, str]
+    seed: int
+    data_hash: str
+    created: str = field(default_factory=_now)
+    chance: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("config", self.config), ("versions", self.versions)):
+            if not isinstance(value, Mapping):
+                raise InputError(f"header.{name}", value, "must be a mapping")
+        check_integer("header.seed", self.seed, 0, 2**63 - 1)
+        check_number("header.chance", self.chance, 0, 1)
+        for name, text in (("data_hash", self.data_hash), ("created", self.created)):
+            if not isinstance(text, str):
+                raise InputError(f"header.{name}", text, "must be a text")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a ledger: its number from 1, its time in seconds since 1970, and what it records."""
+
+    line: int
+    time: float
+    record: Record
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A ledger that was read.
+
+    `torn`: a crash cut off the last line, which is left out; `size`: bytes without it.
+    """
+
+    path: Path
+    header: Header
+    entries: tuple[Entry, ...]
+    torn: bool
+    size: int
+
+    @functools.cached_property
+    def events(self) -> list[Event]:
+        """What an algorithm is told on resume, in order; rungs repeated by a resumed trial are left out."""
+        seen: set[tuple[int, int]] = set()
+        events: list[Event] = []
+        for entry in self.entries:
+            record = entry.record
+            if isinstance(record, Resumed | Note):
+                continue
+            if isinstance(record, Rung):
+                if (record.index, record.steps) in seen:
+                    continue
+                seen.add((record.index, record.steps))
+            events.append(record)
+        return events
+
+    @functools.cached_property
+    def proposals(self) -> dict[int, Proposal]:
+        """By trial index, in the order proposed."""
+        return {event.index: event for event in self.events if isinstance(event, Proposal)}
+
+    @functools.cached_property
+    def rungs(self) -> list[Rung]:
+        """In the order measured; the first of each trial and number of steps."""
+        return [event for event in self.events if isinstance(event, Rung)]
+
+    @functools.cached_property
+    def completed(self) -> dict[int, Completed]:
+        """By trial index, in the order completed."""
+        return {event.index: event for event in self.events if isinstance(event, Completed)}
+
+    @functools.cached_property
+    def stopped(self) -> dict[int, Stopped]:
+        """By trial index, in the order stopped."""
+        return {event.index: event for event in self.events if isinstance(event, Stopped)}
+
+    @functools.cached_property
+    def failed(self) -> dict[int, Failed]:
+        """By trial index: those that failed and were not taken up again since."""
+        failed: dict[int, Failed] = {}
+        for event in self.events:
+            if isinstance(event, Failed):
+                failed[event.index] = event
+            else:
+                failed.pop(event.index, None)
+        return failed
+
+    @functools.cached_property
+    def times(self) -> tuple[dict[int, float], dict[int, float]]:
+        """By trial index, when it was proposed and when it ended, in seconds since 1970."""
+        started, finished = {}, {}
+        for entry in self.entries:
+            if isinstance(entry.record, Proposal):
+                started[entry.record.index] = entry.time
+            elif isinstance(entry.record, Completed | Stopped | Failed):
+                finished[entry.record.index] = entry.time
+        return started, finished
+
+    @functools.cached_property
+    def cost_names(self) -> list[str]:
+        """Of all proposals, as they are met."""
+        return _names(proposal.cost for proposal in self.proposals.values())
+
+    @functools.cached_property
+    def metric_names(self) -> list[str]:
+        """Of all results, those of completed trials before those of stopped ones."""
+        return _names(event.metrics for events in (self.completed, self.stopped) for event in events.values())
+
+    @functools.cached_property
+    def pending(self) -> list[Proposal]:
+        """Proposed and neither completed, stopped nor failed; a failed trial taken up again is pending."""
+        finished = self.completed.keys() | self.stopped.keys() | self.failed.keys()
+        return [proposal for index, proposal in self.proposals.items() if index not in finished]
+
+
+def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
+    names: dict[str, None] = {}
+    for mapping in mappings:
+        if not names.keys() >= mapping.keys():  # of a long run's, nearly all have what the first one has
+            names.update(dict.fromkeys(mapping))
+    return [*names]
+
+
+def read(path: str | Path) -> Ledger:
+    """The ledger in the file `path`. A torn last line is tolerated and reported.
+
+    Raises:
+      InputError: no such file, not a ledger, one of another version, a broken line before the last,
+        or a story that cannot be: a trial that was never proposed, or proposed or finished twice.
+    """
+    path = Path(path)
+    try:
+        data = untrusted_files.content(path, MAX_BYTES)
+    except OSError as error:
+        raise InputError(str(path), error.strerror, "is why this ledger cannot be read") from None
+    lines, torn = _lines(path, data)
+    header = _header(f"{path}:1", lines[0])
+    with _collector_paused(long=len(data) > LONG):
+        entries = tuple(_entry(path, number, line) for number, line in enumerate(lines[1:], start=2))
+    _check_story(path, entries)
+    return Ledger(path, header, entries, torn, size=sum(map(len, lines)) + len(lines))
+
+
+@contextmanager
+def _collector_paused(long: bool) -> Iterator[None]:
+    """No garbage collection: nothing read is garbage, and looking for it takes two thirds of a long ledger's time.
+
+    Of a `long` one nor does the collector ever look through it later.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if long:  # data without circles: it is never garbage that only a collector finds
+            gc.freeze()
+        if enabled:
+            gc.enable()
+
+
+def _lines(path: Path, data: bytes) -> tuple[list[bytes], bool]:
+    """Whole lines, and whether a torn one followed: one without its end, or a last one that is no JSON."""
+    *lines, rest = data.split(b"\n")
+    torn = bool(rest)
+    if not torn and len(lines) > 1 and not _is_json(lines[-1]):
+        lines.pop()
+        torn = True
+    if not lines:
+        raise InputError(
+            str(path), data[:40].decode(errors="replace"), "is not a ledger: it lacks a complete first line"
+        )
+    return lines, torn
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        _parsed(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(line: bytes) -> Any:
+    """The data in a line. What is no JSON but a number like NaN passes, the records' own rules say what is wrong."""
+    try:
+        return orjson.loads(line)
+    except ValueError:
+        return untrusted_files.parsed_json(line.decode())
+
+
+def _start(line: bytes) -> str:
+    return line[:60].decode(errors="replace")
+
+
+def _header(place: str, line: bytes) -> Header:
+    rule = f"is not the header of a ledger, whose schema is {SCHEMA!r}"
+    try:
+        data = _parsed(line)
+    except ValueError:
+        raise InputError(place, _start(line), rule) from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        newer = isinstance(schema, str) and re.fullmatch(r"movinet-nas/ledger/\d+", schema)
+        raise InputError(place, schema, f"is a ledger of another version; this one reads {SCHEMA!r}" if newer else rule)
+    names = tuple(field.name for field in fields(Header))
+    values = dict(check_keys(place, data, ("schema", *names), [name for name in names if name != "chance"]))
+    del values["schema"]
+    try:
+        return Header(**values)
+    except InputError as error:
+        raise InputError(f"{place}: {error.place}", error.value, error.rule) from None
+
+
+def _entry(path: Path, number: int, line: bytes) -> Entry:
+    place = f"{path}:{number}"
+    try:
+        data = _parsed(line)
+    except ValueError:
+        rule = "is not a line of JSON: the ledger was damaged or edited; a search goes on without what it said after: "
+        raise InputError(place, _start(line), rule + _mended(path, f"{number}d")) from None
+    moment = data.pop("time", None) if isinstance(data, dict) else None
+    record = from_dict(data, place)
+    if isinstance(moment, bool) or not isinstance(moment, int | float) or not abs(moment) < 1e15:
+        raise InputError(f"{place}: time", moment, "must be a number of seconds")
+    return Entry(number, moment, record)
+
+
+def _check_story(path: Path, entries: tuple[Entry, ...]) -> None:
+    proposed: dict[int, int] = {}
+    finished: dict[int, int] = {}
+    for entry in entries:
+        record = entry.record
+        if isinstance(record, Resumed | Note):
+            continue
+        if isinstance(record, Proposal):
+            _check_once(path, "was proposed", proposed, record.index, entry.line)
+        elif record.index not in proposed:
+            raise InputError(
+                f"{path}:{entry.line}", f"trial {record.index}", f"was never proposed; {_cut(path, entry)}"
+            )
+        elif isinstance(record, Completed | Stopped):
+            _check_once(path, "finished", finished, record.index, entry.line)
+
+
+def _cut(path: Path, entry: Entry) -> str:
+    return f"a search goes on from what is before this line after: {_mended(path, f'{entry.line},$d')}"
+
+
+def _mended(path: Path, edit: str) -> str:
+    """A command that takes out lines, and keeps a copy of the ledger as it was at first."""
+    file, copy = shlex.quote(str(path)), shlex.quote(f"{path}.damaged")
+    return f"cp -n {file} {copy}; sed -i '{edit}' {file}"
+
+
+def _check_once(path: Path, what: str, lines: dict[int, int], index: int, line: int) -> None:
+    if index in lines:
+        raise InputError(f"{path}:{line}", f"trial {index}", f"{what} twice, lines {lines[index]} and {line}")
+    lines[index] = line
+
+
+class LedgerWriter:
+    """Appends records to a ledger; each is on disk when `append` returns. Use `create` or `open_for_append`."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._file = _opened(path, os.O_WRONLY | os.O_APPEND)
+
+    @classmethod
+    def create(cls, path: str | Path, header: Header, clock: Callable[[], float] = time.time) -> LedgerWriter:
+        """A new ledger with its header. It appears under its name only when whole, so none lacks its header.
+
+        Raises:
+          InputError: the file exists, or its folder cannot be written.
+        """
+        path = Path(path)
+        if path.exists():
+            raise InputError(str(path), "ledger", "exists already; resume that run or choose another folder")
+        new = path.with_name(f".unfinished.{path.name}")
+        descriptor = _opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            _write(new, descriptor, {"schema": SCHEMA, **asdict(header)})
+        except InputError:
+            new.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        os.replace(new, path)
+        _sync_folder(path.parent)
+        return cls(path, clock)
+
+    @classmethod
+    def open_for_append(cls, path: str | Path, clock: Callable[[], float] = time.time) -> LedgerWriter:
+        """The ledger of an earlier run, after checking it and cutting off a torn last line.
+
+        Raises:
+          InputError: as `read`; a file that cannot be written.
+        """
+        ledger = read(path)
+        writer = cls(ledger.path, clock)
+        if ledger.torn:
+            os.ftruncate(writer._file, ledger.size)
+            os.fsync(writer._file)
+        return writer
+
+    def append(self, record: Record) -> None:
+        """Writes one line and syncs it.
+
+        Raises:
+          InputError: the line could not be written whole (a full disk); nothing of it is left.
+        """
+        _write(self.path, self._file, {**to_dict(record), "time": self._clock()})
+
+    def close(self) -> None:
+        """Closes the file. A second time does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> LedgerWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _opened(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags, 0o644)
+    except OSError as error:
+        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
+
+
+def _write(path: Path, descriptor: int, data: Mapping[str, Any]) -> None:
+    line = json.dumps(data, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    size = os.fstat(descriptor).st_size
+    reason: str | None = os.strerror(errno.ENOSPC)  # what a line that was written in part comes to
+    try:
+        whole = os.write(descriptor, line) == len(line)
+        os.fsync(descriptor)
+    except OSError as error:
+        whole, reason = False, error.strerror
+    if not whole:
+        with suppress(OSError):  # where nothing can be written at all, nothing was
+            os.ftruncate(descriptor, size)
+        raise InputError(str(path), reason, "is why a line could not be written")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

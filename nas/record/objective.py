@@ -1,0 +1,41 @@
+"""What is optimised, and in which direction. Inside everything is minimised; the conversion happens here only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from search_space.base.errors import InputError
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric or cost by name, to be maximised or minimised."""
+
+    name: str
+    direction: Literal["max", "min"]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError("objective.name", self.name, "must be the name of a metric or cost")
+        if self.direction not in ("max", "min"):
+            raise InputError(f"objective.{self.name}", self.direction, "must be 'max' or 'min'")
+
+    def minimised(self, values: ArrayLike) -> np.ndarray:
+        """`values` as float64 of the same shape, less being better."""
+        array = np.asarray(values, dtype=np.float64)
+        return -array if self.direction == "max" else array
+
+    def natural(self, minimised: ArrayLike) -> np.ndarray:
+        """The inverse of `minimised`: back to the metric's own sign, elementwise."""
+        return self.minimised(minimised)
+
+
+ACCURACY = Objective("accuracy", "max")
+LIKELIHOOD = Objective("likelihood", "max")
+STATISTICS = {objective.name: objective for objective in (LIKELIHOOD, ACCURACY)}  # from 0 to 1, more is better
+MACS = Objective("macs", "min")
+DEFAULT = (ACCURACY, MACS)

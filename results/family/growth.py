@@ -1,0 +1,371 @@
+"""The family of a run: parents scaled to FLOPs targets, A0 to A5, and their ensemble A6.
+
+MoViNets, arXiv 2103.11511: section 3 (compound scaling of searched networks) and appendix (A6 = A4 and A5 together).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import pandas as pd
+
+from nas.record.objective import ACCURACY, MACS
+from results.family.parent_variants import Settle, Settled
+from results.family.parents import Candidate, Candidates, Guess
+from search_space import architecture
+from search_space.architecture import (
+    MAX_CHANNELS,
+    MAX_FRAMES,
+    Architecture,
+    check_integer,
+    check_keys,
+    check_number,
+    with_strides,
+)
+from search_space.base.errors import InputError
+from search_space.network import Network, counted, network_cost
+from search_space.scaling.compound import DEFAULT_COEFFICIENTS, UNSCALED, Coefficients, Factors, Scaled, scale_to_macs
+
+SCHEMA = "movinet-nas/family/1"
+
+# Multiply-adds per clip of A0 to A5: arXiv 2103.11511, tables of Kinetics-600.
+PUBLISHED_MACS: Mapping[str, float] = {
+    "a0": 2.7e9,
+    "a1": 6.0e9,
+    "a2": 10.3e9,
+    "a3": 57e9,
+    "a4": 105e9,
+    "a5": 281e9,
+}
+SHOWN = 8  # best candidates in the record of a target, besides those that were ruled out
+NOTHING_SETTLED: Mapping[str, Mapping[str, Any]] = {}
+PUBLISHED_ENSEMBLE: Mapping[str, Sequence[str]] = {"a6": ("a4", "a5")}
+_FACTORS = tuple(each.name for each in fields(Factors))
+
+
+@dataclass(frozen=True)
+class FamilyConfig:
+    """What family to make.
+
+    Attributes:
+      classes: outputs of each network.
+      clip_ticks: frames of a source clip at frame stride 1; a network of n frames gets the stride nearest to ticks / n.
+      lift: from the search's proxy scale to full scale, before phi: what to multiply the proxy's dimensions with.
+      strides: spatial stride of each block at full scale; without any, those of the proxy stay.
+      coefficients: growth of each dimension per unit of phi.
+      coefficients_from: where they come from, in a word: "default", "configuration" or the record that chose them.
+      targets: multiply-adds per clip by model, not falling; as many models as wanted.
+      ensemble: further models by mean of logits: the names of their members.
+      tolerance: how far from its target a model may be, as a share.
+      settle: trains scaled variants of the best parents of each target after a search; None does not.
+    """
+
+    classes: int = 600
+    clip_ticks: int = 250
+    lift: Factors = UNSCALED
+    strides: tuple[int, ...] = ()
+    coefficients: Coefficients = DEFAULT_COEFFICIENTS
+    coefficients_from: str = "default"
+    targets: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_MACS))
+    ensemble: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(PUBLISHED_ENSEMBLE))
+    tolerance: float = 0.02
+    settle: Settle | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("classes", self.classes, 1, MAX_CHANNELS)
+        check_integer("clip_ticks", self.clip_ticks, 1, MAX_FRAMES)
+        if not isinstance(self.coefficients_from, str):
+            raise InputError("coefficients_from", self.coefficients_from, "must be a text")
+        check_number("tolerance", self.tolerance, 0, 1)
+        if not isinstance(self.strides, tuple):
+            raise InputError("strides", self.strides, "must be a list of the strides of the blocks")
+        for i, stride in enumerate(self.strides):
+            check_integer(f"strides[{i}]", stride, 1, 2)
+        _check_targets(self.targets)
+        _check_ensemble(self.ensemble, self.targets)
+
+
+def _check_names(place: str, models: object) -> Mapping[str, Any]:
+    if not isinstance(models, Mapping):
+        raise InputError(place, models, "must be a mapping with the names of models as keys")
+    for name in models:  # names become file names
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+            raise InputError(place, name, "must be a name of lower-case letters, digits, '-' and '_'")
+    return models
+
+
+def _check_targets(targets: object) -> None:
+    if not _check_names("targets", targets):
+        raise InputError("targets", targets, "must hold at least one model")
+    last = 1.0
+    for name, target in dict(targets).items():  # type: ignore[call-overload]
+        if check_number(f"targets.{name}", target, 1, 1e18, ", as in 2.7e+9") < last:
+            raise InputError(f"targets.{name}", target, f"must not be below the target before it, {last:g}")
+        last = target
+
+
+def _check_ensemble(ensemble: object, targets: Mapping[str, float]) -> None:
+    for name, members in _check_names("ensemble", ensemble).items():
+        place = f"ensemble.{name}"
+        if name in targets:
+            raise InputError(place, name, "is the name of a target already")
+        if not isinstance(members, list | tuple) or len(members) < 2:
+            raise InputError(place, members, "must be a list of at least two models")
+        for member in members:
+            if member not in list(targets):  # also where it is unhashable
+                raise InputError(place, member, f"is not one of the targets {', '.join(targets)}")
+
+
+def to_dict(config: FamilyConfig) -> dict[str, Any]:
+    """Plain data for YAML or JSON; the inverse of `from_dict`."""
+    ensemble = {name: list(members) for name, members in config.ensemble.items()}
+    return {**asdict(config), "strides": list(config.strides), "targets": dict(config.targets), "ensemble": ensemble}
+
+
+def from_dict(data: object, place: str = "family") -> FamilyConfig:
+    """The family written as plain data; what is left out has its default, and so has every factor left out of `lift`.
+
+    Without `ensemble`, A6 is made where the targets hold its members.
+
+    Raises:
+      InputError: an unknown key, a wrong type, a value out of range.
+    """
+    values = dict(check_keys(place, data, [each.name for each in fields(FamilyConfig)]))
+    try:
+        for name, kind, required in (("lift", Factors, ()), ("coefficients", Coefficients, _FACTORS)):
+            if name in values:
+                values[name] = _factors(kind, check_keys(name, values[name], _FACTORS, required), name)
+        if "coefficients" in values:
+            values.setdefault("coefficients_from", "configuration")
+        if values.get("settle") is not None:
+            values["settle"] = _settle(check_keys("settle", values["settle"], [each.name for each in fields(Settle)]))
+        if isinstance(values.get("strides"), list):
+            values["strides"] = tuple(values["strides"])
+        if isinstance(values.get("targets"), Mapping) and "ensemble" not in values:
+            known = values["targets"].keys()
+            values["ensemble"] = {name: each for name, each in PUBLISHED_ENSEMBLE.items() if known >= set(each)}
+        if isinstance(values.get("ensemble"), Mapping):
+            lists = values["ensemble"].items()
+            values["ensemble"] = {name: tuple(each) if isinstance(each, list) else each for name, each in lists}
+        return FamilyConfig(**values)
+    except InputError as error:
+        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
+
+
+def _factors(kind: type[Factors] | type[Coefficients], values: Mapping[str, Any], name: str) -> Factors | Coefficients:
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{name}.{error.place.rpartition('.')[2]}", error.value, error.rule) from None
+
+
+def _settle(values: Mapping[str, Any]) -> Settle:
+    try:
+        return Settle(**values)
+    except InputError as error:
+        raise InputError(f"settle.{error.place}", error.value, error.rule) from None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model of the family, and how it came about, as plain data."""
+
+    name: str
+    network: Network
+    decision: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models in order of cost, and the candidates their parents were chosen from."""
+
+    models: tuple[Member, ...]
+    config: FamilyConfig
+    candidates: Candidates
+
+    def record(self) -> dict[str, Any]:
+        """The whole decision, for JSON: the configuration, the candidates considered, and each model's steps."""
+        return {
+            "schema": SCHEMA,
+            "config": to_dict(self.config),
+            "chance": self.candidates.chance,
+            "noise": self.candidates.trend.noise,
+            "warning": self.candidates.warning,
+            "candidates": [candidate.plain() for candidate in self.candidates.networks],
+            "models": [dict(member.decision) for member in self.models],
+        }
+
+    def parents(self) -> pd.DataFrame:
+        """Return a row for each chosen parent: fingerprint, macs, accuracy, n (trainings), low, high and its models."""
+        chosen: dict[str, dict[str, Any]] = {}
+        for member in self.models:
+            if parent := member.decision.get("parent"):
+                low, high = parent["interval"]
+                row = {MACS.name: parent["macs"], ACCURACY.name: parent["accuracy"], "low": low, "high": high}
+                row |= {"fingerprint": parent["fingerprint"], "n": parent["trainings"], "models": []}
+                chosen.setdefault(parent["fingerprint"], row)["models"].append(member.name)
+        return pd.DataFrame(list(chosen.values()))
+
+
+def scale_family(
+    candidates: Candidates | None, config: FamilyConfig, settled: Mapping[str, Mapping[str, Settled]] = NOTHING_SETTLED
+) -> Family:
+    """Return the family that grows from the candidates of a run.
+
+    The logarithms of the targets are mapped linearly onto the log cost of the front of the candidates, the first target
+    onto the cheapest network and the last onto the most expensive one (a single target onto the middle). The parent of
+    a target is the candidate expected to be best there (`results.family.parents`), or the one whose scaled variant had
+    the highest accuracy where `settled` has variants of the model by fingerprint. It gets the strides of full scale,
+    and is lifted and scaled to its target with integer-exact cost. Where that misses the tolerance or the order of
+    cost, the next best is taken, and the record reports it.
+
+    Raises:
+      InputError: no candidates; a target that no parent reaches; an ensemble cheaper than the model before it.
+    """
+    if candidates is None:
+        raise InputError("front", 0, "networks are too few for a family: no trial was trained to the full budget")
+    models: list[Member] = []
+    for name in config.targets:
+        least = models[-1].network.cost["macs"] if models else 0
+        models.append(_model(name, candidates, config, least, settled.get(name, {})))
+    for name in config.ensemble:
+        models.append(_ensemble(name, models, config))
+    return Family(tuple(models), config, candidates)
+
+
+def _with_strides(parent: Architecture, strides: tuple[int, ...]) -> Architecture:
+    return with_strides(parent, strides, "family.strides") if strides else parent
+
+
+def _model(
+    name: str, candidates: Candidates, config: FamilyConfig, least: int, settled: Mapping[str, Settled]
+) -> Member:
+    place = candidates.place(name, config.targets)
+    guesses = sorted(candidates.at(place), key=lambda guess: _settled_order(guess, settled))
+    missed: dict[str, str] = {}  # fingerprint -> why a better candidate was not taken
+    for guess in guesses:
+        if guess.rejected:
+            break
+        candidate = guess.candidate
+        parent = _with_strides(architecture.from_dict(candidate.architecture), config.strides)
+        try:
+            scaled = _scaled(name, parent, config, least)
+        except InputError as error:
+            missed[candidate.fingerprint] = error.rule
+            continue
+        return _member(name, candidate, scaled, config, _comparison(place, guesses, missed, candidate, settled))
+    raise InputError(f"family.targets.{name}", config.targets[name], next(iter(missed.values())))
+
+
+def _settled_order(guess: Guess, settled: Mapping[str, Settled]) -> tuple[bool, bool, float]:
+    """Candidates with a scaled variant first, the best of them before the others; the rest as they are."""
+    variant = settled.get(guess.candidate.fingerprint)
+    return bool(guess.rejected), variant is None, -variant.accuracy if variant else 0.0
+
+
+def _comparison(
+    place: float,
+    guesses: Sequence[Guess],
+    missed: Mapping[str, str],
+    chosen: Candidate,
+    settled: Mapping[str, Settled],
+) -> dict[str, Any]:
+    """How the candidates compare at a target's place, as plain data."""
+
+    def verdict(guess: Guess) -> str:
+        name = guess.candidate.fingerprint
+        worse = "its scaled variant was worse" if name in settled else "expected to be worse"
+        return "chosen" if name == chosen.fingerprint else missed.get(name) or guess.rejected or worse
+
+    last = max(SHOWN, 2 + guesses.index(next(guess for guess in guesses if guess.candidate == chosen)))
+    rows = [
+        {
+            **guess.candidate.plain(),
+            "expected": guess.expected.mean,
+            "expected_interval": guess.expected.plain(),
+            **({"scaled_variant": asdict(settled[name])} if (name := guess.candidate.fingerprint) in settled else {}),
+            "verdict": verdict(guess),
+        }
+        for guess in (*guesses[:last], *(guess for guess in guesses[last:] if guess.rejected))
+    ]
+    best = next(row for row in rows if row["verdict"] == "chosen")
+    if variant := settled.get(chosen.fingerprint):
+        why = f"its scaled variant had the best accuracy of {len(settled)} that were trained: {variant.accuracy:.3f}"
+    else:
+        why = f"expected to be the best at {place:.0f} multiply-adds, the target's place: accuracy {_interval(best)}"
+    rest = [row for row in rows if row["verdict"] == "expected to be worse"]
+    if rest:
+        why = f"{why}; next {_interval(rest[0])}"
+    if missed:
+        why = f"{why}; {len(missed)} better passed over"
+    return {"place_macs": place, "why": why, "comparison": rows}
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    low, high = row["expected_interval"]
+    return f"{row['expected']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _scaled(name: str, parent: Architecture, config: FamilyConfig, least: int) -> Scaled:
+    target = config.targets[name]
+    scaled = scale_to_macs(parent, target, config.classes, config.coefficients, config.lift, config.tolerance)
+    if scaled.macs < least:
+        raise InputError(
+            name, scaled.macs, f"{scaled.macs} multiply-adds are fewer than the {least} of the model before"
+        )
+    return scaled
+
+
+def _with_stride(network: Architecture, ticks: int) -> Architecture:
+    """The frame stride that spreads the clip over `ticks` frames of the source; costs nothing."""
+    clip = network.clip
+    return replace(network, clip=replace(clip, frame_stride=max(1, math.floor(ticks / clip.frames + 0.5))))
+
+
+def _member(name: str, parent: Candidate, scaled: Scaled, config: FamilyConfig, choice: Mapping[str, Any]) -> Member:
+    network = _with_stride(scaled.architecture, config.clip_ticks)
+    decision = {
+        "model": name,
+        "target_macs": scaled.target,
+        "parent": parent.plain(),
+        **choice,
+        "lift": asdict(config.lift),
+        "strides": [block.stride for block in network.blocks],
+        "coefficients": asdict(config.coefficients),
+        "coefficients_from": config.coefficients_from,
+        "phi": scaled.phi,
+        "factors": asdict(scaled.factors),
+        "clip": asdict(network.clip),
+        "fingerprint": network.fingerprint,
+        "macs": scaled.macs,
+        "deviation": scaled.deviation,
+    }
+    return Member(name, counted(f"movinet_{name}", (network,), config.classes, scaled.target, decision), decision)
+
+
+def _ensemble(name: str, models: Sequence[Member], config: FamilyConfig) -> Member:
+    members = [_named(models, member) for member in config.ensemble[name]]
+    networks = tuple(network for member in members for network in member.network.members)
+    target = sum(round(config.targets[member.name]) for member in members)
+    macs, before = network_cost(networks, config.classes)["macs"], models[-1].network.cost["macs"]
+    if macs < before:
+        raise InputError(
+            f"family.ensemble.{name}", macs, f"multiply-adds are fewer than the {before} of the model before"
+        )
+    decision = {
+        "model": name,
+        "target_macs": target,
+        "members": [member.name for member in members],
+        "why": "mean of the members' logits; its target is the sum of theirs",
+        "macs": macs,
+        "deviation": macs / target - 1,
+    }
+    return Member(name, counted(f"movinet_{name}", networks, config.classes, target, decision), decision)
+
+
+def _named(models: Sequence[Member], name: str) -> Member:
+    return next(member for member in models if member.name == name)

@@ -1,0 +1,77 @@
+"""The best candidates for the parents of a family, as scaled variants that were trained to choose between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from nas.record.ledger import read
+from nas.record.objective import ACCURACY
+from results.family.parents import Candidate, Candidates
+from search_space.architecture import check_integer, check_number
+
+FOLDER = "settle"
+LEDGER = "ledger.jsonl"
+_BETWEEN = ": "  # model and fingerprint of a variant's name
+
+
+@dataclass(frozen=True)
+class Settle:
+    """How the choice between the best parents of a target is settled by training.
+
+    Attributes:
+      parents: scaled variants of so many are trained for each target.
+      factor: their multiply-adds, in those of the target's place on the proxy's cost axis.
+      repeats: trainings of each variant.
+    """
+
+    parents: int = 2
+    factor: float = 4.0
+    repeats: int = 2
+
+    def __post_init__(self) -> None:
+        check_integer("parents", self.parents, 2, 3)
+        check_number("factor", self.factor, 1, 1000)
+        check_integer("repeats", self.repeats, 1, 1000)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Mean accuracy of a parent's scaled variant, and the number of its trainings."""
+
+    accuracy: float
+    trainings: int
+
+
+def contested(
+    candidates: Candidates, targets: Mapping[str, float], settle: Settle
+) -> Iterator[tuple[str, Candidate, float]]:
+    """For each target with a choice: the name of a variant, its parent, and the multiply-adds to train it at."""
+    for name in targets:
+        place = candidates.place(name, targets)
+        best = [guess.candidate for guess in candidates.at(place) if not guess.rejected][: settle.parents]
+        if len(best) > 1:
+            for candidate in best:
+                yield f"{name}{_BETWEEN}{candidate.fingerprint}", candidate, settle.factor * place
+
+
+def settled(run: Path) -> dict[str, dict[str, Settled]]:
+    """The measured variants of a run by model and fingerprint of the parent; nothing until all are trained."""
+    path = run / FOLDER / LEDGER
+    if not path.exists():
+        return {}
+    ledger = read(path)
+    config = ledger.header.config
+    if ledger.pending or len(ledger.proposals) < len(config["networks"]) * config["finals"]["repeats"]:
+        return {}
+    found: dict[str, dict[str, list[float]]] = {}
+    for index, done in ledger.completed.items():
+        model, _, name = ledger.proposals[index].label.partition(_BETWEEN)
+        parent = name.partition(" ")[0]
+        found.setdefault(model, {}).setdefault(parent, []).append(done.metrics[ACCURACY.name])
+    return {
+        model: {parent: Settled(fmean(values), len(values)) for parent, values in parents.items()}
+        for model, parents in found.items()
+    }

@@ -1,0 +1,303 @@
+"""Candidates for the parents of a family, compared by what they are expected to reach at a target's place.
+
+A hierarchical normal model (Gelman et al. 2013, "Bayesian Data Analysis", sections 5.4 and 5.5): the accuracies of all
+fully trained networks scatter around a trend over log cost, and every training adds noise. The scatter between networks
+has a flat prior and is integrated out; the noise of a training is that between the re-evaluations of one network. A
+network trained once is therefore drawn far towards the trend, one trained several times hardly at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nas.record.ledger import Ledger
+from nas.record.objective import ACCURACY, MACS
+from results.tables.frame import NORMAL, non_dominated, trainings
+
+NEIGHBOUR = 1.15  # a network at most so many times as expensive is a neighbour
+NEAR = 12  # networks trained in the search alone that are compared at the most
+OWN_SHARE = 0.5  # of the scatter around the trend that is the networks', where nothing was trained twice
+DISCOUNT = 0.5  # share of the trend's change that scaling is expected to lose
+DISCOUNT_SD = 1 / math.sqrt(12)  # of a share that is uniform from 0 to 1
+_SCATTERS = np.linspace(0.05, 4, 40)  # standard deviations between networks, in those of the accuracies
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A posterior mean with its standard deviation."""
+
+    mean: float
+    sd: float
+
+    @property
+    def low(self) -> float:
+        """The lower end of the 95 % interval."""
+        return self.mean - NORMAL * self.sd
+
+    @property
+    def high(self) -> float:
+        """The upper end of the 95 % interval."""
+        return self.mean + NORMAL * self.sd
+
+    def plain(self) -> list[float]:
+        """Both ends, as plain data."""
+        return [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that may become a parent.
+
+    Attributes:
+      fingerprint, index: of the network, and of its first search trial if it has one.
+      macs: multiply-adds at the proxy's scale.
+      accuracy, trainings: mean measured accuracy and the number of trainings behind it.
+      posterior: its accuracy in the model of this module.
+      architecture: as plain data.
+    """
+
+    fingerprint: str
+    index: int | None
+    macs: int
+    accuracy: float
+    trainings: int
+    posterior: Interval
+    architecture: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name shown to the user."""
+        return f"network {self.fingerprint}" if self.index is None else f"trial {self.index}"
+
+    def plain(self) -> dict[str, Any]:
+        """The candidate for a record, without its architecture."""
+        return {
+            "index": self.index,
+            "fingerprint": self.fingerprint,
+            "macs": self.macs,
+            "accuracy": self.accuracy,
+            "trainings": self.trainings,
+            "posterior_mean": self.posterior.mean,
+            "interval": self.posterior.plain(),
+        }
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Expected accuracy over log cost, and the standard deviation of one training."""
+
+    coefficients: tuple[float, ...]  # of a polynomial in log cost - center, the constant last
+    center: float
+    noise: float
+
+    def __call__(self, macs: float) -> float:
+        """The trend's accuracy at a cost."""
+        return float(np.polyval(self.coefficients, math.log(macs) - self.center))
+
+    def scaled(self, candidate: Candidate, place: float) -> Interval:
+        """The accuracy expected of a candidate that is scaled to the cost `place`.
+
+        The trend's change is added, and half of its amount taken off, as scaling does not search: how much is lost is
+        a share uniform from 0 to 1. The amount is at least `noise` per factor e of cost, also where the trend is flat.
+        """
+        distance = math.log(place / candidate.macs)
+        change = self(place) - self(candidate.macs)
+        change = math.copysign(max(0.0, math.copysign(change, change * distance)), distance)
+        amount = max(abs(change), self.noise * abs(distance))
+        own = candidate.posterior
+        return Interval(own.mean + change - DISCOUNT * amount, math.hypot(own.sd, DISCOUNT_SD * amount))
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A candidate at the place of a target: what is expected of it there; `rejected` says why it is out, if it is."""
+
+    candidate: Candidate
+    expected: Interval
+    rejected: str
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """All candidates of a run, cheapest first.
+
+    Attributes:
+      networks: the candidates.
+      trend: what joins them.
+      chance: accuracy of a network that has learned nothing.
+    """
+
+    networks: tuple[Candidate, ...]
+    trend: Trend
+    chance: float
+
+    @property
+    def above_chance(self) -> list[Candidate]:
+        """Those whose whole interval is above chance."""
+        return [each for each in self.networks if each.posterior.low > self.chance]
+
+    @property
+    def warning(self) -> str:
+        """One line if no candidate beats chance, else nothing."""
+        if self.above_chance:
+            return ""
+        return (
+            f"no network of the run beats chance ({self.chance:.3f}) with its whole interval: the family's parents are "
+            "guesses; train for more steps or on an easier task"
+        )
+
+    def span(self) -> tuple[int, int]:
+        """Costs of the cheapest and of the most expensive network on the front of posterior means, chance aside."""
+        table = [{MACS.name: each.macs, ACCURACY.name: each.posterior.mean} for each in self._eligible()]
+        macs = non_dominated(pd.DataFrame(table))[MACS.name]
+        return int(macs.iloc[0]), int(macs.iloc[-1])
+
+    def place(self, name: str, targets: Mapping[str, float]) -> float:
+        """The cost within `span` that corresponds to a target: log cost is mapped linearly from all targets to it."""
+        low, high = self.span()
+        logs = [math.log(target) for target in targets.values()]
+        span = logs[-1] - logs[0]
+        share = (math.log(targets[name]) - logs[0]) / span if span else 0.5
+        return low * (high / low) ** share
+
+    def _eligible(self) -> Sequence[Candidate]:
+        return self.above_chance or self.networks
+
+    def at(self, place: float) -> list[Guess]:
+        """Every candidate at a cost, the best guess first, those that are out last."""
+        guesses = [Guess(each, self.trend.scaled(each, place), self._rejection(each)) for each in self.networks]
+
+        def order(guess: Guess) -> tuple[bool, float, float]:
+            return bool(guess.rejected), -guess.expected.mean, abs(math.log(guess.candidate.macs / place))
+
+        return sorted(guesses, key=order)
+
+    def _rejection(self, candidate: Candidate) -> str:
+        """Why a candidate can be no parent of any target; nothing if it can."""
+        if candidate not in self._eligible():
+            return f"its interval reaches chance, {self.chance:.3f}"
+        for other in self.networks:
+            if other.macs <= NEIGHBOUR * candidate.macs and other.posterior.low > candidate.posterior.high:
+                more = other.macs / candidate.macs - 1
+                return f"the whole interval of {other.name} is above its own, at {more:+.1%} of cost"
+        return ""
+
+
+def compared(table: pd.DataFrame, noise: float, chance: float) -> Candidates:
+    """The candidates among networks that were trained to the full budget.
+
+    Args:
+      table: a row per network with fingerprint, index, macs, accuracy (its mean), n (trainings), architecture, and
+        `selected`: whether it is a candidate wherever it lies. Of the others, up to `NEAR` whose interval reaches the
+        front are candidates.
+      noise: standard deviation between trainings of one network; NaN if nothing was trained twice.
+      chance: see `Candidates`.
+    """
+    table = table.sort_values([MACS.name, "fingerprint"], ignore_index=True)
+    trend, means, sds = _posterior(table, noise)
+    front = np.maximum.accumulate(means)
+    short = front - (means + NORMAL * sds)
+    selected = table["selected"].to_numpy(bool)
+    others = np.flatnonzero(~selected & (short <= 0))
+    chosen = np.sort([*np.flatnonzero(selected), *others[np.argsort((front - means)[others], kind="stable")][:NEAR]])
+    networks = [
+        Candidate(
+            fingerprint=str(row["fingerprint"]),
+            index=None if pd.isna(row["index"]) else int(row["index"]),
+            macs=int(row[MACS.name]),
+            accuracy=float(row[ACCURACY.name]),
+            trainings=int(row["n"]),
+            posterior=Interval(float(means[i]), float(sds[i])),
+            architecture=row["architecture"],
+        )
+        for i, row in zip(chosen, table.iloc[chosen].to_dict("records"), strict=True)
+    ]
+    return Candidates(tuple(networks), trend, chance)
+
+
+def _posterior(table: pd.DataFrame, noise: float) -> tuple[Trend, np.ndarray, np.ndarray]:
+    """The trend, and mean and standard deviation of every network's accuracy [n]."""
+    logs, y = np.log(table[MACS.name].to_numpy(float)), table[ACCURACY.name].to_numpy(float)
+    center = float(logs.mean())
+    degree = min(2, len(np.unique(logs)) - 1)
+    x = np.vander(logs - center, degree + 1)
+    beta = np.linalg.lstsq(x, y, rcond=None)[0]
+    if math.isnan(noise):
+        around = float(np.sqrt(np.sum((y - x @ beta) ** 2) / max(1, len(y) - degree - 1)))
+        noise = math.sqrt(1 - OWN_SHARE) * around
+    noise = max(noise, 1e-3)
+    of_mean = noise**2 / table["n"].to_numpy(float)
+    unit = max(float(y.std()), noise)
+    parts = [_given_scatter(x, y, of_mean, (scatter * unit) ** 2) for scatter in _SCATTERS]
+    weights = np.exp(np.array([part[0] for part in parts]) - max(part[0] for part in parts))
+    weights /= weights.sum()
+    betas, means, variances = (np.stack([part[i] for part in parts]) for i in (1, 2, 3))
+    mean = weights @ means
+    variance = weights @ (variances + (means - mean) ** 2)
+    return Trend(tuple((weights @ betas).tolist()), center, noise), mean, np.sqrt(variance)
+
+
+def _given_scatter(
+    x: np.ndarray, y: np.ndarray, of_mean: np.ndarray, scatter: float
+) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+    """Log density of a variance between networks, then the trend's coefficients [p] and the networks' posterior [n].
+
+    `x` is float [n, p], `y` [n] has the measured means and `of_mean` [n] the variances of their noise.
+    """
+    total = scatter + of_mean
+    spread = np.linalg.pinv(x.T @ (x / total[:, None]))
+    beta = spread @ (x.T @ (y / total))
+    off = y - x @ beta
+    sign, log_determinant = np.linalg.slogdet(spread)
+    density = 0.5 * (log_determinant if sign > 0 else 0.0) - 0.5 * np.sum(np.log(total) + off**2 / total)
+    own = scatter / total  # share of a deviation from the trend that is the network's
+    of_trend = np.einsum("ni,ij,nj->n", x, spread, x)
+    variance = scatter * (1 - own) + (1 - own) ** 2 * of_trend
+    return float(density), beta, x @ beta + own * off, variance
+
+
+def of_run(ledger: Ledger) -> Candidates | None:
+    """The candidates of a run; None if no network was trained to the full budget.
+
+    A network that was re-evaluated counts with these trainings alone: the ones that selected it do not confirm it.
+    """
+    results = trainings(ledger, ("search", "finalist"))
+    if results.empty:
+        return None
+    again = results["kind"] == "finalist"
+    selected = set(results["fingerprint"][again])
+    counted = results[again | ~results["fingerprint"].isin(selected)]
+    table = counted.groupby("fingerprint", sort=False).agg(
+        **{name: (name, "first") for name in (MACS.name, "index")},
+        **{ACCURACY.name: (ACCURACY.name, "mean"), "n": (ACCURACY.name, "size")},
+    )
+    proposals = ledger.proposals
+    table["architecture"] = pd.Series([proposals[index].architecture for index in table["index"]], table.index)
+    searched = results[~again].groupby("fingerprint")["index"].min()
+    table["index"] = searched.reindex(table.index).astype("Int64")
+    table["selected"] = table.index.isin(selected)
+    return compared(table.reset_index(), _noise(ledger), chance_of(ledger))
+
+
+def _noise(ledger: Ledger) -> float:
+    """Standard deviation between the re-evaluations of a network; between search trials where there are none."""
+    for kinds in (("finalist", "reference"), ("search",)):
+        accuracy = trainings(ledger, kinds).groupby("fingerprint")[ACCURACY.name]
+        freedom = accuracy.size() - 1
+        if freedom.sum() > 0:
+            return float(np.sqrt((accuracy.var().fillna(0) * freedom).sum() / freedom.sum()))
+    return math.nan
+
+
+def chance_of(ledger: Ledger) -> float:
+    """Accuracy of always naming the most frequent class; 0 if the ledger does not tell the classes."""
+    space = ledger.header.config.get("space")
+    classes = space.get("classes") if isinstance(space, Mapping) else None
+    even = 1 / classes if isinstance(classes, int) and classes > 0 else 0.0
+    return max(even, ledger.header.chance)

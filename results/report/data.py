@@ -1,0 +1,216 @@
+"""What the script of a report needs of a run, in columns: ten thousand trials are a few megabytes of JSON.
+
+A network is described once, however often it was trained; a trial names its place in the list of networks. Text is
+stripped of what a screen would act on. Accuracies are shares, costs those of `search_space.cost.counting`, times
+minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nas.record.events import MAX_INTEGER
+from nas.record.ledger import Ledger
+from nas.record.objective import ACCURACY, MACS
+from results.analysis.importance import Importance
+from results.family.growth import Family
+from results.tables import frame, hypervolume_over_time
+from results.tables.measures import Measure
+from results.tables.ranking_support import ranking
+from search_space import architecture
+from search_space.architecture import Architecture, check_integer
+from search_space.base.errors import InputError, printable
+from search_space.cost.counting import COST_NAMES
+
+DIGITS = 5
+STEPS = 1000  # of the hypervolume that are drawn
+MOST = 12_000  # trials of the search that are drawn: a page of more opens slowly, and shows no more
+
+
+def data(
+    ledger: Ledger,
+    trials: pd.DataFrame,
+    front: pd.DataFrame,
+    family: Family | None,
+    found: Mapping[str, Architecture],
+    measured: Mapping[str, Mapping[Measure, float]],
+    importance: Importance,
+) -> dict[str, Any]:
+    """All that is drawn.
+
+    `front` is that of `results.tables.frame`, `trials` are the `drawn` ones, `found` their networks, `measured` their
+    choices.
+    """
+    place = {fingerprint: position for position, fingerprint in enumerate(found)}
+    references = frame.networks(ledger, ("reference",))
+    return {
+        "trials": _trials(trials, place),
+        "networks": _networks(ledger, found),
+        "measures": _measures([measured[fingerprint] for fingerprint in found]),
+        "front": _points(front, place),
+        "references": _points(references.sort_values(MACS.name), place),
+        "parents": _points(_parents(family), place),
+        "members": _members(family),
+        "volume": _volume(ledger),
+        "importance": {
+            "statistic": importance.statistic,
+            "shares": [[each.dimension, *_numbers([each.value, each.low, each.high])] for each in importance.shares],
+        },
+        "ranking": {name: _plain(value) for name, value in asdict(ranking(ledger)).items()},
+    }
+
+
+def drawn(trials: pd.DataFrame, kept: Collection[str]) -> pd.DataFrame:
+    """The rows of `results.tables.frame.trials` that are drawn: all, or `MOST` of them evenly and the necessary ones.
+
+    That are the trainings that are not of the search, and those of the networks `kept`, named by fingerprint.
+    """
+    if len(trials) <= MOST:
+        return trials
+    shown = (trials["kind"] != "search") | trials["fingerprint"].isin(kept)
+    shown.iloc[np.linspace(0, len(trials) - 1, MOST).round().astype(int)] = True
+    return trials[shown]
+
+
+def networks(ledger: Ledger, wanted: Set[str]) -> dict[str, Architecture]:
+    """The wanted networks of a run by their fingerprints, in the order proposed.
+
+    Raises:
+      InputError: a proposal whose architecture is none.
+    """
+    found: dict[str, Architecture] = {}
+    for index, proposal in ledger.proposals.items():
+        if proposal.fingerprint in wanted and proposal.fingerprint not in found:
+            place = f"{ledger.path}: trial {index}: architecture"
+            found[proposal.fingerprint] = architecture.from_dict(proposal.architecture, place)
+    return found
+
+
+def _trials(trials: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
+    numbers = {name: _numbers(trials.get(name, [])) for name in (ACCURACY.name, "steps", "seconds")}
+    return {
+        **{name: trials[name].tolist() for name in ("index", "repeat")},
+        **{name: _coded(trials[name]) for name in ("kind", "state")},
+        **numbers,
+        "network": [place[fingerprint] for fingerprint in trials["fingerprint"]],
+        "label": _sparse(trials["label"]),
+        "reason": _sparse(trials["reason"]),
+    }
+
+
+def _sparse(texts: Iterable[str]) -> dict[int, str]:
+    """Those that are not empty, by position."""
+    return {position: printable(text) for position, text in enumerate(texts) if text}
+
+
+def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
+    """Repeated values as positions in the list of distinct ones, which is in their order."""
+    values = list(values)
+    levels = sorted({value for value in values if value is not None})
+    codes = {value: code for code, value in enumerate(levels)}
+    return {"levels": levels, "codes": [codes.get(value, -1) for value in values]}
+
+
+def _numbers(values: Iterable[Any]) -> list[float | int | None]:
+    """For JSON, which has no NaN."""
+    return [_number(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    return _number(value) if isinstance(value, float) else value
+
+
+def _number(value: Any) -> float | int | None:
+    if value is None or value is pd.NA or not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
+
+
+def _networks(ledger: Ledger, found: Mapping[str, Architecture]) -> dict[str, Any]:
+    first = {proposal.fingerprint: proposal for proposal in reversed(ledger.proposals.values())}
+    costs = [first[fingerprint].cost for fingerprint in found]
+    return {
+        "fingerprint": [printable(fingerprint) for fingerprint in found],
+        "architecture": [compact(each) for each in found.values()],
+        "costs": {name: [cost.get(name) for cost in costs] for name in COST_NAMES},
+    }
+
+
+def compact(network: Architecture) -> str:
+    """Clip, stem, blocks and head as a line: `8.16.2|8|8.2 16.1.5.1 24.3.3.0|...|96.512`.
+
+    A layer is the channels inside, its kernel's size in time and in space, and whether it has squeeze-excite.
+    """
+    clip = f"{network.clip.frames}.{network.clip.resolution}.{network.clip.frame_stride}"
+    blocks = [
+        " ".join(
+            [f"{block.width}.{block.stride}"]
+            + [f"{one.expand}.{one.kernel[0]}.{one.kernel[1]}.{one.squeeze_excite:d}" for one in block.layers]
+        )
+        for block in network.blocks
+    ]
+    return "|".join([clip, str(network.stem.width), *blocks, f"{network.head.project}.{network.head.dense}"])
+
+
+def _measures(measured: Sequence[Mapping[tuple[str, str], float]]) -> list[dict[str, Any]]:
+    names = dict.fromkeys(name for each in measured for name in each)
+    columns = {name: [_number(each.get(name)) for each in measured] for name in names}
+    return [{"part": part, "name": name, **_coded(column)} for (part, name), column in columns.items()]
+
+
+def _points(table: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
+    """Networks with the mean of their trainings and its interval, cheapest first."""
+    return {
+        "network": [place[fingerprint] for fingerprint in table["fingerprint"]],
+        "label": [printable(label) for label in table["label"]],
+        **{name: _numbers(table[name]) for name in (ACCURACY.name, "low", "high", "n")},
+    }
+
+
+def _parents(family: Family | None) -> pd.DataFrame:
+    """The parents of a family, labelled with the names of their models."""
+    if family is None:
+        return pd.DataFrame(columns=["fingerprint", "label", ACCURACY.name, "low", "high", "n"])
+    table = family.parents()
+    return table.assign(label=table["models"].str.join(", ").str.upper())
+
+
+def _members(family: Family | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": member.name,
+            "costs": {name: member.network.cost[name] for name in COST_NAMES},
+            "architectures": [compact(each) for each in member.network.members],
+        }
+        for member in (family.models if family else ())
+    ]
+
+
+def _volume(ledger: Ledger) -> dict[str, Any]:
+    """Hypervolume over minutes where it changes, and at its end."""
+    table = hypervolume_over_time.hypervolume_over_time(ledger)
+    value = table["hypervolume"].to_numpy(float)
+    steps = np.flatnonzero(np.diff(value, prepend=-1.0, append=-1.0)[:-1])
+    if len(steps) > STEPS:
+        steps = steps[np.linspace(0, len(steps) - 1, STEPS).round().astype(int)]
+    steps = np.unique([*steps, len(value) - 1]) if len(value) else steps
+    return {
+        "minutes": _numbers(table["seconds"].to_numpy(float)[steps] / 60),
+        "finished": table["finished"].to_numpy()[steps].tolist(),
+        "value": _numbers(value[steps]),
+    }
+
+
+def check(ledger: Ledger) -> None:
+    """`InputError` if there is nothing to show yet, or a trial without the cost at which it is drawn."""
+    if not (ledger.completed or ledger.stopped):
+        raise InputError(str(ledger.path), 0, "trials have finished; there is nothing to show yet")
+    for index, proposal in ledger.proposals.items():
+        place = f"{ledger.path}: trial {index}: cost.{MACS.name}"
+        check_integer(place, proposal.cost.get(MACS.name), 1, MAX_INTEGER)

@@ -1,0 +1,145 @@
+"""A run as one HTML page that needs nothing else: pictures, tables, record, and the script that draws.
+
+What the page may do is said in its head (Content Security Policy): no network, and no script but the two that stand
+in it, known by their hashes. All that comes from the run's folder is escaped text or JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from string import Template
+
+import numpy as np
+import pandas as pd
+
+from nas.record.ledger import Ledger
+from nas.record.objective import ACCURACY, MACS, STATISTICS
+from results.analysis.importance import Importance, importance
+from results.comparison.runs import Comparison
+from results.family.growth import Family
+from results.report import data, record, reliability, sections
+from results.report import family as report_family
+from results.report.markup import Html, script_data, text
+from results.tables import frame
+from results.tables.measures import Measure, dimensions, measures
+from search_space.architecture import Architecture
+from search_space.base.atomic_files import replaced
+from search_space.base.errors import InputError
+
+SCRIPTS = ("networks.js", "filter.js", "plots.js", "drawing.js", "table.js", "report.js")
+PLOTLY = "plotly/package_data/plotly.min.js"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report is made of: `without_family` says why there is none, where there is none."""
+
+    ledger: Ledger
+    family: Family | None
+    without_family: str
+    compared: Comparison | None
+
+
+def write(run: Run, path: Path) -> None:
+    """Writes the page of a run that passes `report_data.check`, whole or not at all.
+
+    The run need not be finished; the same ledger gives the same bytes.
+
+    Raises:
+      InputError: a proposal holds no architecture, Plotly's script is missing, or the file cannot be written.
+    """
+    page = html(run)
+    with replaced(path) as new:
+        new.write_text(page, encoding="utf-8")
+
+
+def html(run: Run) -> str:
+    """The page."""
+    ledger = run.ledger
+    trials, front = frame.trials(ledger), frame.selected_front(ledger)
+    parents = run.family.parents()["fingerprint"] if run.family else ()
+    shown = data.drawn(trials, {*front["fingerprint"], *parents})
+    networks = data.networks(ledger, set(shown["fingerprint"]))
+    measured = {fingerprint: measures(network) for fingerprint, network in networks.items()}
+    found = _importance(ledger, shown, networks, measured, np.random.default_rng(ledger.header.seed))
+    plotly, script = _plotly(), "\n".join(map(_page_file, SCRIPTS))
+    return Template(_page_file("page.html")).substitute(
+        _sections(run, sections.with_measured(front, ledger), len(shown), found),
+        title=text(ledger.path.absolute().parent.name),
+        policy=_policy(plotly, script),
+        style=_page_file("report.css"),
+        data=script_data(data.data(ledger, shown, front, run.family, networks, measured, found)),
+        plotly=plotly,
+        script=script,
+    )
+
+
+def _sections(run: Run, front: pd.DataFrame, shown: int, found: Importance) -> dict[str, Html]:
+    ledger = run.ledger
+    return {
+        "state": sections.state(ledger, shown),
+        "summary": sections.summary(ledger, front, run.compared),
+        "front": sections.front_table(front),
+        "importance": sections.importance(found),
+        "hypervolume": sections.hypervolume(run.compared),
+        "reliability": reliability.reliability(ledger),
+        "family": report_family.family(run.family, run.without_family),
+        "failures": record.failures(ledger),
+        "reproduce": record.reproduce(ledger),
+    }
+
+
+def _importance(
+    ledger: Ledger,
+    shown: pd.DataFrame,
+    found: Mapping[str, Architecture],
+    measured: Mapping[str, Mapping[Measure, float]],
+    rng: np.random.Generator,
+) -> Importance:
+    """Of the search's trials that were trained to the full budget, as far as they are shown."""
+    among = set(shown["index"])
+    done = {
+        index: each.metrics
+        for index, each in ledger.completed.items()
+        if index in among and ledger.proposals[index].kind == "search"
+    }
+    statistic = next((name for name in STATISTICS if all(name in metrics for metrics in done.values())), ACCURACY.name)
+    done = {index: metrics for index, metrics in done.items() if statistic in metrics}
+    networks = [ledger.proposals[index].fingerprint for index in done]
+    return importance(
+        statistic,
+        [measured[network] for network in networks],
+        [dimensions(found[network]) for network in networks],
+        np.array([math.log(ledger.proposals[index].cost[MACS.name]) for index in done]),
+        np.array([metrics[statistic] for metrics in done.values()]),
+        rng,
+    )
+
+
+def _page_file(name: str) -> str:
+    return (resources.files("results.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    """The script that the package ships; its Python, which takes a while, is not imported."""
+    try:
+        script = metadata.distribution("plotly").locate_file(PLOTLY)
+        return Path(str(script)).read_text(encoding="utf-8").replace("</script", "<\\/script")
+    except (metadata.PackageNotFoundError, OSError):
+        raise InputError("plotly", PLOTLY, "is not installed, and the report needs it: pip install plotly") from None
+
+
+def _policy(*scripts: str) -> str:
+    """Nothing from anywhere, and of scripts only these. Plotly makes styles as it goes, and pictures to save."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{each}'" for each in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )

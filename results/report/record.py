@@ -1,0 +1,79 @@
+"""What happened in a run, and how to do it again: the last sections of a report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from nas.record.events import Failed, Note, Resumed
+from nas.record.ledger import Ledger
+from results.report.markup import Html, definitions, details, element, join, table
+from search_space.network import yaml_text
+
+MOST_ROWS = 200  # of a table
+
+
+def failures(ledger: Ledger) -> Html:
+    """What failed for good, and what was told on the way: attempts that were tried again, pauses."""
+    failed = [(f"trial {each.index}", each.attempts, each.reason) for each in ledger.failed.values()]
+    told = [(_after(ledger, entry.time), _told(entry.record)) for entry in ledger.entries if _is_told(entry.record)]
+    parts: list[Html] = []
+    for caption, head, rows in (
+        ("Trials without a result", ["trial", "attempts", "why"], failed),
+        ("What happened on the way: attempts tried again, pauses, notes", ["after", "what"], told),
+    ):
+        if rows:
+            more = f", the first {MOST_ROWS} of {len(rows)}" if len(rows) > MOST_ROWS else ""
+            parts.append(table(caption + more, head, rows[:MOST_ROWS], texts=(0, len(head) - 1)))
+    nothing = element("p", "Nothing failed, nothing was tried again, and the run was never interrupted.")
+    return join(parts or [nothing])
+
+
+def _is_told(record: object) -> bool:
+    return isinstance(record, Note | Resumed | Failed)
+
+
+def _told(record: object) -> str:
+    if isinstance(record, Note):
+        return record.text
+    if isinstance(record, Failed):
+        return f"trial {record.index} failed after {record.attempts} attempts: {record.reason}"
+    return "the run was carried on"
+
+
+def _after(ledger: Ledger, moment: float) -> str:
+    return f"{(moment - ledger.entries[0].time) / 60:.1f} min"
+
+
+def reproduce(ledger: Ledger) -> Html:
+    """Commands, seed, data, versions and configuration."""
+    folder = shlex.quote(str(ledger.path.parent))
+    commands = [
+        (f"python run_search.py search {folder}/config.yaml --seed {ledger.header.seed} --out NEW", "the search again"),
+        (f"python run_search.py search --resume {folder}", "carry it on, where it is not finished"),
+        (f"python run_search.py reproduce {folder} TRIAL", "one training again, beside its record"),
+        (f"python run_search.py report {folder}", "this page again"),
+    ]
+    facts = [("seed", ledger.header.seed), ("data hash", ledger.header.data_hash), ("begun", ledger.header.created)]
+    listed = [
+        element("div", element("dt", meaning), element("dd", element("code", line))) for line, meaning in commands
+    ]
+    return join(
+        [
+            element("dl", *listed, class_="commands"),
+            definitions(facts, class_="record"),
+            _versions(ledger),
+            details("Configuration", element("pre", yaml_text(ledger.header.config), tabindex=0)),
+        ]
+    )
+
+
+def _versions(ledger: Ledger) -> Html:
+    """At the start, and each time the run was carried on."""
+    resumed = [entry.record.versions for entry in ledger.entries if isinstance(entry.record, Resumed)]
+    columns: Sequence[Mapping[str, str]] = [ledger.header.versions, *resumed]
+    distinct = [each for position, each in enumerate(columns) if each and each not in columns[:position]]
+    names = dict.fromkeys(name for each in distinct for name in each)
+    rows = [[name, *(each.get(name, "–") for each in distinct)] for name in names]
+    head = ["", "at the start", *(f"carried on, {number}" for number in range(1, len(distinct)))]
+    return table("Versions", head, rows, texts=range(len(head))) if rows else Html("")

@@ -1,0 +1,204 @@
+"""The tables and words of a report: each function makes the inside of a section.
+
+What is drawn beside them is made by the page's script, from `results.report.data`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from nas.record.ledger import Ledger
+from nas.record.objective import ACCURACY
+from results.analysis.importance import ENOUGH, Effect, Importance, Share
+from results.comparison.runs import Comparison, Estimate, basis
+from results.comparison.runs_text import points_of
+from results.report.markup import Html, bar, definitions, details, element, interval, join, number, table, text
+from results.tables.ranking_support import searched_by
+from results.tables.resampling import TEST_ACCURACY
+
+COSTS = {
+    "macs": ("FLOPs a clip", 1e6, "M"),
+    "macs_per_frame": ("FLOPs a frame, streamed", 1e6, "M"),
+    "trainable_parameters": ("parameters", 1e3, "k"),
+    "state_bytes": ("stream state", 1024, "KiB"),
+    "activation_bytes": ("peak activations", 1024, "KiB"),
+}
+
+
+def summary(ledger: Ledger, front: pd.DataFrame, compared: Comparison | None) -> Html:
+    """The run in a handful of figures."""
+    kinds = [ledger.proposals[index].kind for index in ledger.completed]
+    searched = [proposal for proposal in ledger.proposals.values() if proposal.kind == "search"]
+    figures = [
+        ("candidates", f"{len(searched)}"),
+        ("trained in full", f"{kinds.count('search')}"),
+        ("stopped early", f"{len(ledger.stopped)}"),
+        ("failed", f"{len(ledger.failed)}"),
+        ("trained again, or published", f"{len(kinds) - kinds.count('search')}"),
+        ("networks on the front", f"{len(front)}"),
+    ]
+    if len(front):
+        figures.append(("best accuracy on it", f"{front[ACCURACY.name].max():.3f}"))
+    if compared:
+        figures.append(("hypervolume of the front", number(compared.searched.value, ".3f")))
+        figures.append(("of the published networks", number(compared.references.value, ".3f")))
+    return definitions(figures, class_="tiles")
+
+
+def state(ledger: Ledger, drawn: int) -> Html:
+    """Whether the run is over, whether anything was trained at all, and how many trials are drawn."""
+    asked = ledger.header.config.get("trials")
+    words = [f"Begun {ledger.header.created}."]
+    if ledger.header.config.get("simulation"):
+        words.append("Simulated: its accuracies are made up, nothing was trained.")
+    if statistic := searched_by(ledger):
+        words.append(f"Searched by {statistic}; reported is accuracy.")
+    searched = sum(proposal.kind == "search" for proposal in ledger.proposals.values())
+    if ledger.pending or (isinstance(asked, int) and searched < asked):
+        of = f" of {asked}" if isinstance(asked, int) else ""
+        words.append(
+            f"Not finished: {searched}{of} candidates proposed, {len(ledger.pending)} trials without a result."
+        )
+    if drawn < len(ledger.proposals):
+        words.append(f"{drawn} of {len(ledger.proposals)} trials are drawn, evenly; front and tables are of all.")
+    return text(" ".join(words))
+
+
+def front_table(front: pd.DataFrame) -> Html:
+    """The front with its exact costs, and with what was measured beside accuracy."""
+    latencies = [name for name in front.columns if "latency" in str(name)]
+    tested = [TEST_ACCURACY] if TEST_ACCURACY in front.columns else []
+    names = [name for name in COSTS if name in front.columns]
+    measured = ["network", "accuracy, 95 % interval", "trainings", *("on test clips" for _ in tested)]
+    head = [*measured, *(_heading(name) for name in names), *latencies]
+    rows = [
+        [
+            named(row),
+            interval(row[ACCURACY.name], row["low"], row["high"], ".3f"),
+            row["n"],
+            *(number(row[name], ".3f") for name in tested),
+            *(number(row[name] / COSTS[name][1], ",.4g") for name in names),
+            *(number(row[name], ".4g") for name in latencies),
+        ]
+        for row in _rows(front)
+    ]
+    caption = "The front, cheapest first, and what its networks cost"
+    return table(caption, head, rows) if rows else element("p", "No network was trained to the full budget yet.")
+
+
+def _heading(name: str) -> str:
+    words, _, unit = COSTS[name]
+    return f"{words}, {unit}"
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[dict[Any, Any]]:
+    yield from frame.to_dict("records")
+
+
+def named(row: Mapping[Any, Any]) -> str:
+    """A network by its first search trial, else its label, else its fingerprint."""
+    if not pd.isna(row["index"]):
+        return f"trial {int(row['index'])}"
+    return str(row["label"] or row["fingerprint"])
+
+
+def importance(found: Importance) -> Html:
+    """Which choices go with accuracy at equal cost."""
+    if not found.effects:
+        words = f"Not enough evidence: {found.trials} trials were trained to the full budget, and it takes {ENOUGH}."
+        return element("p", words, class_="verdict")
+    all_of_it = found.together
+    unsure = " Zero lies within the interval: there is not enough evidence that choices matter at all."
+    by_cost = f"{100 * max(found.by_cost, 0):.0f} %"
+    words = (
+        f"Of the variance of {found.statistic} in held-out trials log-FLOPs predicts {by_cost}. "
+        f"Of the rest all choices together predict {_percent(all_of_it)}.{'' if all_of_it.low > 0 else unsure}"
+    )
+    # Of many intervals some lie beside zero by luck: none counts unless all choices together do.
+    clear = [effect for effect in found.effects if effect.clear and all_of_it.low > 0]
+    others = [effect for effect in found.effects if effect not in clear]
+    caption = f"Choices against {found.statistic} at equal log-FLOPs, {found.trials} trials"
+    parts = [element("p", words, class_="verdict"), _shares(found)]
+    if clear:
+        parts.append(_effects(caption, clear, told=True))
+    if others:
+        summary = f"Choices of which there is not enough evidence: {len(others)} of {len(found.effects)}"
+        parts.append(details(summary, _effects("Choices without enough evidence", others, told=False)))
+    return join(parts)
+
+
+def _percent(share: Share) -> str:
+    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+
+
+def _shares(found: Importance) -> Html:
+    rows = [
+        [each.dimension, bar(each.value, each.low, each.high, each.low > 0), _percent(each)]
+        for each in (*found.shares, found.together)
+    ]
+    caption = f"Share of the variance of {found.statistic} beyond log-FLOPs that each dimension explains"
+    return table(caption, ["dimension", "picture", "share, 95 % interval"], rows, texts=(0, 1))
+
+
+def _effects(caption: str, effects: Sequence[Effect], told: bool) -> Html:
+    rows = [
+        [
+            ": ".join(effect.measure),
+            bar(effect.value, effect.low, effect.high, told),
+            interval(effect.value, effect.low, effect.high),
+            f"{100 * effect.value**2:.0f} %",
+            ("more is better" if effect.value > 0 else "less is better") if told else "not enough evidence",
+        ]
+        for effect in effects
+    ]
+    head = ["choice", "picture", "correlation at equal FLOPs", "of what is left", "verdict"]
+    return table(caption, head, rows, texts=(0, 1, 4))
+
+
+def hypervolume(compared: Comparison | None) -> Html:
+    """The front against the published networks: hypervolumes, and accuracies at equal cost."""
+    if compared is None:
+        words = "No comparison: it takes finals and published networks that were measured on test clips."
+        return element("p", words, class_="verdict")
+    counted = basis(compared.resampled, compared.test_clips)
+    parts = [element("p", "No hypervolumes: there is no range of cost where both have networks.", class_="verdict")]
+    if compared.within is not None:
+        estimates = {"searched front": compared.searched, "published networks": compared.references}
+        rows = [(name, _estimate(each)) for name, each in [*estimates.items(), ("difference", compared.difference)]]
+        trainings = f"{compared.searched_trainings} and {compared.reference_trainings} trainings"
+        within = f"{compared.within.low:,.0f} to {compared.within.high:,.0f} FLOPs, where both have networks"
+        parts = [table(f"Hypervolume on test clips, {trainings}, {within}; {counted}", ["", "hypervolume"], rows)]
+    points = [
+        (each.name.upper(), number(each.macs, ",.0f"), _estimate(each.searched), _estimate(each.references))
+        + (points_of(each.difference).replace("-", "−"),)
+        for each in compared.points
+    ]
+    head = ["at the cost of", "FLOPs", "searched front", "published network", "difference, points"]
+    return join([*parts, table(f"Accuracy on test clips at equal FLOPs; {counted}", head, points)])
+
+
+def _estimate(estimate: Estimate) -> str:
+    return interval(estimate.value, estimate.low, estimate.high, ".3f")
+
+
+def measured_means(ledger: Ledger) -> Mapping[str, Mapping[str, float]]:
+    """Means of latencies and of accuracies on test clips, by fingerprint; none where the event log has none."""
+    seen: dict[str, dict[str, list[float]]] = {}
+    for index, done in ledger.completed.items():
+        for name, value in done.metrics.items():
+            if "latency" in name or name == TEST_ACCURACY:
+                seen.setdefault(ledger.proposals[index].fingerprint, {}).setdefault(name, []).append(value)
+    return {network: {name: fmean(values) for name, values in each.items()} for network, each in seen.items()}
+
+
+def with_measured(front: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
+    """The front with a column for each latency, and for the accuracy on test clips, that its networks have."""
+    means = measured_means(ledger)
+    names = dict.fromkeys(name for network in front["fingerprint"] for name in means.get(network, {}))
+    columns = {name: [means.get(each, {}).get(name, math.nan) for each in front["fingerprint"]] for name in names}
+    return front.assign(**columns)

@@ -1,0 +1,104 @@
+"""Statistics of all trainings of a run's event log or of a benchmark table, side by side.
+
+`R` is the number of architectures, `S` the most trainings of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.benchmark.table import Table, is_loss, with_likelihood
+from nas.record.events import Completed, Proposal, Rung
+from nas.record.ledger import Ledger
+from nas.record.objective import MACS
+
+
+@dataclass(frozen=True, eq=False)
+class Trainings:
+    """Measurements of several trainings of each architecture.
+
+    Attributes:
+      name: of the table or run.
+      macs: float [R], multiply-adds.
+      statistics: float [R, S] by name, NaN where missing. `loss@64` is the loss after 64 steps. A training has the same
+        column in all statistics.
+      kind: which trainings these are, for people.
+    """
+
+    name: str
+    macs: np.ndarray
+    statistics: Mapping[str, np.ndarray]
+    kind: str = "trainings"
+
+    @property
+    def repeated(self) -> int:
+        """Architectures that have two trainings or more."""
+        counts = [np.isfinite(values).sum(axis=1) for values in self.statistics.values()]
+        return int((np.max(counts, axis=0) > 1).sum()) if counts else 0
+
+
+def sign(statistic: str) -> int:
+    """-1 for a loss, of which less is better, else 1."""
+    return -1 if is_loss(statistic) else 1
+
+
+def mean_of(values: np.ndarray) -> np.ndarray:
+    """Mean of each row of values [R, S] without its NaN; NaN where nothing is left."""
+    there = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(there, values, 0).sum(axis=1) / there.sum(axis=1))
+
+
+def mean_without(values: np.ndarray, seed: int) -> np.ndarray:
+    """Mean of each row of values [R, S] as in `mean_of`, without the column of a seed."""
+    return mean_of(np.delete(values, seed, axis=1))
+
+
+def of_table(table: Table) -> Trainings:
+    """All trainings of a table."""
+    return Trainings(table.name, table.costs[MACS.name].astype(float), table.statistics)
+
+
+def of_ledger(ledger: Ledger) -> Trainings:
+    """The re-evaluations of a run, or its search trials if these repeat more architectures.
+
+    The two are not mixed: architectures are re-evaluated because their search trial came out well, so that trial is
+    no random training of theirs.
+    """
+    proposals = ledger.proposals.values()
+    searched = _collected(ledger, [p for p in proposals if p.kind == "search"], "search trials")
+    again = _collected(ledger, [p for p in proposals if p.kind != "search"], "re-evaluations")
+    return searched if searched.repeated > again.repeated else again
+
+
+def of_candidates(ledger: Ledger) -> Trainings:
+    """All architectures of a run: those that were evaluated again with these trainings only, others with their trials.
+
+    The trial of an architecture that was selected by it is no random training of it.
+    """
+    proposals = ledger.proposals.values()
+    again = {p.fingerprint for p in proposals if p.kind != "search"}
+    unselected = [p for p in proposals if p.kind != "search" or p.fingerprint not in again]
+    return _collected(ledger, unselected, "candidates and re-evaluations")
+
+
+def _collected(ledger: Ledger, proposals: Sequence[Proposal], kind: str) -> Trainings:
+    by_index = {p.index: p for p in proposals}
+    macs = {p.fingerprint: p.cost[MACS.name] for p in proposals}
+    rows = {fingerprint: row for row, fingerprint in enumerate(macs)}
+    columns = {repeat: column for column, repeat in enumerate(sorted({p.repeat for p in proposals}))}
+    found: dict[str, np.ndarray] = {}
+    events: list[Rung | Completed] = [*ledger.completed.values(), *ledger.rungs]
+    for event in events:
+        proposal = by_index.get(event.index)
+        if proposal is None:
+            continue
+        at = f"@{event.steps}" if isinstance(event, Rung) else ""
+        for name, value in event.metrics.items():
+            values = found.setdefault(f"{name}{at}", np.full((len(rows), len(columns)), np.nan))
+            values[rows[proposal.fingerprint], columns[proposal.repeat]] = value
+    name = ledger.path.parent.name
+    return Trainings(name, np.array([*macs.values()], float), with_likelihood(found), kind)

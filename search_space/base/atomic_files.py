@@ -1,0 +1,30 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from search_space.base.errors import InputError
+
+
+@contextmanager
+def replaced(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which replaces it when the block ends well and vanishes when it does not.
+
+    Raises:
+      InputError: the block or the replacement failed with an `OSError`.
+    """
+    path = Path(path)
+    new = path.with_name(f".unfinished.{os.getpid()}.{path.name}")  # some writers go by the suffix
+    try:
+        yield new
+        with open(new, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except OSError as error:
+        raise InputError(str(path), error.strerror or str(error), "is why it cannot be written") from None
+    finally:
+        new.unlink(missing_ok=True)

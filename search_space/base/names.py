@@ -1,0 +1,26 @@
+"""One name out of several known ones: whether it is one, and which was meant if it is not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from search_space.base.errors import InputError
+
+
+def hint(word: object, known: Iterable[str]) -> str:
+    """A question for the nearest of `known`, to end a rule with; '' if none is near."""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(str(word).lower(), names, 1, cutoff=0.5)
+    return f"; did you mean {names[close[0]]!r}?" if close else ""
+
+
+def check_choice(place: str, value: object, known: Iterable[str]) -> None:
+    """That `value` is one of `known`.
+
+    Raises:
+      InputError: it is not; names all of them and the nearest.
+    """
+    names = list(known)
+    if not isinstance(value, str) or value not in names:
+        raise InputError(place, value, f"must be one of {', '.join(names)}{hint(value, names)}")

@@ -1,0 +1,5 @@
+"""Exact costs of a network.
+
+- `operations`: the operations of a network with their sizes.
+- `counting`: multiply-adds, parameters, stream state and activation bytes.
+"""

@@ -1,0 +1,410 @@
+"""The MoViNet space (Kondratyuk et al., arXiv 2103.11511, section 3), declared once; the same from a user's YAML."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search_space.architecture import (
+    MAX_CHANNELS,
+    MAX_FRAMES,
+    MAX_LAYERS_PER_BLOCK,
+    MAX_RESOLUTION,
+    Architecture,
+    Block,
+    Clip,
+    Head,
+    Kernel,
+    Layer,
+    Stem,
+    check_integer,
+    check_keys,
+    check_list,
+    check_schema,
+)
+from search_space.base.errors import InputError
+from search_space.base.yaml_file import read_yaml
+from search_space.cost.counting import ArchitectureBatch, count_batch
+from search_space.rounding import DIVISOR, make_divisible
+from search_space.space.choices import Choice, Condition, Genotype, SearchSpace
+
+SCHEMA = "movinet-nas/space/1"
+
+KERNELS: tuple[Kernel, ...] = ((1, 3, 3), (1, 5, 5), (1, 7, 7), (5, 1, 1), (7, 1, 1), (3, 3, 3), (5, 3, 3))
+EXPANSIONS: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+WIDTH_MULTIPLIERS: tuple[float, ...] = (0.75, 1.0, 1.25)
+BLOCK_STRIDES: tuple[int, ...] = (2, 2, 2, 1, 2)
+_MAX_EXPANSION = 64
+
+
+def scaled_widths(base_width: int, multipliers: Sequence[float] = WIDTH_MULTIPLIERS) -> tuple[int, ...]:
+    """Nearest multiples of 8 (half up) of the base width times each multiplier, without repeats.
+
+    As TuNAS rounds filters. `make_divisible` would turn 0.75 x 24 into 24 and lose the 16 of the released A2.
+    """
+    return tuple(sorted({max(DIVISOR, int(base_width * m / DIVISOR + 0.5) * DIVISOR) for m in multipliers}))
+
+
+def _check_options(place: str, options: object, check: Callable[[str, Any], object]) -> None:
+    """A tuple of at least one option, each passing `check`, none twice; `InputError` otherwise."""
+    if not isinstance(options, tuple) or not options:
+        raise InputError(place, options, "must be a list of at least one option")
+    for i, option in enumerate(options):
+        check(f"{place}[{i}]", option)
+        if option in options[:i]:
+            raise InputError(f"{place}[{i}]", option, "is listed twice")
+
+
+def _check_within(low: int, high: int) -> Callable[[str, Any], int]:
+    return functools.partial(check_integer, low=low, high=high)
+
+
+def _check_kernel(place: str, kernel: Any) -> None:
+    try:
+        Layer(DIVISOR, kernel)
+    except InputError as error:
+        raise InputError(place, error.value, error.rule) from None
+
+
+def _check_ratio(place: str, ratio: object) -> None:
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= _MAX_EXPANSION:
+        raise InputError(place, ratio, f"must be a number above 0 and at most {_MAX_EXPANSION}")
+
+
+def _check_bool(place: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise InputError(place, value, "must be true or false")
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """Options of one block; widths are in channels.
+
+    `expansions` are ratios of `base_width`, the unscaled width, not of the chosen one.
+    """
+
+    base_width: int
+    widths: tuple[int, ...]
+    stride: int
+    depths: tuple[int, ...]
+    kernels: tuple[Kernel, ...] = KERNELS
+    expansions: tuple[float, ...] = EXPANSIONS
+    squeeze_excite: tuple[bool, ...] = (False, True)
+
+    def __post_init__(self) -> None:
+        check_integer("base_width", self.base_width, 1, MAX_CHANNELS // _MAX_EXPANSION)
+        _check_options("widths", self.widths, _check_within(1, MAX_CHANNELS))
+        check_integer("stride", self.stride, 1, 2)
+        _check_options("depths", self.depths, _check_within(1, MAX_LAYERS_PER_BLOCK))
+        _check_options("kernels", self.kernels, _check_kernel)
+        _check_options("expansions", self.expansions, _check_ratio)
+        _check_options("squeeze_excite", self.squeeze_excite, _check_bool)
+
+    @property
+    def expand(self) -> tuple[int, ...]:
+        """Channels of the expansions, rounded to 8, ascending, without repeats."""
+        return tuple(sorted({make_divisible(ratio * self.base_width) for ratio in self.expansions}))
+
+
+@dataclass(frozen=True)
+class SpaceConfig:
+    """A MoViNet space as plain data, schema `movinet-nas/space/1`.
+
+    `frames` is the clip's length in frames of the source; a candidate of frame stride s sees ceil(frames / s) of them.
+    """
+
+    name: str
+    classes: int
+    frames: int
+    frame_strides: tuple[int, ...]
+    resolutions: tuple[int, ...]
+    stem_widths: tuple[int, ...]
+    blocks: tuple[BlockConfig, ...]
+    project: tuple[int, ...]
+    dense: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError("name", self.name, "must be a text")
+        check_integer("classes", self.classes, 1, MAX_CHANNELS)
+        check_integer("frames", self.frames, 1, MAX_FRAMES)
+        _check_options("frame_strides", self.frame_strides, _check_within(1, self.frames))
+        _check_options("resolutions", self.resolutions, _check_within(1, MAX_RESOLUTION))
+        _check_options("stem_widths", self.stem_widths, _check_within(1, MAX_CHANNELS))
+        if not isinstance(self.blocks, tuple) or not 1 <= len(self.blocks) <= 16:
+            raise InputError("blocks", self.blocks, "must be a list of 1 to 16 blocks")
+        _check_options("project", self.project, _check_within(1, MAX_CHANNELS))
+        check_integer("dense", self.dense, 1, MAX_CHANNELS)
+
+    def with_strides(self, strides: Sequence[int]) -> SpaceConfig:
+        """Return the space with other spatial strides of its blocks; raise `InputError` for a wrong number."""
+        if len(strides) != len(self.blocks):
+            raise InputError("strides", list(strides), f"must be {len(self.blocks)} strides, one for each block")
+        blocks = zip(self.blocks, strides, strict=True)
+        return replace(self, blocks=tuple(replace(block, stride=stride) for block, stride in blocks))
+
+
+def base_config(classes: int = 600) -> SpaceConfig:
+    """The space MoViNets were found in, around A2: base widths 16 and 24, 48, 96, 96, 192, depth 1 to 10.
+
+    A clip is 10 s at 25 frames a second; frame strides and resolutions are those of the released T0 and A0 to A5.
+    """
+    blocks = zip((24, 48, 96, 96, 192), BLOCK_STRIDES, strict=True)
+    return SpaceConfig(
+        name="movinet_a2",
+        classes=classes,
+        frames=250,
+        frame_strides=(10, 5, 3, 2),
+        resolutions=(160, 172, 224, 256, 290, 320),
+        stem_widths=scaled_widths(16),
+        blocks=tuple(BlockConfig(base, scaled_widths(base), stride, tuple(range(1, 11))) for base, stride in blocks),
+        project=scaled_widths(512),
+        dense=2048,
+    )
+
+
+def to_dict(config: SpaceConfig) -> dict[str, Any]:
+    """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
+    return {
+        "schema": SCHEMA,
+        "name": config.name,
+        "classes": config.classes,
+        "frames": config.frames,
+        "frame_strides": list(config.frame_strides),
+        "resolutions": list(config.resolutions),
+        "stem_widths": list(config.stem_widths),
+        "blocks": [
+            {
+                "base_width": block.base_width,
+                "widths": list(block.widths),
+                "stride": block.stride,
+                "depths": list(block.depths),
+                "kernels": [list(kernel) for kernel in block.kernels],
+                "expansions": list(block.expansions),
+                "squeeze_excite": list(block.squeeze_excite),
+            }
+            for block in config.blocks
+        ],
+        "project": list(config.project),
+        "dense": config.dense,
+    }
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Puts `place` in front of the place that an `InputError` names."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
+
+
+def from_dict(data: object, place: str = "space") -> SpaceConfig:
+    """The space written as plain data.
+
+    Of a block only `base_width`, `stride` and `depths` must be given: widths default to 0.75, 1 and 1.25 times the
+    base width, kernels, expansions and squeeze-excite to those of the MoViNet space.
+
+    Raises:
+      InputError: an unknown or missing key, a wrong type, an empty or repeated option, a value out of range.
+    """
+    lists = ("frame_strides", "resolutions", "stem_widths", "project")
+    keys = ("schema", "name", "classes", "frames", *lists, "blocks", "dense")
+    check_schema(place, data, SCHEMA)
+    top = check_keys(place, data, keys, keys)
+    with _at(place):
+        blocks = tuple(_block(f"blocks[{i}]", block) for i, block in enumerate(check_list("blocks", top["blocks"])))
+        values: dict[str, Any] = {key: tuple(check_list(key, top[key])) for key in lists}
+        values |= {key: top[key] for key in ("name", "classes", "frames", "dense")}
+        return SpaceConfig(blocks=blocks, **values)
+
+
+def _block(place: str, data: object) -> BlockConfig:
+    lists = ("widths", "depths", "kernels", "expansions", "squeeze_excite")
+    required = ("base_width", "stride", "depths")
+    block = check_keys(place, data, ("base_width", "stride", *lists), required)
+    with _at(place):
+        base_width = check_integer("base_width", block["base_width"], 1, MAX_CHANNELS // _MAX_EXPANSION)
+        options = {key: tuple(check_list(key, block[key])) for key in lists if key in block}
+        if "kernels" in options:
+            options["kernels"] = tuple(tuple(k) if isinstance(k, list) else k for k in options["kernels"])
+        return BlockConfig(base_width, stride=block["stride"], **{"widths": scaled_widths(base_width)} | options)
+
+
+def load(path: Path | str) -> SpaceConfig:
+    """The space in a YAML file; `InputError` if it cannot be read or is not a space."""
+    return from_dict(read_yaml(path, "space"), f"{path}: space")
+
+
+def _volume(kernel: Kernel) -> tuple[int, Kernel]:
+    return kernel[0] * kernel[1] * kernel[2], kernel
+
+
+def _choices(config: SpaceConfig) -> Iterator[Choice]:
+    # Cheap options first, so that a tilt over option indices is a tilt in cost.
+    yield Choice("frame_stride", tuple(sorted(config.frame_strides, reverse=True)))
+    yield Choice("resolution", tuple(sorted(config.resolutions)))
+    yield Choice("stem.width", tuple(sorted(config.stem_widths)))
+    for i, block in enumerate(config.blocks, 1):
+        yield Choice(f"block{i}.depth", tuple(sorted(block.depths)))
+        yield Choice(f"block{i}.width", tuple(sorted(block.widths)))
+        for j in range(1, max(block.depths) + 1):
+            # The layers every member has depend on nothing.
+            condition = Condition(f"block{i}.depth", j) if j > min(block.depths) else None
+            yield Choice(f"block{i}.layer{j}.expand", block.expand, condition)
+            yield Choice(f"block{i}.layer{j}.kernel", tuple(sorted(block.kernels, key=_volume)), condition)
+            yield Choice(f"block{i}.layer{j}.squeeze_excite", tuple(sorted(block.squeeze_excite)), condition)
+    yield Choice("head.project", tuple(sorted(config.project)))
+
+
+def _assemble(config: SpaceConfig, values: Mapping[str, Any]) -> Architecture:
+    def layer(prefix: str) -> Layer:
+        return Layer(values[f"{prefix}.expand"], values[f"{prefix}.kernel"], values[f"{prefix}.squeeze_excite"])
+
+    def block(i: int) -> Block:
+        layers = tuple(layer(f"block{i}.layer{j}") for j in range(1, values[f"block{i}.depth"] + 1))
+        return Block(values[f"block{i}.width"], config.blocks[i - 1].stride, layers)
+
+    stride = values["frame_stride"]
+    return Architecture(
+        clip=Clip(-(-config.frames // stride), values["resolution"], stride),
+        stem=Stem(values["stem.width"]),
+        blocks=tuple(block(i) for i in range(1, len(config.blocks) + 1)),
+        head=Head(values["head.project"], config.dense),
+    )
+
+
+def _disassemble(architecture: Architecture) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "frame_stride": architecture.clip.frame_stride,
+        "resolution": architecture.clip.resolution,
+        "stem.width": architecture.stem.width,
+        "head.project": architecture.head.project,
+    }
+    for i, block in enumerate(architecture.blocks, 1):
+        values |= {f"block{i}.depth": len(block.layers), f"block{i}.width": block.width}
+        for j, layer in enumerate(block.layers, 1):
+            values |= {f"block{i}.layer{j}.{name}": value for name, value in vars(layer).items()}
+    return values
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """Options of M choices as numbers, for many genotypes at once."""
+
+    columns: np.ndarray  # [M], of the choices in a genotype
+    offsets: np.ndarray  # [M, 1], of each choice's first option in `options`
+    options: np.ndarray  # of all M choices, one after another
+
+    def __call__(self, genes: np.ndarray) -> np.ndarray:
+        """Genes int [G, n] -> chosen options int64 [M, n]."""
+        return self.options[genes[self.columns] + self.offsets]
+
+
+def _lookup(choices: Sequence[Choice], names: Sequence[str], number: Callable[[Any], int] = int) -> _Lookup:
+    position = {choice.name: i for i, choice in enumerate(choices)}
+    columns = [position[name] for name in names]
+    options = [[number(option) for option in choices[column].options] for column in columns]
+    ends = np.cumsum([len(some) for some in options])
+    starts = np.concatenate([[0], ends[:-1]])
+    return _Lookup(np.array(columns), starts[:, None], np.array([value for some in options for value in some]))
+
+
+def _lookups(config: SpaceConfig, choices: Sequence[Choice]) -> dict[str, _Lookup]:
+    blocks = [(f"block{i}", max(block.depths)) for i, block in enumerate(config.blocks, 1)]
+    deepest = max(depth for _, depth in blocks)
+    # A block with fewer layers than the deepest repeats its last one; its depth leaves the copies out of the count.
+    layers = [f"{block}.layer{min(j, depth)}" for block, depth in blocks for j in range(1, deepest + 1)]
+    kernels = [f"{layer}.kernel" for layer in layers]
+    return {name: _lookup(choices, [name]) for name in ("frame_stride", "resolution", "stem.width", "head.project")} | {
+        "width": _lookup(choices, [f"{block}.width" for block, _ in blocks]),
+        "depth": _lookup(choices, [f"{block}.depth" for block, _ in blocks]),
+        "expand": _lookup(choices, [f"{layer}.expand" for layer in layers]),
+        "kernel_time": _lookup(choices, kernels, lambda kernel: kernel[0]),
+        "kernel_space": _lookup(choices, kernels, lambda kernel: kernel[1]),
+        "squeeze_excite": _lookup(choices, [f"{layer}.squeeze_excite" for layer in layers]),
+    }
+
+
+def _batch(config: SpaceConfig, lookups: Mapping[str, _Lookup], genotypes: np.ndarray) -> ArchitectureBatch:
+    """Genotypes int [n, G] as a structure of arrays; candidates lie next to each other in memory, as counting likes."""
+    genes = np.ascontiguousarray(genotypes.T)
+    values = {name: lookup(genes) for name, lookup in lookups.items()}
+    shape = (len(config.blocks), -1, len(genotypes))
+    layers = {
+        name: np.moveaxis(values[name].reshape(shape), -1, 0)
+        for name in ("expand", "kernel_time", "kernel_space", "squeeze_excite")
+    }
+    return ArchitectureBatch(
+        frames=-(-config.frames // values["frame_stride"][0]),
+        resolution=values["resolution"][0],
+        stem=values["stem.width"][0],
+        width=values["width"].T,
+        depth=values["depth"].T,
+        strides=tuple(block.stride for block in config.blocks),
+        project=values["head.project"][0],
+        dense=np.full(len(genotypes), config.dense),
+        **layers,
+    )
+
+
+def _count(config: SpaceConfig, lookups: Mapping[str, _Lookup], genotypes: np.ndarray) -> dict[str, np.ndarray]:
+    return count_batch(_batch(config, lookups, genotypes), config.classes)
+
+
+@functools.lru_cache(maxsize=16)
+def movinet_space(config: SpaceConfig) -> SearchSpace[Architecture]:
+    """The space of all architectures a config allows, with exact vectorised costs; one and the same for equal ones."""
+    choices = tuple(_choices(config))
+    return SearchSpace(
+        name=config.name,
+        choices=choices,
+        assemble=functools.partial(_assemble, config),
+        disassemble=_disassemble,
+        count=functools.partial(_count, config, _lookups(config, choices)),
+    )
+
+
+def _distance(option: Any, value: Any) -> tuple[float, ...]:
+    """How far an option is from a value: kernels by size in time, then in space."""
+    if isinstance(option, tuple):
+        return tuple(abs(a - b) for a, b in zip(option, value, strict=True))
+    return (abs(option - value),)
+
+
+def nearest(space: SearchSpace[Architecture], architecture: Architecture) -> Genotype:
+    """The member of a MoViNet space nearest to any architecture with as many blocks of the same strides.
+
+    Every choice takes the option nearest in value, the cheaper of two equally near ones; the frame stride is the one
+    that gives the nearest number of frames. A block that must be deeper repeats its last layer.
+
+    Raises:
+      InputError: another number of blocks or other strides.
+    """
+    zeros = (0,) * len(space.choices)
+    strides, expected = ([block.stride for block in a.blocks] for a in (architecture, space.decode(zeros)))
+    if strides != expected:
+        raise InputError("blocks.stride", strides, f"must be {expected} to fit the space {space.name}")
+    values = _disassemble(architecture) | {"frame_stride": architecture.clip.frames}
+    genes = []
+    for choice in space.choices:
+        options = choice.options
+        if choice.name == "frame_stride":
+            options = tuple(space.decode((gene, *zeros[1:])).clip.frames for gene in range(len(options)))
+        value = values.setdefault(choice.name, values.get(_layer_before(choice.name)))
+        genes.append(min(range(len(options)), key=lambda gene: _distance(options[gene], value)))
+    return space.canonical(tuple(genes))
+
+
+def _layer_before(name: str) -> str:
+    """`block1.layer2.kernel` for `block1.layer3.kernel`; other names as they are."""
+    parts = name.split(".")
+    if len(parts) != 3:
+        return name
+    return f"{parts[0]}.layer{int(parts[1].removeprefix('layer')) - 1}.{parts[2]}"
