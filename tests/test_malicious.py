@@ -26,7 +26,7 @@ from release_cases import CLASSES, RECORDED, TINY
 
 import run_search
 from movinet.data import store
-from movinet.data.proxy.video_folder import csv_list, folder
+from movinet.data.video import csv_list, folder
 from movinet.data.video.decoder import Decoder
 from movinet.data.video.timeline import UnusableVideo
 from movinet.model.keras_model import build
