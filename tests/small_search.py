@@ -99,7 +99,8 @@ def started(*arguments: object, command: str = "search", **environment: object) 
 
 SEARCHING = """
 import contextlib, pathlib, sys
-from nas import config, run
+from nas.config import search_config as config
+from nas.loop import run_folder as run
 
 folder, executor, *file = sys.argv[1:]
 if file:

@@ -91,7 +91,9 @@ def test_a_search_takes_the_nodes_that_come_and_does_without_those_that_go(nodes
 
 ON_A_NODE = """
 import json, os, pathlib, sys
-from nas import cluster, config, node_data
+from nas.execution import ray_cluster as cluster
+from nas.config import search_config as config
+from nas.execution import node_data
 
 address, scratch, search, clips = sys.argv[1:]
 search = config.from_dict(json.loads(search))
@@ -202,10 +204,12 @@ def test_threads_follow_cores() -> None:
 
 IN_CHUNKS = """
 import contextlib, pathlib, sys, threading
-from nas import cluster, config, run
+from nas.execution import ray_cluster as cluster
+from nas.config import search_config as config
+from nas.loop import run_folder as run
 
 cluster.ALONE.prepared()
-from nas import ray_executor
+from nas.execution import ray_tune as ray_executor
 
 fits = []
 original = ray_executor._tune

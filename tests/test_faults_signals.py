@@ -92,7 +92,7 @@ def test_a_system_that_goes_down_does_not_wait_for_ever(sent: str, said: str) ->
 STARTING = """
 import signal, sys, time
 import ray
-from nas import interrupts
+from nas.loop import signals as interrupts
 from nas.execution.ray_cluster import session
 from nas.config.search_config import load
 interrupts.soon.__defaults__ = (0.5,)

@@ -96,7 +96,9 @@ def test_nothing_is_imported_unless_it_is_asked_for(tmp_path: Path) -> None:
     file = written(tmp_path, replace(simulated(), trials=2))
     program = f"""
 import contextlib, pathlib, sys
-from nas import config, ray_executor, run
+from nas.config import search_config as config
+from nas.execution import ray_tune as ray_executor
+from nas.loop import run_folder as run
 run.start(config.load({str(file)!r}), pathlib.Path({str(tmp_path / "run")!r}), "serial", contextlib.nullcontext)
 print({{"tensorboard", "mlflow", "wandb", "nas.monitor.event_file", "nas.monitor.ray_trackers"}} & set(sys.modules))
 """
