@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from search_space.base.errors import InputError
@@ -27,4 +27,5 @@ def replaced(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(str(path), error.strerror or str(error), "is why it cannot be written") from None
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that is none
+            new.unlink(missing_ok=True)
