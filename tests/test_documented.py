@@ -61,7 +61,7 @@ RUN_BY = {
     r"python -m movinet\.export ": ("export", "a_network_file_to_saved_model_by_command"),
     r"python -m movinet\.latency ": ("latency", "every_form"),
     r"python -m movinet\.convert ": ("convert", "a_folder_becomes_records"),
-    r"python -m results\.evaluation_plots ": ("evaluation_plots", "the_command_writes_the_formats_asked_for"),
+    r"python -m results\.figures\.evaluation ": ("evaluation_plots", "the_command_writes_the_formats_asked_for"),
     r"python tests/chaos\.py": ("chaos", "a_search_under_fire"),
     r"make docs": ("site", "the_pages_can_be_made_a_site_without_a_warning"),
 }

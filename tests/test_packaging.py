@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from setuptools import find_packages
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
-PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
+PACKAGES = find_packages(str(ROOT), include=PROJECT["tool"]["setuptools"]["packages"]["find"]["include"])
 DATA = PROJECT["tool"]["setuptools"]["package-data"]
 LOCKED = dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", LOCK, re.MULTILINE))
 
@@ -28,8 +29,9 @@ def tracked_files() -> list[Path]:
 
 def test_every_package_and_no_other_is_installed() -> None:
     tops = {name.partition(".")[0] for name in PACKAGES}
-    inits = [path.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob("__init__.py")]
-    assert sorted(".".join(path.parts[:-1]) for path in inits) == sorted(PACKAGES)
+    folders = {path.parent.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob("*.py")}
+    assert tops == {"cli", "movinet", "nas", "results", "search_space"}
+    assert sorted(".".join(folder.parts) for folder in folders) == sorted(PACKAGES)
 
 
 def test_every_data_file_of_a_package_is_installed() -> None:
