@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,20 @@ def test_every_data_file_of_a_package_is_installed() -> None:
 def test_the_lock_satisfies_the_project(requirement: str) -> None:
     wanted = Requirement(requirement)
     assert wanted.specifier.contains(LOCKED[wanted.name])
+
+
+def test_every_library_that_is_imported_is_required() -> None:
+    required = {Requirement(each).name for each in PROJECT["project"]["dependencies"]}
+    providers = metadata.packages_distributions()
+    trees = [ast.parse(path.read_text()) for name in PACKAGES for path in (ROOT / name.replace(".", "/")).glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    found |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    libraries = {name.partition(".")[0] for name in found} - sys.stdlib_module_names
+    own = {name.partition(".")[0] for name in PACKAGES}
+    on_request = {"mlflow"}  # a search says so in one line if it is asked for and not there
+    for library in libraries - own - on_request:
+        assert {name.lower().replace("_", "-") for name in providers[library]} & required, library
 
 
 def test_the_lock_has_a_hash_for_each_package_and_no_address() -> None:

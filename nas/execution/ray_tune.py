@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray import cloudpickle, tune
 from ray.exceptions import RayActorError, RayTaskError
@@ -45,9 +46,8 @@ class WorkerFull(Exception):
 
 
 def resident_mb() -> float:
-    """This process's resident memory, MB (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """This process's resident memory, MB."""
+    return float(psutil.Process().memory_info().rss / 2**20)
 
 
 class TrainProposal(tune.Trainable):

@@ -43,7 +43,6 @@ from search_space.base import untrusted_files
 from search_space.base.errors import InputError
 
 SCHEMA = "movinet-nas/ledger/1"
-LONG = 16 * 2**20  # bytes, of some ten thousand trials
 MAX_BYTES = 2**32  # a trial of the default search takes 2e3
 
 
@@ -195,25 +194,20 @@ def read(path: str | Path) -> Ledger:
         raise InputError(str(path), error.strerror, "is why this ledger cannot be read") from None
     lines, torn = _lines(path, data)
     header = _header(f"{path}:1", lines[0])
-    with _collector_paused(long=len(data) > LONG):
+    with _collector_paused():
         entries = tuple(_entry(path, number, line) for number, line in enumerate(lines[1:], start=2))
     _check_story(path, entries)
     return Ledger(path, header, entries, torn, size=sum(map(len, lines)) + len(lines))
 
 
 @contextmanager
-def _collector_paused(long: bool) -> Iterator[None]:
-    """No garbage collection: nothing read is garbage, and looking for it takes two thirds of a long ledger's time.
-
-    Of a `long` one nor does the collector ever look through it later.
-    """
+def _collector_paused() -> Iterator[None]:
+    """No garbage collection: nothing read is garbage, and looking for it takes two thirds of a long ledger's time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if long:  # data without circles: it is never garbage that only a collector finds
-            gc.freeze()
         if enabled:
             gc.enable()
 
