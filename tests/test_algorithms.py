@@ -23,7 +23,7 @@ from search_space.space.sampling import Limit, cost_range
 
 # Not held to beat random search in thirty proposals: one lists its space, the others are baselines that start with
 # random members, most of that number.
-NOT_AHEAD = ("random", "given", "nsga2", "optuna_tpe", "keras_tuner_bayesian", "keras_tuner_hyperband")
+NOT_AHEAD = ("random", "given", "nsga2", "optuna_tpe", "keras_tuner_bayesian")
 AHEAD = [name for name in ALGORITHMS if name not in NOT_AHEAD]
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
@@ -324,7 +324,6 @@ FIRST_PROPOSALS = {
     "nsga2": "f45e3f98cdc7b18a",
     "optuna_tpe": "fe5de4ca4e010365",
     "keras_tuner_bayesian": "00e4c7b6bdaf963a",
-    "keras_tuner_hyperband": "cc17048c5293b8fb",
     "frontier_search": "55b12fbacc443f19",
     "given": "b0f34cc274e59c68",
 }

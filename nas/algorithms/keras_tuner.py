@@ -13,7 +13,7 @@ import keras
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial
-from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle
+from keras_tuner.oracles import BayesianOptimizationOracle
 
 from nas.algorithms.base import Algorithm, as_genotype
 from nas.record.objective import ACCURACY, Objective
@@ -26,7 +26,6 @@ _OBSERVATIONS = 64  # what the Gaussian process is fitted to, at the most: its t
 _CANDIDATES = 512  # random members, and as many mutations of the best, among which its best is looked for
 _PARENTS = 16
 _RHO = 0.05  # of the augmented Tchebycheff function, as in ParEGO
-_SUGGESTIONS = 20  # of Hyperband's random ones before it falls back; its first bracket has 81
 
 
 def hyperparameters(space: SearchSpace[Any], limits: Sequence[Limit] = ()) -> keras_tuner.HyperParameters:
@@ -206,32 +205,3 @@ class KerasTunerBayesian(Algorithm):
         tuned = self.space.options > 1
         vectors: np.ndarray = (genotypes[:, tuned] + 0.5) / self.space.options[tuned]
         return vectors
-
-
-@final
-class KerasTunerHyperband(Algorithm):
-    """What is left of Keras Tuner's Hyperband oracle where every result is of the full budget: its random draws.
-
-    Its brackets begin with random configurations for few epochs and train the best of them on. Asking and telling
-    knows full trainings only, so there is nothing to train on, and no result changes what is drawn: this is random
-    search, and is listed so that nobody takes it for more. Stopping early is the run's (`early_stopping`), for every
-    algorithm alike and among networks of like cost.
-
-    `wasted` counts the draws that the last `ask` discarded: over a limit, or proposed before.
-    """
-
-    wasted = 0
-
-    def ask(self, rng: np.random.Generator) -> Genotype:
-        """The oracle's first new draw, or a random member where none is."""
-        objective = keras_tuner.Objective("score", "min")
-        seed = int(rng.integers(1, 2**31))
-        oracle = HyperbandOracle(objective, seed=seed, hyperparameters=hyperparameters(self.space))
-        tuned = keras_tuner.HyperParameters()
-        for self.wasted in range(_SUGGESTIONS):
-            tuned.values = oracle.populate_space(str(self.wasted))["values"]
-            genotype = genotype_of(tuned, self.space)
-            if self.is_new(np.array([genotype]))[0]:
-                return genotype
-        self.wasted = _SUGGESTIONS
-        return self.random_unseen(rng)

@@ -39,7 +39,6 @@ ALGORITHMS = Catalogue(
         "nsga2": "nas.algorithms.nsga2:NSGA2",
         "optuna_tpe": "nas.algorithms.optuna_tpe:OptunaTPE",
         "keras_tuner_bayesian": "nas.algorithms.keras_tuner:KerasTunerBayesian",
-        "keras_tuner_hyperband": "nas.algorithms.keras_tuner:KerasTunerHyperband",
         "frontier_search": "nas.algorithms.frontier.search:FrontierSearch",
         "given": "nas.algorithms.given:Given",
     }
