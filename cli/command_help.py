@@ -19,7 +19,7 @@ class Help:
 TOP = (
     ("", "the default search, end to end, into results/runs/"),
     ("search tiny --out results/runs/first", "a search of a minute, to see what comes out"),
-    ("search --resume results/runs/first", "carry on after an interruption"),
+    ("search --resume results/runs/first", "resume after an interruption"),
     ("scale results/runs/first --target a0=1e9 --target a1=5e9", "the family for other targets"),
     ("describe a0 --json", "a published network, or a file"),
 )
@@ -30,12 +30,12 @@ COMMANDS = {
         "Proposes networks, trains each for a small budget, and keeps a record (ledger.jsonl) of every event. When "
         "all candidates are done, the networks of the front are trained again with other seeds, and tables, "
         "pictures and the family of configs are written into the folder of the run. ctrl-C ends it well; --resume "
-        "carries on.",
+        "resumes it.",
         (
             ("search", "the preset default into a new folder of results/runs"),
             ("search tiny --out results/runs/first", "a minute, to see it work"),
             ("search my_search.yaml --workers 8 --seed 1", "a configuration of your own"),
-            ("search --resume results/runs/first", "carry on after an interruption; all else is as the run began"),
+            ("search --resume results/runs/first", "resume after an interruption; all else is as the run began"),
         ),
     ),
     "one-shot": Help(
@@ -116,7 +116,7 @@ COMMANDS = {
     "score": Help(
         "add training-free scores to a benchmark table",
         "Adds NASWOT, gradient norm and synflow to a benchmark table that holds its architectures. The same command "
-        "carries on where it was interrupted.",
+        "resumes where it was interrupted.",
         (
             (f"score bench {TABLE} --out scored.csv", "all rows of MoViNet-Bench"),
             ("score my_search.yaml my_table.csv --out scored.csv --seeds 4", "averaged over more first weights"),
@@ -135,7 +135,7 @@ COMMANDS = {
         "search algorithms side by side, on a table or in training",
         "On a benchmark table every algorithm is run many times in minutes, on the same noise. Given a "
         "configuration, algorithms search in real training at equal time. Either way figures have intervals over "
-        "seeds, and the same command carries on. docs/arena.md has the rules.",
+        "seeds, and the same command resumes it. docs/arena.md has the rules.",
         (
             (f"compare {TABLE} --out results/runs/arena", "all algorithms on a table"),
             (

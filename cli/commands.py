@@ -43,7 +43,7 @@ def parser(description: str, version: str) -> CommandParser:
 def _search(command: CommandParser) -> None:
     command.add_argument("config", nargs="?", help="a preset or a YAML file (default: the preset default)")
     command.add_argument("--out", type=Path, help="folder of the run (default: a new one in results/runs)")
-    command.add_argument("--resume", type=Path, metavar="RUN", help="carry on the run in this folder")
+    command.add_argument("--resume", type=Path, metavar="RUN", help="resume the run in this folder")
     command.add_argument("--workers", type=int, help="trials trained at a time (0: as many as there is room for)")
     _cluster(command)
     command.add_argument("--seed", type=int, help="of everything random in the run")
@@ -59,7 +59,7 @@ def _search(command: CommandParser) -> None:
 def _one_shot(command: CommandParser) -> None:
     command.add_argument("config", nargs="?", help="a preset or a YAML file (default: the preset one_shot)")
     command.add_argument("--out", type=Path, help="folder of the search (default: a new one in results/runs)")
-    command.add_argument("--resume", type=Path, metavar="RUN", help="carry on the search in this folder")
+    command.add_argument("--resume", type=Path, metavar="RUN", help="resume the search in this folder")
     instead = command.add_mutually_exclusive_group()
     instead.add_argument("--rank", type=Path, metavar="TABLE", help="score a table's rows instead of retraining")
     instead.add_argument("--hints", type=int, metavar="N", help="score N members instead, for search --hints")

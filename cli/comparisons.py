@@ -27,7 +27,7 @@ def compare(options: argparse.Namespace) -> str:
     try:
         return _compared_on_table(options) if on_a_table else _compared_in_training(options)
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command carries on") from None
+        raise Interrupted("interrupted; the same command resumes it") from None
 
 
 def _compared_on_table(options: argparse.Namespace) -> str:
@@ -53,12 +53,12 @@ def _compared_on_table(options: argparse.Namespace) -> str:
 def _compared_in_training(options: argparse.Namespace) -> str:
     from cli import json_output
     from nas.benchmark import timed_comparison
-    from nas.config import search_config as config
+    from nas.config import search_config
     from results.comparison import timed as results
     from results.figures.style import formats_of
 
     formats = formats_of(options.format)
-    settings = config.load(options.benchmark)
+    settings = search_config.load(options.benchmark)
     names = tuple(options.algorithms.split(",") if options.algorithms else TRAINED)
     minutes, seeds = options.minutes, options.seeds
     repeats = 2 if options.repeats is None else options.repeats

@@ -1,4 +1,4 @@
-"""Architecture search for mobile video networks: run a search, look at the frontier, take home A0 to A6."""
+"""Architecture search for mobile video networks: run a search, look at the frontier, export A0 to A6."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _version() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
-    Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted, 141 if nobody reads what
-    it prints.
+    Returns 0 if it did its work, 2 for input that must be corrected, 130 if it was interrupted, 141 if nobody reads
+    what it prints.
     """
     # Matrices here are small, and threads would wait for one another; read when numpy is first imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -66,7 +66,7 @@ def _parsed(given: list[str]) -> argparse.Namespace:
 
 
 def _meant(word: str) -> str:
-    """What to type in place of an unknown command."""
+    """Suggests what to type in place of an unknown command."""
     from nas.config.search_config import presets
 
     names = presets()
@@ -90,9 +90,9 @@ def _printed(text: str) -> int:
 def completion(options: argparse.Namespace) -> str:
     """A script by which a shell completes this command line."""
     from cli.completion import script
-    from nas.config import search_config as config
+    from nas.config import search_config
 
-    return script(parser(), options.shell, config.presets())
+    return script(parser(), options.shell, search_config.presets())
 
 
 COMMANDS = {

@@ -115,10 +115,10 @@ def reliability(options: argparse.Namespace) -> str:
 
 def score(options: argparse.Namespace) -> str:
     """Training-free scores of the networks of a table."""
-    from nas.config import search_config as config
+    from nas.config import search_config
     from nas.evaluation import training_free_scores
 
-    training_free_scores.score(config.load(options.config), options.table, options.out, options.seeds)
+    training_free_scores.score(search_config.load(options.config), options.table, options.out, options.seeds)
     return listed([options.out], options.json)
 
 
@@ -132,7 +132,7 @@ def tabulate(options: argparse.Namespace) -> str:
 
 
 def reproduce(options: argparse.Namespace) -> str:
-    """Whether a network of a run, trained again, does what was recorded."""
+    """Trains a network of a run again and compares it with the record."""
     from cli import json_output
     from nas.loop import run_folder
     from nas.studies import reproduce as trainings

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def search(options: argparse.Namespace) -> str:
     """Trains what is proposed, then makes everything that is made of a ledger."""
-    from nas.config import search_config as config
+    from nas.config import search_config
     from nas.execution import object_store
     from nas.loop import run_folder
     from nas.one_shot import hints
@@ -45,7 +45,7 @@ def search(options: argparse.Namespace) -> str:
                 check_alone(options, "hints")
                 run_folder.resume(folder, executor, watch, cluster)
             else:
-                settings = changed(config.load(options.config or "default"), options)
+                settings = changed(search_config.load(options.config or "default"), options)
                 settings = hints.given(settings, options.hints) if options.hints else settings
                 family.from_dict(settings.family, f"{options.config}: search.family")  # not after hours of search
                 run_folder.start(settings, folder, executor, watch, cluster)
@@ -54,8 +54,8 @@ def search(options: argparse.Namespace) -> str:
     except KeyboardInterrupt:
         if not (folder / run_folder.LEDGER).exists():
             raise Interrupted("interrupted before the first trial; nothing was kept") from None
-        carry_on = f"run_search.py search --resume {shlex.quote(str(folder))}{cluster_flags(options)}"
-        raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
+        resume = f"run_search.py search --resume {shlex.quote(str(folder))}{cluster_flags(options)}"
+        raise Interrupted(f"interrupted; resume with: {resume}") from None
 
 
 def _settle(folder: Path, executor: str, watch: Watch, cluster: Cluster) -> None:
@@ -93,7 +93,7 @@ def _outcome(folder: Path, options: argparse.Namespace, **more: object) -> str:
 
 def one_shot(options: argparse.Namespace) -> str:
     """Trains a supernet and its controllers, then from scratch what they found; or ranks networks by the supernet."""
-    from nas.config import search_config as config
+    from nas.config import search_config
     from nas.execution import object_store
     from nas.monitor.json_lines import text
     from nas.one_shot import run as one_shot_run
@@ -112,9 +112,9 @@ def one_shot(options: argparse.Namespace) -> str:
     try:
         if options.resume:
             check_alone(options)
-            trained = one_shot_run.carry_on(folder, report)
+            trained = one_shot_run.resume(folder, report)
         else:
-            settings = changed(config.load(options.config or "one_shot"), options)
+            settings = changed(search_config.load(options.config or "one_shot"), options)
             trained = one_shot_run.begin(settings, folder, report)
         if options.rank:
             ranked = one_shot_run.rank(trained, options.rank, folder, report)
@@ -129,10 +129,10 @@ def one_shot(options: argparse.Namespace) -> str:
             inner = one_shot_run.retrain(folder, trained.config, executor, watch_of(options), cluster)
             return _outcome(inner, options, supernet=[vars(each) for each in found])
     except KeyboardInterrupt:
-        if not one_shot_run.can_carry_on(folder):
+        if not one_shot_run.can_resume(folder):
             raise Interrupted("interrupted before the first checkpoint; nothing was kept") from None
-        carry_on = f"run_search.py one-shot --resume {shlex.quote(str(folder))}{cluster_flags(options)}"
-        raise Interrupted(f"interrupted; carry on with: {carry_on}") from None
+        resume = f"run_search.py one-shot --resume {shlex.quote(str(folder))}{cluster_flags(options)}"
+        raise Interrupted(f"interrupted; resume with: {resume}") from None
 
 
 def validate(options: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""What the commands share: folders, progress, interruptions, and options that several of them have."""
+"""Helpers of several commands: folders, progress, interruptions and common options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHANGES = ("workers", "seed", "trials")  # options that change a field of the co
 
 
 class Interrupted(KeyboardInterrupt):
-    """The message says how to carry on."""
+    """The message says how to resume."""
 
 
 def listed(paths: Sequence[Path], as_data: bool) -> str:
@@ -47,13 +47,13 @@ def cluster_of(options: argparse.Namespace) -> Cluster:
 
 
 def cluster_flags(options: argparse.Namespace) -> str:
-    """As they were given: a run does not record where it is trained."""
+    """The options for a cluster as they were given, because a run does not record where it is trained."""
     given = {name: getattr(options, name) for name in ("address", "share", "mirror")}
     return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
 
 
 def to_standard_error() -> Callable[[str], None]:
-    """Prints a line to the standard error of now, which is not what it is while Ray runs."""
+    """Returns a function that prints a line to the present standard error; while Ray runs, that is another one."""
     stream = sys.stderr
     return lambda line: say(line, stream)
 

@@ -2,7 +2,7 @@
 
 Videos are a folder with a sub-folder for each class, or such folders in train, val and test; or a list (docs/data.md).
 The output appears when it is complete, with `<split>-00000-of-00004.tfrecord` …, `classes.txt` and `records.json`,
-which names every file that was skipped. An interrupted conversion carries on where it stopped, if it is started again.
+which names every file that was skipped. An interrupted conversion resumes where it stopped, if it is started again.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ def _main(options: dict[str, Any]) -> int:
     try:
         written = convert(Conversion(**{**options, "splits": tuple(options["splits"])}))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; the same command carries on") from None
+        raise KeyboardInterrupt("interrupted; the same command resumes it") from None
     for split, part in written.items():
         print(f"{split}: {part.count} videos, {len(part.skipped)} skipped")
         for item in part.skipped[:SHOWN]:

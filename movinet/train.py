@@ -1,7 +1,7 @@
 """Trains and evaluates a MoViNet: the command line of the release's trainer, with its YAML files.
 
 What is trained where is said by the experiment: its defaults, then every --config_file, then --params_override. A
-training that was interrupted carries on with the same command. docs/training.md has more.
+training that was interrupted resumes with the same command. docs/training.md has more.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class Strike:
         self.outcome.wrong.append(f"not finished after {PROCESSES} processes")
 
     def _one_process(self, end: float) -> int:
-        """Begins or carries on, strikes while it runs; its exit code."""
+        """Begins or resumes, strikes while it runs; its exit code."""
         self.outcome.processes += 1
         process = self._begin()
         self.sessions.append(process.pid)

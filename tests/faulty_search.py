@@ -45,7 +45,7 @@ def resumed(out: Path) -> None:
     run_folder.resume(out, "serial", contextlib.nullcontext)
 
 
-def carried_on(out: Path) -> None:
+def resumed_to_the_end(out: Path) -> None:
     """Resumes a run and sees to it that it comes to its end, with nothing lost of what was there."""
     before = ledger_of(out)
     resumed(out)

@@ -111,7 +111,7 @@ else:
 
 
 def searching(folder: Path, executor: str, file: Path | None = None, **environment: object) -> subprocess.Popen[str]:
-    """The search alone, without a display and what is made of it at the end; carried on if there is no file."""
+    """The search alone, without a display and what is made of it at the end; resumed if there is no file."""
     return _begun("-c", SEARCHING, folder, executor, *([file] if file else []), **environment)
 
 

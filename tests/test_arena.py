@@ -326,7 +326,7 @@ def test_a_race_that_is_interrupted_carries_on(tmp_path: Path) -> None:
     with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: (first / "ledger.jsonl").exists() and ledger_of(first).pending, process)
         process.terminate()
-        assert process.communicate(timeout=60) == ("", "interrupted; the same command carries on\n")
+        assert process.communicate(timeout=60) == ("", "interrupted; the same command resumes it\n")
     before = ledger_of(first)
     assert process.returncode == 130 and timed_comparison.running_seconds(before) < 12
 

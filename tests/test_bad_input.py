@@ -370,7 +370,7 @@ RESUMES: dict[str, tuple[Callable[[Path], list[bytes]], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", RESUMES)
-def test_runs_that_cannot_be_carried_on(case: str, error: Run, whole: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_resumed(case: str, error: Run, whole: Path, tmp_path: Path) -> None:
     make, words = RESUMES[case]
     (tmp_path / "ledger.jsonl").write_bytes(b"".join(make(whole)))
     before = contents(tmp_path)

@@ -371,7 +371,7 @@ def wait_for(condition: object, process: subprocess.Popen[str], seconds: float =
 
 
 @pytest.mark.parametrize(("name", "simulation"), [("SIGINT", None), ("SIGTERM", SimulationConfig(seconds=0.5))])
-def test_an_interrupted_search_says_how_to_carry_on_and_does(
+def test_an_interrupted_search_says_how_to_resume_and_does(
     name: str, simulation: SimulationConfig | None, tmp_path: Path
 ) -> None:
     out = tmp_path / "my run"
@@ -394,7 +394,7 @@ def test_an_interrupted_search_says_how_to_carry_on_and_does(
     assert process.returncode == 130
     first, last = errors.splitlines()
     assert first == "interrupted: what has begun is finished; interrupt again to stop at once"
-    assert last == f"interrupted; carry on with: run_search.py search --resume '{out}'"
+    assert last == f"interrupted; resume with: run_search.py search --resume '{out}'"
     assert "accuracy" in printed and "Traceback" not in printed
     before = run_folder.read(out)
     assert not before.torn and len(before.completed) >= 2 and not before.pending

@@ -107,7 +107,7 @@ def test_quiet_writes_nothing_and_leaves_nothing_behind(search: Search) -> None:
         assert stream.getvalue() == "" and search.watchers == []
 
 
-def test_a_run_that_is_carried_on_says_so(search: Search) -> None:
+def test_a_run_that_is_resumed_says_so(search: Search) -> None:
     play(search, trials=3)
     stream = io.StringIO()
     with Display(search, stream) as display:

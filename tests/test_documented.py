@@ -34,7 +34,7 @@ RUN_HERE = (
 )
 RUN_BY = {
     r"run_search\.py search tiny .*--(json-lines|tensorboard)": ("json_lines", "the_command_ends_with_its_outcome"),
-    r"run_search\.py search (tiny|--resume) ": ("cli", "an_interrupted_search_says_how_to_carry_on_and_does"),
+    r"run_search\.py search (tiny|--resume) ": ("cli", "an_interrupted_search_says_how_to_resume_and_does"),
     r".*results/runs/mine": ("own_videos", "the_page_from_the_folder_to_the_stream"),
     r"run_search\.py search (my_search|around_a2)\.yaml": ("coefficients", "a_real_search_and_a_real_refinement"),
     r"run_search\.py search .*--address": (

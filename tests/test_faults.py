@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_search import alone, begun, carried_on, file_system, fill, ran, remount, resumed, simulated
+from faulty_search import alone, begun, file_system, fill, ran, remount, resumed, resumed_to_the_end, simulated
 from played_run import begin, play, settings
 from small_search import finished, kill, ledger_of, searching, story, wait_for, written
 
@@ -43,7 +43,7 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_space(tmp_path: P
         with pytest.raises(InputError, match=FULL):
             resumed(disk / "out")
         filler.unlink()
-        carried_on(disk / "out")
+        resumed_to_the_end(disk / "out")
         assert lived(disk / "out") == lived(whole)
 
 
@@ -63,7 +63,7 @@ def test_a_disk_too_full_for_the_pictures_keeps_the_record(tmp_path: Path) -> No
         assert (code, errors.count("\n")) == (2, 1) and "No space left" in errors
         assert not ledger_of(disk / "out").pending
         filler.unlink()
-        carried_on(disk / "out")
+        resumed_to_the_end(disk / "out")
 
 
 def test_a_ledger_that_becomes_read_only_ends_the_run(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_a_ledger_that_becomes_read_only_ends_the_run(tmp_path: Path) -> None:
             resumed(out)
     finally:
         subprocess.run(["chattr", "-i", out / run_folder.LEDGER], check=True)
-    carried_on(out)
+    resumed_to_the_end(out)
 
 
-def test_a_folder_that_is_read_only_is_not_carried_on_but_read(tmp_path: Path, whole: Path) -> None:
+def test_a_folder_that_is_read_only_is_not_resumed_but_read(tmp_path: Path, whole: Path) -> None:
     with file_system(tmp_path / "small", "2m") as disk:
         shutil.copytree(whole, disk / "out")
         remount(disk, "ro")
@@ -145,7 +145,7 @@ def test_a_run_that_was_killed_and_moved_goes_on_elsewhere(tmp_path: Path) -> No
     moved.parent.mkdir()
     shutil.move(out, moved)
     assert (moved / run_folder.LOCK).read_text().strip() == str(process.pid)
-    carried_on(moved)
+    resumed_to_the_end(moved)
     assert lived(moved) == lived(begun(tmp_path / "whole", chosen))
     assert not out.exists()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_search import alone, carried_on, simulated
+from faulty_search import alone, resumed_to_the_end, simulated
 from small_search import ROOT, finished, kill, ledger_of, of_session, started, wait_for, workers_of, written
 
 from nas.config.search_config import Finals, SearchConfig
@@ -28,8 +28,8 @@ NO_FINALS = Finals(0, 1, ())  # which the interrupted ones do not come to, and t
 KINDS = ("finished", "SIGINT", "SIGTERM", "SIGKILL")
 
 
-def carry_on(out: Path) -> str:
-    return f"interrupted; carry on with: run_search.py search --resume {shlex.quote(str(out))}"
+def resume(out: Path) -> str:
+    return f"interrupted; resume with: run_search.py search --resume {shlex.quote(str(out))}"
 
 
 def in_a_trial(process: subprocess.Popen[str], out: Path) -> int:
@@ -47,10 +47,10 @@ def test_told_once_it_finishes_what_it_has_begun(tmp_path: Path, sent: signal.Si
     process.send_signal(sent)
     output, errors = finished(process)
     assert (process.returncode, output) == (130, "")
-    assert errors.splitlines() == [NOTICE, carry_on(out)]
+    assert errors.splitlines() == [NOTICE, resume(out)]
     ledger = ledger_of(out)
     assert len(ledger.completed) == len(ledger.proposals) == 1  # to its end, and no other was begun
-    carried_on(out)
+    resumed_to_the_end(out)
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -63,7 +63,7 @@ def test_told_twice_it_stops_at_once(tmp_path: Path, second: signal.Signals) -> 
     process.send_signal(second)
     sent = time.monotonic()
     _, errors = finished(process)
-    assert (process.returncode, errors) == (130, f"{carry_on(out)}\n") and time.monotonic() - sent < 10
+    assert (process.returncode, errors) == (130, f"{resume(out)}\n") and time.monotonic() - sent < 10
     assert len(ledger_of(out).pending) == 1
 
 
@@ -130,11 +130,11 @@ def test_workers_finish_what_they_have_begun(tmp_path: Path, sent: signal.Signal
     before = in_a_trial(process, out)
     os.killpg(process.pid, sent)
     output, errors = finished(process)
-    assert (process.returncode, output, errors.splitlines()) == (130, "", [NOTICE, carry_on(out)])
+    assert (process.returncode, output, errors.splitlines()) == (130, "", [NOTICE, resume(out)])
     ledger = ledger_of(out)
     assert not ledger.pending and not ledger.failed and before <= len(ledger.completed) + len(ledger.stopped) <= 4
     assert of_session(process.pid) == {}
-    carried_on(out)
+    resumed_to_the_end(out)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def shared_memory() -> set[str]:
 
 
 def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: float) -> None:
-    """A search with workers that ends in a way of `KINDS` some seconds after it has begun, and is carried on if cut."""
+    """A search with workers that ends in a way of `KINDS` some seconds after it has begun, and is resumed if cut."""
     out = folder / "out"
     folder.mkdir()
     process = started(written(folder, chosen), "--out", out, "--quiet", TMPDIR=temporary)
@@ -168,7 +168,7 @@ def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: f
             _, errors = finished(process)
             ended = process.returncode, errors.splitlines()
             # All that was left may have begun by then, and was finished.
-            assert ended in ((130, [NOTICE, carry_on(out)]), (0, [NOTICE]))
+            assert ended in ((130, [NOTICE, resume(out)]), (0, [NOTICE]))
         process = started("--resume", out, "--quiet", TMPDIR=temporary)
         sessions.append(process.pid)
     _, errors = finished(process)

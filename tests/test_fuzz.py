@@ -94,7 +94,7 @@ def use_run(path: Path, out: Path) -> None:
     outcome.comparison(ledger)
     shutil.copy(path, out / "ledger.jsonl")
     with contextlib.suppress(InputError), LedgerWriter.open_for_append(out / "ledger.jsonl") as writer:
-        run_folder._carried_on(run_folder.config_of(ledger), writer, ledger)
+        run_folder._resumed(run_folder.config_of(ledger), writer, ledger)
     if ledger.size % 8 == 0:
         outcome.write_plots(ledger, out)
     emit(outcome.family_of(ledger, outcome.family_config(ledger)), out / "configs")

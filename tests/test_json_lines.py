@@ -64,7 +64,7 @@ def test_every_event_is_one_object_and_ended_trials_tell_how_far_it_is(search: S
     assert volumes == sorted(volumes) and 0 < volumes[-1] < 1
 
 
-def test_a_run_that_is_carried_on_begins_where_it_was(search: Search) -> None:
+def test_a_run_that_is_resumed_begins_where_it_was(search: Search) -> None:
     play(search, trials=3)
     stream = io.StringIO()
     with JsonLines(search, stream):
@@ -88,7 +88,7 @@ def test_a_reader_that_goes_does_not_end_the_search(search: Search) -> None:
 
 
 def test_the_command_ends_with_its_outcome(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And writes for TensorBoard as well, which is recorded: a run that is carried on does so too."""
+    """And writes for TensorBoard as well, which is recorded: a run that is resumed does so too."""
     family = {"targets": {"a0": 1e7}, "ensemble": {}}
     chosen = small(simulation=SimulationConfig(), trials=6, finals=Finals(1, 2, ()), family=family)
     out, file = tmp_path / "run", written(tmp_path, chosen)

@@ -42,7 +42,7 @@ def check_same(ledger: Ledger, unbroken: Unbroken, resumed: int) -> None:
     assert [type(each) for each in others if not isinstance(each, Note)] == [Resumed] * resumed
 
 
-def test_killed_at_random_moments_and_carried_on_it_is_the_same_search(unbroken: Unbroken, tmp_path: Path) -> None:
+def test_killed_at_random_moments_and_resumed_it_is_the_same_search(unbroken: Unbroken, tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
     out = tmp_path / "out"
     arguments: list[object] = [written(tmp_path, unbroken.settings), "--out", out]
@@ -65,7 +65,7 @@ def test_killed_at_random_moments_and_carried_on_it_is_the_same_search(unbroken:
 
 @pytest.mark.slow
 def test_with_ray_a_dead_worker_and_a_dead_driver_cost_nothing_but_time(unbroken: Unbroken, tmp_path: Path) -> None:
-    """First the worker is killed in the middle of a trial, then everything; the run is carried on at once."""
+    """First the worker is killed in the middle of a trial, then everything; the run is resumed at once."""
     out = tmp_path / "out"
     process = started(written(tmp_path, unbroken.settings), "--out", out, MOVINET_NAS_CACHE=unbroken.cache)
     (worker,) = wait_for(lambda: workers_of(process.pid, "train"), process)

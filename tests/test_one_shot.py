@@ -1,4 +1,4 @@
-"""The one-shot search: what a step does, how it is carried on, what comes of it."""
+"""The one-shot search: what a step does, how it is resumed, what comes of it."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_interrupted_is_unbroken(whole: tuple[OneShotSearch, Path], trainer: Tra
     path = tmp_path / "out" / run.SUPERNET
     path.mkdir(parents=True)
     np.savez(path / run.CHECKPOINT, **broken.state())  # type: ignore[arg-type]
-    carried_on = run.carry_on(tmp_path / "out", quiet, threads=None)
-    expected, found = without_time(search.state()), without_time(carried_on.state())
+    resumed = run.resume(tmp_path / "out", quiet, threads=None)
+    expected, found = without_time(search.state()), without_time(resumed.state())
     assert expected.keys() == found.keys()
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
@@ -134,7 +134,7 @@ def test_the_history_is_a_table(whole: tuple[OneShotSearch, Path]) -> None:
 def test_a_finished_search_is_only_read(whole: tuple[OneShotSearch, Path]) -> None:
     path = whole[1] / run.SUPERNET / run.MEMBERS
     before = path.read_bytes(), path.stat().st_mtime_ns
-    run.carry_on(whole[1], quiet, threads=None)
+    run.resume(whole[1], quiet, threads=None)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
@@ -256,10 +256,10 @@ def test_a_folder_in_use_and_a_broken_checkpoint_are_refused(tmp_path: Path) -> 
     with pytest.raises(InputError, match="--out"):
         run.begin(settings(), tmp_path, quiet, threads=None)
     with pytest.raises(InputError, match="checkpoint"):
-        run.carry_on(tmp_path, quiet, threads=None)
+        run.resume(tmp_path, quiet, threads=None)
     (tmp_path / run.SUPERNET / run.CHECKPOINT).write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(InputError, match="checkpoint"):
-        run.carry_on(tmp_path, quiet, threads=None)
+        run.resume(tmp_path, quiet, threads=None)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def unusable(kind: str, folder: Path, left: int) -> Iterator[bytes]:
-    """A place of this kind; a full one has so many bytes left."""
+    """A place of this kind; a full one has `left` bytes left."""
     name = b"x" * 300 if kind == "too long" else b"\xff" if kind == "not UTF-8" else b"new"
     if kind == "below a file":
         (folder / "file").touch()

@@ -270,7 +270,7 @@ def test_what_happened_on_the_way_is_told_and_latencies_are_among_the_costs(tmp_
     told = [Note("trial 3: its worker died; attempt 1 of 3"), Resumed({"numpy": "2.9"})]
     page = page_of(ledger_of(tmp_path / "run", [*records, *told]), tmp_path)
     words = page.sections["failures"]
-    assert "out of memory" in words and "its worker died; attempt 1 of 3" in words and "carried on" in words
+    assert "out of memory" in words and "its worker died; attempt 1 of 3" in words and "resumed" in words
     assert "latency_ms" in page.sections["frontier"] and "4.25" in page.sections["frontier"]
 
 

@@ -121,7 +121,7 @@ def cut(ledger: Ledger, lines: int, folder: Path, torn: int = 0) -> Path:
     return path
 
 
-def carried_on(path: Path, config: SearchConfig, **options: Any) -> list[Event]:
+def resumed(path: Path, config: SearchConfig, **options: Any) -> list[Event]:
     with LedgerWriter.open_for_append(path) as writer:
         Drive(Search(config, writer, read(path).events), **options).run()
     return read(path).events
@@ -183,7 +183,7 @@ def test_a_ledger_cut_anywhere_goes_on_to_the_same_search(tmp_path: Path, config
     assert (whole.stopped and whole.failed) or config is not BEGUN
     for lines in range(1, len(whole.entries) + 2, every):
         path = cut(whole, lines, tmp_path, torn=lines % 50)
-        assert carried_on(path, config) == whole.events, lines
+        assert resumed(path, config) == whole.events, lines
 
 
 @settings(max_examples=6)
@@ -196,7 +196,7 @@ def test_nothing_is_lost_or_repeated_when_several_workers_are_cut_short(
     lines = data.draw(st.integers(1, len(whole.entries)))
     path = cut(whole, lines, folder)
     before = read(path)
-    events = carried_on(path, BEGUN, workers=workers, seed=seed + 1)
+    events = resumed(path, BEGUN, workers=workers, seed=seed + 1)
     check_whole(events, BEGUN)
     assert events[: len(before.events)] == before.events
     again = [proposal.index for proposal in before.pending]

@@ -233,4 +233,4 @@ def test_interrupted_while_trials_wait_for_workers(tmp_path: Path) -> None:
     wait_for(lambda: (tmp_path / "out" / "ledger.jsonl").exists() and ledger_of(tmp_path / "out").proposals, process)
     process.send_signal(signal.SIGINT)
     _, errors = finished(process)
-    assert process.returncode == 130 and "Traceback" not in errors and "carry on with" in errors
+    assert process.returncode == 130 and "Traceback" not in errors and "resume with" in errors

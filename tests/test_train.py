@@ -106,7 +106,7 @@ def test_an_ensemble_is_evaluated_by_its_members_checkpoints(tmp_path: Path) -> 
     files = [f"--config_file={path}" for path in (written(tmp_path), tmp_path / "both.yaml")]
     assert train.main(command("eval", tmp_path / "both", *files)) == 0
     assert metrics(tmp_path / "both", 0)["examples"] == 48
-    # As one model it carries on from what its members have learnt.
+    # As one model it continues from what its members have learnt.
     assert train.main(command("train_and_eval", tmp_path / "both", *files)) == 0
     assert metrics(tmp_path / "both", 6)["examples"] == 48
     wrong = "--params_override=task.validation_data.feature_shape=[5,16,16,3]"

@@ -56,7 +56,7 @@ def check_killed(folder: Path, steps: int, kills: list[int]) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
     output = finish(start(folder, "killed", override))
-    assert "carries on from" in output
+    assert "resumes from" in output
     for step in (4, steps):
         assert metrics(folder, "killed", step) == pytest.approx(metrics(folder, "unbroken", step), rel=1e-5)
 
@@ -77,7 +77,7 @@ def test_a_training_asked_to_stop_keeps_a_checkpoint(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 130
-    assert errors.splitlines()[-1].endswith("with a checkpoint; the same command carries on")
+    assert errors.splitlines()[-1].endswith("with a checkpoint; the same command resumes it")
     assert list((tmp_path / "stopped").glob("ckpt-*.index"))
 
 

@@ -106,6 +106,6 @@ def save(model: keras.Model, path: str | os.PathLike[str], shape: Shape, init_st
 
 
 def is_causal(model: keras.Model) -> bool:
-    """Whether a model of `movinet.model.keras_model` can run on a stream."""
+    """Returns True if a model of `movinet.model.keras_model` can run on a stream."""
     specs = [layer.spec for layer in model.layers if hasattr(layer, "spec")]
     return bool(specs) and all(spec.variant.causal for spec in specs)

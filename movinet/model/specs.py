@@ -166,7 +166,7 @@ def initial(spec: Spec, seed: int, rezero: float = 0.0) -> dict[str, np.ndarray]
 
 
 def first_states(architecture: Architecture, classes: int, seed: int, rezero: float) -> list[np.ndarray]:
-    """Of each layer from stem to head, float32 [3, weights]: its first weights, flat, and their two moments, zero."""
+    """The initial state of each layer from stem to head, float32 [3, weights]: flat weights and two moments, zero."""
     specs = layer_specs(architecture, classes)
     states = []
     for spec, layer_seed in zip(specs, layer_seeds(seed, len(specs)), strict=True):

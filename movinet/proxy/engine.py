@@ -28,13 +28,13 @@ class Network(Protocol):
         """Logits [B, classes] with moving statistics."""
 
     def batch_logits(self, frames: Any, clips: int) -> Any:
-        """As `logits`, with the statistics of this very batch, which become the moving ones."""
+        """Logits [B, classes] with the statistics of this batch, which become the moving ones."""
 
     def recalibrate(self, batches: Iterable[tuple[Any, int]]) -> None:
         """Set the moving statistics to the mean of those of batches (frames, B); weights stay."""
 
     def states(self) -> list[np.ndarray]:
-        """Of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments, copied."""
+        """A copy of each layer's state from stem to head, float32 [3, weights]: flat weights and their two moments."""
 
 
 class Engine(Protocol):
@@ -52,7 +52,7 @@ class Engine(Protocol):
         rng: np.random.Generator,
         steps_done: int,
     ) -> Network:
-        """A network with such states, float32 [3, weights] of each layer, after so many steps; `rng` drops layers."""
+        """A network with states float32 [3, weights] of each layer, after `steps_done` steps; `rng` drops layers."""
 
     def frames(self, clips: np.ndarray, resolution: int) -> Any:
         """uint8 `T B H W C` clips as a candidate of that resolution takes them: pixels in 0..1, resized by area."""

@@ -203,7 +203,7 @@ class Network:
             self._observe(frames, clips, done / (done + 1))
 
     def batch_logits(self, frames: Tensor, clips: int) -> Tensor:
-        """As `logits`, `[B, classes]`, with the statistics of this very batch, which become the moving ones."""
+        """[T*B, H, W, 3] -> logits [B, classes], by the statistics of the batch, which become the moving ones."""
         x = self._observe(frames, clips, 0.0)
         return self._evaluate(self._layers[-1], x, tf.constant(clips, tf.int32))
 
@@ -240,7 +240,7 @@ class Network:
         return _call(evaluate, [x, batch, *arrays.sized, arrays.moving.handle, arrays.moving_splits], [tf.float32])[0]
 
     def states(self) -> list[np.ndarray]:
-        """Of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments, copied."""
+        """A copy of each layer's state from stem to head, float32 [3, weights]: flat weights and their two moments."""
         return [np.stack([each.numpy() for each in (layer.weights, *layer.moments)]) for layer in self._layers]
 
     def weights(self) -> list[np.ndarray]:

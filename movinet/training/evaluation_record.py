@@ -16,7 +16,7 @@ import numpy as np
 from movinet.training import metrics
 from movinet.training.config.experiment import DataConfig
 from movinet.training.metrics import Floats, Integers, Point
-from search_space.base.atomic_files import replaced
+from search_space.base.atomic_files import write_text
 from search_space.base.errors import InputError
 
 SCHEMA = "movinet-nas/evaluation/1"
@@ -130,18 +130,11 @@ class Evaluation:
 
     def write(self, folder: Path, **about: Any) -> None:
         """evaluation.json, which also says what is `about` it, and predictions.csv. Raises `InputError`."""
-        _write(folder / "predictions.csv", self.predictions())
-        _write(folder / "evaluation.json", json.dumps({**self.to_dict(), **about}, indent=1) + "\n")
+        write_text(folder / "predictions.csv", self.predictions())
+        write_text(folder / "evaluation.json", json.dumps({**self.to_dict(), **about}, indent=1) + "\n")
 
 
 def check_new(folder: Path) -> None:
     """Raises `InputError` if a folder holds an evaluation, which another one would replace."""
     if os.path.exists(folder / "evaluation.json"):
         raise InputError("--out", str(folder), "holds an evaluation already; name another folder")
-
-
-def _write(path: Path, text: str) -> None:
-    """The file appears whole or not at all."""
-    with replaced(path) as new:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -24,7 +24,7 @@ from movinet.training.input.class_names import FILE, beside, check_same, class_n
 from movinet.training.task import check_trainable
 from movinet.training.trainer import Log, Progress, Trainer
 from movinet.training.validation import Validation
-from search_space.base.atomic_files import replaced
+from search_space.base.atomic_files import write_text
 from search_space.base.errors import InputError
 
 POLL_SECONDS = 1.0
@@ -57,7 +57,7 @@ class Run:
         if found is None:
             self.trainer.initialize()
         else:
-            log(f"carries on from {found}")
+            log(f"resumes from {found}")
 
     # -- modes ------------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class Run:
                 if self._due("checkpoint_interval") or self._asked_to_stop:
                     self._log(f"checkpoint {trainer.save()}")
                 if self._asked_to_stop:
-                    raise Stopped(f"stopped at step {trainer.step} with a checkpoint; the same command carries on")
+                    raise Stopped(f"stopped at step {trainer.step} with a checkpoint; the same command resumes it")
                 metrics = self._evaluate_if_due(evaluate) or metrics
         return metrics
 
@@ -260,14 +260,3 @@ class Run:
 def _step_of(path: str) -> int:
     """The step in a checkpoint's name."""
     return int(path.rpartition("-")[2])
-
-
-def write_text(path: Path, text: str) -> None:
-    """A file that appears complete or not at all.
-
-    Raises:
-      InputError: it cannot be written.
-    """
-    with replaced(path) as new:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text)

@@ -1,4 +1,4 @@
-"""Trains a model by an experiment: steps on all replicas, checkpoints, summaries; carries on where it stopped.
+"""Trains a model by an experiment: steps on all replicas, checkpoints, summaries; resumes where it stopped.
 
 A run is decided by its experiment: the clips of a step are a function of the step's number, and everything else that
 moves (weights, slots of the optimizer, states of random generators) is in a checkpoint. So a run that was stopped and

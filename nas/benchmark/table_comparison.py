@@ -3,7 +3,7 @@
 At every evaluation an algorithm is told one statistic (likelihood or accuracy, say) of one training of the table. Which
 training is a function of the run's seed, the architecture and how often the run has measured it, so algorithms compared
 under one seed see the same noise. `results.comparison.on_table` scores the rows that a run evaluated: always on
-accuracy, as the mean over trainings, whatever statistic the algorithm saw.
+accuracy, as the mean over trainings, independent of the statistic that the algorithm saw.
 """
 
 from __future__ import annotations

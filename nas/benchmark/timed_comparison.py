@@ -21,7 +21,7 @@ from typing import final
 import numpy as np
 
 from nas.algorithms.base import Algorithm, Exhausted
-from nas.config import search_config as configs
+from nas.config import search_config
 from nas.config.search_config import MAX_TRIALS, AlgorithmConfig, Finals, SearchConfig
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.execution import processes, serial
@@ -129,10 +129,10 @@ def go(race: Race, name: str, number: int, folder: Path) -> None:
 
 def _writer(path: Path, config: SearchConfig, data_hash: str) -> LedgerWriter:
     if not path.exists():
-        header = Header(configs.to_dict(config), run_folder.versions(), config.seed, data_hash)
+        header = Header(search_config.to_dict(config), run_folder.versions(), config.seed, data_hash)
         return LedgerWriter.create(path, header)
     header = run_folder.read(path.parent).header
-    if (header.config, header.data_hash) != (json.loads(json.dumps(configs.to_dict(config))), data_hash):
+    if (header.config, header.data_hash) != (json.loads(json.dumps(search_config.to_dict(config))), data_hash):
         raise InputError("--out", str(path.parent), "holds a run of another configuration; choose another folder")
     return LedgerWriter.open_for_append(path)
 
@@ -142,7 +142,7 @@ def compare(
 ) -> dict[tuple[str, int], Ledger]:
     """Runs of all algorithms, those of one seed side by side, in `folder`/runs/ALGORITHM-SEED; their ledgers.
 
-    A comparison that was interrupted carries on, and can be extended by seeds and algorithms. `workers` processes run
+    An interrupted comparison can be resumed and extended by seeds and algorithms. `workers` processes run
     at a time, each with one core to itself; `watch` is told how many runs are done, of how many.
 
     Raises:

@@ -40,7 +40,7 @@ def run(
                 yield future.result()
         except BrokenProcessPool:
             rule = "is the number of processes, of which one was killed, as a system does that runs out of memory"
-            raise InputError("--workers", workers, f"{rule}; the same command carries on") from None
+            raise InputError("--workers", workers, f"{rule}; the same command resumes it") from None
         except BaseException:
             for child in multiprocessing.active_children():
                 child.terminate()

@@ -24,7 +24,7 @@ def folder_of(run: Path) -> Path:
     """A folder with a short name for Ray's logs and sockets.
 
     Always the same one for a run, whose lock keeps others out of it, so that what a killed process left behind
-    goes when the run is carried on.
+    goes when the run is resumed.
     """
     name = f"movinet-nas-{os.getuid()}-{hashlib.sha256(bytes(run.resolve())).hexdigest()[:8]}"
     base = Path(tempfile.gettempdir())

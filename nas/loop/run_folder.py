@@ -1,4 +1,4 @@
-"""A run's folder: started, carried on, and kept from a second process.
+"""A run's folder: started, resumed, and kept from a second process.
 
 config.yaml  ledger.jsonl  run.lock        written here
 everything else                            made from the ledger, by `results`
@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nas.config import search_config as configs
+from nas.config import search_config
 from nas.config.search_config import SearchConfig
 from nas.evaluation.proxy_trainer import open_data, open_made
 from nas.evaluation.simulation import DATA_HASH, Simulation, check_can_fail, evaluator
@@ -63,7 +63,7 @@ def read(folder: Path) -> Ledger:
 
 def config_of(ledger: Ledger) -> SearchConfig:
     """The configuration a run was started with."""
-    return configs.from_dict(ledger.header.config, f"{ledger.path}:1: config")
+    return search_config.from_dict(ledger.header.config, f"{ledger.path}:1: config")
 
 
 def data_of(ledger: Ledger) -> Any:
@@ -118,9 +118,9 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, clust
     with _made(folder), RunLock(folder) as lock, contextlib.ExitStack() as undo:
         _check_new(folder)  # nobody else can begin a run in it from here on
         undo.callback(_remove, lock.path, folder / LEDGER, folder / CONFIG)
-        header = Header(configs.to_dict(config), versions(), config.seed, _hash(data), chance=_chance(data))
+        header = Header(search_config.to_dict(config), versions(), config.seed, _hash(data), chance=_chance(data))
         with LedgerWriter.create(folder / LEDGER, header) as writer:
-            _write_config(folder / CONFIG, configs.to_dict(config))
+            _write_config(folder / CONFIG, search_config.to_dict(config))
             search = Search(config, writer)
             try:
                 _execute(search, data, executor, watch, cluster)
@@ -143,7 +143,7 @@ def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) 
     cluster = _prepared(cluster, executor, data)
     # Nothing is written before all of this is known to fit.
     with RunLock(folder), LedgerWriter.open_for_append(folder / LEDGER) as writer:
-        search = _carried_on(config, writer, read(folder))
+        search = _resumed(config, writer, read(folder))
         if not search.finished:
             writer.append(Resumed(versions()))
         _execute(search, data, executor, watch, cluster)
@@ -158,7 +158,7 @@ def _prepared(cluster: Cluster, executor: str, data: Any) -> Cluster:
     return cluster.prepared()
 
 
-def _carried_on(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> Search:
+def _resumed(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> Search:
     try:
         return Search(config, writer, ledger.events)
     except InputError as error:  # what happened does not fit the configuration

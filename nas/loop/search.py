@@ -167,7 +167,7 @@ class Search:
         # What was running when the run ended is trained again first, in the order proposed.
         self._again = list(self.running.values())
         self.running.clear()
-        self._ended = self._failed = 0  # trials, in this process: whoever carries on has mended something
+        self._ended = self._failed = 0  # trials, in this process: whoever resumes has corrected something
 
     @property
     def planned(self) -> int:

@@ -1,6 +1,6 @@
-"""A one-shot search in its folder: trained, carried on, its networks trained from scratch, a table ranked by it.
+"""A one-shot search in its folder: trained, resumed, its networks trained from scratch, a table ranked by it.
 
-OUT/supernet/checkpoint.npz     all that is needed to carry on
+OUT/supernet/checkpoint.npz     all that is needed to resume
 OUT/supernet/history.csv        every step
 OUT/supernet/members.json       the network of each target
 OUT/supernet/hints.json         if asked for: members with the statistic that the supernet gives them
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from nas.benchmark import table
-from nas.config import search_config as configs
+from nas.config import search_config
 from nas.config.search_config import AlgorithmConfig, EarlyStopping, SearchConfig
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.execution.ray_cluster import ALONE, Cluster
@@ -58,7 +58,7 @@ def begin(config: SearchConfig, folder: Path, report: Report, threads: int | Non
     return _train(search, folder, report)
 
 
-def carry_on(folder: Path, report: Report, threads: int | None = 1) -> OneShotSearch:
+def resume(folder: Path, report: Report, threads: int | None = 1) -> OneShotSearch:
     """The same from the last checkpoint on; one that was finished is only read.
 
     Raises:
@@ -66,14 +66,14 @@ def carry_on(folder: Path, report: Report, threads: int | None = 1) -> OneShotSe
     """
     untrusted_files.check_no_links(folder)
     plain, arrays = read_checkpoint(folder / SUPERNET / CHECKPOINT)
-    config = configs.from_dict(plain["config"], f"{folder / SUPERNET / CHECKPOINT}: config")
+    config = search_config.from_dict(plain["config"], f"{folder / SUPERNET / CHECKPOINT}: config")
     data = open_data(config.data, config.space, config.seed)
     search = OneShotSearch(config, Trainer(config, data, threads))
     search.restore(plain, arrays)
     return _train(search, folder, report)
 
 
-def can_carry_on(folder: Path) -> bool:
+def can_resume(folder: Path) -> bool:
     """Whether there is a checkpoint in a folder."""
     return os.path.exists(folder / SUPERNET / CHECKPOINT)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nas.algorithms.stratified_random import cost_strata
-from nas.config import search_config as configs
+from nas.config import search_config
 from nas.config.search_config import OneShot, SearchConfig
 from nas.evaluation.clip_subset import clip_subset
 from nas.evaluation.proxy_trainer import ORDER, Trainer, metrics_of
@@ -145,7 +145,7 @@ class OneShotSearch:
         """Everything as arrays that need no pickle."""
         plain = {
             "schema": SCHEMA,
-            "config": configs.to_dict(self.config),
+            "config": search_config.to_dict(self.config),
             "data": self.trainer.data.content_hash,
             "steps": self.supernet.steps_done,
             "seconds": self.seconds,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from nas.record import correct_clips as correct
+from nas.record import correct_clips
 from search_space.architecture import check_integer, check_keys
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype
@@ -86,7 +86,7 @@ class Completed:
     def __post_init__(self) -> None:
         _check_measurement("completed", self)
         if self.correct is not None:
-            correct.check("completed.correct", self.correct)
+            correct_clips.check("completed.correct", self.correct)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.config import search_config as configs
+from nas.config import search_config
 from nas.config.search_config import EarlyStopping, SearchConfig
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.loop.run_folder import LEDGER, versions
@@ -173,7 +173,7 @@ def _given(config: SearchConfig, parents: Sequence[Architecture], settings: Sett
     """What a plan is made of."""
     return {
         "settings": {**asdict(settings), "strides": list(settings.strides)},
-        "search": configs.to_dict(config),
+        "search": search_config.to_dict(config),
         "parents": [architectures.to_dict(parent) for parent in parents],
         "times": TIMES,
     }

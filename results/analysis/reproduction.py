@@ -1,4 +1,4 @@
-"""Whether a network of a run, trained again, does what the run recorded."""
+"""Compares a network of a run that was trained again with what the run recorded."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def _told(record: object) -> str:
         return record.text
     if isinstance(record, Failed):
         return f"trial {record.index} failed after {record.attempts} attempts: {record.reason}"
-    return "the run was carried on"
+    return "the run was resumed"
 
 
 def _after(ledger: Ledger, moment: float) -> str:
@@ -69,11 +69,11 @@ def reproduce(ledger: Ledger) -> Html:
 
 
 def _versions(ledger: Ledger) -> Html:
-    """At the start, and each time the run was carried on."""
+    """At the start, and each time the run was resumed."""
     resumed = [entry.record.versions for entry in ledger.entries if isinstance(entry.record, Resumed)]
     columns: Sequence[Mapping[str, str]] = [ledger.header.versions, *resumed]
     distinct = [each for position, each in enumerate(columns) if each and each not in columns[:position]]
     names = dict.fromkeys(name for each in distinct for name in each)
     rows = [[name, *(each.get(name, "–") for each in distinct)] for name in names]
-    head = ["", "at the start", *(f"carried on, {number}" for number in range(1, len(distinct)))]
+    head = ["", "at the start", *(f"resumed, {number}" for number in range(1, len(distinct)))]
     return table("Versions", head, rows, texts=range(len(head))) if rows else Html("")

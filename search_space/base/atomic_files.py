@@ -10,6 +10,17 @@ from pathlib import Path
 from search_space.base.errors import InputError
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Writes text as UTF-8, and first the folder that it lies in; bytes of a file name that are not UTF-8 stay.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    with replaced(path) as new:
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
 @contextmanager
 def replaced(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, which replaces it when the block ends well and vanishes when it does not.

@@ -54,7 +54,7 @@ TRAINABLES = (b"ray::TrainProposal", b"ray::ResourceTrainable")  # as Ray names 
 PLAIN = AlgorithmConfig("stratified_random")
 MODELLED = AlgorithmConfig("frontier_search", {"start_genotypes": [], "random_every": 0})  # each is a modelled one
 STARTING = 300  # trials of the long search while a young one starts
-LEFT = 100  # lines cut off before a run is carried on
+LEFT = 100  # lines cut off before a run is resumed
 
 
 def settings(trials: int, workers: int, algorithm: AlgorithmConfig = PLAIN) -> SearchConfig:

@@ -147,11 +147,11 @@ class Network:
             self._forward(frames, clips, done / (done + 1), [_ALL] * len(self._inner))
 
     def batch_logits(self, frames: Array, clips: int) -> Array:
-        """As `logits`, [B, classes], with the statistics of this very batch, which become the moving ones."""
+        """[B*T, H, W, 3] -> logits [B, classes], by the statistics of the batch, which become the moving ones."""
         return self._forward(frames, clips, 0.0, [_ALL] * len(self._inner))
 
     def states(self) -> list[Array]:
-        """Of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments, copied."""
+        """A copy of each layer's state from stem to head, float32 [3, weights]: flat weights and their two moments."""
         return np.split(np.stack([self.flat, self._first, self._second]), self._ends[:-1], axis=1)
 
     def weights(self) -> list[Array]:
