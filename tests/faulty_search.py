@@ -41,7 +41,7 @@ def begun(out: Path, chosen: SearchConfig) -> Path:
 
 
 def resumed(out: Path) -> None:
-    """Carries such a run on."""
+    """Resumes such a run."""
     run_folder.resume(out, "serial", contextlib.nullcontext)
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_search import alone, resumed_to_the_end, simulated
+from faulty_search import alone, begun, resumed_to_the_end, simulated
 from small_search import ROOT, finished, kill, ledger_of, of_session, started, wait_for, workers_of, written
 
 from nas.config.search_config import Finals, SearchConfig
 from nas.execution import ray_scratch
-from nas.record.events import Completed
+from nas.record.events import Completed, Proposal
+from nas.record.ledger import LedgerWriter, Record
 
 NOTICE = "interrupted: what has begun is finished; interrupt again to stop at once"
 NO_FINALS = Finals(0, 1, ())  # which the interrupted ones do not come to, and the others need not wait for
@@ -65,6 +66,21 @@ def test_told_twice_it_stops_at_once(tmp_path: Path, second: signal.Signals) -> 
     _, errors = finished(process)
     assert (process.returncode, errors) == (130, f"{resume(out)}\n") and time.monotonic() - sent < 10
     assert len(ledger_of(out).pending) == 1
+
+
+def test_a_proposal_that_is_written_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = LedgerWriter.append
+
+    def interrupted(self: LedgerWriter, record: Record) -> None:
+        append(self, record)
+        if isinstance(record, Proposal):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(LedgerWriter, "append", interrupted)
+        begun(tmp_path / "out", simulated())
+    assert len(ledger_of(tmp_path / "out").proposals) == 1
+    resumed_to_the_end(tmp_path / "out")
 
 
 BOUNDED = """

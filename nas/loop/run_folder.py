@@ -125,12 +125,14 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, clust
             try:
                 _execute(search, data, executor, watch, cluster)
             finally:
-                if search.proposals:  # else nothing was begun, as when trials ask for more than the machine has
+                # Else nothing was begun, as when trials ask for more than the machine has. The record is asked, because
+                # a search that is interrupted may have written its first proposal and not yet counted it.
+                if search.proposals or read(folder).proposals:
                     undo.pop_all()
 
 
 def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) -> None:
-    """Carries a run on from its ledger: nothing finished is lost or trained twice.
+    """Resumes a run from its ledger: nothing finished is lost or trained twice.
 
     Raises:
       InputError: no run in the folder, another process uses it, or its data is no longer the same.
