@@ -92,7 +92,7 @@ def check_alone(options: argparse.Namespace, *more: str) -> None:
 
 def changed(settings: SearchConfig, options: argparse.Namespace) -> SearchConfig:
     """The configuration with the changes that options ask for."""
-    from nas.config.search_config import SimulationConfig
+    from nas.config.sections import SimulationConfig
 
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     if getattr(options, "simulate", None):

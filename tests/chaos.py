@@ -38,14 +38,8 @@ import numpy as np
 from ray_nodes import Nodes, ray_nodes
 from small_search import kill, of_session, small, started, workers_of, written
 
-from nas.config.search_config import (
-    AlgorithmConfig,
-    EarlyStopping,
-    FaultsConfig,
-    Finals,
-    SearchConfig,
-    SimulationConfig,
-)
+from nas.config.search_config import SearchConfig
+from nas.config.sections import AlgorithmConfig, EarlyStopping, FaultsConfig, Finals, SimulationConfig
 from nas.record.events import Completed, Failed, Proposal, Stopped
 from nas.record.ledger import read
 from search_space.base.errors import InputError

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from small_search import finished, ledger_of, small, started, written
 
-from nas.config.search_config import FaultsConfig, SearchConfig, SimulationConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import FaultsConfig, SimulationConfig
 from nas.loop import run_folder
 
 

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from nas.config import search_config
-from nas.config.search_config import DataConfig, Finals, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import DataConfig, Finals
 from nas.evaluation.proxy_trainer import open_data
 from nas.loop import run_folder
 from nas.loop.search import Search

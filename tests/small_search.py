@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from movinet.proxy.recipe import Recipe
-from nas.config import search_config
+from nas.config import search_config, sections
 from nas.config.search_config import SearchConfig
 from nas.record.ledger import Ledger, read
 
@@ -63,7 +63,7 @@ def breeding() -> SearchConfig:
     """A search to disturb. Its networks are smaller still, as every process that trains traces them anew, and its
     trainings longer. Four are measured at the rung before any is stopped, so that the last candidates have parents.
     """
-    stopping, finals = search_config.EarlyStopping((0.5,), 2.0, 1, 4), search_config.Finals(1, 2, ())
+    stopping, finals = sections.EarlyStopping((0.5,), 2.0, 1, 4), sections.Finals(1, 2, ())
     whole = small(early_stopping=stopping, finals=finals, training=Recipe(steps=120, batch_size=8))
     return replace(whole, space=replace(whole.space, blocks=whole.space.blocks[:3]))
 

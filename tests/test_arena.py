@@ -19,7 +19,7 @@ from synthetic_table import RUNGS, STEPS, synthetic_table
 import run_search
 from nas.benchmark import table, table_comparison, timed_comparison
 from nas.benchmark.table_comparison import Played, Settings, measured_seed, play
-from nas.config.search_config import EarlyStopping
+from nas.config.sections import EarlyStopping
 from nas.record.events import Completed, Proposal, Resumed
 from nas.record.ledger import Header, LedgerWriter, read
 from nas.record.pareto import hypervolume

@@ -25,7 +25,7 @@ import run_search
 from cli import main
 from cli.describe import describe_text, network_named
 from nas.config import search_config
-from nas.config.search_config import EarlyStopping, Finals, SimulationConfig
+from nas.config.sections import EarlyStopping, Finals, SimulationConfig
 from nas.loop import run_folder
 from search_space.cost.counting import COST_NAMES, breakdown
 from search_space.network import counted, dump, load, yaml_text

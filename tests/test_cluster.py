@@ -22,7 +22,8 @@ from ray_nodes import Nodes, free_port, ray_nodes
 from small_search import ROOT, finished, ledger_of, of_session, small, started, wait_for, workers_of, written
 
 import run_search
-from nas.config.search_config import EarlyStopping, Finals, ResourcesConfig, SearchConfig, SimulationConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import EarlyStopping, Finals, ResourcesConfig, SimulationConfig
 from nas.evaluation.proxy_trainer import open_data
 from nas.execution import node_data, object_store, ray_cluster
 from nas.execution.node_data import Clips

@@ -21,7 +21,7 @@ from played_run import played
 from small_search import ROOT, finished, searching, small, written
 
 import run_search
-from nas.config import search_config
+from nas.config import search_config, sections
 from nas.loop import run_folder
 from nas.loop.search import make_algorithm
 from nas.record.events import Completed, Event, Failed, Proposal
@@ -332,7 +332,7 @@ def test_a_real_search_and_a_real_refinement(tmp_path: Path) -> None:
     base = small()
     space = dataclasses.replace(base.space, frame_strides=(1, 4), resolutions=(10, 16), blocks=base.space.blocks[:3])
     lift = {"family": {"lift": vars(LIFT), "targets": {MODEL: 1e9}}}
-    stopping, finals = search_config.EarlyStopping(()), search_config.Finals(1, 2, ())
+    stopping, finals = sections.EarlyStopping(()), sections.Finals(1, 2, ())
     settings = dataclasses.replace(base, space=space, trials=3, early_stopping=stopping, finals=finals, **lift)
     finished(searching(tmp_path / "run", "serial", written(tmp_path, settings)))
     command = ["coefficients", str(tmp_path / "run"), "--draws", "2", "--seeds", "2"]

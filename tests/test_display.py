@@ -18,7 +18,7 @@ from played_run import begin, play, report, settings
 from rich.console import Console
 from terminal import Terminal
 
-from nas.config.search_config import AlgorithmConfig, EarlyStopping, ResourcesConfig
+from nas.config.sections import AlgorithmConfig, EarlyStopping, ResourcesConfig
 from nas.loop.search import Search
 from nas.monitor.display import Display
 from nas.monitor.panel import duration

@@ -16,8 +16,7 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
-from nas.config.search_config import AlgorithmConfig, EarlyStopping
-from nas.config.tracking import TrackingConfig
+from nas.config.sections import AlgorithmConfig, EarlyStopping, TrackingConfig
 from nas.loop.search import Search
 from nas.monitor.event_file import METRICS
 from nas.monitor.progress import Progress

@@ -28,7 +28,7 @@ from small_search import (
     written,
 )
 
-from nas.config.search_config import FaultsConfig, Finals, ResourcesConfig, SimulationConfig
+from nas.config.sections import FaultsConfig, Finals, ResourcesConfig, SimulationConfig
 from nas.execution import ray_scratch
 from nas.record.events import Completed, Failed, Note
 from nas.record.ledger import Ledger

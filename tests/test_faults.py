@@ -14,7 +14,7 @@ from faulty_search import alone, begun, file_system, fill, ran, remount, resumed
 from played_run import begin, play, settings
 from small_search import finished, kill, ledger_of, searching, story, wait_for, written
 
-from nas.config.search_config import AlgorithmConfig, EarlyStopping, FaultsConfig, Finals
+from nas.config.sections import AlgorithmConfig, EarlyStopping, FaultsConfig, Finals
 from nas.loop import run_folder
 from nas.loop.retries import Attempts
 from nas.loop.search import Search

@@ -19,7 +19,8 @@ import pytest
 from faulty_search import alone, begun, resumed_to_the_end, simulated
 from small_search import ROOT, finished, kill, ledger_of, of_session, started, wait_for, workers_of, written
 
-from nas.config.search_config import Finals, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import Finals
 from nas.execution import ray_scratch
 from nas.record.events import Completed, Proposal
 from nas.record.ledger import LedgerWriter, Record

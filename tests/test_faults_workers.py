@@ -13,7 +13,7 @@ import pytest
 from faulty_search import ran, simulated
 from small_search import finished, ledger_of, of_session, searching, small, wait_for, workers_of, written
 
-from nas.config.search_config import EarlyStopping, FaultsConfig, Finals
+from nas.config.sections import EarlyStopping, FaultsConfig, Finals
 from nas.evaluation.proxy_trainer import open_data
 from nas.evaluation.simulation import Simulation
 from nas.loop import run_folder

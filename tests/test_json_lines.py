@@ -15,7 +15,7 @@ from small_search import ledger_of, small, written
 
 import run_search
 from cli import json_output
-from nas.config.search_config import AlgorithmConfig, EarlyStopping, Finals, SimulationConfig
+from nas.config.sections import AlgorithmConfig, EarlyStopping, Finals, SimulationConfig
 from nas.loop.retries import Attempts
 from nas.loop.search import Search
 from nas.monitor.json_lines import IN_THE_LEDGER, SCHEMA, JsonLines

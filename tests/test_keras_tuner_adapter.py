@@ -14,7 +14,7 @@ from small_search import ROOT, finished, ledger_of, searching, written
 
 from nas.algorithms.keras_tuner import MoViNetHyperModel, genotype_of, hyperparameters
 from nas.algorithms.registry import ALGORITHMS
-from nas.config import search_config
+from nas.config import search_config, sections
 from nas.record.events import Completed, Proposal
 from search_space.base.errors import InputError
 from search_space.space.choices import Choice, SearchSpace
@@ -112,7 +112,7 @@ def test_the_bayesian_oracle_follows_its_weight(weight: float) -> None:
 
 @pytest.mark.slow
 def test_ray_tune_schedules_the_oracle(tmp_path: Path) -> None:
-    algorithm = search_config.AlgorithmConfig("keras_tuner_bayesian", {"start": 2})
+    algorithm = sections.AlgorithmConfig("keras_tuner_bayesian", {"start": 2})
     settings = replace(TINY, algorithm=algorithm)
     output = finished(searching(tmp_path / "out", "ray", written(tmp_path, settings)), seconds=900)
     events = ledger_of(tmp_path / "out").events

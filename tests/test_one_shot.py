@@ -20,7 +20,8 @@ from small_search import small
 
 from nas.benchmark import table
 from nas.config import search_config as configs
-from nas.config.search_config import AlgorithmConfig, Finals, OneShot, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import AlgorithmConfig, Finals, OneShot
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.execution import serial
 from nas.loop.search import Search

@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from played_run import begin, play, played, settings
 from synthetic_run import ledger_of, proposal, sampled
 
-from nas.config.search_config import Finals
+from nas.config.sections import Finals
 from nas.loop import run_folder
 from nas.loop.search import Search
 from nas.record.events import Failed, Rung

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_search import small
 
 from nas.algorithms.stratified_random import cost_strata
-from nas.config import search_config
+from nas.config import search_config, sections
 from nas.loop.references import reference_architectures
 from search_space.architecture import Architecture
 from search_space.base.errors import InputError
@@ -136,4 +136,4 @@ def test_a_reference_may_name_its_clip() -> None:
     with pytest.raises(InputError, match=r"'a2@5x24' must have one of the space's clips: .*8x24"):
         reference_architectures(default.space, ("a2@5x24",), bands.low, bands.high)
     with pytest.raises(InputError, match=r"references\[0\]: 'a2@8' must have its clip as frames x pixels"):
-        search_config.Finals(references=("a2@8",))
+        sections.Finals(references=("a2@8",))

@@ -13,7 +13,7 @@ import pytest
 from played_run import played, settings
 from small_search import ROOT, finished, searching, small, written
 
-from nas.config.search_config import Finals
+from nas.config.sections import Finals
 from nas.loop import run_folder
 from nas.loop.search import trial_seed
 from nas.record.events import Completed, Failed, Proposal

@@ -18,7 +18,8 @@ from movinet.model.specs import initial
 from movinet.proxy import tensorflow_engine, training_free_scores
 from nas.benchmark import table as tables
 from nas.benchmark.table import Table
-from nas.config.search_config import DataConfig, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import DataConfig
 from nas.evaluation import training_free_scores as columns
 from search_space import architecture as architectures
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem

@@ -15,8 +15,9 @@ import pytest
 from small_search import ROOT, finished, ledger_of, searching, small, started, story, wait_for, written
 
 from nas.benchmark import table, table_cells
-from nas.config import search_config
-from nas.config.search_config import SearchConfig, SimulationConfig
+from nas.config import search_config, sections
+from nas.config.search_config import SearchConfig
+from nas.config.sections import SimulationConfig
 from nas.evaluation.proxy_trainer import Trainer
 from nas.evaluation.simulation import DATA_HASH, SimulatedError, Simulation, evaluator
 from nas.loop.search import Search
@@ -126,7 +127,7 @@ def test_time_and_memory_are_taken() -> None:
 
 def test_measurements_from_a_table(tmp_path: Path) -> None:
     """A simulated run as a table, then simulated by that table: the same measurements at the full budget."""
-    first = replace(simulated(), finals=search_config.Finals(0), early_stopping=search_config.EarlyStopping(()))
+    first = replace(simulated(), finals=sections.Finals(0), early_stopping=sections.EarlyStopping(()))
     assert finished(searching(tmp_path / "one", "serial", written(tmp_path, first))) == ("", "")
     ledger = ledger_of(tmp_path / "one")
     file = tmp_path / "table.csv"
@@ -186,7 +187,7 @@ def test_it_stands_where_training_would_and_nowhere_else() -> None:
     with pytest.raises(InputError, match="is for searches"):
         Trainer(simulated(), None)
     with pytest.raises(InputError, match="take one of them out"):
-        small(simulation=SimulationConfig(), one_shot=search_config.OneShot())
+        small(simulation=SimulationConfig(), one_shot=sections.OneShot())
 
 
 def test_a_simulated_search_from_the_command_line(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from small_search import finished, ledger_of, searching, small, written
 
 import run_search
 from nas.config import search_config as config
-from nas.config.search_config import Finals, SearchConfig, SimulationConfig
-from nas.config.tracking import TrackingConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import Finals, Mlflow, SimulationConfig, TrackingConfig, Wandb
 from nas.loop.search import Search
 from nas.monitor.ray_trackers import Shown, Translated
 from nas.monitor.trial_parameters import name_of, parameters
@@ -73,15 +73,13 @@ def test_what_cannot_be_asked_for(tracking: dict[str, object], words: str) -> No
 
 
 def test_what_is_asked_for_is_recorded() -> None:
-    chosen = small(tracking=TrackingConfig(True, {}, {"project": "x", "mode": "offline"}))
+    chosen = small(tracking=TrackingConfig(True, Mlflow(), Wandb("x", mode="offline")))
     assert config.from_dict(json.loads(json.dumps(config.to_dict(chosen)))) == chosen
-    old = {name: value for name, value in config.to_dict(small()).items() if name != "tracking"}
-    assert config.from_dict(old).tracking == TrackingConfig()  # of runs before there was such a thing
 
 
-@pytest.mark.parametrize(("name", "asked"), [("mlflow", {}), ("wandb", {"project": "x"})])
+@pytest.mark.parametrize(("name", "asked"), [("mlflow", Mlflow()), ("wandb", Wandb("x"))])
 def test_a_package_that_is_missing_is_one_line(
-    name: str, asked: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, asked: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if find_spec(name):
         pytest.skip(f"{name} is installed")

@@ -14,7 +14,7 @@ from small_search import breeding
 
 from movinet.data.store import Split
 from movinet.proxy.recipe import Recipe
-from nas.config.search_config import DataConfig, EarlyStopping
+from nas.config.sections import DataConfig, EarlyStopping
 from nas.evaluation.clip_subset import clip_subset
 from nas.evaluation.proxy_trainer import RUNG_CLIPS, Trainer, metrics_of, open_data
 from nas.loop.search import trial_seed

@@ -16,7 +16,7 @@ from small_search import finished, kill, ledger_of, searching, small, started, w
 import run_search
 from cli import json_output, searches
 from nas.config import search_config as configs
-from nas.config.search_config import Finals, SimulationConfig
+from nas.config.sections import Finals, SimulationConfig
 from nas.execution.ray_cluster import ALONE
 from nas.loop import run_folder
 from nas.loop.search import Search

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from search_space.architecture import check_integer, check_number
+from search_space.architecture import check_number
+from search_space.base.configuration import configuration, within
 
 # Decay of the two moments of AdamW (Loshchilov and Hutter, arXiv 1711.05101). The first is Muon's momentum too.
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
@@ -15,7 +16,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
 
 
-@dataclass(frozen=True)
+@configuration
 class Recipe:
     """How a proxy is trained.
 
@@ -26,7 +27,7 @@ class Recipe:
 
     Attributes:
       steps: optimiser steps of the full budget.
-      batch_size: clips a step.
+      batch_size: clips per step.
       learning_rate: peak of Muon's, after the warm-up: the largest singular value of a step. AdamW's is an eighth.
       warmup: share of the steps at the start in which the rate rises linearly to its peak.
       decay: share of the steps at the end in which the rate falls linearly to 0; in between it stays at its peak.
@@ -43,30 +44,18 @@ class Recipe:
       InputError: a value out of range.
     """
 
-    steps: int
-    batch_size: int = 32
-    learning_rate: float = 0.08
-    warmup: float = 0.1
-    decay: float = 0.4
-    weight_decay: float = 0.001
-    label_smoothing: float = 0.0
-    stochastic_depth: float = 0.0
-    norm_momentum: float = 0.9
-    rezero: float = 0.3
+    steps: Annotated[int, within(1, 100_000_000)]
+    batch_size: Annotated[int, within(2, 65536)] = 32
+    learning_rate: Annotated[float, within(1e-8, 10.0)] = 0.08
+    warmup: Annotated[float, within(0.0, 1.0)] = 0.1
+    decay: Annotated[float, within(0.0, 1.0)] = 0.4
+    weight_decay: Annotated[float, within(0.0, 10.0)] = 0.001
+    label_smoothing: Annotated[float, within(0.0, 0.99)] = 0.0
+    stochastic_depth: Annotated[float, within(0.0, 0.99)] = 0.0
+    norm_momentum: Annotated[float, within(0.0, 1.0)] = 0.9
+    rezero: Annotated[float, within(0.0, 10.0)] = 0.3
 
     def __post_init__(self) -> None:
-        check_integer("steps", self.steps, 1, 100_000_000)
-        check_integer("batch_size", self.batch_size, 2, 65536)
-        for name, low, high in (
-            ("learning_rate", 1e-8, 10.0),
-            ("warmup", 0.0, 1.0),
-            ("weight_decay", 0.0, 10.0),
-            ("label_smoothing", 0.0, 0.99),
-            ("stochastic_depth", 0.0, 0.99),
-            ("norm_momentum", 0.0, 1.0),
-            ("rezero", 0.0, 10.0),
-        ):
-            check_number(name, getattr(self, name), low, high)
         check_number("decay", self.decay, 0.0, 1.0 - self.warmup, ", what the warm-up leaves")
 
     def rate(self, step: int) -> float:

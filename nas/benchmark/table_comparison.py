@@ -26,7 +26,7 @@ from nas.algorithms.registry import ALGORITHMS, HINTED
 from nas.algorithms.stratified_random import cost_strata
 from nas.benchmark.table import Table, is_loss
 from nas.benchmark.table_cells import MACS, line
-from nas.config.search_config import EarlyStopping
+from nas.config.sections import EarlyStopping
 from nas.execution import processes
 from nas.loop.early_stopping import BandedStopping
 from nas.loop.run_lock import RunLock

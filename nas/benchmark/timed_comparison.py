@@ -22,7 +22,8 @@ import numpy as np
 
 from nas.algorithms.base import Algorithm, Exhausted
 from nas.config import search_config
-from nas.config.search_config import MAX_TRIALS, AlgorithmConfig, Finals, SearchConfig
+from nas.config.search_config import MAX_TRIALS, SearchConfig
+from nas.config.sections import AlgorithmConfig, Finals
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.execution import processes, serial
 from nas.loop import run_folder

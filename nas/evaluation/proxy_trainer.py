@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from movinet.proxy.engine import Engine, make_engine
-from nas.config.search_config import DataConfig, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import DataConfig
 from nas.evaluation.clip_subset import clip_subset
 from nas.record import correct_clips
 from nas.record.events import Completed, Failed, Proposal, Rung

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from nas.benchmark import table_cells
-from nas.config.search_config import SearchConfig, SimulationConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import SimulationConfig
 from nas.evaluation.proxy_trainer import Trainer
 from nas.record.events import Completed, Failed, Proposal, Rung
 from nas.record.objective import ACCURACY

@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nas.config.search_config import ResourcesConfig, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import ResourcesConfig
 from nas.loop import signals
 from search_space.base.errors import InputError
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from search_space import architecture
-from search_space.architecture import check_number
-from search_space.base.errors import InputError
-from search_space.base.names import check_choice
+from search_space.base.configuration import NOT_EMPTY, configuration, within
+
+Kind = Literal["finalist", "reference"]
 
 
-@dataclass(frozen=True)
+@configuration
 class FixedNetwork:
     """A network to train, as it is or scaled.
 
@@ -23,17 +22,13 @@ class FixedNetwork:
       scale: its multiply-adds, in those of the network in the run, before rounding.
     """
 
-    of: str
-    kind: str
+    of: Annotated[str, NOT_EMPTY]
+    kind: Kind
     architecture: Mapping[str, Any]
-    scale: float = 1.0
+    scale: Annotated[float, within(1e-3, 1e6)] = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.of, str) or not self.of:
-            raise InputError("of", self.of, "must be the name of a network")
-        check_choice("kind", self.kind, ("finalist", "reference"))
         architecture.from_dict(self.architecture, "architecture")
-        check_number("scale", self.scale, 1e-3, 1e6)
 
     @property
     def label(self) -> str:

@@ -32,7 +32,7 @@ def reference_architectures(
 ) -> dict[str, Architecture]:
     """Return published networks by name, scaled to a space whose architectures cost `low` to `high` multiply-adds.
 
-    `names` are those of `nas.config.search_config.Finals.references`, with or without a clip.
+    `names` are those of `nas.config.sections.Finals.references`, with or without a clip.
 
     Raises:
       InputError: a published network cannot be brought to that scale, or a clip is not one of the space's.

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.config.search_config import ResourcesConfig
+from nas.config.sections import ResourcesConfig
 from nas.monitor.progress import Band, Snapshot
 
 WIDEST = 80  # characters of the progress bar

@@ -21,6 +21,7 @@ from ray.tune.logger import LoggerCallback
 from nas.loop.search import Search
 from nas.monitor.trial_parameters import name_of, parameters
 from nas.record.events import Completed, Failed, Proposal, Rung, from_dict
+from search_space.base.configuration import plain
 from search_space.base.errors import InputError
 
 ERRORS = (OSError, ValueError, RayError)
@@ -122,10 +123,10 @@ def trackers(search: Search) -> list[Translated]:
     if config.mlflow is not None:
         from mlflow.exceptions import MlflowException
 
-        mlflow = MLflowLoggerCallback(**{"experiment_name": folder.name, **config.mlflow})
+        mlflow = MLflowLoggerCallback(**{"experiment_name": folder.name, **plain(config.mlflow)})
         found.append(Translated("mlflow", mlflow, search, (MlflowException, *ERRORS)))
     if config.wandb is not None:
-        found.append(Translated("wandb", _wandb(config.wandb, folder), search, ERRORS))
+        found.append(Translated("wandb", _wandb(plain(config.wandb), folder), search, ERRORS))
     return found
 
 

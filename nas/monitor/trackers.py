@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from nas.config.tracking import TrackingConfig
+from nas.config.sections import TrackingConfig
 from nas.loop.search import Search
 from search_space.base.errors import InputError
 

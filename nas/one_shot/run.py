@@ -22,7 +22,8 @@ import numpy as np
 
 from nas.benchmark import table
 from nas.config import search_config
-from nas.config.search_config import AlgorithmConfig, EarlyStopping, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import AlgorithmConfig, EarlyStopping
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.execution.ray_cluster import ALONE, Cluster
 from nas.loop import run_folder, signals

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from nas.config import search_config
-from nas.config.search_config import EarlyStopping, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import EarlyStopping
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.loop.run_folder import LEDGER, versions
 from nas.loop.run_lock import RunLock

@@ -13,12 +13,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-from nas.config.search_config import EarlyStopping, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import EarlyStopping
 from nas.evaluation.proxy_trainer import open_data
 from nas.execution.ray_cluster import ALONE, Cluster
 from nas.loop import run_folder
-from nas.loop.fixed_networks import FixedNetwork
+from nas.loop.fixed_networks import FixedNetwork, Kind
 from nas.record.ledger import Ledger
 from search_space import architecture as architectures
 from search_space.architecture import Clip, check_integer, check_number
@@ -153,7 +155,7 @@ def _networks(ledger: Ledger, config: SearchConfig) -> Iterator[FixedNetwork]:
         missing = "re-evaluated" if not selected else "published"
         raise InputError("run", str(folder), f"has no {missing} networks to validate: see finals in its configuration")
     for (kind, label), proposal in sorted(found.items(), key=lambda each: (each[0][0], each[1].cost["macs"])):
-        yield FixedNetwork(label, kind, proposal.architecture)
+        yield FixedNetwork(label, cast(Kind, kind), proposal.architecture)
 
 
 def scaled_networks(

@@ -5,13 +5,15 @@ MoViNets, arXiv 2103.11511: section 3 (compound scaling of searched networks) an
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import Field
 
 from nas.record.objective import ACCURACY, MACS
 from results.family.parent_variants import Settle, Settled
@@ -21,12 +23,11 @@ from search_space.architecture import (
     MAX_CHANNELS,
     MAX_FRAMES,
     Architecture,
-    check_integer,
-    check_keys,
-    check_number,
     with_strides,
 )
+from search_space.base.configuration import configuration, made_from, plain, within
 from search_space.base.errors import InputError
+from search_space.base.names import check_choice
 from search_space.network import Network, counted, network_cost
 from search_space.scaling.compound import DEFAULT_COEFFICIENTS, UNSCALED, Coefficients, Factors, Scaled, scale_to_macs
 
@@ -43,13 +44,12 @@ PUBLISHED_MACS: Mapping[str, float] = {
 }
 SHOWN = 8  # best candidates in the record of a target, besides those that were ruled out
 NOTHING_SETTLED: Mapping[str, Mapping[str, Any]] = {}
-PUBLISHED_ENSEMBLE: Mapping[str, Sequence[str]] = {"a6": ("a4", "a5")}
-_FACTORS = tuple(each.name for each in fields(Factors))
+PUBLISHED_ENSEMBLE: Mapping[str, tuple[str, ...]] = {"a6": ("a4", "a5")}
 
 
-@dataclass(frozen=True)
+@configuration
 class FamilyConfig:
-    """What family to make.
+    """The family of networks to make from a Pareto front.
 
     Attributes:
       classes: outputs of each network.
@@ -64,66 +64,39 @@ class FamilyConfig:
       settle: trains scaled variants of the best parents of each target after a search; None does not.
     """
 
-    classes: int = 600
-    clip_ticks: int = 250
+    classes: Annotated[int, within(1, MAX_CHANNELS)] = 600
+    clip_ticks: Annotated[int, within(1, MAX_FRAMES)] = 250
     lift: Factors = UNSCALED
-    strides: tuple[int, ...] = ()
+    strides: tuple[Annotated[int, within(1, 2)], ...] = ()
     coefficients: Coefficients = DEFAULT_COEFFICIENTS
     coefficients_from: str = "default"
-    targets: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_MACS))
-    ensemble: Mapping[str, Sequence[str]] = field(default_factory=lambda: dict(PUBLISHED_ENSEMBLE))
-    tolerance: float = 0.02
+    targets: Mapping[str, Annotated[float, within(1, 1e18)]] = field(default_factory=lambda: dict(PUBLISHED_MACS))
+    ensemble: Mapping[str, Annotated[tuple[str, ...], Field(min_length=2)]] = field(
+        default_factory=lambda: dict(PUBLISHED_ENSEMBLE)
+    )
+    tolerance: Annotated[float, within(0, 1)] = 0.02
     settle: Settle | None = None
 
     def __post_init__(self) -> None:
-        check_integer("classes", self.classes, 1, MAX_CHANNELS)
-        check_integer("clip_ticks", self.clip_ticks, 1, MAX_FRAMES)
-        if not isinstance(self.coefficients_from, str):
-            raise InputError("coefficients_from", self.coefficients_from, "must be a text")
-        check_number("tolerance", self.tolerance, 0, 1)
-        if not isinstance(self.strides, tuple):
-            raise InputError("strides", self.strides, "must be a list of the strides of the blocks")
-        for i, stride in enumerate(self.strides):
-            check_integer(f"strides[{i}]", stride, 1, 2)
-        _check_targets(self.targets)
-        _check_ensemble(self.ensemble, self.targets)
-
-
-def _check_names(place: str, models: object) -> Mapping[str, Any]:
-    if not isinstance(models, Mapping):
-        raise InputError(place, models, "must be a mapping with the names of models as keys")
-    for name in models:  # names become file names
-        if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
-            raise InputError(place, name, "must be a name of lower-case letters, digits, '-' and '_'")
-    return models
-
-
-def _check_targets(targets: object) -> None:
-    if not _check_names("targets", targets):
-        raise InputError("targets", targets, "must hold at least one model")
-    last = 1.0
-    for name, target in dict(targets).items():  # type: ignore[call-overload]
-        if check_number(f"targets.{name}", target, 1, 1e18, ", as in 2.7e+9") < last:
-            raise InputError(f"targets.{name}", target, f"must not be below the target before it, {last:g}")
-        last = target
-
-
-def _check_ensemble(ensemble: object, targets: Mapping[str, float]) -> None:
-    for name, members in _check_names("ensemble", ensemble).items():
-        place = f"ensemble.{name}"
-        if name in targets:
-            raise InputError(place, name, "is the name of a target already")
-        if not isinstance(members, list | tuple) or len(members) < 2:
-            raise InputError(place, members, "must be a list of at least two models")
-        for member in members:
-            if member not in list(targets):  # also where it is unhashable
-                raise InputError(place, member, f"is not one of the targets {', '.join(targets)}")
+        for place, models in (("targets", self.targets), ("ensemble", self.ensemble)):
+            for name in models:  # names become file names
+                if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+                    raise InputError(place, name, "must be a name of lower-case letters, digits, '-' and '_'")
+        if not self.targets:
+            raise InputError("targets", dict(self.targets), "must hold at least one model")
+        for (_, last), (name, target) in itertools.pairwise(self.targets.items()):
+            if target < last:
+                raise InputError(f"targets.{name}", target, f"must not be below the target before it, {last:g}")
+        for name, members in self.ensemble.items():
+            if name in self.targets:
+                raise InputError(f"ensemble.{name}", name, "is the name of a target already")
+            for member in members:
+                check_choice(f"ensemble.{name}", member, self.targets)
 
 
 def to_dict(config: FamilyConfig) -> dict[str, Any]:
     """Plain data for YAML or JSON; the inverse of `from_dict`."""
-    ensemble = {name: list(members) for name, members in config.ensemble.items()}
-    return {**asdict(config), "strides": list(config.strides), "targets": dict(config.targets), "ensemble": ensemble}
+    return {"settle": None, **plain(config)}
 
 
 def from_dict(data: object, place: str = "family") -> FamilyConfig:
@@ -134,40 +107,14 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
     Raises:
       InputError: an unknown key, a wrong type, a value out of range.
     """
-    values = dict(check_keys(place, data, [each.name for each in fields(FamilyConfig)]))
-    try:
-        for name, kind, required in (("lift", Factors, ()), ("coefficients", Coefficients, _FACTORS)):
-            if name in values:
-                values[name] = _factors(kind, check_keys(name, values[name], _FACTORS, required), name)
-        if "coefficients" in values:
-            values.setdefault("coefficients_from", "configuration")
-        if values.get("settle") is not None:
-            values["settle"] = _settle(check_keys("settle", values["settle"], [each.name for each in fields(Settle)]))
-        if isinstance(values.get("strides"), list):
-            values["strides"] = tuple(values["strides"])
-        if isinstance(values.get("targets"), Mapping) and "ensemble" not in values:
-            known = values["targets"].keys()
-            values["ensemble"] = {name: each for name, each in PUBLISHED_ENSEMBLE.items() if known >= set(each)}
-        if isinstance(values.get("ensemble"), Mapping):
-            lists = values["ensemble"].items()
-            values["ensemble"] = {name: tuple(each) if isinstance(each, list) else each for name, each in lists}
-        return FamilyConfig(**values)
-    except InputError as error:
-        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
-
-
-def _factors(kind: type[Factors] | type[Coefficients], values: Mapping[str, Any], name: str) -> Factors | Coefficients:
-    try:
-        return kind(**values)
-    except InputError as error:
-        raise InputError(f"{name}.{error.place.rpartition('.')[2]}", error.value, error.rule) from None
-
-
-def _settle(values: Mapping[str, Any]) -> Settle:
-    try:
-        return Settle(**values)
-    except InputError as error:
-        raise InputError(f"settle.{error.place}", error.value, error.rule) from None
+    if isinstance(data, Mapping):
+        data = dict(data)
+        if "coefficients" in data:
+            data.setdefault("coefficients_from", "configuration")
+        if isinstance(targets := data.get("targets"), Mapping):
+            known = targets.keys()
+            data.setdefault("ensemble", {a: both for a, both in PUBLISHED_ENSEMBLE.items() if known >= set(both)})
+    return made_from(FamilyConfig, data, place)
 
 
 @dataclass(frozen=True)

@@ -6,35 +6,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Annotated
 
 from nas.record.ledger import read
 from nas.record.objective import ACCURACY
 from results.family.parents import Candidate, Candidates
-from search_space.architecture import check_integer, check_number
+from search_space.base.configuration import configuration, within
 
 FOLDER = "settle"
 LEDGER = "ledger.jsonl"
 _BETWEEN = ": "  # model and fingerprint of a variant's name
 
 
-@dataclass(frozen=True)
+@configuration
 class Settle:
-    """How the choice between the best parents of a target is settled by training.
+    """Training of scaled variants, by which the choice between the best parents of a target is settled.
 
     Attributes:
-      parents: scaled variants of so many are trained for each target.
-      factor: their multiply-adds, in those of the target's place on the proxy's cost axis.
+      parents: number of parents for each target whose scaled variants are trained.
+      factor: their multiply-adds, as a multiple of those at the target's place on the proxy's cost axis.
       repeats: trainings of each variant.
     """
 
-    parents: int = 2
-    factor: float = 4.0
-    repeats: int = 2
-
-    def __post_init__(self) -> None:
-        check_integer("parents", self.parents, 2, 3)
-        check_number("factor", self.factor, 1, 1000)
-        check_integer("repeats", self.repeats, 1, 1000)
+    parents: Annotated[int, within(2, 3)] = 2
+    factor: Annotated[float, within(1, 1000)] = 4.0
+    repeats: Annotated[int, within(1, 1000)] = 2
 
 
 @dataclass(frozen=True)

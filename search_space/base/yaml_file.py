@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,56 @@ def read_yaml(path: Path | str, place: str) -> Any:
         date, a set, bytes or an object of Python.
     """
     return parse_yaml(_content(path, place), place, str(path))
+
+
+@contextmanager
+def located(path: Path | str, root: str) -> Iterator[None]:
+    """Name the file, and the line of the key, in errors about data that was read from it.
+
+    Args:
+      path: of the YAML file.
+      root: what the places of those errors begin with, such as "search" in "search.training.steps".
+
+    Raises:
+      InputError: the one that was raised inside, with the file and the line in its place.
+    """
+    try:
+        yield
+    except InputError as error:
+        if not error.place.startswith(root):
+            raise
+        line = _line(path, error.place[len(root) :], error.value)
+        place = f"{path}:{line}: {error.place}" if line else f"{path}: {error.place}"
+        raise InputError(place, error.value, error.rule) from None
+
+
+def _line(path: Path | str, keys: str, value: object) -> int | None:
+    """The line of the last key of `.training.steps` that the file has, and of a key that is the value; from 1."""
+    try:
+        node = yaml.compose(_content(path, ""), _Loader)
+    except (yaml.YAMLError, InputError, RecursionError):  # reading it has said so
+        return None
+    line = None
+    while node is not None:
+        key, below, rest = _step(node, keys)
+        if key is None:
+            break
+        line, node, keys = key.start_mark.line + 1, below, rest
+    if not keys and isinstance(node, yaml.MappingNode):
+        line = next((key.start_mark.line + 1 for key, _ in node.value if key.value == str(value)), line)
+    return line
+
+
+def _step(node: yaml.Node, keys: str) -> tuple[yaml.Node | None, yaml.Node | None, str]:
+    """The node of the first key or place of `keys`, the node below it, and what is left of `keys`."""
+    if isinstance(node, yaml.SequenceNode) and (at := re.match(r"\[(\d+)\]", keys)) and int(at[1]) < len(node.value):
+        item = node.value[int(at[1])]
+        return item, item, keys[at.end() :]
+    for key, below in node.value if isinstance(node, yaml.MappingNode) else ():
+        rest = keys.removeprefix(f".{key.value}") if isinstance(key.value, str) else keys
+        if rest != keys and rest[:1] in ("", ".", "["):
+            return key, below, rest
+    return None, None, keys
 
 
 def parse_yaml(content: bytes | str, place: str, shown: str) -> Any:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import astuple, dataclass, fields, replace
-from typing import NamedTuple
+from dataclasses import astuple, dataclass, replace
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from search_space.architecture import (
     check_integer,
     check_number,
 )
+from search_space.base.configuration import configuration, within
 from search_space.base.errors import InputError
 from search_space.cost.counting import ArchitectureBatch, count, count_batch, pack
 from search_space.rounding import make_divisible
@@ -44,36 +45,32 @@ TUNED = 0.25  # most that frames and pixels may move to fill a gap in the stairc
 TRADED = 0.1  # most that one of them may move the other way for it
 
 
-@dataclass(frozen=True)
+_Factor = Annotated[float, within(1 / MAX_FACTOR, MAX_FACTOR)]
+_Coefficient = Annotated[float, within(1, MAX_COEFFICIENT)]
+
+
+@configuration
 class Factors:
-    """What each dimension is multiplied with, before rounding."""
+    """Factors by which the dimensions are multiplied, before rounding."""
 
-    depth: float = 1.0
-    width: float = 1.0
-    resolution: float = 1.0
-    frames: float = 1.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            check_number(f"factors.{field.name}", getattr(self, field.name), 1 / MAX_FACTOR, MAX_FACTOR)
+    depth: _Factor = 1.0
+    width: _Factor = 1.0
+    resolution: _Factor = 1.0
+    frames: _Factor = 1.0
 
     def times(self, other: Factors) -> Factors:
         """Both after one another, without rounding in between."""
         return Factors(*(mine * theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
-@dataclass(frozen=True)
+@configuration
 class Coefficients:
     """Growth per unit of phi: alpha, beta, gamma, delta of depth, width, resolution and frames."""
 
-    depth: float
-    width: float
-    resolution: float
-    frames: float
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            check_number(f"coefficients.{field.name}", getattr(self, field.name), 1, MAX_COEFFICIENT)
+    depth: _Coefficient
+    width: _Coefficient
+    resolution: _Coefficient
+    frames: _Coefficient
 
     @property
     def growth(self) -> float:

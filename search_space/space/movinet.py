@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator, Field
 
 from search_space.architecture import (
     MAX_CHANNELS,
@@ -23,13 +23,12 @@ from search_space.architecture import (
     Kernel,
     Layer,
     Stem,
-    check_integer,
     check_keys,
-    check_list,
     check_schema,
 )
+from search_space.base.configuration import NOT_EMPTY, Options, configuration, made_from, plain, within
 from search_space.base.errors import InputError
-from search_space.base.yaml_file import read_yaml
+from search_space.base.yaml_file import located, read_yaml
 from search_space.cost.counting import ArchitectureBatch, count_batch
 from search_space.rounding import DIVISOR, make_divisible
 from search_space.space.choices import Choice, Condition, Genotype, SearchSpace
@@ -51,60 +50,37 @@ def scaled_widths(base_width: int, multipliers: Sequence[float] = WIDTH_MULTIPLI
     return tuple(sorted({max(DIVISOR, int(base_width * m / DIVISOR + 0.5) * DIVISOR) for m in multipliers}))
 
 
-def _check_options(place: str, options: object, check: Callable[[str, Any], object]) -> None:
-    """A tuple of at least one option, each passing `check`, none twice; `InputError` otherwise."""
-    if not isinstance(options, tuple) or not options:
-        raise InputError(place, options, "must be a list of at least one option")
-    for i, option in enumerate(options):
-        check(f"{place}[{i}]", option)
-        if option in options[:i]:
-            raise InputError(f"{place}[{i}]", option, "is listed twice")
-
-
-def _check_within(low: int, high: int) -> Callable[[str, Any], int]:
-    return functools.partial(check_integer, low=low, high=high)
-
-
-def _check_kernel(place: str, kernel: Any) -> None:
+def _check_kernel(kernel: Kernel) -> Kernel:
     try:
         Layer(DIVISOR, kernel)
     except InputError as error:
-        raise InputError(place, error.value, error.rule) from None
+        raise InputError("", error.value, error.rule) from None
+    return kernel
 
 
-def _check_ratio(place: str, ratio: object) -> None:
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= _MAX_EXPANSION:
-        raise InputError(place, ratio, f"must be a number above 0 and at most {_MAX_EXPANSION}")
+Channels = Annotated[int, within(1, MAX_CHANNELS)]
+_Kernel = Annotated[
+    Kernel,
+    AfterValidator(_check_kernel),
+    Field(json_schema_extra={"allowed": "three odd integers, as in [1, 3, 3]"}),
+]
+_Ratio = Annotated[float, Field(gt=0, le=_MAX_EXPANSION)]
 
 
-def _check_bool(place: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise InputError(place, value, "must be true or false")
-
-
-@dataclass(frozen=True)
+@configuration
 class BlockConfig:
     """Options of one block; widths are in channels.
 
     `expansions` are ratios of `base_width`, the unscaled width, not of the chosen one.
     """
 
-    base_width: int
-    widths: tuple[int, ...]
-    stride: int
-    depths: tuple[int, ...]
-    kernels: tuple[Kernel, ...] = KERNELS
-    expansions: tuple[float, ...] = EXPANSIONS
-    squeeze_excite: tuple[bool, ...] = (False, True)
-
-    def __post_init__(self) -> None:
-        check_integer("base_width", self.base_width, 1, MAX_CHANNELS // _MAX_EXPANSION)
-        _check_options("widths", self.widths, _check_within(1, MAX_CHANNELS))
-        check_integer("stride", self.stride, 1, 2)
-        _check_options("depths", self.depths, _check_within(1, MAX_LAYERS_PER_BLOCK))
-        _check_options("kernels", self.kernels, _check_kernel)
-        _check_options("expansions", self.expansions, _check_ratio)
-        _check_options("squeeze_excite", self.squeeze_excite, _check_bool)
+    base_width: Annotated[int, within(1, MAX_CHANNELS // _MAX_EXPANSION)]
+    widths: Options[Channels]
+    stride: Annotated[int, within(1, 2)]
+    depths: Options[Annotated[int, within(1, MAX_LAYERS_PER_BLOCK)]]
+    kernels: Options[_Kernel] = KERNELS
+    expansions: Options[_Ratio] = EXPANSIONS
+    squeeze_excite: Options[bool] = (False, True)
 
     @property
     def expand(self) -> tuple[int, ...]:
@@ -112,35 +88,27 @@ class BlockConfig:
         return tuple(sorted({make_divisible(ratio * self.base_width) for ratio in self.expansions}))
 
 
-@dataclass(frozen=True)
+@configuration
 class SpaceConfig:
     """A MoViNet space as plain data, schema `movinet-nas/space/1`.
 
     `frames` is the clip's length in frames of the source; a candidate of frame stride s sees ceil(frames / s) of them.
     """
 
-    name: str
-    classes: int
-    frames: int
-    frame_strides: tuple[int, ...]
-    resolutions: tuple[int, ...]
-    stem_widths: tuple[int, ...]
-    blocks: tuple[BlockConfig, ...]
-    project: tuple[int, ...]
-    dense: int
+    name: Annotated[str, NOT_EMPTY]
+    classes: Channels
+    frames: Annotated[int, within(1, MAX_FRAMES)]
+    frame_strides: Options[Annotated[int, within(1, MAX_FRAMES)]]
+    resolutions: Options[Annotated[int, within(1, MAX_RESOLUTION)]]
+    stem_widths: Options[Channels]
+    blocks: Annotated[tuple[BlockConfig, ...], Field(min_length=1, max_length=16)]
+    project: Options[Channels]
+    dense: Channels
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise InputError("name", self.name, "must be a text")
-        check_integer("classes", self.classes, 1, MAX_CHANNELS)
-        check_integer("frames", self.frames, 1, MAX_FRAMES)
-        _check_options("frame_strides", self.frame_strides, _check_within(1, self.frames))
-        _check_options("resolutions", self.resolutions, _check_within(1, MAX_RESOLUTION))
-        _check_options("stem_widths", self.stem_widths, _check_within(1, MAX_CHANNELS))
-        if not isinstance(self.blocks, tuple) or not 1 <= len(self.blocks) <= 16:
-            raise InputError("blocks", self.blocks, "must be a list of 1 to 16 blocks")
-        _check_options("project", self.project, _check_within(1, MAX_CHANNELS))
-        check_integer("dense", self.dense, 1, MAX_CHANNELS)
+        for i, stride in enumerate(self.frame_strides):
+            if stride > self.frames:
+                raise InputError(f"frame_strides[{i}]", stride, f"must be an integer from 1 to {self.frames}")
 
     def with_strides(self, strides: Sequence[int]) -> SpaceConfig:
         """Return the space with other spatial strides of its blocks; raise `InputError` for a wrong number."""
@@ -171,38 +139,7 @@ def base_config(classes: int = 600) -> SpaceConfig:
 
 def to_dict(config: SpaceConfig) -> dict[str, Any]:
     """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
-    return {
-        "schema": SCHEMA,
-        "name": config.name,
-        "classes": config.classes,
-        "frames": config.frames,
-        "frame_strides": list(config.frame_strides),
-        "resolutions": list(config.resolutions),
-        "stem_widths": list(config.stem_widths),
-        "blocks": [
-            {
-                "base_width": block.base_width,
-                "widths": list(block.widths),
-                "stride": block.stride,
-                "depths": list(block.depths),
-                "kernels": [list(kernel) for kernel in block.kernels],
-                "expansions": list(block.expansions),
-                "squeeze_excite": list(block.squeeze_excite),
-            }
-            for block in config.blocks
-        ],
-        "project": list(config.project),
-        "dense": config.dense,
-    }
-
-
-@contextmanager
-def _at(place: str) -> Iterator[None]:
-    """Puts `place` in front of the place that an `InputError` names."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
+    return {"schema": SCHEMA, **plain(config)}
 
 
 def from_dict(data: object, place: str = "space") -> SpaceConfig:
@@ -214,32 +151,30 @@ def from_dict(data: object, place: str = "space") -> SpaceConfig:
     Raises:
       InputError: an unknown or missing key, a wrong type, an empty or repeated option, a value out of range.
     """
-    lists = ("frame_strides", "resolutions", "stem_widths", "project")
-    keys = ("schema", "name", "classes", "frames", *lists, "blocks", "dense")
+    return made_from(SpaceConfig, completed(data, place), place)
+
+
+def completed(data: object, place: str) -> object:
+    """The keys of a space without its schema, with the widths of blocks that give none; `InputError` for a schema."""
+    keys = ["schema", *(each.name for each in fields(SpaceConfig))]
     check_schema(place, data, SCHEMA)
-    top = check_keys(place, data, keys, keys)
-    with _at(place):
-        blocks = tuple(_block(f"blocks[{i}]", block) for i, block in enumerate(check_list("blocks", top["blocks"])))
-        values: dict[str, Any] = {key: tuple(check_list(key, top[key])) for key in lists}
-        values |= {key: top[key] for key in ("name", "classes", "frames", "dense")}
-        return SpaceConfig(blocks=blocks, **values)
+    space = {key: value for key, value in check_keys(place, data, keys, keys).items() if key != "schema"}
+    if isinstance(space["blocks"], list | tuple):
+        space["blocks"] = [_with_widths(block) for block in space["blocks"]]
+    return space
 
 
-def _block(place: str, data: object) -> BlockConfig:
-    lists = ("widths", "depths", "kernels", "expansions", "squeeze_excite")
-    required = ("base_width", "stride", "depths")
-    block = check_keys(place, data, ("base_width", "stride", *lists), required)
-    with _at(place):
-        base_width = check_integer("base_width", block["base_width"], 1, MAX_CHANNELS // _MAX_EXPANSION)
-        options = {key: tuple(check_list(key, block[key])) for key in lists if key in block}
-        if "kernels" in options:
-            options["kernels"] = tuple(tuple(k) if isinstance(k, list) else k for k in options["kernels"])
-        return BlockConfig(base_width, stride=block["stride"], **{"widths": scaled_widths(base_width)} | options)
+def _with_widths(block: object) -> object:
+    base_width = block.get("base_width") if isinstance(block, Mapping) else None
+    if not isinstance(base_width, int) or not 1 <= base_width <= MAX_CHANNELS:
+        return block
+    return {"widths": scaled_widths(base_width), **block}  # type: ignore[dict-item]
 
 
 def load(path: Path | str) -> SpaceConfig:
     """The space in a YAML file; `InputError` if it cannot be read or is not a space."""
-    return from_dict(read_yaml(path, "space"), f"{path}: space")
+    with located(path, "space"):
+        return from_dict(read_yaml(path, "space"))
 
 
 def _volume(kernel: Kernel) -> tuple[int, Kernel]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import section
 
-from nas.config import search_config
+from nas.config import search_config, sections
 from nas.config.search_config import SearchConfig
 from nas.evaluation.proxy_trainer import open_data, open_made
 from nas.execution import node_data
@@ -141,7 +141,7 @@ def main() -> None:
         training=dataclasses.replace(search.training, steps=asked.steps),
         early_stopping=dataclasses.replace(search.early_stopping, rungs=()),
         finals=dataclasses.replace(search.finals, repeats=0),
-        algorithm=search_config.AlgorithmConfig("random"),
+        algorithm=sections.AlgorithmConfig("random"),
     )
     found = measure(search)
     text = f"{section.machine()}\n\n{report(found, search, asked.preset)}"

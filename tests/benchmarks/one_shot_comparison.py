@@ -27,7 +27,8 @@ import numpy as np
 import section
 
 from nas.config import search_config as configs
-from nas.config.search_config import OneShot, SearchConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import OneShot
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.loop.search import trial_seed
 from nas.one_shot.tunas import OneShotSearch, targets_of

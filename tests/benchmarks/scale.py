@@ -38,7 +38,8 @@ import section
 
 from nas.algorithms.base import Algorithm, as_genotype
 from nas.config import search_config
-from nas.config.search_config import AlgorithmConfig, EarlyStopping, SearchConfig, SimulationConfig
+from nas.config.search_config import SearchConfig
+from nas.config.sections import AlgorithmConfig, EarlyStopping, SimulationConfig
 from nas.evaluation.simulation import DATA_HASH, Simulation
 from nas.loop import run_folder
 from nas.loop.search import Search

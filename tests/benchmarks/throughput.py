@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import section
 
-from nas.config import search_config
+from nas.config import search_config, sections
 from nas.evaluation.proxy_trainer import open_data
 from search_space import architecture as schema
 from search_space.cost.counting import count
@@ -228,7 +228,7 @@ def main() -> None:
         training=dataclasses.replace(search.training, steps=asked.steps or search.training.steps),
         early_stopping=dataclasses.replace(search.early_stopping, rungs=()),
         finals=dataclasses.replace(search.finals, repeats=0),
-        algorithm=search_config.AlgorithmConfig("random"),
+        algorithm=sections.AlgorithmConfig("random"),
         workers=2,
     )
     text = "\n\n".join([section.machine(), report(asked, search, measured(asked, search))])

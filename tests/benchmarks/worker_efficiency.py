@@ -21,7 +21,7 @@ from pathlib import Path
 import section
 
 from nas.config import search_config
-from nas.config.search_config import AlgorithmConfig, EarlyStopping, Finals
+from nas.config.sections import AlgorithmConfig, EarlyStopping, Finals
 from nas.record import ledger
 from nas.record.events import Completed
 

@@ -1,0 +1,288 @@
+"""Sections of the configuration of a search: clips, early stopping, re-evaluation, resources and others."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
+
+from nas.algorithms.base import Algorithm
+from nas.algorithms.registry import ALGORITHMS
+from nas.loop.early_stopping import BandedStopping, Bands
+from nas.record.objective import Objective
+from search_space.architecture import check_keys
+from search_space.base.configuration import NOT_EMPTY, configuration, one_of, within
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
+from search_space.published import PUBLISHED
+
+Count = Annotated[int, within(1, 10_000_000)]
+Share = Annotated[float, within(0.0, 1.0)]
+
+
+@configuration
+class DataConfig:
+    """Where clips come from.
+
+    Attributes:
+      source: "moving_digits"; "video_folder", labelled by sub-folder; or "pace", videos labelled by playback pace.
+      level: of the moving digits: tiny or default.
+      train, validation, test: clips of each split of the moving digits.
+      path: folder of the videos; '' for the moving digits.
+      frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
+      clips_per_video: evenly spaced ones.
+    """
+
+    source: Literal["moving_digits", "video_folder", "pace"] = "moving_digits"
+    level: Literal["tiny", "default"] = "default"
+    train: Count = 6000
+    validation: Count = 2000
+    test: Count = 2000
+    path: str = ""
+    frame_stride: Count = 1
+    clips_per_video: Count = 1
+
+    def __post_init__(self) -> None:
+        if (self.source != "moving_digits") != bool(self.path) or "\0" in self.path:
+            raise InputError("path", self.path, "must name a folder of videos, unless the source is moving_digits")
+
+
+@configuration
+class EarlyStopping:
+    """Early stopping in bins of cost; see `nas.loop.early_stopping`.
+
+    Attributes:
+      rungs: shares of the steps after which trials are compared, rising; an empty list turns early stopping off.
+      reduction: the best 1/`reduction` of the trials of a bin go on.
+      bands: bins of log-cost; only trials in the same bin are compared.
+      minimum: trials of a bin that are measured before one is stopped.
+      dominators: in place of `reduction`: a trial is stopped if at least this many trials of equal or lower cost
+        are better.
+      dominating: with `dominators`: and if they are at least this share of the trials of equal or lower cost.
+    """
+
+    rungs: tuple[Annotated[float, within(1e-6, 1 - 1e-6)], ...] = (0.25, 0.5)
+    reduction: Annotated[float, within(1.001, 1000)] = 2.0
+    bands: Annotated[int, within(1, 1000)] = 4
+    minimum: Annotated[int, within(1, 1_000_000)] = 4
+    dominators: Annotated[int, within(1, 1_000_000)] | None = None
+    dominating: Annotated[float, within(0.0, 0.99)] = 0.0
+
+    def __post_init__(self) -> None:
+        if any(later <= earlier for earlier, later in zip(self.rungs, self.rungs[1:], strict=False)):
+            raise InputError("rungs", list(self.rungs), "must rise")
+        if self.dominating and self.dominators is None:
+            raise InputError("dominating", self.dominating, "is a share of dominators, and there is no 'dominators'")
+
+    def steps(self, total: int) -> tuple[int, ...]:
+        """The rungs in training steps, rising, each from 1 to total - 1."""
+        return tuple(sorted({max(1, round(share * total)) for share in self.rungs} - {total}))
+
+    def banded(self, rungs: tuple[int, ...], bands: Bands, objective: Objective) -> BandedStopping:
+        """The rule that compares trials of these bands by `objective` at these rungs, in training steps."""
+        rule = self.minimum, self.dominators, self.dominating
+        return BandedStopping(rungs, self.reduction, bands, objective, *rule)
+
+
+def _check_reference(name: str) -> str:
+    published, at, clip = name.partition("@")
+    check_choice("", published, PUBLISHED)
+    if at and not re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", clip):
+        raise InputError("", name, "must have its clip as frames x pixels, such as a2@4x24")
+    return name
+
+
+@configuration
+class Finals:
+    """Re-evaluation with new seeds at the end of a search, so that no lucky training is reported.
+
+    Attributes:
+      repeats: trainings of each selected architecture and of each reference; 0 skips the re-evaluation.
+      most: selected architectures at most, spread over the Pareto front.
+      references: published networks brought to the proxy's scale, such as a2; a2@4x24 is a2 on clips of 4 frames of
+        24 x 24 pixels, in place of the clip that even scaling gives.
+    """
+
+    repeats: Annotated[int, within(0, 1000)] = 3
+    most: Annotated[int, within(1, 100_000)] = 8
+    references: tuple[Annotated[str, AfterValidator(_check_reference)], ...] = ("a0", "a1", "a2", "a3", "a4", "a5")
+
+
+@configuration
+class OneShot:
+    """The one-shot search (TuNAS, arXiv 2008.06120); see `nas.one_shot.tunas`.
+
+    Attributes:
+      targets: multiply-adds of the networks looked for; an empty list takes three, evenly over the range of log cost.
+      steps: training steps of the supernet.
+      learning_rate: peak learning rate of its weights; all else as in `training`.
+      warmup: share of the steps in which only weights are trained; 0.25 in TuNAS.
+      beta: of the reward Q + beta * |T / T0 - 1|; -0.1 in MoViNet's search.
+      controller_rate: learning rate of Adam on the logits.
+      reward_clips: validation clips on which the quality of a draw is measured.
+      recalibration_clips: training clips from which moving statistics are measured again for each architecture.
+      tolerance: how far from its target the cost of a network may be, as a share of it.
+      checkpoint: steps from one checkpoint to the next.
+    """
+
+    targets: tuple[Annotated[float, within(1, 1e18)], ...] = ()
+    steps: Annotated[int, within(1, 100_000_000)] = 4000
+    learning_rate: Annotated[float, within(1e-8, 10.0)] = 0.15
+    warmup: Share = 0.25
+    beta: Annotated[float, within(-1e6, 0.0)] = -0.1
+    controller_rate: Annotated[float, within(0.0, 10.0)] = 0.05
+    reward_clips: Annotated[int, within(2, 100_000_000)] = 64
+    recalibration_clips: Annotated[int, within(2, 100_000_000)] = 256
+    tolerance: Annotated[float, within(1e-6, 0.5)] = 0.05
+    checkpoint: Annotated[int, within(1, 100_000_000)] = 250
+
+
+@configuration
+class AlgorithmConfig:
+    """The search algorithm.
+
+    Attributes:
+      name: one of `nas.algorithms.registry.ALGORITHMS`.
+      options: arguments of the algorithm, by name.
+    """
+
+    name: Annotated[str, one_of(lambda: ALGORITHMS)] = "frontier_search"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Every algorithm is given the arguments of the base class; its options are those that it adds.
+        known = inspect.signature(ALGORITHMS[self.name]).parameters.keys() - inspect.signature(Algorithm).parameters
+        check_keys("options", self.options, sorted(known))
+        try:
+            json.dumps(self.options, allow_nan=False)  # as the header of the event log will be
+        except (TypeError, ValueError):
+            raise InputError("options", self.options, "must be plain values and finite numbers") from None
+
+
+@configuration
+class SimulationConfig:
+    """Measurements made up or looked up in place of training; see `nas.evaluation.simulation`.
+
+    Attributes:
+      table: a benchmark table with fingerprints (.csv, .csv.gz); '' makes accuracies up by a formula.
+      seconds: mean duration of a training, spent sleeping.
+      die: probability, per attempt, that the worker kills itself.
+      hang: probability that the worker never returns.
+      diverge: probability that the loss is not finite.
+      error: probability that the training raises an error.
+      memory_mb: memory that a worker takes with every trial and never releases.
+    """
+
+    table: str = ""
+    seconds: Annotated[float, within(0.0, 1e6)] = 0.0
+    die: Share = 0.0
+    hang: Share = 0.0
+    diverge: Share = 0.0
+    error: Share = 0.0
+    memory_mb: Annotated[float, within(0.0, 1e6)] = 0.0
+
+    def __post_init__(self) -> None:
+        if "\0" in self.table:
+            raise InputError("table", self.table, "must be the path of a benchmark table, or ''")
+        faults = ("die", "hang", "diverge", "error")
+        if (together := sum(getattr(self, name) for name in faults)) > 1:
+            raise InputError(" + ".join(faults), together, "must be at most 1")
+
+
+@configuration
+class ResourcesConfig:
+    """Resources that one trial takes of a node while it is trained; Ray counts, it does not enforce.
+
+    Attributes:
+      cpus: cores; TensorFlow runs on as many threads, on one if it is less than one.
+      gpus: 0.5 has two trials share a GPU; with 0 a trial sees none.
+      engine: trains the candidates; fused (one CPU core), tensorflow, or auto: fused for one core without a GPU.
+    """
+
+    cpus: Annotated[float, within(0.01, 10_000)] = 1
+    gpus: Annotated[float, within(0, 1000)] = 0
+    engine: Literal["auto", "fused", "tensorflow"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise InputError("gpus", self.gpus, "must be whole above 1")
+        if self.gpus and self.engine == "fused":
+            raise InputError("gpus", self.gpus, "must be 0 with the engine fused, which trains on a CPU core")
+
+    @property
+    def threads(self) -> int:
+        """Threads of TensorFlow."""
+        return max(1, int(self.cpus))
+
+
+@configuration
+class FaultsConfig:
+    """Limits of failures that a search tolerates.
+
+    Attributes:
+      trial_seconds: a worker without a measurement for this long is ended, its trial has failed; 0 waits for ever.
+      attempts: of a trial whose worker dies or raises.
+      most_failed: share of the trials that may fail; if there are more, the search stops and reports the last failure.
+      least: trials that have ended before `most_failed` is applied.
+    """
+
+    trial_seconds: Annotated[float, within(0, 1e7)] = 0
+    attempts: Annotated[int, within(1, 1000)] = 3
+    most_failed: Share = 0.5
+    least: Annotated[int, within(1, 10_000_000)] = 8
+
+    def __post_init__(self) -> None:
+        if 0 < self.trial_seconds < 1:
+            raise InputError("trial_seconds", self.trial_seconds, "must be 0, or at least 1")
+
+
+Text = Annotated[str, NOT_EMPTY]
+
+
+@configuration
+class Mlflow:
+    """MLflow, through Ray Tune's integration.
+
+    Attributes:
+      tracking_uri: of the server; null takes MLflow's own setting.
+      experiment_name: null takes the name of the run's folder.
+    """
+
+    tracking_uri: Text | None = None
+    experiment_name: Text | None = None
+
+
+@configuration
+class Wandb:
+    """Weights & Biases, through Ray Tune's integration.
+
+    Its key is no field, because the configuration is part of the event log: `wandb login` or WANDB_API_KEY set it.
+
+    Attributes:
+      project, entity, group, mode: as Weights & Biases documents them; null takes its own setting.
+    """
+
+    project: Text
+    entity: Text | None = None
+    group: Text | None = None
+    mode: Literal["online", "offline"] | None = None
+
+
+@configuration
+class TrackingConfig:
+    """Experiment trackers that show trials besides the folder of the run.
+
+    Attributes:
+      tensorboard: event files in `tensorboard` of the run's folder.
+      mlflow: {} takes MLflow's own settings; null does not use it.
+      wandb: null does not use Weights & Biases.
+    """
+
+    tensorboard: bool = False
+    mlflow: Mlflow | None = None
+    wandb: Wandb | None = None
