@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -41,7 +42,7 @@ from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 
 MODES = ("clip", "multi", "stream", "frame")
-VIEWS = 10, 3  # clips and crops of multi-clip evaluation, as in the papers on Kinetics
+VIEWS: tuple[int, Literal[1, 3]] = 10, 3  # clips and crops of multi-clip evaluation, as in the papers on Kinetics
 
 Evidence = tuple[dict[str, int], Floats]  # how much was seen, and the probabilities `B C` by then
 Seer = Callable[[npt.NDArray[np.float32]], Iterator[Evidence]]
@@ -96,7 +97,8 @@ def evaluate(
 def seen(data: DataConfig, mode: str) -> DataConfig:
     """The data as this mode reads it: its views, all of its examples, and as many clips at a time as it says."""
     check_choice("--mode", mode, MODES)
-    clips, crops = (data.num_test_clips, data.num_test_crops) if mode == "multi" else (1, 1)
+    clips: int = data.num_test_clips if mode == "multi" else 1
+    crops: Literal[1, 3] = data.num_test_crops if mode == "multi" else 1
     if mode == "multi" and clips * crops == 1:
         clips, crops = VIEWS
     shape = (1, *data.feature_shape[1:]) if mode == "frame" else data.feature_shape

@@ -360,13 +360,13 @@ def test_overrides_in_every_form(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("task.train_dta.x=3", "--params_override: task: 'train_dta' is an unknown key; did you mean 'train_data'?"),
-        ("task.losses.l2_weight_decay=fast", "task.losses.l2_weight_decay: 'fast' must be a finite number"),
+        ("task.losses.l2_weight_decay=fast", "task.losses.l2_weight_decay: 'fast' must be a number from 0 to"),
         ("task.train_data.feature_shape=[8,32,32]", "must be frames"),
         ("task.train_data.feature_shape[1]=3", "must be all entries"),
         ("task.train_data.num_classes=5", "must be those of train_data, 5"),
         ("task.model.backbone.movinet.model_id=a7", "must be one of a0, a1"),
         ("task.model.backbone.movinet.blocks=[]", "together with stem and head"),
-        ("task.model.backbone.type=resnet_3d", "must be one of movinet"),
+        ("task.model.backbone.type=resnet_3d", "must be 'movinet'"),
         ("task.losses.one_hot=false", "must be that of losses"),
         ("task.train_data.aug_min_area_ratio=0.9,task.train_data.aug_max_area_ratio=0.5", "must be at most"),
         ("task.train_data.is_training=false", "must be true"),
@@ -376,7 +376,7 @@ def test_overrides_in_every_form(tmp_path: Path) -> None:
         ("trainer.optimizer_config.warmup.type=polynomial", "warmup_steps: None must be given"),
         ("trainer.optimizer_config.optimizer.sgd={clipnorm: 1, clipvalue: 1}", "cannot be given together"),
         ("trainer.validation_steps=0", "must be at least 1, or -1"),
-        ("runtime.loss_scale=often", "must be one of dynamic"),
+        ("runtime.loss_scale=often", "must be 'dynamic' or a number"),
         ("runtime.distribution_strategy=parameter_server", "must be one of off, one_device"),
         ("a=b=c", "unknown key"),
         ("=3", "cannot be read"),
@@ -411,7 +411,6 @@ def test_ignored_keys_take_a_line_for_each_reason() -> None:
 
 
 def test_data_configs_are_checked_when_made() -> None:
-    assert DataConfig(input_path=["a", "b"], feature_shape=[8, 32, 32, 3]).input_path == ("a", "b")
     assert DataConfig(tfds_name="ucf101").file_type == "tfrecord"
     assert load(NAME, [], "task.train_data.tfds_name=ucf101")[0].task.train_data.file_type == "tfds"
     for bad in ({"dtype": "int8"}, {"num_test_crops": 2}, {"seed": -1}, {"target_fps": 0}, {"global_batch_size": True}):

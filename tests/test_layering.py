@@ -34,6 +34,7 @@ MAY_IMPORT = {
         "scipy",
         "threadpoolctl",
     },
+    "movinet.training.config": {"movinet.training", "search_space", "yaml", "pydantic"},
     "movinet.train": {"movinet", "search_space", "tensorflow", "gin"},
     "movinet.deploy.interpreter": {"numpy", "ai_edge_litert"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},

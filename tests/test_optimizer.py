@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from movinet.training.config.fields import build
 from movinet.training.config.optimizer_config import OptimizationConfig
 from movinet.training.optimizer import INITIAL_LOSS_SCALE, LOSS_SCALE_GROWTH_STEPS, Updates, learning_rate
+from search_space.base.configuration import made_from
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "release_optimization.json").read_text())
 NAMES = ("block/kernel", "norm/beta")
 
 
 def config(data: dict[str, Any]) -> OptimizationConfig:
-    return build(OptimizationConfig, {"warmup": {"type": None}} | data, "")
+    return made_from(OptimizationConfig, {"warmup": {"type": None}} | data, "")
 
 
 def variables() -> list[tf.Variable]:

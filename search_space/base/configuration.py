@@ -21,7 +21,7 @@ from search_space.base.names import hint
 
 T = TypeVar("T")
 Schema = Mapping[str, Any]
-_STRICT = ConfigDict(strict=True, extra="forbid")
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _UNKNOWN = "unexpected_keyword_argument"
 
 
@@ -84,7 +84,7 @@ def made_from(kind: type[T], data: object, place: str) -> T:
       InputError: names `place` and the key: an unknown or missing key, a wrong type, a value out of range.
     """
     of: Any = kind
-    _check_keys_are_texts(data, place)
+    _check_plain(data, place)
     try:
         # As JSON, because only there a list may become a tuple while nothing else is converted.
         return cast(T, _adapter(of).validate_json(json.dumps(data)))
@@ -92,16 +92,18 @@ def made_from(kind: type[T], data: object, place: str) -> T:
         raise _input_error(kind, error, place, data) from None
 
 
-def _check_keys_are_texts(data: object, place: str) -> None:
-    """Refuse keys that JSON would turn into texts, such as 0 and true."""
+def _check_plain(data: object, place: str) -> None:
+    """Refuse keys that JSON would turn into texts, such as 0 and true, and texts that no file name may hold."""
+    if isinstance(data, str) and "\0" in data:
+        raise InputError(place, data, "holds a NUL character")
     if isinstance(data, Mapping):
         for key, value in data.items():
             if not isinstance(key, str):
                 raise InputError(place, key, "is a key that is not a text")
-            _check_keys_are_texts(value, joined(place, [key]))
+            _check_plain(value, joined(place, [key]))
     elif isinstance(data, list | tuple):
         for i, value in enumerate(data):
-            _check_keys_are_texts(value, joined(place, [i]))
+            _check_plain(value, joined(place, [i]))
 
 
 @functools.cache
@@ -141,7 +143,7 @@ def _input_error(kind: Any, error: ValidationError, place: str, data: object = N
         return InputError(
             joined(place, path[:-1]), value, f"must be {described(schema, _followed(schema, path[:-1])[1])}"
         )
-    names = allowed.get("enum", [])
+    names = [each for each in allowed.get("enum", []) if isinstance(each, str)]
     return InputError(where, value, f"must be {described(schema, allowed)}{hint(value, names) if names else ''}")
 
 
@@ -189,7 +191,7 @@ def described(schema: Schema, part: Schema) -> str:
     if "anyOf" in part:
         return " or ".join(dict.fromkeys(described(schema, each) for each in part["anyOf"]))
     if "enum" in part:
-        return f"one of {', '.join(map(str, part['enum']))}"
+        return f"one of {', '.join(str(each) or repr(each) for each in part['enum'])}"
     if "const" in part:
         return repr(part["const"])
     return _DESCRIBED.get(part.get("type", ""), lambda schema, part: "plain data")(schema, part)

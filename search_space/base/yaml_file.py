@@ -47,13 +47,16 @@ def located(path: Path | str, root: str) -> Iterator[None]:
     except InputError as error:
         if not error.place.startswith(root):
             raise
-        line = _line(path, error.place[len(root) :], error.value)
+        line = line_of(path, error.place[len(root) :], error.value)
         place = f"{path}:{line}: {error.place}" if line else f"{path}: {error.place}"
         raise InputError(place, error.value, error.rule) from None
 
 
-def _line(path: Path | str, keys: str, value: object) -> int | None:
-    """The line of the last key of `.training.steps` that the file has, and of a key that is the value; from 1."""
+def line_of(path: Path | str, keys: str, value: object) -> int | None:
+    """Line of the last key of `.training.steps` that a YAML file has, or of the key `value` below it; from 1.
+
+    None where the file has not even the first key, or is no YAML.
+    """
     try:
         node = yaml.compose(_content(path, ""), _Loader)
     except (yaml.YAMLError, InputError, RecursionError):  # reading it has said so

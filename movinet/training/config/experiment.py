@@ -9,24 +9,26 @@ Fields marked "ours" are additions. Defaults are those of the release's experime
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import field
+from typing import Annotated, Any, ClassVar, Literal
 
-from movinet.training.config.fields import Other, check_range, check_types
+from movinet.training.config.fields import Other
 from movinet.training.config.model_config import ModelConfig
-from movinet.training.config.trainer_config import DTYPES, RuntimeConfig, TrainerConfig
+from movinet.training.config.trainer_config import Dtype, RuntimeConfig, TrainerConfig
 from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION
+from search_space.base.configuration import configuration, within
 from search_space.base.errors import InputError
-from search_space.base.names import check_choice
 
-FILE_TYPES = ("tfrecord", "tfds", "video_folder", "video_csv", "moving_digits", "cached")
+FileType = Literal["tfrecord", "tfds", "video_folder", "video_csv", "moving_digits", "cached"]
+Ratio = Annotated[float, within(1e-3, 1e3)]
+Area = Annotated[float, within(1e-6, 1)]
 
 _SPEED = Other("it changes the speed, and only of the release's own input")
 _SERVICE = Other("every worker of the service serves the whole of the data")
 _LABEL = Other("only a label")
 
 
-@dataclass(frozen=True)
+@configuration
 class AutoAugment:
     """Settings of AutoAugment."""
 
@@ -34,42 +36,30 @@ class AutoAugment:
     cutout_const: float = 100.0
     translate_const: float = 250.0
 
-    def __post_init__(self) -> None:
-        check_types(self)
 
-
-@dataclass(frozen=True)
+@configuration
 class RandAugment:
     """Settings of RandAugment."""
 
-    num_layers: int = 2
+    num_layers: Annotated[int, within(0, 100)] = 2
     magnitude: float = 10.0
     cutout_const: float = 40.0
     translate_const: float = 10.0
     magnitude_std: float = 0.0
-    prob_to_apply: float | None = None
+    prob_to_apply: Annotated[float, within(0, 1)] | None = None
     exclude_ops: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, 0, 100, "num_layers")
-        check_range(self, 0, 1, "prob_to_apply")
 
-
-@dataclass(frozen=True)
+@configuration
 class Augmentation:
     """What is done to the pixels of a training clip. The release's YAML files write only its type."""
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
         "ssd_random_crop": Other("the augmentations are autoaug and randaug", ({}, None)),
     }
-    type: str = "autoaug"
+    type: Literal["autoaug", "randaug"] = "autoaug"
     autoaug: AutoAugment = field(default_factory=AutoAugment)
     randaug: RandAugment = field(default_factory=RandAugment)
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_choice("type", self.type, ("autoaug", "randaug"))
 
     @staticmethod
     def spelled_out(given: Any) -> Any:
@@ -77,7 +67,7 @@ class Augmentation:
         return {"type": given} if isinstance(given, str) else given
 
 
-@dataclass(frozen=True)
+@configuration
 class DataConfig:
     """Where clips come from and how they are cut out of videos.
 
@@ -128,31 +118,31 @@ class DataConfig:
         "apply_tf_data_service_before_batching": _SERVICE,
     }
     input_path: str | tuple[str, ...] = ""
-    file_type: str = "tfrecord"
+    file_type: FileType = "tfrecord"
     tfds_name: str = ""
     tfds_split: str = ""
     tfds_data_dir: str = ""
     split: str = "train"
     is_training: bool = True
-    global_batch_size: int = 128
+    global_batch_size: Annotated[int, within(1, 2**20)] = 128
     drop_remainder: bool = True
-    shuffle_buffer_size: int = 64
-    seed: int | None = None
+    shuffle_buffer_size: Annotated[int, within(0, 2**20)] = 64
+    seed: Annotated[int, within(0, 2**31 - 1)] | None = None
     feature_shape: tuple[int, ...] = (64, 224, 224, 3)
-    temporal_stride: int = 1
-    random_stride_range: int = 0
-    num_test_clips: int = 1
-    num_test_crops: int = 1
-    num_classes: int = 600
-    num_examples: int = -1
-    dtype: str = "float32"
+    temporal_stride: Annotated[int, within(1, 2**20)] = 1
+    random_stride_range: Annotated[int, within(0, 2**20)] = 0
+    num_test_clips: Annotated[int, within(1, 2**20)] = 1
+    num_test_crops: Literal[1, 3] = 1
+    num_classes: Annotated[int, within(1, MAX_CHANNELS)] = 600
+    num_examples: Annotated[int, within(-1, 2**40)] = -1
+    dtype: Dtype = "float32"
     one_hot: bool = True
-    min_image_size: int = 256
+    min_image_size: Annotated[int, within(1, MAX_RESOLUTION)] = 256
     zero_centering_image: bool = False
-    aug_min_aspect_ratio: float = 0.5
-    aug_max_aspect_ratio: float = 2.0
-    aug_min_area_ratio: float = 0.49
-    aug_max_area_ratio: float = 1.0
+    aug_min_aspect_ratio: Ratio = 0.5
+    aug_max_aspect_ratio: Ratio = 2.0
+    aug_min_area_ratio: Area = 0.49
+    aug_max_area_ratio: Area = 1.0
     aug_random_rotation: bool = False
     aug_flip: bool = True
     aug_type: Augmentation | None = None
@@ -160,29 +150,14 @@ class DataConfig:
     tf_data_service_address: str | None = None
     image_field_key: str = "image/encoded"
     label_field_key: str = "clip/label/index"
-    input_image_format: str = "jpeg"
+    input_image_format: Literal["jpeg", "png", "none"] = "jpeg"
     video_root: str = ""
-    target_fps: float | None = None
-    short_clip: str = "loop"
+    target_fps: Ratio | None = None
+    short_clip: Literal["loop", "pad"] = "loop"
     cache_dir: str = ""
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_choice("file_type", self.file_type, FILE_TYPES)
-        check_choice("dtype", self.dtype, DTYPES)
-        check_choice("short_clip", self.short_clip, ("loop", "pad"))
-        check_choice("input_image_format", self.input_image_format, ("jpeg", "png", "none"))
         self._check_shape()
-        check_range(self, 1, 2**20, "global_batch_size", "num_test_clips", "temporal_stride")
-        check_range(self, 1, MAX_CHANNELS, "num_classes")
-        check_range(self, 0, 2**20, "random_stride_range", "shuffle_buffer_size")
-        check_range(self, 1, MAX_RESOLUTION, "min_image_size")
-        check_range(self, 1e-3, 1e3, "target_fps", "aug_min_aspect_ratio", "aug_max_aspect_ratio")
-        check_range(self, 1e-6, 1, "aug_min_area_ratio", "aug_max_area_ratio")
-        check_range(self, -1, 2**40, "num_examples")
-        check_range(self, 0, 2**31 - 1, "seed")
-        if self.num_test_crops not in (1, 3):
-            raise InputError("num_test_crops", self.num_test_crops, "must be 1 or 3")
         for name in ("aspect", "area"):
             least, most = getattr(self, f"aug_min_{name}_ratio"), getattr(self, f"aug_max_{name}_ratio")
             if least > most:
@@ -199,7 +174,7 @@ class DataConfig:
             raise InputError("min_image_size", self.min_image_size, f"must be at least the crop's, {min(shape[1:3])}")
 
 
-@dataclass(frozen=True)
+@configuration
 class Losses:
     """Cross entropy with label smoothing, plus `l2_weight_decay`/2 times the squares of all kernels but the last.
 
@@ -207,16 +182,11 @@ class Losses:
     """
 
     one_hot: bool = True
-    label_smoothing: float = 0.0
-    l2_weight_decay: float = 1e-4
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, 0, 1, "label_smoothing")
-        check_range(self, 0, 1e6, "l2_weight_decay")
+    label_smoothing: Annotated[float, within(0, 1)] = 0.0
+    l2_weight_decay: Annotated[float, within(0, 1e6)] = 1e-4
 
 
-@dataclass(frozen=True)
+@configuration
 class TaskConfig:
     """What is learned.
 
@@ -248,12 +218,10 @@ class TaskConfig:
     )
     losses: Losses = field(default_factory=Losses)
     init_checkpoint: str | None = None
-    init_checkpoint_modules: str = "all"
+    init_checkpoint_modules: Literal["all", "backbone"] = "all"
     freeze_backbone: bool = False
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_choice("init_checkpoint_modules", self.init_checkpoint_modules, ("all", "backbone"))
         classes = self.train_data.num_classes
         for name, training in (("train_data", True), ("validation_data", False)):
             if getattr(self, name).is_training != training:
@@ -270,13 +238,10 @@ class TaskConfig:
                 raise InputError(f"{name}.one_hot", one_hot, f"must be that of losses, {self.losses.one_hot}")
 
 
-@dataclass(frozen=True)
+@configuration
 class ExperimentConfig:
     """All of it."""
 
     task: TaskConfig = field(default_factory=TaskConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-
-    def __post_init__(self) -> None:
-        check_types(self)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from movinet.training.config.experiment import ExperimentConfig
-from movinet.training.config.fields import Ignored, build, merge, select
+from movinet.training.config.fields import Ignored, merge, select
+from search_space.base.configuration import made_from
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice, hint
-from search_space.base.yaml_file import parse_yaml, read_yaml
+from search_space.base.yaml_file import line_of, parse_yaml, read_yaml
 
 EXPERIMENTS = ("movinet_kinetics600",)
 PRESETS = Path(__file__).parent / "presets"
@@ -45,28 +48,64 @@ def load(
     check_choice("--experiment", name, EXPERIMENTS)
     merged: dict[str, Any] = {}
     ignored: list[Ignored] = []
-    for place, data, folder in _sources(files, override, tpu, tf_data_service):
-        found, more = select(ExperimentConfig, {} if data is None else data, f"{place}: ")
-        merged = merge(merged, _located(found, folder))
-        ignored += more
-    experiment = build(ExperimentConfig, _as_experiment(merged), "")
-    return experiment, ignored
+    sources = list(_sources(files, override, tpu, tf_data_service))
+    for source in sources:
+        with source.named():
+            found, more = select(ExperimentConfig, {} if source.data is None else source.data)
+        merged = merge(merged, _located(found, source.folder))
+        ignored += [Ignored(f"{source.name}: {each.place}", each.why) for each in more]
+    try:
+        return made_from(ExperimentConfig, _as_experiment(merged), ""), ignored
+    except InputError as error:
+        with next((source.named() for source in reversed(sources) if source.sets(error.place)), nullcontext()):
+            raise error
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file, or an option that stands for one."""
+
+    name: str
+    data: Any
+    folder: Path = Path()
+    path: Path | None = None
+
+    def sets(self, place: str) -> bool:
+        """Whether the value at `task.model.dropout_rate`, or the mapping or list that holds it, is given here."""
+        data = self.data
+        for key in re.split(r"[.\[]", place):
+            if not isinstance(data, Mapping):
+                return True
+            if key not in data:
+                return False
+            data = data[key]
+        return True
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the file and the line, or the option, in errors about its data."""
+        try:
+            yield
+        except InputError as error:
+            line = line_of(self.path, f".{error.place}", error.value) if self.path else None
+            place = f"{self.name}:{line}" if line else self.name
+            place = f"{place}: {error.place}" if error.place else place
+            raise InputError(place, error.value, error.rule) from None
 
 
 def _sources(
     files: Sequence[str | Path], override: str, tpu: str | None, tf_data_service: str | None
-) -> Iterator[tuple[str, Any, Path]]:
-    """Place, data and folder of each."""
+) -> Iterator[_Source]:
     for given in files:
         path = file_of(given)
-        yield str(given), read_yaml(path, "--config_file"), path.parent
+        yield _Source(str(given), read_yaml(path, "--config_file"), path.parent, path)
     if tpu:
-        yield "--tpu", {"runtime": {"tpu": tpu}}, Path()
+        yield _Source("--tpu", {"runtime": {"tpu": tpu}})
     if tf_data_service:
         address = {"tf_data_service_address": tf_data_service}
-        yield "--tf_data_service", {"task": {"train_data": address, "validation_data": address}}, Path()
+        yield _Source("--tf_data_service", {"task": {"train_data": address, "validation_data": address}})
     if override.strip():
-        yield OVERRIDE, parse_override(override), Path()
+        yield _Source(OVERRIDE, parse_override(override))
 
 
 def presets() -> list[str]:
@@ -90,29 +129,37 @@ def file_of(given: str | Path) -> Path:
 
 def _located(found: dict[str, Any], folder: Path) -> dict[str, Any]:
     """With the files of an ensemble's members relative to the file that names them."""
-    model = found.get("task", {}).get("model", {})
-    if not model.get("ensemble"):
+    ensemble: Any = found
+    for key in ("task", "model", "ensemble"):
+        ensemble = ensemble.get(key) if isinstance(ensemble, Mapping) else None
+    members = ensemble.get("members") if isinstance(ensemble, Mapping) else None
+    if not isinstance(members, list):
         return found
-    members = [dict(member) for member in model["ensemble"].get("members", ())]
-    for member in members:
-        for key in ("network", "checkpoint"):
-            if member.get(key):
-                member[key] = str(folder.resolve() / member[key])
-    return merge(found, {"task": {"model": {"ensemble": {"members": members}}}})
+    files = [_member(member, folder.resolve()) for member in members]
+    return merge(found, {"task": {"model": {"ensemble": {"members": files}}}})
+
+
+def _member(member: Any, folder: Path) -> Any:
+    if not isinstance(member, Mapping):
+        return member
+    named = {key: member[key] for key in ("network", "checkpoint") if isinstance(member.get(key), str) and member[key]}
+    return {**member, **{key: str(folder / name) for key, name in named.items()}}
 
 
 def _as_experiment(merged: dict[str, Any]) -> dict[str, Any]:
     """Merged into the defaults, which come from the classes."""
     defaults = to_dict(ExperimentConfig())
     full = merge(defaults, merged)
-    for data in (full["task"]["train_data"], full["task"]["validation_data"]):
-        if data["tfds_name"] and data["file_type"] == "tfrecord":  # the release has only these two, told apart so
+    task = full["task"] if isinstance(full["task"], Mapping) else {}
+    for data in (task.get("train_data"), task.get("validation_data")):
+        # the Model Garden implementation has only these two, told apart so
+        if isinstance(data, dict) and data.get("tfds_name") and data.get("file_type") == "tfrecord":
             data["file_type"] = "tfds"
     return full
 
 
 def to_dict(experiment: ExperimentConfig) -> dict[str, Any]:
-    """Plain data; the inverse of `build`."""
+    """Plain data; the inverse of `made_from`."""
     return _plain(dataclasses.asdict(experiment))  # type: ignore[no-any-return]
 
 

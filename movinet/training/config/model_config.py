@@ -8,18 +8,21 @@ fields stem, blocks and head, of `ModelConfig` the fields num_classes and ensemb
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import field
+from typing import Annotated, ClassVar, Literal
 
-from movinet.training.config.fields import Other, check_range, check_types
+from pydantic import Field
+
+from movinet.training.config.fields import Other
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
+from search_space.base.configuration import configuration, one_of, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.published import PUBLISHED
 from search_space.variant import ACTIVATIONS, Variant
 
 
-@dataclass(frozen=True)
+@configuration
 class StemConfig:
     """The stem; only its width varies."""
 
@@ -29,11 +32,8 @@ class StemConfig:
     }
     filters: int = 0
 
-    def __post_init__(self) -> None:
-        check_types(self)
 
-
-@dataclass(frozen=True)
+@configuration
 class BlockConfig:
     """The layers of a block: one entry of each list a layer."""
 
@@ -44,7 +44,6 @@ class BlockConfig:
     squeeze_excite: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
-        check_types(self)
         layers = len(self.expand_filters)
         for name in ("kernel_sizes", "strides"):
             if len(getattr(self, name)) != layers:
@@ -63,18 +62,15 @@ class BlockConfig:
         return Block(self.base_filters, self.strides[0][1] if self.strides else 1, made)
 
 
-@dataclass(frozen=True)
+@configuration
 class HeadConfig:
     """Widths after the blocks."""
 
     project_filters: int = 0
     head_filters: int = 2048
 
-    def __post_init__(self) -> None:
-        check_types(self)
 
-
-@dataclass(frozen=True)
+@configuration
 class MovinetConfig:
     """The network. `model_id` names a published one, a0 to a5 or t0, unless stem, blocks and head spell one out."""
 
@@ -90,14 +86,12 @@ class MovinetConfig:
     se_type: str = "3d"
     activation: str = "swish"
     gating_activation: str = "sigmoid"
-    stochastic_depth_drop_rate: float = 0.2
+    stochastic_depth_drop_rate: Annotated[float, within(0, 1 - 1e-6)] = 0.2
     stem: StemConfig | None = None
     blocks: tuple[BlockConfig, ...] | None = None
     head: HeadConfig | None = None
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, 0, 1 - 1e-6, "stochastic_depth_drop_rate")
         self.variant()
         parts = (self.stem, self.blocks, self.head)
         if any(part is None for part in parts) and any(part is not None for part in parts):
@@ -128,22 +122,18 @@ class MovinetConfig:
         return Architecture(clip, Stem(self.stem.filters), blocks, head)
 
 
-@dataclass(frozen=True)
+@configuration
 class BackboneConfig:
     """The release has other video networks too; this is MoViNet."""
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = dict.fromkeys(
         ("resnet_3d", "resnet_3d_rs"), Other("the backbone is movinet", ({}, None))
     )
-    type: str = "movinet"
+    type: Literal["movinet"] = "movinet"
     movinet: MovinetConfig = field(default_factory=MovinetConfig)
 
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_choice("type", self.type, ("movinet",))
 
-
-@dataclass(frozen=True)
+@configuration
 class NormConfig:
     """Batch norm; `use_sync_bn`: by the statistics of all replicas together."""
 
@@ -152,14 +142,10 @@ class NormConfig:
         "norm_epsilon": Other("it is part of the network", (0.001,)),
     }
     use_sync_bn: bool = True
-    norm_momentum: float = 0.99
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, 0, 1 - 1e-9, "norm_momentum")
+    norm_momentum: Annotated[float, within(0, 1 - 1e-9)] = 0.99
 
 
-@dataclass(frozen=True)
+@configuration
 class MemberConfig:
     """One network of an ensemble.
 
@@ -172,20 +158,15 @@ class MemberConfig:
       checkpoint: its trained weights, a folder or a checkpoint, from the folder of the experiment's file.
     """
 
-    network: str = ""
+    network: Annotated[str, Field(min_length=1, validate_default=True)] = ""
     experiment: str = ""
     clip: tuple[int, ...] = ()
     frame_stride: int | None = None
     offset: int = 0
     checkpoint: str = ""
 
-    def __post_init__(self) -> None:
-        check_types(self)
-        if not self.network:
-            raise InputError("network", self.network, "must name the file of a network")
 
-
-@dataclass(frozen=True)
+@configuration
 class EnsembleConfig:
     """Networks that see one clip, `search_space.network.common_clip`, and say the mean of their logits.
 
@@ -193,17 +174,11 @@ class EnsembleConfig:
     rate, the second with an offset of one frame of the full rate, are a temporal ensemble.
     """
 
-    combine: str = "mean_logits"
-    members: tuple[MemberConfig, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_choice("combine", self.combine, ("mean_logits",))
-        if not self.members:
-            raise InputError("members", self.members, "must be at least one")
+    combine: Literal["mean_logits"] = "mean_logits"
+    members: Annotated[tuple[MemberConfig, ...], Field(min_length=1, validate_default=True)] = ()
 
 
-@dataclass(frozen=True)
+@configuration
 class ModelConfig:
     """A backbone and the dense layers after its pool; or an ensemble of such."""
 
@@ -212,16 +187,10 @@ class ModelConfig:
         "require_endpoints": Other("the head reads the last features", (None,)),
         "output_states": Other("states are outputs only of a streaming model", (False,)),
     }
-    model_type: str = "movinet"
+    model_type: Literal["movinet"] = "movinet"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     norm_activation: NormConfig = field(default_factory=NormConfig)
-    activation: str = "swish"
-    dropout_rate: float = 0.2
+    activation: Annotated[str, one_of(lambda: ACTIVATIONS)] = "swish"
+    dropout_rate: Annotated[float, within(0, 1 - 1e-6)] = 0.2
     num_classes: int | None = None
     ensemble: EnsembleConfig | None = None
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_choice("model_type", self.model_type, ("movinet",))
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_range(self, 0, 1 - 1e-6, "dropout_rate")

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import field
+from typing import Annotated, Any, ClassVar, Literal
 
-from movinet.training.config.fields import Other, check_range, check_types
-from movinet.training.config.optimizer_config import MAX_STEPS, OptimizationConfig
+from pydantic import BeforeValidator
+
+from movinet.training.config.fields import Other
+from movinet.training.config.optimizer_config import MAX_STEPS, OptimizationConfig, SomeSteps, Steps
+from search_space.base.configuration import configuration, within
 from search_space.base.errors import InputError
-from search_space.base.names import check_choice
 
-DTYPES = ("float32", "float16", "bfloat16")
-STRATEGIES = ("off", "one_device", "mirrored", "multi_worker_mirrored", "tpu")
-METRICS = ("accuracy", "top_1_accuracy", "top_5_accuracy", "validation_loss")
+Dtype = Literal["float32", "float16", "bfloat16"]
+Strategy = Literal["off", "one_device", "mirrored", "multi_worker_mirrored", "tpu"]
+Metric = Literal["", "accuracy", "top_1_accuracy", "top_5_accuracy", "validation_loss"]
+
+
+def _lower(name: Any) -> Any:
+    return name.lower() if isinstance(name, str) else name
+
+
 _SPEED = Other("it changes the speed, and only of the release's own loops")
 
 
-@dataclass(frozen=True)
+@configuration
 class RuntimeConfig:
     """On which devices, and how precisely."""
 
@@ -30,29 +38,16 @@ class RuntimeConfig:
         "default_shard_dim": Other("a replica has one device", (-1,)),
         "use_tpu_mp_strategy": Other("a replica has one device", (False,)),
     }
-    distribution_strategy: str = "mirrored"
-    mixed_precision_dtype: str | None = "bfloat16"
-    loss_scale: str | float | None = None
+    distribution_strategy: Annotated[Strategy, BeforeValidator(_lower)] = "mirrored"
+    mixed_precision_dtype: Dtype | None = "bfloat16"
+    loss_scale: Literal["dynamic"] | Annotated[float, within(1e-30, 2**60)] | None = None
     tpu: str | None = None
-    num_gpus: int = 0
+    num_gpus: Annotated[int, within(0, 2**16)] = 0
     worker_hosts: str | None = None
-    task_index: int = -1
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        object.__setattr__(self, "distribution_strategy", self.distribution_strategy.lower())
-        check_choice("distribution_strategy", self.distribution_strategy, STRATEGIES)
-        if self.mixed_precision_dtype is not None:
-            check_choice("mixed_precision_dtype", self.mixed_precision_dtype, DTYPES)
-        if isinstance(self.loss_scale, str):
-            check_choice("loss_scale", self.loss_scale, ("dynamic",))
-        else:
-            check_range(self, 1e-30, 2**60, "loss_scale")
-        check_range(self, 0, 2**16, "num_gpus")
-        check_range(self, -1, 2**16, "task_index")
+    task_index: Annotated[int, within(-1, 2**16)] = -1
 
 
-@dataclass(frozen=True)
+@configuration
 class TrainerConfig:
     """How long, and what happens when.
 
@@ -72,32 +67,23 @@ class TrainerConfig:
         "recovery_max_trials": Other("the same clips follow again, so it would end the same way", (0,)),
     }
     optimizer_config: OptimizationConfig = field(default_factory=OptimizationConfig)
-    steps_per_loop: int = 357  # an epoch of Kinetics-600: 366 016 clips in batches of 1 024
-    summary_interval: int = 357
-    checkpoint_interval: int = 357
-    max_to_keep: int = 5
-    continuous_eval_timeout: int = 60 * 60
-    train_steps: int = 44 * 357
-    validation_steps: int = -1
-    validation_interval: int = 357
+    steps_per_loop: SomeSteps = 357  # an epoch of Kinetics-600: 366 016 clips in batches of 1 024
+    summary_interval: SomeSteps = 357
+    checkpoint_interval: SomeSteps = 357
+    max_to_keep: SomeSteps = 5
+    continuous_eval_timeout: Steps = 60 * 60
+    train_steps: Steps = 44 * 357
+    validation_steps: Annotated[int, within(-1, MAX_STEPS)] = -1
+    validation_interval: SomeSteps = 357
     best_checkpoint_export_subdir: str = ""
-    best_checkpoint_eval_metric: str = ""
-    best_checkpoint_metric_comp: str = "higher"
+    best_checkpoint_eval_metric: Metric = ""
+    best_checkpoint_metric_comp: Literal["higher", "lower"] = "higher"
     loss_upper_bound: float = 1e6
-    recovery_begin_steps: int = 0
+    recovery_begin_steps: Steps = 0
     validation_summary_subdir: str = "validation"
     preemption_on_demand_checkpoint: bool = True
-    seed: int = 0
+    seed: Annotated[int, within(0, 2**31 - 1)] = 0
 
     def __post_init__(self) -> None:
-        check_types(self)
-        intervals = ("steps_per_loop", "summary_interval", "checkpoint_interval", "validation_interval", "max_to_keep")
-        check_range(self, 1, MAX_STEPS, *intervals)
-        check_range(self, 0, MAX_STEPS, "train_steps", "recovery_begin_steps", "continuous_eval_timeout")
-        check_range(self, -1, MAX_STEPS, "validation_steps")
-        check_range(self, 0, 2**31 - 1, "seed")
-        check_choice("best_checkpoint_metric_comp", self.best_checkpoint_metric_comp, ("higher", "lower"))
         if self.validation_steps == 0:
             raise InputError("validation_steps", 0, "must be at least 1, or -1 for the whole")
-        if self.best_checkpoint_eval_metric:
-            check_choice("best_checkpoint_eval_metric", self.best_checkpoint_eval_metric, METRICS)
