@@ -176,6 +176,15 @@ COMMANDS = {
             ("validate results/runs/first --steps-factor 16 --scale 1 --repeats 5", "longer, at the run's scale alone"),
         ),
     ),
+    "schema": Help(
+        "JSON Schema or reference page of configuration files",
+        "Prints the JSON Schema of searches, spaces, families or training experiments, so that an editor completes "
+        "and checks the YAML. With --markdown: a table of all keys with types, defaults and meanings.",
+        (
+            ("schema search > search.schema.json", "name it in the first line of a YAML file, docs/configuration.md"),
+            ("schema training --markdown", "all keys of a training experiment"),
+        ),
+    ),
     "completion": Help(
         "words for the tab key: a script for bash, zsh or fish",
         "Prints the script by which a shell completes the commands, options and preset names of movinet-nas, the "

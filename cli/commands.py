@@ -188,6 +188,11 @@ def _completion(command: CommandParser) -> None:
     command.add_argument("shell", help=", ".join(SHELLS))
 
 
+def _schema(command: CommandParser) -> None:
+    command.add_argument("kind", help="search, space, family or training")
+    command.add_argument("--markdown", action="store_true", help="print a table of all keys in place of JSON")
+
+
 def _cluster(command: argparse.ArgumentParser) -> None:
     command.add_argument("--address", help="of a Ray cluster to join: auto, or HOST:PORT (default: none, this machine)")
     command.add_argument("--share", metavar="URI", help="object storage from which the cluster's nodes fetch the clips")
@@ -223,5 +228,6 @@ _OPTIONS: dict[str, Callable[[CommandParser], None]] = {
     "compare-runs": _compare_runs,
     "reproduce": _reproduce,
     "validate": _validate,
+    "schema": _schema,
     "completion": _completion,
 }

@@ -95,6 +95,13 @@ def completion(options: argparse.Namespace) -> str:
     return script(parser(), options.shell, search_config.presets())
 
 
+def schema(options: argparse.Namespace) -> str:
+    """Print the JSON Schema, or the reference page, of a kind of configuration file."""
+    from cli import schemas
+
+    return schemas.schema(options)
+
+
 COMMANDS = {
     "search": searches.search,
     "one-shot": searches.one_shot,
@@ -110,5 +117,6 @@ COMMANDS = {
     "compare-runs": comparisons.compare_runs,
     "reproduce": run_files.reproduce,
     "validate": searches.validate,
+    "schema": schema,
     "completion": completion,
 }

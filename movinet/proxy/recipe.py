@@ -18,7 +18,7 @@ NEWTON_SCHULZ_STEPS = 5
 
 @configuration
 class Recipe:
-    """How a proxy is trained.
+    """Budget and recipe of proxy training.
 
     Kernels are trained by Muon (Jordan et al., 2024; Liu et al., arXiv 2502.16982), which replaces the momentum of a
     matrix by the nearest orthogonal one; the classifier, squeeze-excite and all vectors by AdamW. Muon learns what is
@@ -28,17 +28,19 @@ class Recipe:
     Attributes:
       steps: optimiser steps of the full budget.
       batch_size: clips per step.
-      learning_rate: peak of Muon's, after the warm-up: the largest singular value of a step. AdamW's is an eighth.
+      learning_rate: peak learning rate of Muon, after the warm-up: the largest singular value of a step. That of AdamW
+        is an eighth of it.
       warmup: share of the steps at the start in which the rate rises linearly to its peak.
       decay: share of the steps at the end in which the rate falls linearly to 0; in between it stays at its peak.
         Trainings end higher and nearer to each other than with a cosine (results/published).
-      weight_decay: decoupled, on kernels only.
-      label_smoothing: as in the release's recipe, 0.1 there.
-      stochastic_depth: drop rate of the last layer's branch; grows linearly with depth. 0.2 in the release.
-      norm_momentum: of the moving statistics. 0.99 in the release; a proxy has too few steps for that.
-      rezero: what the ReZero scalars start from. 0 in the release; in a few hundred steps a network that starts as
-        its skips alone barely begins to use its layers. From 1, one training in twenty stays at chance for hundreds
-        of steps (results/published).
+      weight_decay: decoupled weight decay, on kernels only.
+      label_smoothing: share of the label that is spread over all classes; 0.1 in MoViNet's recipe.
+      stochastic_depth: drop rate of the last layer's branch; grows linearly with depth. 0.2 in MoViNet's recipe.
+      norm_momentum: momentum of the moving statistics of batch norms. 0.99 in MoViNet's recipe; a proxy has too few
+        steps for that.
+      rezero: initial value of the ReZero scalars. 0 in MoViNet's recipe; with that a network starts as its skip
+        connections alone and barely begins to use its layers in a few hundred steps. From 1, one training in twenty
+        stays at chance for hundreds of steps (results/published).
 
     Raises:
       InputError: a value out of range.

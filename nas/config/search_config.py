@@ -26,7 +26,7 @@ from nas.config.sections import (
 from nas.loop.fixed_networks import FixedNetwork
 from nas.record.objective import LIKELIHOOD, STATISTICS, Objective
 from search_space.architecture import check_keys, check_schema
-from search_space.base.configuration import Options, configuration, made_from, one_of, plain, within
+from search_space.base.configuration import OneOf, Options, configuration, made_from, plain, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice, hint
 from search_space.base.yaml_file import located, read_yaml
@@ -64,37 +64,39 @@ Limits = Annotated[
 
 @configuration
 class SearchConfig:
-    """Everything a run depends on.
+    """Configuration of a search, on which everything in a run depends.
 
     Attributes:
-      space: what is searched.
-      training: budget and recipe of the proxy.
-      data: clips.
-      trials: candidates asked of the algorithm.
-      statistic: metric that is modelled, compared for early stopping and used to select the Pareto front: "likelihood"
-        or "accuracy". Accuracy is reported in both cases.
-      limits: caps on exact costs, such as macs: 8000000.
-      costs: exact costs that accuracy is traded against; the first sets the bands.
-      algorithm, early_stopping, finals: see their classes.
-      family: of `results.family.growth.FamilyConfig`, kept as plain data here: this layer only records it.
-      one_shot: for `run_search.py one-shot` alone.
-      networks: trained in place of a search, `finals.repeats` times each; none searches.
-      simulation: in place of training; none trains.
-      seed: of everything random in the run.
+      space: architectures to search.
+      training: budget and recipe of proxy training.
+      data: source of the clips.
+      trials: candidates that the algorithm proposes.
+      statistic: metric that is modelled, compared for early stopping and used to select the Pareto front. Accuracy is
+        reported in both cases.
+      limits: highest value of each exact cost, such as {macs: 8000000}; more expensive candidates are not proposed.
+      costs: exact costs that accuracy is traded against; the first sets the cost bins.
+      algorithm: search algorithm and its options.
+      early_stopping: rule by which trials are ended early.
+      finals: re-evaluation of the selected architectures with new seeds.
+      family: networks A0 to A6 to make from the Pareto front.
+      one_shot: settings of the one-shot search; only for `run_search.py one-shot`.
+      networks: networks to train in place of a search, `finals.repeats` times each; an empty list searches.
+      simulation: simulated measurements in place of training; null trains.
+      seed: seed of everything random in the run.
       workers: trials trained at a time; 0 for as many as there is room for, on this machine or in the cluster.
-      resources: of each trial.
-      worker_memory_mb: a worker above this much resident memory is replaced by a new process.
-      faults: how much may go wrong.
-      tracking: where trials are shown besides.
+      resources: cores and GPUs of each trial.
+      worker_memory_mb: resident memory in megabytes above which a worker is replaced by a new process.
+      faults: failures that a search tolerates.
+      tracking: experiment trackers that show trials besides.
     """
 
     space: SpaceConfig
     training: Recipe
     data: DataConfig = DataConfig()
     trials: Annotated[int, within(1, MAX_TRIALS)] = 48
-    statistic: Annotated[str, one_of(lambda: STATISTICS)] = LIKELIHOOD.name
+    statistic: Annotated[str, OneOf(lambda: STATISTICS)] = LIKELIHOOD.name
     limits: Limits = ()
-    costs: Options[Annotated[str, one_of(lambda: COST_NAMES)]] = ("macs",)
+    costs: Options[Annotated[str, OneOf(lambda: COST_NAMES)]] = ("macs",)
     algorithm: AlgorithmConfig = AlgorithmConfig()
     early_stopping: EarlyStopping = EarlyStopping()
     finals: Finals = Finals()

@@ -16,7 +16,7 @@ from nas.algorithms.registry import ALGORITHMS
 from nas.loop.early_stopping import BandedStopping, Bands
 from nas.record.objective import Objective
 from search_space.architecture import check_keys
-from search_space.base.configuration import NOT_EMPTY, configuration, one_of, within
+from search_space.base.configuration import NOT_EMPTY, OneOf, configuration, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.published import PUBLISHED
@@ -30,12 +30,13 @@ class DataConfig:
     """Where clips come from.
 
     Attributes:
-      source: "moving_digits"; "video_folder", labelled by sub-folder; or "pace", videos labelled by playback pace.
-      level: of the moving digits: tiny or default.
-      train, validation, test: clips of each split of the moving digits.
+      source: moving_digits is the bundled task; video_folder reads videos labelled by sub-folder; pace labels any
+        videos by their playback pace.
+      level: difficulty and size of the moving digits.
+      train, validation, test: number of clips of this split of the moving digits.
       path: folder of the videos; '' for the moving digits.
-      frame_stride: of the videos, in frames of the file; the space's strides count on top of it.
-      clips_per_video: evenly spaced ones.
+      frame_stride: frames of a video file from one frame of a clip to the next; the space's strides multiply it.
+      clips_per_video: clips taken from each video, evenly spaced.
     """
 
     source: Literal["moving_digits", "video_folder", "pace"] = "moving_digits"
@@ -122,9 +123,9 @@ class OneShot:
       steps: training steps of the supernet.
       learning_rate: peak learning rate of its weights; all else as in `training`.
       warmup: share of the steps in which only weights are trained; 0.25 in TuNAS.
-      beta: of the reward Q + beta * |T / T0 - 1|; -0.1 in MoViNet's search.
+      beta: weight of the cost in the reward Q + beta * |T / T0 - 1|; -0.1 in MoViNet's search.
       controller_rate: learning rate of Adam on the logits.
-      reward_clips: validation clips on which the quality of a draw is measured.
+      reward_clips: validation clips on which the quality Q of a draw is measured.
       recalibration_clips: training clips from which moving statistics are measured again for each architecture.
       tolerance: how far from its target the cost of a network may be, as a share of it.
       checkpoint: steps from one checkpoint to the next.
@@ -147,11 +148,11 @@ class AlgorithmConfig:
     """The search algorithm.
 
     Attributes:
-      name: one of `nas.algorithms.registry.ALGORITHMS`.
+      name: search algorithm; docs/search.md describes all.
       options: arguments of the algorithm, by name.
     """
 
-    name: Annotated[str, one_of(lambda: ALGORITHMS)] = "frontier_search"
+    name: Annotated[str, OneOf(lambda: ALGORITHMS)] = "frontier_search"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -199,9 +200,10 @@ class ResourcesConfig:
     """Resources that one trial takes of a node while it is trained; Ray counts, it does not enforce.
 
     Attributes:
-      cpus: cores; TensorFlow runs on as many threads, on one if it is less than one.
-      gpus: 0.5 has two trials share a GPU; with 0 a trial sees none.
-      engine: trains the candidates; fused (one CPU core), tensorflow, or auto: fused for one core without a GPU.
+      cpus: CPU cores, and threads of TensorFlow (at least one).
+      gpus: GPUs; with 0.5 two trials share one, with 0 a trial sees none.
+      engine: engine that trains the candidates: fused runs on one CPU core, tensorflow on cores and GPUs; auto takes
+        fused for one core without a GPU.
     """
 
     cpus: Annotated[float, within(0.01, 10_000)] = 1
@@ -226,7 +228,7 @@ class FaultsConfig:
 
     Attributes:
       trial_seconds: a worker without a measurement for this long is ended, its trial has failed; 0 waits for ever.
-      attempts: of a trial whose worker dies or raises.
+      attempts: number of times that a trial is started if its worker dies or raises.
       most_failed: share of the trials that may fail; if there are more, the search stops and reports the last failure.
       least: trials that have ended before `most_failed` is applied.
     """
@@ -249,8 +251,8 @@ class Mlflow:
     """MLflow, through Ray Tune's integration.
 
     Attributes:
-      tracking_uri: of the server; null takes MLflow's own setting.
-      experiment_name: null takes the name of the run's folder.
+      tracking_uri: address of the server; null takes MLflow's own setting.
+      experiment_name: name of the experiment; null takes the name of the run's folder.
     """
 
     tracking_uri: Text | None = None
@@ -264,7 +266,10 @@ class Wandb:
     Its key is no field, because the configuration is part of the event log: `wandb login` or WANDB_API_KEY set it.
 
     Attributes:
-      project, entity, group, mode: as Weights & Biases documents them; null takes its own setting.
+      project: project that the run belongs to.
+      entity: user or team; null takes the own setting of Weights & Biases.
+      group: group of the trials; null takes the name of the run's folder.
+      mode: null takes the own setting of Weights & Biases.
     """
 
     project: Text
@@ -278,9 +283,9 @@ class TrackingConfig:
     """Experiment trackers that show trials besides the folder of the run.
 
     Attributes:
-      tensorboard: event files in `tensorboard` of the run's folder.
-      mlflow: {} takes MLflow's own settings; null does not use it.
-      wandb: null does not use Weights & Biases.
+      tensorboard: writes event files into `tensorboard` of the run's folder.
+      mlflow: settings of MLflow; {} takes its own, null does not use it.
+      wandb: settings of Weights & Biases; null does not use it.
     """
 
     tensorboard: bool = False

@@ -16,10 +16,10 @@ class FixedNetwork:
     """A network to train, as it is or scaled.
 
     Attributes:
-      of: what the network is called in the run that it comes from, such as "trial 5" or "a0".
-      kind: "finalist" for a selected network, "reference" for a published one.
-      architecture: of what is trained, as plain data.
-      scale: its multiply-adds, in those of the network in the run, before rounding.
+      of: name of the network in the run that it comes from, such as "trial 5" or "a0".
+      kind: finalist for a selected network, reference for a published one.
+      architecture: architecture to train, as plain data.
+      scale: multiply-adds, as a multiple of those of the network in the run, before rounding.
     """
 
     of: Annotated[str, NOT_EMPTY]

@@ -53,15 +53,16 @@ class FamilyConfig:
 
     Attributes:
       classes: outputs of each network.
-      clip_ticks: frames of a source clip at frame stride 1; a network of n frames gets the stride nearest to ticks / n.
-      lift: from the search's proxy scale to full scale, before phi: what to multiply the proxy's dimensions with.
-      strides: spatial stride of each block at full scale; without any, those of the proxy stay.
+      clip_ticks: frames of a source clip at frame stride 1; a network of n frames gets the stride nearest to
+        clip_ticks / n.
+      lift: factors from the proxy's scale to full scale, applied before phi.
+      strides: spatial stride of each block at full scale; an empty list keeps those of the proxy.
       coefficients: growth of each dimension per unit of phi.
-      coefficients_from: where they come from, in a word: "default", "configuration" or the record that chose them.
-      targets: multiply-adds per clip by model, not falling; as many models as wanted.
-      ensemble: further models by mean of logits: the names of their members.
-      tolerance: how far from its target a model may be, as a share.
-      settle: trains scaled variants of the best parents of each target after a search; None does not.
+      coefficients_from: source of the coefficients: default, configuration or the record that chose them.
+      targets: multiply-adds per clip of each network, not falling; any number of networks.
+      ensemble: further networks that average the logits of others, with the names of these.
+      tolerance: distance from its target that a network may have, as a share.
+      settle: training of scaled variants of the best parents of each target after a search; null skips it.
     """
 
     classes: Annotated[int, within(1, MAX_CHANNELS)] = 600

@@ -9,15 +9,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass as validated
+from pydantic_core import core_schema
 
 from search_space.base.errors import InputError
-from search_space.base.names import hint
+from search_space.base.names import check_choice, hint
 
 T = TypeVar("T")
 Schema = Mapping[str, Any]
@@ -65,16 +73,21 @@ Options = Annotated[tuple[T, ...], NOT_EMPTY, AfterValidator(_distinct)]
 """At least one option, none twice."""
 
 
-def one_of(known: Callable[[], Iterable[str]]) -> AfterValidator:
+@dataclasses.dataclass(frozen=True)
+class OneOf:
     """A name out of those that `known` returns when a value is checked."""
 
-    def check(name: str) -> str:
-        names = list(known())
-        if name not in names:
-            raise InputError("", name, f"must be one of {', '.join(names)}{hint(name, names)}")
+    known: Callable[[], Iterable[str]]
+
+    def _check(self, name: str) -> str:
+        check_choice("", name, self.known())
         return name
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.known())}
 
 
 def made_from(kind: type[T], data: object, place: str) -> T:
@@ -111,6 +124,11 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+def json_schema(kind: Any) -> dict[str, Any]:
+    """JSON Schema of a configuration class, as pydantic makes it."""
+    return _adapter(kind).json_schema()
+
+
 def plain(config: object) -> dict[str, Any]:
     """The inverse of `made_from`, without keys that are null."""
     kind: Any = type(config)
@@ -123,7 +141,7 @@ def _input_error(kind: Any, error: ValidationError, place: str, data: object = N
     first = next((each for each in errors if each["type"] == _UNKNOWN), errors[0])
     if first["type"] == "json_invalid":
         return InputError(place, data, "holds a text that is not valid Unicode")
-    schema = _adapter(kind).json_schema()
+    schema = json_schema(kind)
     loc = first["loc"]
     if loc and isinstance(loc[0], int):  # a positional argument of the constructor
         loc = (dataclasses.fields(kind)[loc[0]].name, *loc[1:])
@@ -133,7 +151,7 @@ def _input_error(kind: Any, error: ValidationError, place: str, data: object = N
     if isinstance(cause, InputError):
         return InputError(joined(where, [cause.place]), cause.value, cause.rule)
     if first["type"] == _UNKNOWN:
-        known = list(_target(schema, _followed(schema, loc[:-1])[1])["properties"])
+        known = list(target(schema, _followed(schema, loc[:-1])[1])["properties"])
         rule = f"is an unknown key; known: {', '.join(known)}{hint(loc[-1], known)}"
         return InputError(joined(place, path[:-1]), path[-1], rule)
     if first["type"] in ("missing", "missing_argument") and not isinstance(loc[-1], int):
@@ -157,26 +175,26 @@ def joined(place: str, path: Iterable[str | int]) -> str:
     return place
 
 
-def _target(schema: Schema, part: Schema) -> Schema:
+def target(schema: Schema, part: Schema) -> Schema:
     """The part of a JSON Schema that a reference leads to; of a union with null the other."""
     if "$ref" in part:
-        return _target(schema, schema["$defs"][part["$ref"].rpartition("/")[2]])
+        return target(schema, schema["$defs"][part["$ref"].rpartition("/")[2]])
     options = [each for each in part.get("anyOf", ()) if each.get("type") != "null"]
-    return _target(schema, options[0]) if len(options) == 1 else part
+    return target(schema, options[0]) if len(options) == 1 else part
 
 
 def _followed(schema: Schema, path: Iterable[str | int]) -> tuple[list[str | int], Schema]:
     """The keys and places of `path` that are in the data, without pydantic's names of types, and the schema there."""
     kept: list[str | int] = []
-    part = _target(schema, schema)
+    part = target(schema, schema)
     for step in path:
         if isinstance(step, int):
             items = part.get("prefixItems", [])
-            part = _target(schema, items[step] if step < len(items) else part.get("items", {}))
+            part = target(schema, items[step] if step < len(items) else part.get("items", {}))
         elif "properties" in part:
-            part = _target(schema, part["properties"].get(step, {}))
+            part = target(schema, part["properties"].get(step, {}))
         elif isinstance(part.get("additionalProperties"), Mapping):
-            part = _target(schema, part["additionalProperties"])
+            part = target(schema, part["additionalProperties"])
         elif "anyOf" in part:  # the name of the type that pydantic tried
             continue
         kept.append(step)
@@ -185,16 +203,21 @@ def _followed(schema: Schema, path: Iterable[str | int]) -> tuple[list[str | int
 
 def described(schema: Schema, part: Schema) -> str:
     """Values that a part of a JSON Schema allows, as words: `an integer from 1 to 8`."""
-    part = part if "anyOf" in part else _target(schema, part)
+    part = part if "anyOf" in part else target(schema, part)
     if "allowed" in part:
         return str(part["allowed"])
     if "anyOf" in part:
         return " or ".join(dict.fromkeys(described(schema, each) for each in part["anyOf"]))
     if "enum" in part:
-        return f"one of {', '.join(str(each) or repr(each) for each in part['enum'])}"
+        return f"one of {', '.join(map(_shown, part['enum']))}"
     if "const" in part:
-        return repr(part["const"])
+        return _shown(part["const"])
     return _DESCRIBED.get(part.get("type", ""), lambda schema, part: "plain data")(schema, part)
+
+
+def _shown(value: object) -> str:
+    """A value as YAML has it: a name as it is, anything else as JSON."""
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
 def _number(name: str) -> Callable[[Schema, Schema], str]:
@@ -214,14 +237,17 @@ def _array(schema: Schema, part: Schema) -> str:
         items = [described(schema, each) for each in part["prefixItems"]]
         return f"a list of {len(items)}: {', '.join(items)}"
     least, most = part.get("minItems", 0), part.get("maxItems")
-    if most is not None:
-        return f"a list of {least} to {most} entries"
-    return f"a list of at least {least} {'entry' if least == 1 else 'entries'}" if least else "a list"
+    entries = "1 entry" if (least, most) == (1, None) else f"{least} entries"
+    size = f" of {least} to {most} entries" if most is not None else f" of at least {entries}" if least else ""
+    each = target(schema, part.get("items", {}))
+    return f"a list{size}" + (f", each {described(schema, each)}" if each and "properties" not in each else "")
 
 
 def _object(schema: Schema, part: Schema) -> str:
-    keys = part.get("properties")
-    return f"a mapping with the keys {', '.join(keys)}" if keys else "a mapping"
+    if keys := part.get("properties"):
+        return f"a mapping with the keys {', '.join(keys)}"
+    values = part.get("additionalProperties")
+    return f"a mapping from names to {described(schema, values)}" if isinstance(values, Mapping) else "a mapping"
 
 
 _DESCRIBED: Mapping[str, Callable[[Schema, Schema], str]] = {
@@ -233,13 +259,3 @@ _DESCRIBED: Mapping[str, Callable[[Schema, Schema], str]] = {
     "object": _object,
     "null": lambda schema, part: "null",
 }
-
-
-def meanings(kind: type) -> dict[str, str]:
-    """Meaning of each field, from the section `Attributes:` of the docstring of a class."""
-    text = (kind.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
-    found: dict[str, str] = {}
-    for entry in re.split(r"\n(?=(?: {6}| {2})\S)", text.rstrip()):
-        names, _, meaning = entry.strip().partition(": ")
-        found |= dict.fromkeys((name.strip() for name in names.split(",")), " ".join(meaning.split()))
-    return found

@@ -51,7 +51,14 @@ _Coefficient = Annotated[float, within(1, MAX_COEFFICIENT)]
 
 @configuration
 class Factors:
-    """Factors by which the dimensions are multiplied, before rounding."""
+    """Factors by which the dimensions are multiplied, before rounding.
+
+    Attributes:
+      depth: factor of the number of layers.
+      width: factor of all channels.
+      resolution: factor of height and width in pixels.
+      frames: factor of the number of frames.
+    """
 
     depth: _Factor = 1.0
     width: _Factor = 1.0
@@ -65,7 +72,14 @@ class Factors:
 
 @configuration
 class Coefficients:
-    """Growth per unit of phi: alpha, beta, gamma, delta of depth, width, resolution and frames."""
+    """Growth of the dimensions per unit of phi.
+
+    Attributes:
+      depth: alpha, growth of the number of layers.
+      width: beta, growth of all channels.
+      resolution: gamma, growth of height and width in pixels.
+      frames: delta, growth of the number of frames.
+    """
 
     depth: _Coefficient
     width: _Coefficient

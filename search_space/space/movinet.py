@@ -69,9 +69,16 @@ _Ratio = Annotated[float, Field(gt=0, le=_MAX_EXPANSION)]
 
 @configuration
 class BlockConfig:
-    """Options of one block; widths are in channels.
+    """Options of one block.
 
-    `expansions` are ratios of `base_width`, the unscaled width, not of the chosen one.
+    Attributes:
+      base_width: unscaled width in channels, which `expansions` refer to.
+      widths: output channels; by default 0.75, 1 and 1.25 times `base_width`.
+      stride: spatial stride of the first layer.
+      depths: number of layers.
+      kernels: sizes in frames x height x width of the depthwise convolution, chosen for each layer.
+      expansions: channels of the expansion as ratios of `base_width`, chosen for each layer.
+      squeeze_excite: whether a layer has squeeze-excite, chosen for each layer.
     """
 
     base_width: Annotated[int, within(1, MAX_CHANNELS // _MAX_EXPANSION)]
@@ -90,9 +97,18 @@ class BlockConfig:
 
 @configuration
 class SpaceConfig:
-    """A MoViNet space as plain data, schema `movinet-nas/space/1`.
+    """A MoViNet space: the options of every choice, from which a candidate takes one each.
 
-    `frames` is the clip's length in frames of the source; a candidate of frame stride s sees ceil(frames / s) of them.
+    Attributes:
+      name: name of the space.
+      classes: outputs of the classifier.
+      frames: length of a clip in frames of the source; a candidate of frame stride s sees ceil(frames / s) of them.
+      frame_strides: frames of the source from one frame of a candidate's clip to the next.
+      resolutions: height and width of a frame in pixels.
+      stem_widths: output channels of the stem.
+      blocks: options of each block.
+      project: channels of the projection before the pool.
+      dense: units of the dense layer before the classifier.
     """
 
     name: Annotated[str, NOT_EMPTY]

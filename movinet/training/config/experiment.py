@@ -30,7 +30,13 @@ _LABEL = Other("only a label")
 
 @configuration
 class AutoAugment:
-    """Settings of AutoAugment."""
+    """AutoAugment.
+
+    Attributes:
+      augmentation_name: policy.
+      cutout_const: size in pixels of the square that cutout erases.
+      translate_const: largest shift in pixels.
+    """
 
     augmentation_name: str = "v0"
     cutout_const: float = 100.0
@@ -39,7 +45,17 @@ class AutoAugment:
 
 @configuration
 class RandAugment:
-    """Settings of RandAugment."""
+    """RandAugment.
+
+    Attributes:
+      num_layers: operations applied to a clip.
+      magnitude: strength of the operations, 0 to 10.
+      cutout_const: size in pixels of the square that cutout erases.
+      translate_const: largest shift in pixels.
+      magnitude_std: standard deviation of the strength.
+      prob_to_apply: probability of each operation; null applies all.
+      exclude_ops: operations that are left out.
+    """
 
     num_layers: Annotated[int, within(0, 100)] = 2
     magnitude: float = 10.0
@@ -52,7 +68,13 @@ class RandAugment:
 
 @configuration
 class Augmentation:
-    """What is done to the pixels of a training clip. The release's YAML files write only its type."""
+    """Augmentation of training clips; its type alone, as a text, stands for that type with its defaults.
+
+    Attributes:
+      type: section that counts.
+      autoaug: settings of AutoAugment.
+      randaug: settings of RandAugment.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
         "ssd_random_crop": Other("the augmentations are autoaug and randaug", ({}, None)),
@@ -72,23 +94,47 @@ class DataConfig:
     """Where clips come from and how they are cut out of videos.
 
     Attributes:
-      input_path: files (patterns; several separated by commas or as a list) of records; ours: the folder or CSV file
+      input_path: files of records (patterns; several separated by commas or as a list); ours: the folder or CSV file
         of other file types, the level (tiny, default) of moving_digits.
+      file_type: form of the source; all but tfrecord and tfds are ours.
+      tfds_name: name of a TensorFlow Datasets set.
+      tfds_split: its split.
+      tfds_data_dir: its folder; '' takes that of TensorFlow Datasets.
       split: train, valid (or validation) or test, of sources that have several.
+      is_training: true for training data, false for evaluation data.
+      global_batch_size: clips per step on all devices together.
+      drop_remainder: leaves out a last batch that is not full.
+      shuffle_buffer_size: examples that are shuffled at a time; 0 keeps their order.
+      seed: seed of order and augmentation; null takes that of the trainer.
       feature_shape: frames, height, width and channels of a clip.
       temporal_stride: frames of the source from one frame of the clip to the next.
       random_stride_range: in training the stride is drawn from temporal_stride - this (at least 1) to
         temporal_stride + this - 1.
-      num_examples: how many clips there are; ours: how many to make of moving_digits.
+      num_test_clips: clips per video whose probabilities are averaged in evaluation.
+      num_test_crops: crops per clip whose probabilities are averaged in evaluation.
+      num_classes: number of classes.
+      num_examples: number of clips; -1 uses all. Ours: number of clips to make of moving_digits.
+      dtype: type of the pixels.
+      one_hot: gives labels as vectors; must be that of the losses.
       min_image_size: pixels of the short side before the centre crop of evaluation.
-      aug_random_rotation: training clips are turned by 0, 90, 180 or 270 degrees.
-      aug_flip: ours; every second training clip is mirrored, as the release always does: not for classes that tell
+      zero_centering_image: scales pixels to -1 to 1 in place of 0 to 1.
+      aug_min_aspect_ratio: least aspect ratio of a random crop.
+      aug_max_aspect_ratio: largest aspect ratio of a random crop.
+      aug_min_area_ratio: least area of a random crop, as a share of the frame.
+      aug_max_area_ratio: largest area of a random crop, as a share of the frame.
+      aug_random_rotation: turns training clips by 0, 90, 180 or 270 degrees.
+      aug_flip: ours; mirrors every second training clip, as the Model Garden always does. Not for classes that tell
         left from right.
-      tf_data_service_address: where records are read and augmented, if enable_tf_data_service.
-      seed: of order and augmentation; None: that of the trainer.
-      video_root, target_fps, short_clip, cache_dir: ours. The folder that the file column of a video_csv is relative
-        to; frames a second that `temporal_stride` counts, instead of the source's own; what fills up a clip that is
-        too short, "loop" or "pad" (the last frame again); a folder to keep decoded videos in, '' for none.
+      aug_type: further augmentation; null has none.
+      enable_tf_data_service: reads records through a tf.data service.
+      tf_data_service_address: address of the tf.data service.
+      image_field_key: field of a record that holds its frames.
+      label_field_key: field of a record that holds its label.
+      input_image_format: encoding of the frames in records.
+      video_root: ours; folder that the file column of a video_csv is relative to.
+      target_fps: ours; frames per second that `temporal_stride` counts; null takes those of the source.
+      short_clip: ours; how a clip that is too short is filled up: loop starts again, pad repeats the last frame.
+      cache_dir: ours; folder to keep decoded videos in; '' keeps none.
     """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
@@ -178,7 +224,12 @@ class DataConfig:
 class Losses:
     """Cross entropy with label smoothing, plus `l2_weight_decay`/2 times the squares of all kernels but the last.
 
-    With `one_hot` false the release ignores label smoothing, and so do we.
+    With `one_hot` false label smoothing is ignored, as in the Model Garden.
+
+    Attributes:
+      one_hot: takes labels as vectors.
+      label_smoothing: share of the label that is spread over all classes.
+      l2_weight_decay: weight of the squares.
     """
 
     one_hot: bool = True
@@ -188,12 +239,16 @@ class Losses:
 
 @configuration
 class TaskConfig:
-    """What is learned.
+    """Network, data and losses.
 
     Attributes:
-      init_checkpoint: weights to start from: a folder or a checkpoint, of ours or of the release.
-      init_checkpoint_modules: all of them, or those of the backbone (all but the dense layers after the pool).
-      freeze_backbone: train only the dense layers after the pool.
+      model: network to train.
+      train_data: training clips.
+      validation_data: clips of evaluations.
+      losses: loss and regularisation.
+      init_checkpoint: weights to start from: a folder or a checkpoint, of this project or of the Model Garden.
+      init_checkpoint_modules: weights that are taken from it; the backbone is all but the dense layers after the pool.
+      freeze_backbone: trains only the dense layers after the pool.
     """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
@@ -240,7 +295,13 @@ class TaskConfig:
 
 @configuration
 class ExperimentConfig:
-    """All of it."""
+    """Configuration of a training experiment.
+
+    Attributes:
+      task: network, data and losses.
+      trainer: length of the training, optimizer and checkpoints.
+      runtime: devices and precision.
+    """
 
     task: TaskConfig = field(default_factory=TaskConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from movinet.training.config.fields import Other
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.base.configuration import configuration, one_of, within
+from search_space.base.configuration import OneOf, configuration, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.published import PUBLISHED
@@ -24,7 +24,11 @@ from search_space.variant import ACTIVATIONS, Variant
 
 @configuration
 class StemConfig:
-    """The stem; only its width varies."""
+    """Stem.
+
+    Attributes:
+      filters: output channels.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
         "kernel_size": Other("the stem's kernel is 1x3x3", ((1, 3, 3),)),
@@ -35,7 +39,15 @@ class StemConfig:
 
 @configuration
 class BlockConfig:
-    """The layers of a block: one entry of each list a layer."""
+    """Layers of a block; each list has one entry per layer.
+
+    Attributes:
+      base_filters: output channels of the block.
+      expand_filters: channels of the expansion.
+      kernel_sizes: frames, height and width of the depthwise convolution.
+      strides: strides in time, height and width.
+      squeeze_excite: ours; whether the layer has squeeze-excite. An empty list stands for all.
+    """
 
     base_filters: int = 0
     expand_filters: tuple[int, ...] = ()
@@ -64,7 +76,12 @@ class BlockConfig:
 
 @configuration
 class HeadConfig:
-    """Widths after the blocks."""
+    """Head.
+
+    Attributes:
+      project_filters: channels of the projection before the pool.
+      head_filters: units of the dense layer before the classifier.
+    """
 
     project_filters: int = 0
     head_filters: int = 2048
@@ -72,7 +89,21 @@ class HeadConfig:
 
 @configuration
 class MovinetConfig:
-    """The network. `model_id` names a published one, a0 to a5 or t0, unless stem, blocks and head spell one out."""
+    """MoViNet; `model_id` names a published one unless stem, blocks and head describe one layer by layer.
+
+    Attributes:
+      model_id: a0 to a5 or t0.
+      causal: looks at past frames only, as a stream does.
+      use_positional_encoding: adds the position of a frame to its features.
+      conv_type: factorisation of the convolutions.
+      se_type: what squeeze-excite averages.
+      activation: activation of all layers.
+      gating_activation: activation of squeeze-excite.
+      stochastic_depth_drop_rate: drop rate of the last layer's branch; grows linearly with depth.
+      stem: ours; stem of a network described layer by layer.
+      blocks: ours; its blocks.
+      head: ours; its head.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
         "use_external_states": Other("states are inputs only of a streaming model", (False,)),
@@ -124,7 +155,12 @@ class MovinetConfig:
 
 @configuration
 class BackboneConfig:
-    """The release has other video networks too; this is MoViNet."""
+    """Backbone; the Model Garden has others, this project has MoViNet.
+
+    Attributes:
+      type: kind of network.
+      movinet: settings of MoViNet.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = dict.fromkeys(
         ("resnet_3d", "resnet_3d_rs"), Other("the backbone is movinet", ({}, None))
@@ -135,7 +171,12 @@ class BackboneConfig:
 
 @configuration
 class NormConfig:
-    """Batch norm; `use_sync_bn`: by the statistics of all replicas together."""
+    """Batch norm.
+
+    Attributes:
+      use_sync_bn: takes the statistics over all replicas together.
+      norm_momentum: momentum of the moving statistics.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
         "activation": Other("as in the release it is not used"),
@@ -150,12 +191,12 @@ class MemberConfig:
     """One network of an ensemble.
 
     Attributes:
-      network: its file, from the folder of the experiment's file.
-      experiment: the file of the experiment that trains it; for the reader.
-      clip: its clip, frames, height, width and channels, if not that of its file.
-      frame_stride: of its clip, in frames of the source, if not that of its file.
+      network: YAML file of the network, relative to the folder of the experiment's file.
+      experiment: file of the experiment that trains it; only for the reader.
+      clip: frames, height, width and channels of its clip; an empty list takes those of its file.
+      frame_stride: frames of the source from one frame of its clip to the next; null takes that of its file.
       offset: frames of the source by which its clip starts later.
-      checkpoint: its trained weights, a folder or a checkpoint, from the folder of the experiment's file.
+      checkpoint: folder or checkpoint of its weights, relative to the folder of the experiment's file.
     """
 
     network: Annotated[str, Field(min_length=1, validate_default=True)] = ""
@@ -168,10 +209,14 @@ class MemberConfig:
 
 @configuration
 class EnsembleConfig:
-    """Networks that see one clip, `search_space.network.common_clip`, and say the mean of their logits.
+    """Ensemble of networks that see one clip, `search_space.network.common_clip`, and average their logits.
 
     Each is trained by an experiment of its own, or all are as one model. Two members of one network at half its frame
     rate, the second with an offset of one frame of the full rate, are a temporal ensemble.
+
+    Attributes:
+      combine: how outputs are combined.
+      members: networks of the ensemble.
     """
 
     combine: Literal["mean_logits"] = "mean_logits"
@@ -180,7 +225,17 @@ class EnsembleConfig:
 
 @configuration
 class ModelConfig:
-    """A backbone and the dense layers after its pool; or an ensemble of such."""
+    """Backbone and the dense layers after its pool, or an ensemble.
+
+    Attributes:
+      model_type: kind of model.
+      backbone: network before the pool.
+      norm_activation: settings of batch norms.
+      activation: activation of the dense layer of the head.
+      dropout_rate: dropout before the classifier.
+      num_classes: ours; outputs of the classifier. Null takes those of the data.
+      ensemble: ours; networks whose logits are averaged, in place of the backbone.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
         "aggregate_endpoints": Other("the head reads the last features", (False,)),
@@ -190,7 +245,7 @@ class ModelConfig:
     model_type: Literal["movinet"] = "movinet"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     norm_activation: NormConfig = field(default_factory=NormConfig)
-    activation: Annotated[str, one_of(lambda: ACTIVATIONS)] = "swish"
+    activation: Annotated[str, OneOf(lambda: ACTIVATIONS)] = "swish"
     dropout_rate: Annotated[float, within(0, 1 - 1e-6)] = 0.2
     num_classes: int | None = None
     ensemble: EnsembleConfig | None = None

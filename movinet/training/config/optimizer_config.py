@@ -26,7 +26,15 @@ Beta = Annotated[float, within(0, 1 - 1e-9)]
 
 @configuration
 class Sgd:
-    """w -= rate·(momentum·v + g), with Nesterov's look ahead or without."""
+    """Stochastic gradient descent with momentum.
+
+    Attributes:
+      clipnorm: norm to which the gradient of each weight is clipped; null does not clip.
+      clipvalue: absolute value to which each element of a gradient is clipped; null does not clip.
+      global_clipnorm: norm to which all gradients together are clipped; null does not clip.
+      nesterov: uses Nesterov's momentum.
+      momentum: momentum; 0 has none.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME | {"decay": Other("a schedule says it", (0,))}
     clipnorm: Norm | None = None
@@ -41,7 +49,17 @@ class Sgd:
 
 @configuration
 class RmsProp:
-    """A gradient over the root of `epsilon` plus the moving mean of its square, with momentum."""
+    """RMSProp: the gradient over the root of `epsilon` plus the moving mean of its square, with momentum.
+
+    Attributes:
+      clipnorm: norm to which the gradient of each weight is clipped; null does not clip.
+      clipvalue: absolute value to which each element of a gradient is clipped; null does not clip.
+      global_clipnorm: norm to which all gradients together are clipped; null does not clip.
+      rho: decay of the moving mean of the square.
+      momentum: momentum; 0 has none.
+      epsilon: number added under the root, against a division by zero.
+      centered: subtracts the square of the moving mean of the gradient.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     clipnorm: Norm | None = None
@@ -58,7 +76,17 @@ class RmsProp:
 
 @configuration
 class Adam:
-    """Moving means of gradient and square, free of their start at zero."""
+    """Adam: moving means of the gradient and of its square, corrected for their start at zero.
+
+    Attributes:
+      clipnorm: norm to which the gradient of each weight is clipped; null does not clip.
+      clipvalue: absolute value to which each element of a gradient is clipped; null does not clip.
+      global_clipnorm: norm to which all gradients together are clipped; null does not clip.
+      beta_1: decay of the moving mean of the gradient.
+      beta_2: decay of the moving mean of its square.
+      epsilon: number added to the root, against a division by zero.
+      amsgrad: uses the largest moving mean of the square so far.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     clipnorm: Norm | None = None
@@ -75,10 +103,20 @@ class Adam:
 
 @configuration
 class AdamW:
-    """Adam on gradients clipped to `gradient_clip_norm` together, and w -= rate·weight_decay_rate·w.
+    """AdamW: Adam with decoupled weight decay, w -= rate·weight_decay_rate·w.
 
-    The decay is of the weights whose names one of `include_in_weight_decay` finds, and of all others that none of
-    `exclude_from_weight_decay` finds; both are regular expressions.
+    Attributes:
+      clipnorm: norm to which the gradient of each weight is clipped; null does not clip.
+      clipvalue: absolute value to which each element of a gradient is clipped; null does not clip.
+      global_clipnorm: norm to which all gradients together are clipped; null does not clip.
+      beta_1: decay of the moving mean of the gradient.
+      beta_2: decay of the moving mean of its square.
+      epsilon: number added to the root, against a division by zero.
+      amsgrad: uses the largest moving mean of the square so far.
+      weight_decay_rate: weight decay.
+      include_in_weight_decay: regular expressions; weights whose name one of them finds are decayed.
+      exclude_from_weight_decay: regular expressions; all other weights are decayed unless one of them finds the name.
+      gradient_clip_norm: norm to which all gradients together are clipped.
     """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
@@ -107,7 +145,15 @@ def _check_clips(config: Any) -> None:
 
 @configuration
 class Optimizer:
-    """One of these."""
+    """Optimizer; `type` selects the section that counts.
+
+    Attributes:
+      type: section that counts.
+      sgd: settings of stochastic gradient descent.
+      rmsprop: settings of RMSProp.
+      adam: settings of Adam.
+      adamw: settings of AdamW.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = dict.fromkeys(
         ("sgd_experimental", "adam_experimental", "adamw_experimental", "lamb", "lars", "adagrad", "slide")
@@ -125,7 +171,11 @@ class Optimizer:
 
 @configuration
 class Constant:
-    """`learning_rate` all along."""
+    """Constant learning rate.
+
+    Attributes:
+      learning_rate: learning rate.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     learning_rate: Rate = 0.1
@@ -133,7 +183,13 @@ class Constant:
 
 @configuration
 class Stepwise:
-    """values[0] up to and with step boundaries[0], then values[1], ..."""
+    """Piecewise constant learning rate.
+
+    Attributes:
+      boundaries: last step of each piece but the last one.
+      values: learning rate of each piece, one more than boundaries.
+      offset: steps by which the schedule starts later.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     boundaries: tuple[int, ...] | None = None
@@ -150,7 +206,15 @@ class Stepwise:
 
 @configuration
 class Exponential:
-    """initial·decay_rate^(step / decay_steps), in stairs or not."""
+    """Exponential decay: initial·decay_rate^(step / decay_steps).
+
+    Attributes:
+      initial_learning_rate: learning rate at the start.
+      decay_steps: steps of the decay.
+      decay_rate: factor per `decay_steps`.
+      staircase: decays at whole multiples of `decay_steps` only.
+      offset: steps by which the schedule starts later.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     initial_learning_rate: Rate | None = None
@@ -162,7 +226,16 @@ class Exponential:
 
 @configuration
 class Polynomial:
-    """From initial to end, as (1 - step / decay_steps)^power."""
+    """Polynomial decay from the initial to the end rate, as (1 - step / decay_steps)^power.
+
+    Attributes:
+      initial_learning_rate: learning rate at the start.
+      decay_steps: steps of the decay.
+      end_learning_rate: learning rate at the end.
+      power: exponent.
+      cycle: starts again after `decay_steps`.
+      offset: steps by which the schedule starts later.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     initial_learning_rate: Rate | None = None
@@ -175,7 +248,14 @@ class Polynomial:
 
 @configuration
 class Cosine:
-    """From initial to `alpha` of it, along half a cosine of `decay_steps` steps."""
+    """Cosine decay.
+
+    Attributes:
+      initial_learning_rate: learning rate at the start.
+      decay_steps: steps of the decay.
+      alpha: learning rate at the end, as a share of the initial one.
+      offset: steps by which the schedule starts later.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     initial_learning_rate: Rate | None = 1.6  # the three numbers of the experiment movinet_kinetics600
@@ -189,7 +269,16 @@ _SCHEDULES = ("constant", "stepwise", "exponential", "polynomial", "cosine")
 
 @configuration
 class LearningRate:
-    """One of these."""
+    """Learning rate schedule; `type` selects the section that counts.
+
+    Attributes:
+      type: section that counts.
+      constant: settings of a constant learning rate.
+      stepwise: settings of a piecewise constant one.
+      exponential: settings of exponential decay.
+      polynomial: settings of polynomial decay.
+      cosine: settings of cosine decay.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = dict.fromkeys(
         ("power", "power_linear", "power_with_offset", "step_cosine_with_offset"),
@@ -211,7 +300,12 @@ class LearningRate:
 
 @configuration
 class LinearWarmup:
-    """In a straight line from `warmup_learning_rate` to what the schedule has at step `warmup_steps`."""
+    """Linear warm-up to the learning rate that the schedule has at step `warmup_steps`.
+
+    Attributes:
+      warmup_learning_rate: learning rate at the start.
+      warmup_steps: steps of the warm-up.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     warmup_learning_rate: Rate = 0.0
@@ -220,7 +314,12 @@ class LinearWarmup:
 
 @configuration
 class PolynomialWarmup:
-    """(step / warmup_steps)^power of what the schedule has at step `warmup_steps`."""
+    """Polynomial warm-up: (step / warmup_steps)^power of the rate that the schedule has at step `warmup_steps`.
+
+    Attributes:
+      power: exponent.
+      warmup_steps: steps of the warm-up.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     power: Rate = 1.0
@@ -229,7 +328,13 @@ class PolynomialWarmup:
 
 @configuration
 class Warmup:
-    """One of these, or none."""
+    """Warm-up of the learning rate; `type` selects the section that counts.
+
+    Attributes:
+      type: section that counts; null has no warm-up.
+      linear: settings of linear warm-up.
+      polynomial: settings of polynomial warm-up.
+    """
 
     type: Literal["linear", "polynomial"] | None = "linear"
     linear: LinearWarmup = field(default_factory=LinearWarmup)
@@ -242,7 +347,14 @@ class Warmup:
 
 @configuration
 class Ema:
-    """The moving average of the weights, which evaluation and the best checkpoint then use."""
+    """Moving average of the weights, which evaluation and the best checkpoint then use.
+
+    Attributes:
+      trainable_weights_only: leaves the moving statistics of norms out.
+      average_decay: decay of the average.
+      start_step: step at which averaging starts.
+      dynamic_decay: raises the decay from 0.1 at the start to `average_decay`.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
     trainable_weights_only: bool = True
@@ -253,7 +365,14 @@ class Ema:
 
 @configuration
 class OptimizationConfig:
-    """All of it."""
+    """Optimizer, learning rate schedule, warm-up and moving average.
+
+    Attributes:
+      optimizer: optimizer and its settings.
+      ema: moving average of the weights; null has none.
+      learning_rate: learning rate schedule.
+      warmup: warm-up of the learning rate.
+    """
 
     optimizer: Optimizer = field(default_factory=Optimizer)
     ema: Ema | None = None

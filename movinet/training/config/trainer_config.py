@@ -27,7 +27,17 @@ _SPEED = Other("it changes the speed, and only of the release's own loops")
 
 @configuration
 class RuntimeConfig:
-    """On which devices, and how precisely."""
+    """Devices and precision.
+
+    Attributes:
+      distribution_strategy: strategy of TensorFlow by which devices share the training.
+      mixed_precision_dtype: type of activations; weights are float32. Null computes in float32.
+      loss_scale: factor of the loss against underflow in float16; dynamic adapts it, null has none.
+      tpu: address of a TPU; null uses none.
+      num_gpus: GPUs to use.
+      worker_hosts: addresses of all workers, host:port separated by commas; null trains on one.
+      task_index: place of this worker among them, from 0.
+    """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = dict.fromkeys(
         ("enable_xla", "gpu_thread_mode", "dataset_num_private_threads", "per_gpu_thread_count", "num_packs")
@@ -49,13 +59,27 @@ class RuntimeConfig:
 
 @configuration
 class TrainerConfig:
-    """How long, and what happens when.
+    """Length of the training, and intervals in steps.
 
     Attributes:
-      validation_steps: batches of an evaluation, at most; -1: the whole of it. (The release's experiment has 434, which
-        is the whole of Kinetics-600 in batches of 64.)
+      optimizer_config: how weights are updated.
+      steps_per_loop: steps from one line of progress to the next.
+      summary_interval: steps from one TensorBoard summary to the next.
+      checkpoint_interval: steps from one checkpoint to the next.
+      max_to_keep: latest checkpoints that are kept.
+      continuous_eval_timeout: seconds for which the mode eval waits for the next checkpoint.
+      train_steps: steps of the training.
+      validation_steps: batches of an evaluation at most; -1 evaluates all. (The experiment of the Model Garden has 434,
+        which is all of Kinetics-600 in batches of 64.)
+      validation_interval: steps from one evaluation to the next.
+      best_checkpoint_export_subdir: folder in that of the model for the best checkpoint; '' keeps none.
+      best_checkpoint_eval_metric: metric by which the best checkpoint is chosen.
+      best_checkpoint_metric_comp: whether a higher or a lower value of it is better.
       loss_upper_bound: training ends with a message when the loss is larger after `recovery_begin_steps`.
-      seed: ours; of the initial weights, dropout and stochastic depth, and of the data where they have none.
+      recovery_begin_steps: step from which `loss_upper_bound` counts.
+      validation_summary_subdir: folder in that of the model for summaries of evaluations.
+      preemption_on_demand_checkpoint: saves a checkpoint when the system tells the program to end.
+      seed: ours; seed of the initial weights, dropout and stochastic depth, and of the data where it has none.
     """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
