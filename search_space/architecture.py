@@ -13,9 +13,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from search_space.base.configuration import configuration, made_from, plain, within
 from search_space.base.errors import InputError
 from search_space.base.names import hint
 
@@ -80,91 +83,67 @@ def check_list(place: str, data: object) -> Sequence[Any]:
     return data
 
 
-@dataclass(frozen=True)
+Channels = Annotated[int, within(1, MAX_CHANNELS)]
+Frames = Annotated[int, within(1, MAX_FRAMES)]
+
+
+@configuration
 class Clip:
     """The input: `frames` frames of `resolution` x `resolution` pixels, every `frame_stride`-th of the source."""
 
-    frames: int
-    resolution: int
-    frame_stride: int
-
-    def __post_init__(self) -> None:
-        check_integer("clip.frames", self.frames, 1, MAX_FRAMES)
-        check_integer("clip.resolution", self.resolution, 1, MAX_RESOLUTION)
-        check_integer("clip.frame_stride", self.frame_stride, 1, MAX_FRAMES)
+    frames: Frames
+    resolution: Annotated[int, within(1, MAX_RESOLUTION)]
+    frame_stride: Frames
 
 
-@dataclass(frozen=True)
+@configuration
 class Stem:
     """1x3x3 convolution of spatial stride 2 to `width` channels, batch norm, activation."""
 
-    width: int
-
-    def __post_init__(self) -> None:
-        check_integer("stem.width", self.width, 1, MAX_CHANNELS)
+    width: Channels
 
 
-@dataclass(frozen=True)
+@configuration
 class Layer:
     """Inverted bottleneck: `expand` channels inside, depthwise kernel (time, height, width), squeeze-excite or not."""
 
-    expand: int
-    kernel: Kernel
+    expand: Channels
+    kernel: Annotated[Kernel, Field(json_schema_extra={"allowed": "three odd integers: time, height, width"})]
     squeeze_excite: bool = True
 
     def __post_init__(self) -> None:
-        check_integer("layer.expand", self.expand, 1, MAX_CHANNELS)
-        kernel = self.kernel
-        if not isinstance(kernel, tuple) or len(kernel) != 3:
-            raise InputError("layer.kernel", kernel, "must be three odd integers: time, height, width")
-        for size in kernel:
-            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 31 or size % 2 == 0:
-                raise InputError("layer.kernel", kernel, "must be three odd integers from 1 to 31: time, height, width")
-        if kernel[1] != kernel[2]:
-            raise InputError("layer.kernel", kernel, "must have equal height and width")
-        if not isinstance(self.squeeze_excite, bool):
-            raise InputError("layer.squeeze_excite", self.squeeze_excite, "must be true or false")
+        time, height, width = self.kernel
+        if not all(1 <= size <= 31 and size % 2 for size in self.kernel):
+            raise InputError("kernel", self.kernel, "must be three odd integers from 1 to 31: time, height, width")
+        if height != width:
+            raise InputError("kernel", self.kernel, "must have equal height and width")
 
 
-@dataclass(frozen=True)
+@configuration
 class Block:
     """`layers` of one output `width`, in channels; the first has the spatial `stride`, none strides over time."""
 
-    width: int
-    stride: int
-    layers: tuple[Layer, ...]
-
-    def __post_init__(self) -> None:
-        check_integer("block.width", self.width, 1, MAX_CHANNELS)
-        check_integer("block.stride", self.stride, 1, 2)
-        if not isinstance(self.layers, tuple) or not 1 <= len(self.layers) <= MAX_LAYERS_PER_BLOCK:
-            raise InputError("block.layers", self.layers, f"must be a list of 1 to {MAX_LAYERS_PER_BLOCK} layers")
+    width: Channels
+    stride: Annotated[int, within(1, 2)]
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1, max_length=MAX_LAYERS_PER_BLOCK)]
 
 
-@dataclass(frozen=True)
+@configuration
 class Head:
     """1x1x1 projection to `project` channels, global average pool, dense layer of `dense` units."""
 
-    project: int
-    dense: int
-
-    def __post_init__(self) -> None:
-        check_integer("head.project", self.project, 1, MAX_CHANNELS)
-        check_integer("head.dense", self.dense, 1, MAX_CHANNELS)
+    project: Channels
+    dense: Channels
 
 
-@dataclass(frozen=True)
+@configuration
 class Architecture:
     """One network. Compare with `==`; identify across processes and files by `fingerprint`."""
 
     clip: Clip
     stem: Stem
-    blocks: tuple[Block, ...]
+    blocks: Annotated[tuple[Block, ...], Field(min_length=1, max_length=16)]
     head: Head
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.blocks, tuple) or not 1 <= len(self.blocks) <= 16:
-            raise InputError("blocks", self.blocks, "must be a list of 1 to 16 blocks")
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -188,24 +167,7 @@ def with_strides(architecture: Architecture, strides: Sequence[int], place: str 
 
 def to_dict(architecture: Architecture) -> dict[str, Any]:
     """Plain, versioned data for JSON or YAML; the inverse of `from_dict`."""
-    clip, head = architecture.clip, architecture.head
-    return {
-        "schema": SCHEMA,
-        "clip": {"frames": clip.frames, "resolution": clip.resolution, "frame_stride": clip.frame_stride},
-        "stem": {"width": architecture.stem.width},
-        "blocks": [
-            {
-                "width": block.width,
-                "stride": block.stride,
-                "layers": [
-                    {"expand": layer.expand, "kernel": list(layer.kernel), "squeeze_excite": layer.squeeze_excite}
-                    for layer in block.layers
-                ],
-            }
-            for block in architecture.blocks
-        ],
-        "head": {"project": head.project, "dense": head.dense},
-    }
+    return {"schema": SCHEMA, **plain(architecture)}
 
 
 def from_dict(data: object, place: str = "architecture") -> Architecture:
@@ -215,43 +177,6 @@ def from_dict(data: object, place: str = "architecture") -> Architecture:
       InputError: an unknown or missing key, a wrong type, a value out of range or another schema.
     """
     check_schema(place, data, SCHEMA)
-    top = check_keys(place, data, *(("schema", "clip", "stem", "blocks", "head"),) * 2)
-    clip = check_keys(f"{place}.clip", top["clip"], *(("frames", "resolution", "frame_stride"),) * 2)
-    stem = check_keys(f"{place}.stem", top["stem"], ("width",), ("width",))
-    head = check_keys(f"{place}.head", top["head"], *(("project", "dense"),) * 2)
-    blocks = check_list(f"{place}.blocks", top["blocks"])
-    try:
-        return Architecture(
-            clip=Clip(**clip),
-            stem=Stem(**stem),
-            blocks=tuple(_block(f"{place}.blocks[{i}]", block) for i, block in enumerate(blocks)),
-            head=Head(**head),
-        )
-    except InputError as error:
-        if error.place.startswith(place):
-            raise
-        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
-
-
-def _block(place: str, data: object) -> Block:
-    block = check_keys(place, data, *(("width", "stride", "layers"),) * 2)
-    layers = check_list(f"{place}.layers", block["layers"])
-    try:
-        return Block(
-            block["width"],
-            block["stride"],
-            tuple(_layer(f"{place}.layers[{i}]", layer) for i, layer in enumerate(layers)),
-        )
-    except InputError as error:
-        if error.place.startswith(place):
-            raise
-        raise InputError(f"{place}.{error.place.removeprefix('block.')}", error.value, error.rule) from None
-
-
-def _layer(place: str, data: object) -> Layer:
-    layer = check_keys(place, data, ("expand", "kernel", "squeeze_excite"), ("expand", "kernel"))
-    kernel = check_list(f"{place}.kernel", layer["kernel"])
-    try:
-        return Layer(layer["expand"], tuple(kernel), layer.get("squeeze_excite", True))  # type: ignore[arg-type]
-    except InputError as error:
-        raise InputError(f"{place}.{error.place.removeprefix('layer.')}", error.value, error.rule) from None
+    keys = ("schema", "clip", "stem", "blocks", "head")
+    parts = {key: part for key, part in check_keys(place, data, keys, keys).items() if key != "schema"}
+    return made_from(Architecture, parts, place)

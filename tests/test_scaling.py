@@ -204,7 +204,7 @@ def test_senseless_factors_and_coefficients_are_refused() -> None:
         Coefficients(depth=1, width=1, resolution=1, frames=0.5)
     with pytest.raises(InputError, match=r"block\.layers: 1000000000 must be an integer from 1 to 256"):
         scale(A0, depth=1e9)
-    with pytest.raises(InputError, match=r"clip\.resolution: "):
+    with pytest.raises(InputError, match=r"resolution: "):
         scale(A0, resolution=1e20)
 
 

@@ -29,6 +29,7 @@ from search_space.base.names import check_choice, hint
 
 T = TypeVar("T")
 Schema = Mapping[str, Any]
+_NESTED = (str, dict, list, tuple)
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _UNKNOWN = "unexpected_keyword_argument"
 
@@ -105,18 +106,25 @@ def made_from(kind: type[T], data: object, place: str) -> T:
         raise _input_error(kind, error, place, data) from None
 
 
-def _check_plain(data: object, place: str) -> None:
+def _check_plain(data: Any, place: str) -> None:
     """Refuse keys that JSON would turn into texts, such as 0 and true, and texts that no file name may hold."""
-    if isinstance(data, str) and "\0" in data:
-        raise InputError(place, data, "holds a NUL character")
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            if not isinstance(key, str):
-                raise InputError(place, key, "is a key that is not a text")
-            _check_plain(value, joined(place, [key]))
-    elif isinstance(data, list | tuple):
-        for i, value in enumerate(data):
-            _check_plain(value, joined(place, [i]))
+    if found := _not_plain(data):
+        path, value, rule = found
+        raise InputError(joined(place, reversed(path)), value, rule)
+
+
+def _not_plain(data: Any) -> tuple[list[str | int], object, str] | None:
+    """The way to what is refused, from the inside out; as quick as it can be for data in order."""
+    kind = type(data)
+    if kind is str:
+        return ([], data, "holds a NUL character") if "\0" in data else None
+    for key, value in data.items() if kind is dict else enumerate(data) if kind in (list, tuple) else ():
+        if kind is dict and type(key) is not str:
+            return [], key, "is a key that is not a text"
+        if type(value) in _NESTED and (found := _not_plain(value)):
+            found[0].append(key)
+            return found
+    return None
 
 
 @functools.cache

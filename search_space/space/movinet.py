@@ -18,6 +18,7 @@ from search_space.architecture import (
     MAX_RESOLUTION,
     Architecture,
     Block,
+    Channels,
     Clip,
     Head,
     Kernel,
@@ -58,7 +59,6 @@ def _check_kernel(kernel: Kernel) -> Kernel:
     return kernel
 
 
-Channels = Annotated[int, within(1, MAX_CHANNELS)]
 _Kernel = Annotated[
     Kernel,
     AfterValidator(_check_kernel),
