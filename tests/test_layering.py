@@ -68,6 +68,7 @@ MAY_IMPORT = {
     },
     "cli": {"cli", "results", "nas", "search_space", "numpy", "yaml", "pandas"},
     "cli.completion": {"cli", "search_space", "shtab"},
+    "cli.schemas": {"search_space", "nas", "results", "movinet.training.config"},
     "cli.describe": {"results", "search_space"},
 }
 

@@ -22,7 +22,6 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.dataclasses import dataclass as validated
-from pydantic_core import core_schema
 
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice, hint
@@ -85,7 +84,7 @@ class OneOf:
         return name
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
+        return AfterValidator(self._check).__get_pydantic_core_schema__(source, handler)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {**handler(schema), "enum": list(self.known())}
