@@ -70,7 +70,7 @@ def coefficients(options: argparse.Namespace) -> str:
     settings = searching.Settings(
         options.draws, options.seeds, made.coefficients, made.lift, made.strides, made.classes
     )
-    front = frame.selected_front(ledger).sort_values("macs")["architecture"]
+    front = frame.selected_front(ledger)["architecture"]
     parents = searching.parents_of([architecture.from_dict(each) for each in front], config.space, made.coefficients)
     folder = options.out or options.run / tried.FOLDER
     record = searching.search(config, parents, settings, folder, _told_apart(options.json))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nas.record.ledger import Ledger
-from nas.record.objective import ACCURACY, MACS
+from nas.record.objective import ACCURACY
 from results.analysis import coefficients
 from results.comparison import runs_text
 from results.comparison.runs import Comparison, compare
@@ -29,6 +29,7 @@ from results.tables.resampling import TEST_ACCURACY
 from search_space.base.atomic_files import replaced
 from search_space.base.errors import InputError
 from search_space.cost.counting import in_unit
+from search_space.cost.labels import label_of
 
 REPORT = "report.html"
 
@@ -223,12 +224,14 @@ def _counts(ledger: Ledger) -> str:
 
 def _front_table(ledger: Ledger) -> str:
     """The front as text; accuracy is on validation clips, with the half-width of its 95 % interval."""
-    rows = [("front: network", "multiply-adds", "accuracy", "trainings")]
+    costs = {name: label_of(name) for name in ledger.costs}
+    rows = [("front: network", *(each.words for each in costs.values()), "accuracy", "trainings")]
     for row in frame.selected_front(ledger).to_dict("records"):
         name = f"trial {int(row['index'])}" if row["index"] == row["index"] else str(row["fingerprint"])
         reach = (row["high"] - row["low"]) / 2
         spread = f" ± {reach:.3f}" if math.isfinite(reach) else ""
-        rows.append((name, f"{row[MACS.name] / 1e6:.2f} M", f"{row[ACCURACY.name]:.3f}{spread}", str(row["n"])))
+        cells = [label.quantity(row[cost]) for cost, label in costs.items()]
+        rows.append((name, *cells, f"{row[ACCURACY.name]:.3f}{spread}", str(row["n"])))
     return _aligned(rows)
 
 

@@ -58,7 +58,7 @@ def test_hypervolumes_and_points_by_hand(tmp_path: Path) -> None:
     searched = [("finalist", 1, 0.3, 0.35), ("finalist", 3, 0.2, 0.9), ("finalist", 5, 0.6, 0.55)]
     published = [("reference", 0, 0.1, 0.15), ("reference", 2, 0.4, 0.3), ("reference", 4, 0.5, 0.45)]
     found = of([run(tmp_path, searched + published)])
-    assert found.within == CostRange(MACS[1], MACS[4])  # neither network 0 nor what is above network 4
+    assert found.within == {"macs": CostRange(MACS[1], MACS[4])}  # neither network 0 nor what is above network 4
     decades = np.log10(MACS[4] / MACS[1])
     # Validation prefers network 1 to network 3, whatever the test clips say.
     assert found.searched.value == pytest.approx(0.35)
@@ -67,7 +67,7 @@ def test_hypervolumes_and_points_by_hand(tmp_path: Path) -> None:
     assert found.difference.value == pytest.approx(found.searched.value - found.references.value)
     cheapest, middle, costly = found.points
     assert [point.name for point in found.points] == ["a0", "a1", "a2"]
-    assert [point.macs for point in found.points] == [MACS[0], MACS[2], MACS[4]]
+    assert [point.costs["macs"] for point in found.points] == [MACS[0], MACS[2], MACS[4]]
     assert math.isnan(cheapest.searched.value) and math.isnan(cheapest.difference.value)
     assert cheapest.references.value == 0.15
     assert (middle.searched.value, middle.difference.value) == pytest.approx((0.35, 0.05))  # from 0.35 to 0.35

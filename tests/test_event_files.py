@@ -24,6 +24,7 @@ from nas.monitor.trackers import TENSORBOARD, tracked
 from nas.monitor.trial_parameters import parameters
 from nas.record.events import Note
 from nas.record.ledger import LedgerWriter, read
+from search_space.cost.counting import COST_NAMES
 
 CHOSEN: dict[str, Any] = {
     "trials": 8,
@@ -108,7 +109,7 @@ def test_the_hparams_plugin_lists_every_trial(search: Search, folder: Path) -> N
     experiment, groups = session_groups(folder)
     space = search.algorithm.space
     names = {info.name for info in experiment.hparam_infos}
-    assert names == {"kind", "label", "repeat", "macs", "trainable_parameters", *(c.name for c in space.choices)}
+    assert names == {"kind", "label", "repeat", *COST_NAMES, *(c.name for c in space.choices)}
     assert [info.name.tag for info in experiment.metric_infos] == list(METRICS)
     assert len(groups) == len(search.proposals)
     for index, proposal in search.proposals.items():

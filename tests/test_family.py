@@ -82,8 +82,8 @@ def test_the_parent_is_the_best_guess_at_the_place_of_the_target(found, family):
     for member in family.models[:6]:
         decision = member.decision
         share = math.log(member.network.target_macs / 2.7e9) / math.log(281 / 2.7)
-        assert decision["place_macs"] == pytest.approx(low * (high / low) ** share)
-        best = found.at(decision["place_macs"])[0]
+        assert decision["place"]["macs"] == pytest.approx(low * (high / low) ** share)
+        best = found.at(decision["place"]["macs"])[0]
         assert decision["parent"] == best.candidate.plain()
         rows = decision["comparison"]
         assert [row["verdict"] for row in rows[:2]] == ["chosen", "expected to be worse"]

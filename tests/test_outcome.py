@@ -92,7 +92,7 @@ def test_the_closing_words_count_the_trials(whole: Path, words: str) -> None:
 
 def test_the_closing_words_hold_the_front(whole: Path, words: str) -> None:
     head, *lines = paragraph(words, "front: network")
-    assert re.split(r"  +", head) == ["front: network", "multiply-adds", "accuracy", "trainings"]
+    assert re.split(r"  +", head) == ["front: network", "multiply-adds per clip", "accuracy", "trainings"]
     front = rows(whole / "front.csv")
     assert len(lines) == len(front) > 0
     for line, row in zip(lines, front, strict=True):

@@ -96,7 +96,7 @@ def test_every_section_has_its_words(published: Page) -> None:
     label, accuracy = best["label"], f"{best['accuracy']:.3f} [{best['low']:.3f}, {best['high']:.3f}]"
     for name, words in {
         "frontier": (label, accuracy),
-        "importance": ("correlation at equal FLOPs", "temporal kernel", "not enough evidence"),
+        "importance": ("correlation at equal cost", "temporal kernel", "not enough evidence"),
         "volume": ("searched front", *volumes),
         "reliability": ("test_accuracy", "log-FLOPs", "Re-evaluations of 12"),
         "family": ("A6", "281.00", "expected to be the best at", "posterior mean"),

@@ -20,7 +20,7 @@ from nas.record.ledger import Ledger
 from results.outcome import write_report
 from results.tables import frame
 
-FRONT = frame.selected_front(run_folder.read(FRONTIER)).sort_values("macs").to_dict("records")
+FRONT = frame.selected_front(run_folder.read(FRONTIER)).to_dict("records")
 TRIALS = frame.trials(run_folder.read(FRONTIER))
 TRIED = int(((TRIALS["kind"] == "search") & (TRIALS["state"] == "completed")).sum())
 ALL = len(TRIALS)
@@ -130,7 +130,7 @@ def test_pointing_shows_an_architecture_and_a_click_pins_it(view: View) -> None:
     row, clip = FRONT[0], FRONT[0]["architecture"]["clip"]
     accuracy = f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     thinned = f"{clip['frames']} frames of {clip['resolution']}², 1 in {clip['frame_stride']}"
-    said = f"accuracy {accuracy}, {row['macs'] / 1000:.1f} k FLOPs {thinned}"
+    said = f"accuracy {accuracy}, {row['macs'] / 1000:.1f} k multiply-adds per clip {thinned}"
     assert " ".join(view.words("#tip").split()).startswith(f"{on_front(0)} {said}")
     assert view.words("#pinned-title") == on_front(-1)
     view.page.mouse.click(*view.mark(0))

@@ -21,6 +21,7 @@ from nas.monitor.unbreakable_stream import Forgiving
 from nas.record.events import Completed, Event, Failed, Note, Proposal, Stopped
 from nas.record.objective import ACCURACY
 from search_space.base.errors import printable
+from search_space.cost.labels import label_of
 
 
 class Display:
@@ -88,7 +89,8 @@ class Display:
     def _line(self, event: Completed | Stopped | Failed) -> str:
         proposal, now, left = self.search.proposals[event.index], self.now, self.pace.time_left(self.now)
         done = f"[{now.done:>{len(str(now.planned))}}/{now.planned}]"
-        trial = f"{_name(proposal):<17} {proposal.cost['macs'] / 1e6:8.2f} M  {_result(event)}"
+        cost = label_of(now.cost).quantity(proposal.cost[now.cost])
+        trial = f"{_name(proposal):<17} {cost:>10}  {_result(event)}"
         end = "" if left is None else f"{duration(left)} left"
         return f"{done} {trial}  hypervolume {now.hypervolume:.3f}  {end}".rstrip()
 

@@ -20,7 +20,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from nas.loop.search import Search
 from nas.monitor.progress import Progress
-from nas.monitor.trial_parameters import COSTS, name_of, parameters
+from nas.monitor.trial_parameters import cost_names, name_of, parameters
 from nas.record.events import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from search_space.space.choices import Choice
 
@@ -94,7 +94,7 @@ def _scalars(values: Mapping[str, float]) -> list[Any]:
 
 def _experiment(search: Search) -> Summary.Value:
     """Which parameters and metrics the trials of a search have."""
-    known: list[Any] = [_text("kind"), _text("label"), *map(_number, ("repeat", *COSTS))]
+    known: list[Any] = [_text("kind"), _text("label"), *map(_number, ("repeat", *cost_names(search.algorithm.space)))]
     experiment = api_pb2.Experiment(
         name=search.ledger.path.parent.name,
         time_created_secs=time.time(),

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from nas.config.sections import ResourcesConfig
 from nas.monitor.progress import Band, Snapshot
+from search_space.cost.labels import Label, label_of
 
 WIDEST = 80  # characters of the progress bar
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -52,7 +53,7 @@ class Panel:
         yield Padding(ProgressBar(self.now.planned, self.now.done, width=min(WIDEST, width - 1)))  # ends its line so
         if self.note:
             yield Text(self.note, overflow="ellipsis", no_wrap=True)
-        yield _table(self.now.bands)
+        yield _table(label_of(self.now.cost), self.now.bands)
 
     def _counts(self) -> Iterable[Text]:
         now = self.now
@@ -114,9 +115,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _table(bands: tuple[Band, ...]) -> Table:
-    table = Table("M multiply-adds", "trained", "stopped", "best accuracy", "trial", box=None, pad_edge=False)
+def _table(cost: Label, bands: tuple[Band, ...]) -> Table:
+    heading = Column(f"{cost.unit} {cost.short or cost.words}".strip(), no_wrap=True, max_width=24)
+    table = Table(heading, "trained", "stopped", "best accuracy", "trial", box=None, pad_edge=False)
     for band in bands:
         best = ("-", "-") if band.accuracy is None else (f"{band.accuracy:.3f}", str(band.best))
-        table.add_row(f"{band.low / 1e6:.2f} to {band.high / 1e6:.2f}", str(band.trained), str(band.stopped), *best)
+        table.add_row(
+            f"{cost.number(band.low)} to {cost.number(band.high)}", str(band.trained), str(band.stopped), *best
+        )
     return table

@@ -9,15 +9,15 @@ import numpy as np
 
 from nas.loop.search import Search
 from nas.record.events import Completed, Event, Stopped
-from nas.record.hypervolume import GrowingFront, range_of_space
-from nas.record.objective import ACCURACY, MACS
+from nas.record.hypervolume import GrowingFront, ranges_of_space
+from nas.record.objective import ACCURACY
 
 CURVE = 40  # values of the hypervolume's curve
 
 
 @dataclass(frozen=True)
 class Band:
-    """One band of cost, in multiply-adds: trials trained to the end, stopped early, and the best one's accuracy."""
+    """One band of the first cost searched by: trials trained to the end, stopped early, and the best one's accuracy."""
 
     low: float
     high: float
@@ -35,6 +35,7 @@ class Snapshot:
       planned, done, stopped, failed: numbers of trials of the whole run.
       retried: attempts in this process that ended in an error and were not a trial's last.
       hypervolume: `nas.record.hypervolume` of the completed candidates, over all costs that the space allows.
+      cost: name of the cost that the bands divide.
       curve: the hypervolume after each trial that ended; of many, `CURVE` evenly spaced ones, the last among them.
       bands: from the cheapest on.
     """
@@ -46,6 +47,7 @@ class Snapshot:
     retried: int
     hypervolume: float
     curve: tuple[float, ...]
+    cost: str
     bands: tuple[Band, ...]
 
 
@@ -59,7 +61,7 @@ class Progress:
         self.search = search
         self.trained, self.stopped = [0] * search.bands.count, [0] * search.bands.count
         self.best: list[Completed | None] = [None] * search.bands.count
-        self.front = GrowingFront(range_of_space(search.algorithm.space, search.config.limits))
+        self.front = GrowingFront(ranges_of_space(search.algorithm.space, search.config.limits, search.config.costs))
         self.volumes: list[float] = []  # after each of the search's trials
         ended: list[Completed | Stopped] = [*search.completed.values(), *search.stopped.values()]
         for event in sorted(ended, key=lambda event: event.index):  # of those before, the order is not kept
@@ -69,7 +71,7 @@ class Progress:
         """Counts a trial that has ended; the searched ones have their place in a band."""
         if not isinstance(event, Completed | Stopped) or self.search.proposals[event.index].kind != "search":
             return
-        band = self.search.bands.of(self.search.proposals[event.index].cost["macs"])
+        band = self.search.bands.of(self.search.proposals[event.index].cost[self.search.config.costs[0]])
         if isinstance(event, Stopped):
             self.stopped[band] += 1
         else:
@@ -81,7 +83,8 @@ class Progress:
         best = self.best[band]
         if best is None or event.metrics[ACCURACY.name] > best.metrics[ACCURACY.name]:
             self.best[band] = event
-        self.front.add(self.search.proposals[event.index].cost[MACS.name], event.metrics[ACCURACY.name])
+        cost = self.search.proposals[event.index].cost
+        self.front.add([cost[name] for name in self.search.config.costs], event.metrics[ACCURACY.name])
 
     def snapshot(self) -> Snapshot:
         """The search as it is now."""
@@ -94,6 +97,7 @@ class Progress:
             retried=search.retried,
             hypervolume=self.front.volume,
             curve=tuple(self.volumes[round(place)] for place in places),
+            cost=search.config.costs[0],
             bands=tuple(map(self._band, range(search.bands.count))),
         )
 

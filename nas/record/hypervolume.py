@@ -1,21 +1,22 @@
-"""Hypervolume of networks by accuracy and cost: the one definition that displays, figures, comparisons and scores use.
+"""Hypervolume of networks by accuracy and costs: the one definition that displays, figures, comparisons and scores use.
 
 Zitzler & Thiele 1999, "Multiobjective Evolutionary Algorithms: A Comparative Case Study".
 
-- Axes: log10 of multiply-adds per clip over a stated range; accuracy (or another share from 0 to 1, more is better).
-- Reference point: the expensive end of the range, at accuracy 0.
-- Normalisation: the area is divided by the length of the range in decades.
+- Axes: log10 of each cost searched by, over a stated range; accuracy (or another share from 0 to 1, more is better).
+- Reference point: the expensive end of every range, at accuracy 0.
+- Normalisation: the volume is divided by the lengths of the ranges in decades.
 
-So a hypervolume lies in 0..1: it is the best accuracy at equal or lower cost, averaged over log cost. Networks cheaper
-than the range count from its cheap end; more expensive ones do not count. The range of a single run is that of all
-architectures that its space and limits allow (`range_of_space`), the range of a comparison is where every set has
-networks (`common_range`), the range of a benchmark table is that of its rows.
+So a hypervolume lies in 0..1: it is the best accuracy at equal or lower costs, averaged over log costs. Networks
+cheaper than a range count from its cheap end; more expensive ones do not count. The ranges of a single run are those
+of all architectures that its space and limits allow (`ranges_of_space`), the ranges of a comparison are where every set
+has networks (`common_ranges`), the range of a benchmark table is that of its rows.
+
+`n` is a number of networks, `m` of costs, `C` of cells.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from nas.algorithms.stratified_random import cost_strata
-from nas.record.objective import MACS
+from nas.record import pareto
 from search_space.base.errors import InputError
 from search_space.space.choices import SearchSpace
 from search_space.space.sampling import Limit
@@ -31,7 +32,7 @@ from search_space.space.sampling import Limit
 
 @dataclass(frozen=True)
 class CostRange:
-    """The multiply-adds per clip from `low` to `high` over which a hypervolume is taken."""
+    """Costs from `low` to `high`, over which a hypervolume is taken."""
 
     low: float
     high: float
@@ -41,23 +42,28 @@ class CostRange:
             raise InputError("cost range", (self.low, self.high), "must be two finite costs, 0 < low <= high")
 
 
-def range_of_space(space: SearchSpace[Any], limits: Sequence[Limit]) -> CostRange:
-    """Return the range of cost of a space within its limits.
+Ranges = tuple[CostRange, ...]  # one for each cost
+
+
+def ranges_of_space(space: SearchSpace[Any], limits: Sequence[Limit], costs: Sequence[str]) -> Ranges:
+    """Return the range of each named cost of a space within its limits.
 
     Raises:
-      InputError: no architecture is within the limits.
+      InputError: no architecture is within the limits, or the space does not count one of the costs.
     """
-    found = cost_strata(space, limits, MACS.name, 1)
-    return CostRange(found.low, found.high)
+    found = [cost_strata(space, limits, name, 1) for name in costs]
+    return tuple(CostRange(each.low, each.high) for each in found)
 
 
-def common_range(sets: Sequence[np.ndarray]) -> CostRange | None:
-    """The range where every set of costs [n] has networks: highest of the lowest costs to lowest of the highest.
+def common_ranges(sets: Sequence[np.ndarray]) -> Ranges | None:
+    """Return where every set of costs [n, m] has networks: highest of the lowest costs to lowest of the highest.
 
-    None where the sets share no range of any length.
+    None where the sets share no range of any length in one of the costs.
     """
-    low, high = max(float(costs.min()) for costs in sets), min(float(costs.max()) for costs in sets)
-    return CostRange(low, high) if low < high else None
+    lows = np.max([costs.min(axis=0) for costs in sets], axis=0).tolist()
+    highs = np.min([costs.max(axis=0) for costs in sets], axis=0).tolist()
+    ends = list(zip(lows, highs, strict=True))
+    return tuple(CostRange(*each) for each in ends) if all(low < high for low, high in ends) else None
 
 
 def step_widths(costs: np.ndarray, within: CostRange) -> np.ndarray:
@@ -71,28 +77,50 @@ def step_widths(costs: np.ndarray, within: CostRange) -> np.ndarray:
     return np.diff(logs, append=np.log10(within.high)) / np.log10(within.high / within.low)
 
 
-def hypervolume(costs: np.ndarray, values: np.ndarray, within: CostRange) -> np.ndarray:
-    """Hypervolumes [...] of networks with costs [n] and values [..., n]; 0 over a range of no length."""
-    order = np.argsort(costs, kind="stable")
-    best = np.maximum.accumulate(np.maximum(values[..., order], 0), axis=-1)
-    return np.asarray(best @ step_widths(costs[order], within))
+def cells(costs: np.ndarray, within: Ranges) -> tuple[np.ndarray, np.ndarray]:
+    """Cut ranges at the costs [n, m] of networks: which networks a cell has at equal or lower costs, and its share.
+
+    Returns:
+      bool [C, n], and the cells' shares of the volume of the ranges in log costs, float [C]. The mean over the ranges
+      of a function with values [..., C] in the cells is `values @ shares`.
+    """
+    edges = [np.unique(np.clip(column, each.low, each.high)) for column, each in zip(costs.T, within, strict=True)]
+    corners = np.stack(np.meshgrid(*edges, indexing="ij"), axis=-1).reshape(-1, len(within))
+    widths = np.meshgrid(*map(step_widths, edges, within), indexing="ij")
+    return np.all(costs <= corners[:, None], axis=-1), np.prod(widths, axis=0).ravel()
+
+
+def hypervolume(costs: np.ndarray, values: np.ndarray, within: Ranges) -> np.ndarray:
+    """Hypervolumes [...] of networks with costs [n, m] and values [..., n]; 0 over a range of no length."""
+    values = np.maximum(values, 0)
+    if len(within) == 1:
+        order = np.argsort(costs[:, 0], kind="stable")
+        best = np.maximum.accumulate(values[..., order], axis=-1)
+        return np.asarray(best @ step_widths(costs[order, 0], within[0]))
+    lows, highs = np.log10([[each.low for each in within], [each.high for each in within]])
+    if (lows == highs).any():
+        return np.zeros(values.shape[:-1])
+    logs, corner = np.maximum(np.log10(costs), lows), [*highs, 0.0]
+    points = (np.column_stack([logs, -row]) for row in values.reshape(-1, len(costs)))
+    volumes = np.array([pareto.hypervolume(each, corner) for each in points])
+    return volumes.reshape(values.shape[:-1]) / np.prod(highs - lows)
 
 
 class GrowingFront:
-    """Pareto front of results that arrive one by one, with its hypervolume `volume` over a range of costs."""
+    """Pareto front of results that arrive one by one, with its hypervolume `volume` over ranges of costs."""
 
-    def __init__(self, within: CostRange) -> None:
+    def __init__(self, within: Ranges) -> None:
         self.within = within
-        self.points: list[tuple[float, float]] = []  # cost and value, both rising
+        self.costs = np.empty((0, len(within)))
+        self.values = np.empty(0)
         self.volume = 0.0
 
-    def add(self, cost: float, value: float) -> float:
-        """Take one more result; return the hypervolume."""
-        place = bisect_right(self.points, (cost, math.inf))
-        if place and self.points[place - 1][1] >= value:
+    def add(self, costs: Sequence[float], value: float) -> float:
+        """Take one more result with its costs [m]; return the hypervolume."""
+        if ((self.costs <= costs).all(axis=1) & (self.values >= value)).any():
             return self.volume  # dominated, as most of a long run's results are
-        cheaper = [point for point in self.points[:place] if point[0] < cost]
-        self.points = [*cheaper, (cost, value), *(point for point in self.points[place:] if point[1] > value)]
-        costs, values = np.array(self.points).T
-        self.volume = float(hypervolume(costs, values, self.within))
+        kept = (self.costs < costs).any(axis=1) | (self.values > value)
+        self.costs = np.vstack([self.costs[kept], costs])
+        self.values = np.append(self.values[kept], value)
+        self.volume = float(hypervolume(self.costs, self.values, self.within))
         return self.volume

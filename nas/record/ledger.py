@@ -11,6 +11,7 @@ import errno
 import functools
 import gc
 import json
+import math
 import os
 import re
 import shlex
@@ -38,6 +39,7 @@ from nas.record.events import (
     from_dict,
     to_dict,
 )
+from nas.record.objective import MACS
 from search_space.architecture import check_integer, check_keys, check_number
 from search_space.base import untrusted_files
 from search_space.base.errors import InputError
@@ -154,6 +156,23 @@ class Ledger:
             elif isinstance(entry.record, Completed | Stopped | Failed):
                 finished[entry.record.index] = entry.time
         return started, finished
+
+    @functools.cached_property
+    def costs(self) -> tuple[str, ...]:
+        """Names of the costs searched by; tables and figures order networks by the first. Every proposal has them.
+
+        Raises:
+          InputError: the header's costs are no list of names, or a trial has one of them not at all or not above 0.
+        """
+        names = self.header.config.get("costs", [MACS.name])
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{self.path}:1: config.costs", names, "must be a list of at least one cost")
+        for index, proposal in self.proposals.items():
+            for name in names:
+                value = proposal.cost.get(name)
+                if value is None or not 0 < value < math.inf:
+                    raise InputError(f"{self.path}: trial {index}: cost.{name}", value, "must be a number above 0")
+        return tuple(names)
 
     @functools.cached_property
     def cost_names(self) -> list[str]:

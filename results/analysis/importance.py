@@ -1,7 +1,7 @@
 """Which choices matter beyond what they cost: an analysis of variance by dimension, and the direction of each choice.
 
 Expensive networks are more accurate, and nearly every choice changes the cost, so a plain correlation would mostly
-repeat log-FLOPs. Log-FLOPs and its square are therefore first taken out of the statistic and of the choices, by least
+repeat log cost. Log cost and its square are therefore first taken out of the statistic and of the choices, by least
 squares (Frisch & Waugh 1933); what is left is compared at equal cost.
 
 Shares of variance. A dimension is for example the depth of one block, or the spatial kernel of all layers; it has a few
@@ -49,7 +49,7 @@ PENALTIES = np.geomspace(1e-3, 1e3, 13)  # for each trial, on choices in units o
 
 @dataclass(frozen=True)
 class Effect:
-    """Partial correlation -1..1 of a measure with accuracy at equal log-FLOPs, and its interval."""
+    """Partial correlation -1..1 of a measure with accuracy at equal log cost, and its interval."""
 
     measure: Measure
     value: float
@@ -80,7 +80,7 @@ class Importance:
       statistic: what was measured.
       effects: of measures, the strongest first.
       shares: of dimensions, the largest first; `together` that of all.
-      by_cost: share of the variance of held-out trials that log-FLOPs predicts.
+      by_cost: share of the variance of held-out trials that log cost predicts.
     """
 
     statistic: str
@@ -95,7 +95,7 @@ def importance(
     statistic: str,
     measured: Sequence[Mapping[Measure, float]],
     chosen: Sequence[Mapping[str, Sequence[float]]],
-    log_macs: np.ndarray,
+    log_cost: np.ndarray,
     values: np.ndarray,
     rng: np.random.Generator,
     draws: int = DRAWS,
@@ -106,17 +106,17 @@ def importance(
       statistic: name of the values.
       measured: measures of each trial, for directions; only those that all trials have count.
       chosen: dimensions of each trial, for shares; the same names and lengths for all trials.
-      log_macs, values: [n].
+      log_cost, values: [n].
       rng: of folds, orders and draws.
       draws: of the bootstrap.
     """
     if len(values) > MOST:
         some = rng.permutation(len(values))[:MOST]
         measured, chosen = [measured[i] for i in some], [chosen[i] for i in some]
-        log_macs, values = log_macs[some], values[some]
+        log_cost, values = log_cost[some], values[some]
     if len(values) < ENOUGH or np.ptp(values) == 0:
         return Importance(statistic, len(values))
-    cost, copies = _cost_terms(log_macs), _copies(len(values), draws, rng)
+    cost, copies = _cost_terms(log_cost), _copies(len(values), draws, rng)
     shares, together, by_cost = _shares(cost, chosen, values, copies, rng)
     return Importance(statistic, len(values), _effects(cost, measured, values, copies), shares, together, by_cost)
 
@@ -133,16 +133,16 @@ def of_table(table: Table, statistic: str, seed: int = 0, draws: int = DRAWS) ->
     rng = np.random.default_rng(seed)
     values = mean_of(table.statistics[statistic])
     rows = rng.permutation(np.flatnonzero(np.isfinite(values)))[:MOST]
-    log_macs, values = np.log(table.costs[MACS.name][rows]), values[rows]
+    log_cost, values = np.log(table.costs[MACS.name][rows]), values[rows]
     if not table.architectures:
         plain = [_chosen(table, genes) for genes in table.genotypes[rows]]
-        return importance(statistic, [{} for _ in rows], plain, log_macs, values, rng, draws)
+        return importance(statistic, [{} for _ in rows], plain, log_cost, values, rng, draws)
     networks = [architecture.from_dict(table.architectures[row], f"{table.name}: {line(row)}") for row in rows]
     if len({len(network.blocks) for network in networks}) > 1:
         raise InputError(
             table.name, "architectures", "have different numbers of blocks and cannot be compared by choice"
         )
-    return importance(statistic, [*map(measures, networks)], [*map(dimensions, networks)], log_macs, values, rng, draws)
+    return importance(statistic, [*map(measures, networks)], [*map(dimensions, networks)], log_cost, values, rng, draws)
 
 
 def _chosen(table: Table, genes: np.ndarray) -> dict[str, list[float]]:
@@ -168,11 +168,11 @@ def _standardised(columns: np.ndarray) -> np.ndarray:
     return centred / np.maximum(centred.std(axis=0), 1e-12)
 
 
-def _cost_terms(log_macs: np.ndarray) -> np.ndarray:
-    """1, log-FLOPs and its square: [n, 3], or [n, 1] where all cost the same."""
-    if np.ptp(log_macs) == 0:
-        return np.ones((len(log_macs), 1))
-    unit = _standardised(log_macs[:, None])[:, 0]
+def _cost_terms(log_cost: np.ndarray) -> np.ndarray:
+    """1, log cost and its square: [n, 3], or [n, 1] where all cost the same."""
+    if np.ptp(log_cost) == 0:
+        return np.ones((len(log_cost), 1))
+    unit = _standardised(log_cost[:, None])[:, 0]
     return np.stack([np.ones_like(unit), unit, unit**2], axis=1)
 
 

@@ -2,7 +2,7 @@
 
 For each statistic, beyond what cost explains: variance between architectures, variance between seeds, and the share of
 the former, the reliability of one training (`results.analysis.variance_components` states the estimator and its
-sources). Beside it Kendall's τ-b between two seeds within FLOPs bins, and τ-b with the accuracy of the other seeds at
+sources). Beside it Kendall's τ-b between two seeds within cost bins, and τ-b with the accuracy of the other seeds at
 the full budget. Intervals are of 95 %, by bootstrap over architectures, with the same draws for all statistics.
 """
 
@@ -61,7 +61,7 @@ def reliability(trainings: Trainings, bins: int = 4, draws: int = DRAWS, seed: i
 
     Args:
       trainings: at least one statistic.
-      bins: FLOPs bins of equal width in log cost, for both τ.
+      bins: cost bins of equal width in log cost, for both τ.
       draws, seed: of the bootstrap.
 
     Raises:
@@ -69,7 +69,7 @@ def reliability(trainings: Trainings, bins: int = 4, draws: int = DRAWS, seed: i
     """
     check_integer("--bins", bins, 1, 1000)
     rng = np.random.default_rng(seed)
-    of = len(trainings.macs)
+    of = len(trainings.cost)
     some = np.sort(rng.choice(of, MOST, replace=False)) if of > MOST else np.arange(of)
     statistics = {name: values[some] for name, values in trainings.statistics.items()}
     found = [
@@ -79,7 +79,7 @@ def reliability(trainings: Trainings, bins: int = 4, draws: int = DRAWS, seed: i
     if not found:
         verdict = "no reliability: no two architectures were trained with two seeds or more each"
         return Reliability(trainings.name, trainings.kind, len(some), repeated, pd.DataFrame(), None, verdict)
-    sample = _Sample.of(trainings.macs[some], statistics.get(ACCURACY.name), bins, draws, rng)
+    sample = _Sample.of(trainings.cost[some], statistics.get(ACCURACY.name), bins, draws, rng)
     for each in found:
         each.measure(sample)
     recommended, verdict = _recommendation(found)
@@ -98,11 +98,11 @@ class _Sample:
 
     @classmethod
     def of(
-        cls, macs: np.ndarray, accuracy: np.ndarray | None, bins: int, draws: int, rng: np.random.Generator
+        cls, cost: np.ndarray, accuracy: np.ndarray | None, bins: int, draws: int, rng: np.random.Generator
     ) -> _Sample:
-        edges = Bands(float(macs.min()), float(macs.max()), bins)
-        copies = np.concatenate([np.ones((1, len(macs)), int), redrawn(len(macs), draws, rng)])
-        return cls(cost_trend(macs), np.array([edges.of(float(each)) for each in macs]), accuracy, copies)
+        edges = Bands(float(cost.min()), float(cost.max()), bins)
+        copies = np.concatenate([np.ones((1, len(cost)), int), redrawn(len(cost), draws, rng)])
+        return cls(cost_trend(cost), np.array([edges.of(float(each)) for each in cost]), accuracy, copies)
 
 
 class _Judged:

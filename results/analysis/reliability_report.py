@@ -72,9 +72,9 @@ def _reliability(found: Reliability) -> str:
     if found.rows.empty:
         return f"{head}\n\n{found.verdict}"
     legend = [
-        "sd networks: standard deviation between networks beyond a quadratic in log-FLOPs; sd seeds: between",
+        "sd networks: standard deviation between networks beyond a quadratic in log cost; sd seeds: between",
         "trainings of one network. reliability: share of the first in the variance of both, ICC(1). tau: Kendall's",
-        "tau-b within FLOPs bins, between two seeds, and with the accuracy of the other seeds. 95 % intervals by",
+        "tau-b within cost bins, between two seeds, and with the accuracy of the other seeds. 95 % intervals by",
         "bootstrap over networks.",
     ]
     table = _aligned([STATISTICS, *map(_statistic, _records(found.rows))])

@@ -2,7 +2,7 @@
 
 Compares a run with its validation (`nas.studies.validation`), in two parts: the networks as they are, and the same
 networks scaled. Each part has Kendall's rank correlation between the statistic that the run was searched by (mean over
-its re-evaluations) and the test accuracy of the long trainings, over all networks and over pairs within FLOPs bins; and
+its re-evaluations) and the test accuracy of the long trainings, over all networks and over pairs within cost bins; and
 `results.comparison.runs` of the searched with the published networks. Intervals are of 95 % and of the basic kind, over
 seeds (of both runs) and test clips.
 """
@@ -20,7 +20,7 @@ import pandas as pd
 
 from nas.loop.early_stopping import Bands
 from nas.record.ledger import Ledger
-from nas.record.objective import ACCURACY, MACS
+from nas.record.objective import ACCURACY
 from results.comparison import runs_text
 from results.comparison.runs import Comparison, Estimate, compare
 from results.figures import run as plots
@@ -30,7 +30,7 @@ from search_space.base.atomic_files import replaced
 from search_space.base.errors import InputError
 
 DRAWS = 2000
-BINS = 4  # of log FLOPs
+BINS = 4  # of the logarithm of the first cost searched by
 RECORD = "validation.json"
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 
@@ -53,7 +53,7 @@ class Part:
 
     Attributes:
       scale: multiply-adds, in those of the run's networks.
-      networks: a row per network: of (its name in the run), kind, macs, n, test accuracy with its interval.
+      networks: a row per network: of (its name in the run), kind, costs, n, test accuracy with its interval.
       missing: names of the networks that could not be scaled, or none of whose trainings was completed.
       correlation: the run's statistic beside test accuracy.
       comparison: searched networks beside published ones; None if either kind is missing.
@@ -105,7 +105,7 @@ def _part(
 ) -> Part:
     labels = {_label(each["of"], scale): each["of"] for each in listed if each["scale"] == scale}
     some = _restricted(long, labels.keys())
-    networks = frame.networks(some, objective=TEST_ACCURACY).sort_values(MACS.name, ignore_index=True)
+    networks = frame.networks(some, objective=TEST_ACCURACY).sort_values(long.costs[0], ignore_index=True)
     networks.insert(0, "of", networks["label"].str.partition(", ")[0].map(labels))  # of equal networks the first
     kinds = set(networks["kinds"])
     return Part(
@@ -132,13 +132,13 @@ def _restricted(ledger: Ledger, labels: Any) -> Ledger:
 
 def _correlation(run: Ledger, long: Ledger, labels: Mapping[str, str], rng: np.random.Generator) -> Correlation:
     statistic = run.header.config.get("statistic", ACCURACY.name)
-    sets = [each for each in (tested(long, kind) for kind in ("finalist", "reference")) if len(each.macs)]
+    sets = [each for each in (tested(long, kind) for kind in ("finalist", "reference")) if len(each.costs)]
     if not sets:
         return Correlation(statistic, 0, NOTHING, BINS, 0, NOTHING)
     drawn = draw(sets, DRAWS, rng)
     y = np.concatenate([each.test for each in drawn.sets])
     drawn_y = np.concatenate([each.drawn_test for each in drawn.sets], axis=1)
-    macs = np.concatenate([each.macs for each in sets])
+    costs = np.concatenate([each.costs[:, 0] for each in sets])
     searched = _statistics(run, statistic)
     names = [labels[label] for each in sets for label in each.labels]
     known = [i for i, name in enumerate(names) if name in searched]
@@ -146,8 +146,8 @@ def _correlation(run: Ledger, long: Ledger, labels: Mapping[str, str], rng: np.r
         return Correlation(statistic, len(known), NOTHING, BINS, 0, NOTHING)
     x, drawn_x = _drawn([searched[names[i]] for i in known], rng)
     first, second = np.triu_indices(len(known), 1)
-    bins = Bands(macs[known].min(), macs[known].max(), BINS)
-    place = np.array([bins.of(cost) for cost in macs[known]])
+    bins = Bands(costs[known].min(), costs[known].max(), BINS)
+    place = np.array([bins.of(cost) for cost in costs[known]])
     same = place[first] == place[second]
     noisy = bool(drawn.levels) or bool(drawn_x.std(axis=0).max() > 0)
 
@@ -235,7 +235,7 @@ def _part_text(part: Part) -> Iterator[str]:
         yield f"  without {', '.join(part.missing)}: not scaled or not trained"
     yield f"  rank correlation of the search's {correlation.statistic} with test accuracy (Kendall's tau)"
     yield f"    all {correlation.networks} networks      {_words(correlation.overall)}"
-    yield f"    {correlation.pairs} pairs within {correlation.bins} FLOPs bins  {_words(correlation.within)}"
+    yield f"    {correlation.pairs} pairs within {correlation.bins} cost bins  {_words(correlation.within)}"
     if compared is None:
         yield "  no comparison: searched or published networks are missing"
     else:

@@ -15,7 +15,7 @@ where G and H are the sums over architectures of n_i x_i x_i' and n_i^2 x_i x_i'
 terms of the trend. Both variances are unbiased for any R > p, because the degrees of freedom of the trend are counted.
 Without a trend this is the textbook ICC(1) with k / (R - 1) in place of the number of seeds.
 
-The trend is a quadratic in log cost. Means within FLOPs bins take about as many degrees of freedom and leave the trend
+The trend is a quadratic in log cost. Means within cost bins take about as many degrees of freedom and leave the trend
 inside each bin, which would count as a difference between architectures.
 """
 
@@ -41,9 +41,9 @@ class Components:
             return np.where(total > 0, self.between / total, np.nan)
 
 
-def cost_trend(macs: np.ndarray) -> np.ndarray:
+def cost_trend(cost: np.ndarray) -> np.ndarray:
     """Terms of the trend for costs [R]: 1, log cost and its square, centred and scaled; float [R, 3]."""
-    logs = np.log(macs)
+    logs = np.log(cost)
     unit = (logs - logs.mean()) / max(float(logs.std()), 1e-12)
     return np.stack([np.ones_like(unit), unit, unit**2 - (unit**2).mean()], axis=1)
 

@@ -34,8 +34,8 @@ def score(table: Table, rows: Sequence[int]) -> np.ndarray:
     Raises:
       InputError: all rows of the table cost the same, or all have accuracy 0.
     """
-    macs = table.costs[MACS].astype(float)
-    within = CostRange(float(macs.min()), float(macs.max()))
+    macs = table.costs[MACS].astype(float)[:, None]
+    within = (CostRange(float(macs.min()), float(macs.max())),)
     whole = float(hypervolume(macs, table.means, within))
     if whole <= 0:
         raise InputError(table.name, whole, "is the hypervolume of the whole table; it needs networks of several costs")

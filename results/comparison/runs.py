@@ -2,14 +2,15 @@
 
 Selection uses validation clips, the report test clips. At each cost a set of networks is represented by the one with
 the best validation accuracy (mean over its re-evaluations) among those of equal or lower cost, and counts with its
-test accuracy. Two measures are made of that:
+test accuracy. Costs are those that the runs searched by. Two measures are made of that:
 
-- Hypervolume (`nas.record.hypervolume`) over the range of cost where every set has networks.
-- Points of accuracy at equal FLOPs, at the cost of each published network. Between two networks of a front its
+- Hypervolume (`nas.record.hypervolume`) over the range of each cost where every set has networks.
+- Points of accuracy at equal cost, at the cost of each published network. Between two networks of a front its
   accuracy is interpolated linearly in log cost, as is usual for rate-distortion curves (Bjontegaard 2001). A step
   function would be unfair: a published network stands exactly at its own cost, while the nearest cheaper searched
   network is half a gap away on average. Beyond its most expensive network a front keeps that network's accuracy; below
-  its cheapest one it has none.
+  its cheapest one it has none. With several costs nothing is interpolated: a front has the accuracy of the network that
+  represents it at equal or lower costs of every kind.
 
 Intervals are of 95 %, by resampling runs (if there are several), seeds and test clips: `results.tables.resampling`. The
 selection is repeated in every draw. As the selected network is a lucky one too, and in a draw of the draws twice so,
@@ -20,12 +21,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from nas.record.hypervolume import CostRange, common_range, step_widths
+from nas.record.hypervolume import CostRange, Ranges, cells, common_ranges
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY
 from results.tables import frame
@@ -46,10 +47,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Point:
-    """Accuracies at the cost of a published network; NaN where a front has no network that costs so little."""
+    """Accuracies at the costs of a published network; NaN where a front has no network that costs so little."""
 
     name: str
-    macs: float
+    costs: Mapping[str, float]
     searched: Estimate
     references: Estimate
     difference: Estimate
@@ -71,8 +72,8 @@ class Comparison:
     Attributes:
       searched, references, difference: hypervolumes of test accuracy; NaN where the fronts share no range of cost.
       probability: share of the draws in which the difference is above 0; NaN without an interval.
-      within: the range of cost where every front has networks, if any.
-      points: accuracies at the cost of each published network, cheapest first.
+      within: by cost, the range where every front has networks, if there is one in every cost.
+      points: accuracies at the costs of each published network, cheapest first.
       resampled: levels of chance in the intervals, of "runs", "seeds", "clips", "videos"; none: no interval.
       test_clips: number of them, if they were resampled.
       against: "published networks" or "other runs".
@@ -83,7 +84,7 @@ class Comparison:
     references: Estimate
     difference: Estimate
     probability: float
-    within: CostRange | None
+    within: Mapping[str, CostRange] | None
     points: tuple[Point, ...]
     resampled: tuple[str, ...]
     test_clips: int
@@ -114,7 +115,7 @@ def compare(
     """
     elsewhere = [published_by] if published_by else against  # runs whose networks are compared with
     own = [] if against else elsewhere or runs  # runs whose published networks are
-    _check_runs([*runs, *elsewhere])
+    names = _costs_of([*runs, *elsewhere])
     searched = [_tested(ledger, "finalist") for ledger in runs]
     others = [_tested(ledger, "finalist") for ledger in against] or [_tested(ledger, "reference") for ledger in own]
     published = others[0] if not against else tested(runs[0], "reference")
@@ -123,10 +124,10 @@ def compare(
             rule = f"has other published networks than {runs[0].path.parent}; runs are pooled only with the same ones"
             raise InputError("run", str(ledger.path.parent), rule)
     sets = [*searched, *others]
-    within = common_range([each.macs for each in sets])
+    within = common_ranges([each.costs for each in sets])
     drawn = draw(sets, draws, rng)
     measured = [
-        _measured(each, means, within, published.macs, at_own_cost=not against and i >= len(runs))
+        _measured(each, means, within, published.costs, at_own_cost=not against and i >= len(runs))
         for i, (each, means) in enumerate(zip(sets, drawn.sets, strict=True))
     ]
     ours, theirs = measured[: len(runs)], measured[len(runs) :]
@@ -140,24 +141,24 @@ def compare(
         references=reference_volume,
         difference=difference,
         probability=float((reflected > 0).mean()) if math.isfinite(difference.low) else math.nan,
-        within=within,
+        within=None if within is None else dict(zip(names, within, strict=True)),
         points=tuple(
-            Point(label, macs, *_estimates(pooled, k, known))
-            for k, (label, macs) in enumerate(zip(published.labels, published.macs.tolist(), strict=True), start=1)
+            Point(label, dict(zip(names, costs, strict=True)), *_estimates(pooled, k, known))
+            for k, (label, costs) in enumerate(zip(published.labels, published.costs.tolist(), strict=True), start=1)
         ),
         resampled=(("runs",) if several else ()) + drawn.levels if known else (),
         test_clips=drawn.clips if known else 0,
         against="other runs" if against else "published networks",
-        searched_networks=sum(len(each.macs) for each in searched),
+        searched_networks=sum(len(each.costs) for each in searched),
         searched_trainings=sum(len(each.test) for each in searched),
-        reference_networks=sum(len(each.macs) for each in others),
+        reference_networks=sum(len(each.costs) for each in others),
         reference_trainings=sum(len(each.test) for each in others),
         runs=_each_run(runs, elsewhere, measured),
     )
 
 
-def _check_runs(ledgers: Sequence[Ledger]) -> None:
-    """Raise `InputError` for a run that is named twice or cannot be compared with the first one."""
+def _costs_of(ledgers: Sequence[Ledger]) -> tuple[str, ...]:
+    """Return the costs that all runs searched by; `InputError` for a run named twice or not comparable to the first."""
     folders = [ledger.path.resolve().parent for ledger in ledgers]
     for i, folder in enumerate(folders):
         if folder in folders[:i]:
@@ -167,15 +168,17 @@ def _check_runs(ledgers: Sequence[Ledger]) -> None:
         for name, of in (
             ("clips", lambda each: each.header.data_hash),
             ("training recipe", lambda each: each.header.config.get("training")),
+            ("costs", lambda each: each.costs),
         ):
             if of(ledger) != of(first):
                 rule = f"differs from {first.path.parent} in its {name}; only runs with equal ones are comparable"
                 raise InputError("run", str(ledger.path.parent), rule)
+    return first.costs
 
 
 def _tested(ledger: Ledger, kind: str) -> Tested:
     found = tested(ledger, kind)
-    if not len(found.macs):
+    if not len(found.costs):
         what = {"finalist": "searched", "reference": "published"}[kind]
         rule = f"has no re-evaluated {what} network that was measured on test clips; a comparison needs one"
         raise InputError("run", str(ledger.path.parent), rule)
@@ -185,40 +188,56 @@ def _tested(ledger: Ledger, kind: str) -> Tested:
 Measured = tuple[np.ndarray, np.ndarray]  # hypervolume and accuracy at each point: float [1 + K] and [D, 1 + K]
 
 
-def _measured(
-    networks: Tested, means: Drawn, within: CostRange | None, costs: np.ndarray, at_own_cost: bool
-) -> Measured:
-    """Hypervolume of a set over a range, and its accuracy at each of the costs [K], or that of its own networks."""
-    widths = np.full(len(networks.macs), math.nan) if within is None else step_widths(networks.macs, within)
+def _measured(networks: Tested, means: Drawn, within: Ranges | None, costs: np.ndarray, at_own_cost: bool) -> Measured:
+    """Hypervolume of a set over ranges, and its accuracy at each of the costs [K, m], or that of its own networks."""
     values = []
     for validation, test in ((means.validation, means.test), (means.drawn_validation, means.drawn_test)):
-        best = selected(validation, test)
-        points = test if at_own_cost else best @ interpolation(networks.macs, costs)
-        values.append(np.concatenate([(best @ widths)[..., None], points], axis=-1))
+        volume = np.full(validation.shape[:-1], math.nan)
+        if within is not None:
+            among, shares = cells(networks.costs, within)
+            volume = selected(validation, test, among) @ shares
+        points = test if at_own_cost else _points(networks.costs, validation, test, costs)
+        values.append(np.concatenate([volume[..., None], points], axis=-1))
     return values[0], values[1]
 
 
-def selected(validation: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Return the test accuracy of the network that validation selects among those up to each one, cheapest first.
+def _points(own: np.ndarray, validation: np.ndarray, test: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Return the accuracy of a front of networks with their `own` costs [N, m] at other costs [K, m]: [*, K]."""
+    if own.shape[1] == 1:
+        return selected(validation, test, np.tri(len(own), dtype=bool)) @ interpolation(own[:, 0], costs[:, 0])
+    among = np.all(own <= costs[:, None], axis=-1)
+    return np.where(among.any(axis=-1), selected(validation, test, among), math.nan)
 
-    Both accuracies and the result are float [*, N].
+
+def selected(validation: np.ndarray, test: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return the test accuracy of the network that validation selects among some; the last of equal ones, 0 of none.
+
+    Args:
+      validation, test: accuracies, float [*, N].
+      among: which networks to select from, bool [C, N].
+
+    Returns:
+      Float [*, C].
     """
-    best = validation >= np.maximum.accumulate(validation, axis=-1)
-    places = np.maximum.accumulate(np.where(best, np.arange(validation.shape[-1]), 0), axis=-1)
-    return np.take_along_axis(test, places, axis=-1)
+    found = np.zeros((*test.shape[:-1], len(among)))
+    for place in np.flatnonzero(among.any(axis=-1)):
+        some = np.flatnonzero(among[place])[::-1]
+        best = validation[..., some].argmax(axis=-1)
+        found[..., place] = np.take_along_axis(test[..., some], best[..., None], axis=-1)[..., 0]
+    return found
 
 
-def interpolation(macs: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Weights [N, K] of the values at rising costs [N] that interpolate them in log cost at other costs [K]."""
-    weights = np.zeros((len(macs), len(costs)))
+def interpolation(own: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Weights [N, K] of the values at rising costs `own` [N] that interpolate them in log cost at other costs [K]."""
+    weights = np.zeros((len(own), len(costs)))
     for k, cost in enumerate(costs):
-        i = int(np.searchsorted(macs, cost, side="right")) - 1
+        i = int(np.searchsorted(own, cost, side="right")) - 1
         if i < 0:
             weights[:, k] = math.nan
-        elif i + 1 == len(macs):
+        elif i + 1 == len(own):
             weights[i, k] = 1
         else:
-            share = math.log(cost / macs[i]) / math.log(macs[i + 1] / macs[i])
+            share = math.log(cost / own[i]) / math.log(own[i + 1] / own[i])
             weights[i : i + 2, k] = 1 - share, share
     return weights
 
@@ -289,8 +308,12 @@ def basis(resampled: tuple[str, ...], test_clips: int) -> str:
 
 @dataclass(frozen=True)
 class Curve:
-    """Test accuracy of the fronts of runs over cost, the mean over runs, with 95 % intervals; float [costs] each."""
+    """Test accuracy of the fronts of runs over `cost`, the first they searched by: the mean over runs, 95 % intervals.
 
+    `costs`, `value`, `low` and `high` are float [K].
+    """
+
+    cost: str
     costs: np.ndarray
     value: np.ndarray
     low: np.ndarray
@@ -298,21 +321,24 @@ class Curve:
 
 
 def curve(runs: Sequence[Ledger], rng: np.random.Generator, costs: int = 100, draws: int = DRAWS) -> Curve:
-    """The fronts of runs, interpolated as in a comparison, from the cost at which every run has a network.
+    """The fronts of runs over the first cost searched by, interpolated as in a comparison.
+
+    The curve begins at the cost at which every run has a network.
 
     Raises:
       InputError: a run has no re-evaluated networks, or runs have different clips or training recipes.
     """
-    _check_runs(runs)
+    cost, *_ = _costs_of(runs)
     sets = [_tested(ledger, "finalist") for ledger in runs]
-    at = np.geomspace(max(each.macs[0] for each in sets), max(each.macs[-1] for each in sets), costs)
+    sets = [replace(each, costs=each.costs[:, :1]) for each in sets]
+    at = np.geomspace(max(each.costs[0, 0] for each in sets), max(each.costs[-1, 0] for each in sets), costs)[:, None]
     drawn = draw(sets, draws, rng)
     measured = [
         _measured(each, means, None, at, at_own_cost=False) for each, means in zip(sets, drawn.sets, strict=True)
     ]
     value, sample = (each[..., 1:] for each in _over_runs(measured, rng))
     low, high = np.quantile(sample, (0.025, 0.975), axis=0)
-    return Curve(at, value, 2 * value - high, 2 * value - low)
+    return Curve(cost, at[:, 0], value, 2 * value - high, 2 * value - low)
 
 
 @dataclass(frozen=True)
@@ -320,12 +346,15 @@ class FrontTables:
     """What a figure of a run's front shows.
 
     Attributes:
+      cost: the first cost searched by, over which the figure is drawn.
       front: the rows of `results.tables.frame.selected_front`, which validation selects.
-      references: the published networks; the column `selected` is true for those on their front by validation.
+      references: the published networks. In both tables the column `selected` is true for the networks on the front of
+        validation accuracy and of `cost` alone, through which the figure draws a line.
       clips: "test" where both were tested, else "validation": the clips of their accuracy and interval.
       intervals: what the intervals count, for a caption; empty on validation clips.
     """
 
+    cost: str
     front: pd.DataFrame
     references: pd.DataFrame
     clips: str
@@ -334,14 +363,16 @@ class FrontTables:
 
 def front_tables(ledger: Ledger, rng: np.random.Generator) -> FrontTables:
     """Front and published networks with accuracies on test clips, as a comparison counts them, where there are any."""
-    front, references = frame.selected_front(ledger), frame.networks(ledger, ("reference",))
-    best = frame.non_dominated(references)["fingerprint"]
-    references = references.assign(selected=references["fingerprint"].isin(best))
+    cost = ledger.costs[0]
+    front, references = (
+        table.assign(selected=table["fingerprint"].isin(frame.non_dominated(table, [cost])["fingerprint"]))
+        for table in (frame.selected_front(ledger), frame.networks(ledger, ("reference",)))
+    )
     sets = [tested(ledger, "finalist"), tested(ledger, "reference")]
     names = [{*each.fingerprints} for each in sets]
     if front.empty or not names[0] >= {*front["fingerprint"]} or not names[1] >= {*references["fingerprint"]}:
-        return FrontTables(front, references, "validation", "")
-    sets = [each for each in sets if len(each.macs)]
+        return FrontTables(cost, front, references, "validation", "")
+    sets = [each for each in sets if len(each.costs)]
     drawn = draw(sets, DRAWS, rng)
     known = "seeds" in drawn.levels
     found: dict[str, Estimate] = {}
@@ -350,7 +381,7 @@ def front_tables(ledger: Ledger, rng: np.random.Generator) -> FrontTables:
             value = float(means.test[i])
             found[name] = estimate(value, means.drawn_test[:, i]) if known else Estimate(value, math.nan, math.nan)
     caption = basis(drawn.levels if known else (), drawn.clips)
-    return FrontTables(_with_estimates(front, found), _with_estimates(references, found), "test", caption)
+    return FrontTables(cost, _with_estimates(front, found), _with_estimates(references, found), "test", caption)
 
 
 def _with_estimates(table: pd.DataFrame, found: Mapping[str, Estimate]) -> pd.DataFrame:

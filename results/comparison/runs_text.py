@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+from nas.record.hypervolume import CostRange
 from results.comparison.on_table_text import columns
-from results.comparison.runs import Comparison, Estimate, Point, basis
+from results.comparison.runs import Comparison, Estimate, basis
+from search_space.cost.labels import label_of
 
 
 def text(compared: Comparison) -> str:
@@ -24,23 +27,36 @@ def text(compared: Comparison) -> str:
 def _volumes(compared: Comparison) -> str:
     if compared.within is None:
         return "no hypervolumes: there is no range of cost where every front has networks"
-    low, high = (f"{each / 1e6:.2f} M" for each in (compared.within.low, compared.within.high))
     rows = [
         ["  searched front", _interval(compared.searched)],
         [f"  {compared.against}", _interval(compared.references)],
         ["  difference", _interval(compared.difference)],
     ]
-    return f"hypervolume, {low} to {high} multiply-adds:\n{columns(rows)}"
+    return f"hypervolume, {ranges_text(compared.within)}:\n{columns(rows)}"
 
 
 def _points(compared: Comparison) -> str:
-    head = ["  at the cost of", "", "searched front", compared.against, "difference, points"]
-    return f"accuracy at equal multiply-adds:\n{columns([head, *map(_point, compared.points)])}"
+    costs = {name: label_of(name) for name in compared.points[0].costs}
+    head = ["  at the cost of", *("" for _ in costs), "searched front", compared.against, "difference, points"]
+    rows = [
+        [
+            f"  {point.name.upper()}",
+            *(costs[name].quantity(cost) for name, cost in point.costs.items()),
+            *(_interval(point.searched), _interval(point.references), points_of(point.difference)),
+        ]
+        for point in compared.points
+    ]
+    return f"accuracy at equal {' and '.join(each.words for each in costs.values())}:\n{columns([head, *rows])}"
 
 
-def _point(point: Point) -> list[str]:
-    shown = [_interval(point.searched), _interval(point.references), points_of(point.difference)]
-    return [f"  {point.name.upper()}", f"{point.macs / 1e6:.2f} M", *shown]
+def ranges_text(within: Mapping[str, CostRange]) -> str:
+    """Return ranges of costs as text: 0.34 M to 2.98 M multiply-adds per clip."""
+    labels = {name: label_of(name) for name in within}
+    parts = [
+        f"{labels[name].quantity(each.low)} to {labels[name].quantity(each.high)} {labels[name].words}"
+        for name, each in within.items()
+    ]
+    return " and ".join(parts)
 
 
 def _interval(estimate: Estimate) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.record.hypervolume import CostRange, hypervolume
+from nas.record.hypervolume import CostRange, Ranges, hypervolume
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY
 from results.comparison.on_table import BASELINE, mean_with_interval
@@ -22,16 +22,16 @@ from results.comparison.on_table_text import columns, interval
 from results.figures import style
 from results.figures.table_comparison import GRID, draw
 from results.tables.frame import trainings
-from results.tables.hypervolume_over_time import hypervolume_over_time, range_of_run
+from results.tables.hypervolume_over_time import hypervolume_over_time, ranges_of_run
 from search_space.base.atomic_files import replaced
 
 Runs = Mapping[tuple[str, int], Ledger]
 
 
-def whole_range(runs: Runs) -> CostRange:
-    """Return the range of cost that any run's space and limits allow."""
-    ranges = [range_of_run(ledger) for ledger in runs.values()]
-    return CostRange(min(each.low for each in ranges), max(each.high for each in ranges))
+def whole_ranges(runs: Runs) -> Ranges:
+    """Return the range of each cost searched by that any run's space and limits allow."""
+    by_cost = zip(*(ranges_of_run(ledger) for ledger in runs.values()), strict=True)
+    return tuple(CostRange(min(each.low for each in ranges), max(each.high for each in ranges)) for ranges in by_cost)
 
 
 def of_each_run(runs: Runs) -> pd.DataFrame:
@@ -39,17 +39,18 @@ def of_each_run(runs: Runs) -> pd.DataFrame:
 
     recorded: hypervolume as the search saw it; retrained: of the front's means over new trainings alone.
     """
-    within = whole_range(runs)
+    within = whole_ranges(runs)
     rows = []
     for (name, number), ledger in runs.items():
         finals = trainings(ledger, ("finalist",))
-        means = finals.groupby("fingerprint")[["macs", ACCURACY.name]].mean()
+        means = finals.groupby("fingerprint")[[*ledger.costs, ACCURACY.name]].mean()
         searched = [index for index, proposal in ledger.proposals.items() if proposal.kind == "search"]
         row: dict[str, Any] = {"algorithm": name, "seed": number, "candidates": len(searched)}
         row |= {"completed": len(ledger.completed.keys() & set(searched)), "front": len(means)}
         over_time = hypervolume_over_time(ledger, within=within)
         row["recorded"] = float(over_time["hypervolume"].iloc[-1]) if len(over_time) else 0.0
-        row["retrained"] = float(hypervolume(means["macs"].to_numpy(float), means[ACCURACY.name].to_numpy(), within))
+        costs = means[[*ledger.costs]].to_numpy(float)
+        row["retrained"] = float(hypervolume(costs, means[ACCURACY.name].to_numpy(), within))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -105,7 +106,7 @@ def write(
 
 def _over_time(runs: Runs) -> pd.DataFrame:
     """algorithm, seed and `results.tables.hypervolume_over_time.hypervolume_over_time` of each run."""
-    within = whole_range(runs)
+    within = whole_ranges(runs)
     parts = []
     for (name, number), ledger in runs.items():
         part = hypervolume_over_time(ledger, within=within)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import Field
 
-from nas.record.objective import ACCURACY, MACS
+from nas.record.objective import ACCURACY
 from results.family.parent_variants import Settle, Settled
 from results.family.parents import Candidate, Candidates, Guess
 from search_space import architecture
@@ -28,6 +28,7 @@ from search_space.architecture import (
 from search_space.base.configuration import configuration, made_from, plain, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
+from search_space.cost.labels import label_of
 from search_space.network import Network, counted, network_cost
 from search_space.scaling.compound import DEFAULT_COEFFICIENTS, UNSCALED, Coefficients, Factors, Scaled, scale_to_macs
 
@@ -148,13 +149,19 @@ class Family:
         }
 
     def parents(self) -> pd.DataFrame:
-        """Return a row for each chosen parent: fingerprint, macs, accuracy, n (trainings), low, high and its models."""
+        """Return a row per chosen parent: macs, costs searched by, accuracy, low, high, fingerprint, n and models."""
         chosen: dict[str, dict[str, Any]] = {}
         for member in self.models:
             if parent := member.decision.get("parent"):
                 low, high = parent["interval"]
-                row = {MACS.name: parent["macs"], ACCURACY.name: parent["accuracy"], "low": low, "high": high}
-                row |= {"fingerprint": parent["fingerprint"], "n": parent["trainings"], "models": []}
+                row = {"macs": parent["macs"], **parent["costs"], ACCURACY.name: parent["accuracy"]}
+                row |= {
+                    "low": low,
+                    "high": high,
+                    "fingerprint": parent["fingerprint"],
+                    "n": parent["trainings"],
+                    "models": [],
+                }
                 chosen.setdefault(parent["fingerprint"], row)["models"].append(member.name)
         return pd.DataFrame(list(chosen.values()))
 
@@ -164,12 +171,13 @@ def scale_family(
 ) -> Family:
     """Return the family that grows from the candidates of a run.
 
-    The logarithms of the targets are mapped linearly onto the log cost of the front of the candidates, the first target
-    onto the cheapest network and the last onto the most expensive one (a single target onto the middle). The parent of
-    a target is the candidate expected to be best there (`results.family.parents`), or the one whose scaled variant had
-    the highest accuracy where `settled` has variants of the model by fingerprint. It gets the strides of full scale,
-    and is lifted and scaled to its target with integer-exact cost. Where that misses the tolerance or the order of
-    cost, the next best is taken, and the record reports it.
+    The logarithms of the targets are mapped linearly onto the log cost of the front of the candidates (the first of the
+    costs searched by), the first target onto the cheapest network and the last onto the most expensive one (a single
+    target onto the middle). The parent of a target is the candidate expected to be best there
+    (`results.family.parents`), or the one whose scaled variant had the highest accuracy where `settled` has variants of
+    the model by fingerprint. It gets the strides of full scale, and is lifted and scaled to its target with
+    integer-exact cost. Where that misses the tolerance or the order of cost, the next best is taken, and the record
+    reports it.
 
     Raises:
       InputError: no candidates; a target that no parent reaches; an ensemble cheaper than the model before it.
@@ -241,16 +249,18 @@ def _comparison(
         for guess in (*guesses[:last], *(guess for guess in guesses[last:] if guess.rejected))
     ]
     best = next(row for row in rows if row["verdict"] == "chosen")
+    cost = next(iter(chosen.costs))
     if variant := settled.get(chosen.fingerprint):
         why = f"its scaled variant had the best accuracy of {len(settled)} that were trained: {variant.accuracy:.3f}"
     else:
-        why = f"expected to be the best at {place:.0f} multiply-adds, the target's place: accuracy {_interval(best)}"
+        at = f"{label_of(cost).quantity(place)} {label_of(cost).words}"
+        why = f"expected to be the best at the target's place, {at}: accuracy {_interval(best)}"
     rest = [row for row in rows if row["verdict"] == "expected to be worse"]
     if rest:
         why = f"{why}; next {_interval(rest[0])}"
     if missed:
         why = f"{why}; {len(missed)} better passed over"
-    return {"place_macs": place, "why": why, "comparison": rows}
+    return {"place": {cost: place}, "why": why, "comparison": rows}
 
 
 def _interval(row: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ class Settle:
 
     Attributes:
       parents: number of parents for each target whose scaled variants are trained.
-      factor: their multiply-adds, as a multiple of those at the target's place on the proxy's cost axis.
+      factor: their multiply-adds, as a multiple of those of the parent at the target's place on the proxy's cost axis.
       repeats: trainings of each variant.
     """
 
@@ -50,7 +50,8 @@ def contested(
         best = [guess.candidate for guess in candidates.at(place) if not guess.rejected][: settle.parents]
         if len(best) > 1:
             for candidate in best:
-                yield f"{name}{_BETWEEN}{candidate.fingerprint}", candidate, settle.factor * place
+                macs = settle.factor * place * (candidate.macs / candidate.cost)
+                yield f"{name}{_BETWEEN}{candidate.fingerprint}", candidate, macs
 
 
 def settled(run: Path) -> dict[str, dict[str, Settled]]:

@@ -57,6 +57,7 @@ class Candidate:
     Attributes:
       fingerprint, index: of the network, and of its first search trial if it has one.
       macs: multiply-adds at the proxy's scale.
+      costs: the costs searched by at the proxy's scale, by name; the first is the axis on which targets have a place.
       accuracy, trainings: mean measured accuracy and the number of trainings behind it.
       posterior: its accuracy in the model of this module.
       architecture: as plain data.
@@ -65,10 +66,16 @@ class Candidate:
     fingerprint: str
     index: int | None
     macs: int
+    costs: Mapping[str, float]
     accuracy: float
     trainings: int
     posterior: Interval
     architecture: Mapping[str, Any]
+
+    @property
+    def cost(self) -> float:
+        """The first of its costs."""
+        return next(iter(self.costs.values()))
 
     @property
     def name(self) -> str:
@@ -81,6 +88,7 @@ class Candidate:
             "index": self.index,
             "fingerprint": self.fingerprint,
             "macs": self.macs,
+            "costs": dict(self.costs),
             "accuracy": self.accuracy,
             "trainings": self.trainings,
             "posterior_mean": self.posterior.mean,
@@ -96,9 +104,9 @@ class Trend:
     center: float
     noise: float
 
-    def __call__(self, macs: float) -> float:
+    def __call__(self, cost: float) -> float:
         """The trend's accuracy at a cost."""
-        return float(np.polyval(self.coefficients, math.log(macs) - self.center))
+        return float(np.polyval(self.coefficients, math.log(cost) - self.center))
 
     def scaled(self, candidate: Candidate, place: float) -> Interval:
         """The accuracy expected of a candidate that is scaled to the cost `place`.
@@ -106,8 +114,8 @@ class Trend:
         The trend's change is added, and half of its amount taken off, as scaling does not search: how much is lost is
         a share uniform from 0 to 1. The amount is at least `noise` per factor e of cost, also where the trend is flat.
         """
-        distance = math.log(place / candidate.macs)
-        change = self(place) - self(candidate.macs)
+        distance = math.log(place / candidate.cost)
+        change = self(place) - self(candidate.cost)
         change = math.copysign(max(0.0, math.copysign(change, change * distance)), distance)
         amount = max(abs(change), self.noise * abs(distance))
         own = candidate.posterior
@@ -152,11 +160,12 @@ class Candidates:
             "guesses; train for more steps or on an easier task"
         )
 
-    def span(self) -> tuple[int, int]:
-        """Costs of the cheapest and of the most expensive network on the front of posterior means, chance aside."""
-        table = [{MACS.name: each.macs, ACCURACY.name: each.posterior.mean} for each in self._eligible()]
-        macs = non_dominated(pd.DataFrame(table))[MACS.name]
-        return int(macs.iloc[0]), int(macs.iloc[-1])
+    def span(self) -> tuple[float, float]:
+        """Return the ends of the front of posterior means, chance aside, by the first cost."""
+        table = [{**each.costs, ACCURACY.name: each.posterior.mean} for each in self._eligible()]
+        names = [*self.networks[0].costs]
+        along = non_dominated(pd.DataFrame(table), names)[names[0]]
+        return along.iloc[0].item(), along.iloc[-1].item()
 
     def place(self, name: str, targets: Mapping[str, float]) -> float:
         """The cost within `span` that corresponds to a target: log cost is mapped linearly from all targets to it."""
@@ -174,7 +183,7 @@ class Candidates:
         guesses = [Guess(each, self.trend.scaled(each, place), self._rejection(each)) for each in self.networks]
 
         def order(guess: Guess) -> tuple[bool, float, float]:
-            return bool(guess.rejected), -guess.expected.mean, abs(math.log(guess.candidate.macs / place))
+            return bool(guess.rejected), -guess.expected.mean, abs(math.log(guess.candidate.cost / place))
 
         return sorted(guesses, key=order)
 
@@ -183,25 +192,28 @@ class Candidates:
         if candidate not in self._eligible():
             return f"its interval reaches chance, {self.chance:.3f}"
         for other in self.networks:
-            if other.macs <= NEIGHBOUR * candidate.macs and other.posterior.low > candidate.posterior.high:
-                more = other.macs / candidate.macs - 1
+            no_dearer = all(cost <= NEIGHBOUR * candidate.costs[name] for name, cost in other.costs.items())
+            if no_dearer and other.posterior.low > candidate.posterior.high:
+                more = other.cost / candidate.cost - 1
                 return f"the whole interval of {other.name} is above its own, at {more:+.1%} of cost"
         return ""
 
 
-def compared(table: pd.DataFrame, noise: float, chance: float) -> Candidates:
+def compared(table: pd.DataFrame, noise: float, chance: float, costs: Sequence[str] = (MACS.name,)) -> Candidates:
     """The candidates among networks that were trained to the full budget.
 
     Args:
-      table: a row per network with fingerprint, index, macs, accuracy (its mean), n (trainings), architecture, and
-        `selected`: whether it is a candidate wherever it lies. Of the others, up to `NEAR` whose interval reaches the
-        front are candidates.
+      table: a row per network with fingerprint, index, macs, the costs, accuracy (its mean), n (trainings),
+        architecture, and `selected`: whether it is a candidate wherever it lies. Of the others, up to `NEAR` whose
+        interval reaches the front are candidates.
       noise: standard deviation between trainings of one network; NaN if nothing was trained twice.
       chance: see `Candidates`.
+      costs: names of the costs searched by.
     """
-    table = table.sort_values([MACS.name, "fingerprint"], ignore_index=True)
-    trend, means, sds = _posterior(table, noise)
-    front = np.maximum.accumulate(means)
+    table = table.sort_values([*costs, "fingerprint"], ignore_index=True)
+    trend, means, sds = _posterior(table, noise, costs[0])
+    own = table[[*costs]].to_numpy(float)
+    front = np.array([means[np.all(own <= each, axis=1)].max() for each in own])
     short = front - (means + NORMAL * sds)
     selected = table["selected"].to_numpy(bool)
     others = np.flatnonzero(~selected & (short <= 0))
@@ -211,6 +223,7 @@ def compared(table: pd.DataFrame, noise: float, chance: float) -> Candidates:
             fingerprint=str(row["fingerprint"]),
             index=None if pd.isna(row["index"]) else int(row["index"]),
             macs=int(row[MACS.name]),
+            costs={name: row[name] for name in costs},
             accuracy=float(row[ACCURACY.name]),
             trainings=int(row["n"]),
             posterior=Interval(float(means[i]), float(sds[i])),
@@ -221,9 +234,9 @@ def compared(table: pd.DataFrame, noise: float, chance: float) -> Candidates:
     return Candidates(tuple(networks), trend, chance)
 
 
-def _posterior(table: pd.DataFrame, noise: float) -> tuple[Trend, np.ndarray, np.ndarray]:
+def _posterior(table: pd.DataFrame, noise: float, cost: str) -> tuple[Trend, np.ndarray, np.ndarray]:
     """The trend, and mean and standard deviation of every network's accuracy [n]."""
-    logs, y = np.log(table[MACS.name].to_numpy(float)), table[ACCURACY.name].to_numpy(float)
+    logs, y = np.log(table[cost].to_numpy(float)), table[ACCURACY.name].to_numpy(float)
     center = float(logs.mean())
     degree = min(2, len(np.unique(logs)) - 1)
     x = np.vander(logs - center, degree + 1)
@@ -274,7 +287,7 @@ def of_run(ledger: Ledger) -> Candidates | None:
     selected = set(results["fingerprint"][again])
     counted = results[again | ~results["fingerprint"].isin(selected)]
     table = counted.groupby("fingerprint", sort=False).agg(
-        **{name: (name, "first") for name in (MACS.name, "index")},
+        **{name: (name, "first") for name in dict.fromkeys((MACS.name, *ledger.costs, "index"))},
         **{ACCURACY.name: (ACCURACY.name, "mean"), "n": (ACCURACY.name, "size")},
     )
     proposals = ledger.proposals
@@ -282,7 +295,7 @@ def of_run(ledger: Ledger) -> Candidates | None:
     searched = results[~again].groupby("fingerprint")["index"].min()
     table["index"] = searched.reindex(table.index).astype("Int64")
     table["selected"] = table.index.isin(selected)
-    return compared(table.reset_index(), _noise(ledger), chance_of(ledger))
+    return compared(table.reset_index(), _noise(ledger), chance_of(ledger), ledger.costs)
 
 
 def _noise(ledger: Ledger) -> float:

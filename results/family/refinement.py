@@ -112,7 +112,7 @@ def _start(
 ) -> list[list[int]]:
     """Members nearest to the best parents, each scaled to the target."""
     members = movinet.movinet_space(space)
-    front = selected_front(ledger).sort_values("macs").tail(PARENTS)
+    front = selected_front(ledger).tail(PARENTS)  # the most expensive ones
     found: dict[tuple[int, ...], None] = {}
     for data in front["architecture"]:
         with suppress(InputError):  # it does not reach the target without a larger clip

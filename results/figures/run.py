@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
-from nas.record.hypervolume import common_range
+from nas.record.hypervolume import common_ranges
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY, MACS
 from results.comparison.runs import front_tables
@@ -24,6 +24,7 @@ from results.figures.style import BLACK, BLUE, FAINT, GREEN, GREY, TEXT, VERMILI
 from results.tables import frame
 from results.tables import hypervolume_over_time as volume
 from search_space.base.errors import printable
+from search_space.cost.labels import label_of
 
 SIZE = figure_style.TWO_COLUMNS  # inches, of the frontier
 MARGIN = 0.06  # of the data's range, on each side
@@ -52,35 +53,37 @@ def frontier(
     parents: pd.DataFrame,
     clips: str = "validation",
     chance: float | None = None,
+    cost: str = MACS.name,
 ) -> None:
-    """Accuracy over multiply-adds per clip, on a log axis.
+    """Accuracy over a cost, on a log axis.
 
     The front and the published networks are step lines: at each cost they show the accuracy of the network that
-    validation selects among those of equal or lower cost. Where both have networks the area between them is filled
-    with the colour of the higher one.
+    validation selects among those of equal or lower cost; a front of several costs has networks beside its
+    line. Where both have networks the area between the lines is filled with the colour of the higher one.
 
     Args:
       axes: where to draw.
       trials: `results.tables.frame.trials`; the search's are drawn, stopped ones hollow, at their validation accuracy.
       front: `results.tables.frame.selected_front`, with 95 % intervals.
-      references: `results.tables.frame.networks` of kind reference, labelled; a column `selected` names those on their
-        front.
+      references: `results.tables.frame.networks` of kind reference, labelled. Here and in `front` a column `selected`
+        names the networks of the step line; without it they are those on the front of accuracy and `cost`.
       parents: `results.family.growth.Family.parents`, on the front or, at their validation accuracy, near it; may be
         empty.
       clips: on which the accuracies of front and references were measured.
       chance: accuracy of guessing, drawn as a line.
+      cost: the cost of the horizontal axis, a column of the tables.
     """
     search = trials[(trials["kind"] == "search") & trials.get(ACCURACY.name, pd.Series(dtype=float)).notna()]
-    references = references.sort_values(MACS.name)
-    published = references[references["selected"]] if "selected" in references else frame.non_dominated(references)
+    references = references.sort_values(cost)
+    published, line = _selected(references, cost), _selected(front, cost)
     axes.set_xscale("log")
-    _candidates(axes, search, "" if clips == "validation" else ", validation clips")
+    _candidates(axes, search, cost, "" if clips == "validation" else ", validation clips")
     if chance is not None:
         axes.axhline(chance, color=BLACK, linestyle=":", linewidth=1, label=f"chance ({chance:.1%})", zorder=3)
-    published = _to_the_end(published, references)
-    _between(axes, front, published)
-    _line(axes, references, published, VERMILION, "D", "published A0–A5 at this scale")
-    _line(axes, front, front, BLUE, "o", _front_name(front))
+    published = _to_the_end(published, references, cost)
+    _between(axes, line, published, cost)
+    _line(axes, references, published, cost, VERMILION, "D", "published A0–A5 at this scale")
+    _line(axes, front, line, cost, BLUE, "o", _front_name(front))
     if len(parents):
         parents = _on(front, parents)
         style: dict[str, Any] = {
@@ -90,12 +93,17 @@ def frontier(
             "markeredgewidth": 1.6,
             "linestyle": "",
         }
-        axes.plot(parents[MACS.name], parents[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
-    _limits(axes, [search, front, references], chance)
-    dress_accuracy(axes, clips)
-    labels = [_Label(row[MACS.name], row[ACCURACY.name], row["label"].upper(), VERMILION) for row in _rows(references)]
-    labels += [_Label(row[MACS.name], row[ACCURACY.name], ", ".join(row["models"]), GREEN) for row in _rows(parents)]
-    _place(axes, labels, pd.concat([search, front, references]))
+        axes.plot(parents[cost], parents[ACCURACY.name], color=GREEN, label="parents, by model", zorder=6, **style)
+    _limits(axes, [search, front, references], cost, chance)
+    dress_accuracy(axes, clips, cost)
+    labels = [_Label(row[cost], row[ACCURACY.name], row["label"].upper(), VERMILION) for row in _rows(references)]
+    labels += [_Label(row[cost], row[ACCURACY.name], ", ".join(row["models"]), GREEN) for row in _rows(parents)]
+    _place(axes, labels, pd.concat([search, front, references])[[cost, ACCURACY.name]].to_numpy(float))
+
+
+def _selected(table: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The networks through which a step line over a cost goes."""
+    return table[table["selected"]] if "selected" in table else frame.non_dominated(table, [cost])
 
 
 def _on(front: pd.DataFrame, parents: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +122,7 @@ def _front_name(front: pd.DataFrame) -> str:
     return "searched front, re-evaluated" if retrained else "searched front"
 
 
-def _candidates(axes: Axes, search: pd.DataFrame, where: str) -> None:
+def _candidates(axes: Axes, search: pd.DataFrame, cost: str, where: str) -> None:
     for state, face, edge, name in (
         ("stopped", "none", FAINT, "stopped early"),
         ("completed", FAINT, "none", f"candidates{where}"),
@@ -122,38 +130,41 @@ def _candidates(axes: Axes, search: pd.DataFrame, where: str) -> None:
         some = search[search["state"] == state]
         if len(some):
             style: dict[str, Any] = {"s": 16, "facecolors": face, "edgecolors": edge, "linewidths": 0.9}
-            axes.scatter(some[MACS.name], some[ACCURACY.name], label=f"{name} ({len(some)})", zorder=2, **style)
+            axes.scatter(some[cost], some[ACCURACY.name], label=f"{name} ({len(some)})", zorder=2, **style)
 
 
-def _to_the_end(selected: pd.DataFrame, all_of_them: pd.DataFrame) -> pd.DataFrame:
+def _to_the_end(selected: pd.DataFrame, all_of_them: pd.DataFrame, cost: str) -> pd.DataFrame:
     """The selected networks; the last one stands for those of higher cost that are not selected, up to the last."""
-    return pd.concat([selected, selected.tail(1).assign(**{MACS.name: all_of_them[MACS.name].max()})])
+    return pd.concat([selected, selected.tail(1).assign(**{cost: all_of_them[cost].max()})])
 
 
-def _between(axes: Axes, front: pd.DataFrame, published: pd.DataFrame) -> None:
+def _between(axes: Axes, front: pd.DataFrame, published: pd.DataFrame, cost: str) -> None:
     """Fill the area between two step lines over the range of cost where both have networks."""
     if front.empty or published.empty:
         return
-    within = common_range([front[MACS.name].to_numpy(float), published[MACS.name].to_numpy(float)])
-    if within is None:
+    shared = common_ranges([table[[cost]].to_numpy(float) for table in (front, published)])
+    if shared is None:
         return
-    costs = np.unique(np.concatenate([front[MACS.name], published[MACS.name]]))
+    (within,) = shared
+    costs = np.unique(np.concatenate([front[cost], published[cost]]))
     costs = costs[(costs >= within.low) & (costs <= within.high)]
     ours, theirs = (
-        table[ACCURACY.name].to_numpy(float)[np.searchsorted(table[MACS.name], costs, side="right") - 1]
+        table[ACCURACY.name].to_numpy(float)[np.searchsorted(table[cost], costs, side="right") - 1]
         for table in (front, published)
     )
     for colour, ahead in ((BLUE, np.maximum(ours, theirs)), (VERMILION, np.minimum(ours, theirs))):
         axes.fill_between(costs, theirs, ahead, step="post", color=colour, alpha=0.2, linewidth=0, zorder=1)
 
 
-def _line(axes: Axes, table: pd.DataFrame, selected: pd.DataFrame, colour: str, marker: str, name: str) -> None:
+def _line(
+    axes: Axes, table: pd.DataFrame, selected: pd.DataFrame, cost: str, colour: str, marker: str, name: str
+) -> None:
     """Networks with their intervals, and a step line through the selected ones."""
     if table.empty:
         return
     line: dict[str, Any] = {"linewidth": 1.8, "drawstyle": "steps-post"}
-    axes.plot(selected[MACS.name], selected[ACCURACY.name], color=colour, zorder=3, **line)
-    x, y = table[MACS.name].to_numpy(float), table[ACCURACY.name].to_numpy(float)
+    axes.plot(selected[cost], selected[ACCURACY.name], color=colour, zorder=3, **line)
+    x, y = table[cost].to_numpy(float), table[ACCURACY.name].to_numpy(float)
     reach = np.maximum(np.nan_to_num(np.stack([y - table["low"], table["high"] - y])), 0)
     style: dict[str, Any] = {
         "elinewidth": 1.1,
@@ -165,9 +176,9 @@ def _line(axes: Axes, table: pd.DataFrame, selected: pd.DataFrame, colour: str, 
     axes.errorbar(x, y, yerr=reach, fmt=marker, color=colour, label=name, zorder=4, **style)
 
 
-def _limits(axes: Axes, tables: Sequence[pd.DataFrame], chance: float | None) -> None:
+def _limits(axes: Axes, tables: Sequence[pd.DataFrame], cost: str, chance: float | None) -> None:
     """Those of the means and of chance: a wide interval may leave the figure, but doesn't flatten it."""
-    points = np.concatenate([table.reindex(columns=[MACS.name, ACCURACY.name]).to_numpy(float) for table in tables])
+    points = np.concatenate([table.reindex(columns=[cost, ACCURACY.name]).to_numpy(float) for table in tables])
     if len(points) == 0:
         axes.text(0.5, 0.5, "no trial finished yet", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
         return
@@ -179,9 +190,9 @@ def _limits(axes: Axes, tables: Sequence[pd.DataFrame], chance: float | None) ->
     axes.set_ylim(low[1] - room, high[1] + 3 * room)
 
 
-def dress_accuracy(axes: Axes, clips: str) -> None:
-    """Axes of accuracy on some clips over multiply-adds per clip, and the legend."""
-    axes.set_xlabel("multiply-adds per clip")
+def dress_accuracy(axes: Axes, clips: str, cost: str) -> None:
+    """Label the axes of accuracy on some clips over a cost, and add the legend."""
+    axes.set_xlabel(label_of(cost).words)
     axes.set_ylabel(f"accuracy on {clips} clips")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep="\u2009"))
@@ -191,13 +202,13 @@ def dress_accuracy(axes: Axes, clips: str) -> None:
     legend_above(axes, last_first=True)
 
 
-def _place(axes: Axes, labels: Sequence[_Label], points: pd.DataFrame) -> None:
-    """Each label beside its mark where it covers least of the marks and of the labels before it."""
+def _place(axes: Axes, labels: Sequence[_Label], points: np.ndarray) -> None:
+    """Each label beside its mark where it covers least of the marks [n, 2] and of the labels before it."""
     figure = axes.get_figure(root=True)
     if figure is None or not labels:
         return
     figure.draw_without_rendering()  # settles the layout, so that pixels are final
-    at = axes.transData.transform(points[[MACS.name, ACCURACY.name]].to_numpy(float))
+    at = axes.transData.transform(points)
     pixels = figure.dpi / 72
     taken = np.concatenate([at - 4 * pixels, at + 4 * pixels], axis=1)
     for label in labels:
@@ -267,7 +278,7 @@ def save_frontier(ledger: Ledger, family: Family | None, *paths: Path) -> None:
     figure.suptitle(f"{title}; {shown.intervals}" if shown.intervals else title, fontsize=TEXT, x=0.01, ha="left")
     chosen = family.parents() if family else pd.DataFrame()
     tables = frame.trials(ledger), shown.front, shown.references
-    frontier(axes, *tables, chosen, shown.clips, chance_of(ledger) or None)
+    frontier(axes, *tables, chosen, shown.clips, chance_of(ledger) or None, shown.cost)
     figure_style.save(figure, *paths)
 
 

@@ -41,7 +41,7 @@ def write(
         _published(axes, compare(runs, rng, published_by=published_by), GREEN, "s", f"the same, {name}")
     _published(axes, compare(runs, rng), VERMILION, "D", "published A0–A5 at this scale")
     axes.set_xscale("log")
-    dress_accuracy(axes, "test")
+    dress_accuracy(axes, "test", runs[0].costs[0])
     style.save(figure, path)
 
 
@@ -56,15 +56,16 @@ def _front(axes: Axes, runs: Sequence[Ledger], front: Curve, colour: str, name: 
 
 
 def _published(axes: Axes, compared: Comparison, colour: str, marker: str, name: str) -> None:
-    costs, found = [point.macs for point in compared.points], [point.references for point in compared.points]
+    costs = [next(iter(point.costs.values())) for point in compared.points]
+    found = [point.references for point in compared.points]
     reach = [[each.value - each.low for each in found], [each.high - each.value for each in found]]
     value = [each.value for each in found]
     axes.errorbar(
         costs, value, np.nan_to_num(reach), fmt=marker, color=colour, markersize=5.5, markeredgecolor="white",
         elinewidth=1.1, capsize=2.5, label=name, zorder=5,
     )  # fmt: skip
-    for point, each in zip(compared.points, value, strict=True):
+    for point, cost, each in zip(compared.points, costs, value, strict=True):
         axes.annotate(
-            point.name.upper(), (point.macs, each), (6, -9), textcoords="offset points", color=colour,
+            point.name.upper(), (cost, each), (6, -9), textcoords="offset points", color=colour,
             fontsize=style.TEXT, fontweight="bold",
         )  # fmt: skip

@@ -15,18 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.record.events import MAX_INTEGER
 from nas.record.ledger import Ledger
-from nas.record.objective import ACCURACY, MACS
+from nas.record.objective import ACCURACY
 from results.analysis.importance import Importance
 from results.family.growth import Family
 from results.tables import frame, hypervolume_over_time
 from results.tables.measures import Measure
 from results.tables.ranking_support import ranking
 from search_space import architecture
-from search_space.architecture import Architecture, check_integer
+from search_space.architecture import Architecture
 from search_space.base.errors import InputError, printable
-from search_space.cost.counting import COST_NAMES
+from search_space.cost.labels import label_of
 
 DIGITS = 5
 STEPS = 1000  # of the hypervolume that are drawn
@@ -50,11 +49,14 @@ def data(
     place = {fingerprint: position for position, fingerprint in enumerate(found)}
     references = frame.networks(ledger, ("reference",))
     return {
+        "cost": ledger.costs[0],
+        "size": label_of(ledger.costs[0]).size,
+        "costs": {name: label_of(name).words for name in ledger.cost_names},
         "trials": _trials(trials, place),
         "networks": _networks(ledger, found),
         "measures": _measures([measured[fingerprint] for fingerprint in found]),
         "front": _points(front, place),
-        "references": _points(references.sort_values(MACS.name), place),
+        "references": _points(references.sort_values(ledger.costs[0]), place),
         "parents": _points(_parents(family), place),
         "members": _members(family),
         "volume": _volume(ledger),
@@ -138,7 +140,7 @@ def _networks(ledger: Ledger, found: Mapping[str, Architecture]) -> dict[str, An
     return {
         "fingerprint": [printable(fingerprint) for fingerprint in found],
         "architecture": [compact(each) for each in found.values()],
-        "costs": {name: [cost.get(name) for cost in costs] for name in COST_NAMES},
+        "costs": {name: [cost.get(name) for cost in costs] for name in ledger.cost_names},
     }
 
 
@@ -185,7 +187,7 @@ def _members(family: Family | None) -> list[dict[str, Any]]:
     return [
         {
             "name": member.name,
-            "costs": {name: member.network.cost[name] for name in COST_NAMES},
+            "costs": dict(member.network.cost),
             "architectures": [compact(each) for each in member.network.members],
         }
         for member in (family.models if family else ())
@@ -208,9 +210,7 @@ def _volume(ledger: Ledger) -> dict[str, Any]:
 
 
 def check(ledger: Ledger) -> None:
-    """`InputError` if there is nothing to show yet, or a trial without the cost at which it is drawn."""
+    """`InputError` if there is nothing to show yet, or a trial without the costs at which it is drawn."""
     if not (ledger.completed or ledger.stopped):
         raise InputError(str(ledger.path), 0, "trials have finished; there is nothing to show yet")
-    for index, proposal in ledger.proposals.items():
-        place = f"{ledger.path}: trial {index}: cost.{MACS.name}"
-        check_integer(place, proposal.cost.get(MACS.name), 1, MAX_INTEGER)
+    _ = ledger.costs

@@ -10,6 +10,7 @@ from results.family.growth import Family, Member
 from results.report.markup import Html, definitions, details, element, interval, join, table
 from search_space.architecture import Clip
 from search_space.cost.counting import in_unit
+from search_space.cost.labels import label_of
 
 
 def family(made: Family | None, without: str) -> Html:
@@ -17,7 +18,15 @@ def family(made: Family | None, without: str) -> Html:
     if made is None:
         return element("p", f"No family yet: {without}", class_="verdict")
     warning = element("p", made.candidates.warning, class_="verdict") if made.candidates.warning else ""
-    head = ["model", "FLOPs a clip", "target", "off by", "parameters, M", "stream state, KiB", "activations, MiB"]
+    head = [
+        "model",
+        label_of("macs").words,
+        "target",
+        "off by",
+        "parameters, M",
+        "stream state, KiB",
+        "activations, MiB",
+    ]
     rows = [_member(member) for member in made.models]
     return join(
         [
@@ -71,10 +80,11 @@ def _comparison(member: Member) -> Html:
         low, high = ends
         return interval(mean, low, high, ".3f")
 
+    labels = [label_of(name) for name in member.decision["parent"]["costs"]]
     rows = [
         [
             _parent(row),
-            f"{row['macs'] / 1e6:.3f}",
+            *(f"{cost / label.size:,.4g}" for cost, label in zip(row["costs"].values(), labels, strict=True)),
             f"{row['accuracy']:.3f}",
             row["trainings"],
             number(row["posterior_mean"], row["interval"]),
@@ -83,8 +93,9 @@ def _comparison(member: Member) -> Html:
         ]
         for row in member.decision["comparison"]
     ]
-    head = ["network", "FLOPs, M", "accuracy", "trainings", "posterior mean, 95 %", "expected at the target's place"]
-    return table(f"Candidates for the parent of {member.name.upper()}", [*head, "verdict"], rows, texts=(0, 6))
+    costs = [label.heading for label in labels]
+    head = ["network", *costs, "accuracy", "trainings", "posterior mean, 95 %", "expected at the target's place"]
+    return table(f"Candidates for the parent of {member.name.upper()}", [*head, "verdict"], rows, texts=(0, len(head)))
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from nas.record.ledger import Ledger
-from nas.record.objective import ACCURACY, MACS, STATISTICS
+from nas.record.objective import ACCURACY, STATISTICS
 from results.analysis.importance import Importance, importance
 from results.comparison.runs import Comparison
 from results.family.growth import Family
@@ -31,6 +31,7 @@ from results.tables.measures import Measure, dimensions, measures
 from search_space.architecture import Architecture
 from search_space.base.atomic_files import replaced
 from search_space.base.errors import InputError
+from search_space.cost.labels import label_of
 
 SCRIPTS = ("networks.js", "filter.js", "plots.js", "drawing.js", "table.js", "report.js")
 PLOTLY = "plotly/package_data/plotly.min.js"
@@ -68,9 +69,12 @@ def html(run: Run) -> str:
     networks = data.networks(ledger, set(shown["fingerprint"]))
     measured = {fingerprint: measures(network) for fingerprint, network in networks.items()}
     found = _importance(ledger, shown, networks, measured, np.random.default_rng(ledger.header.seed))
+    cost = label_of(ledger.costs[0])
     plotly, script = _plotly(), "\n".join(map(_page_file, SCRIPTS))
     return Template(_page_file("page.html")).substitute(
         _sections(run, sections.with_measured(front, ledger), len(shown), found),
+        cost=text(cost.words),
+        cost_heading=text(cost.heading),
         title=text(ledger.path.absolute().parent.name),
         policy=_policy(plotly, script),
         style=_page_file("report.css"),
@@ -85,7 +89,7 @@ def _sections(run: Run, front: pd.DataFrame, shown: int, found: Importance) -> d
     return {
         "state": sections.state(ledger, shown),
         "summary": sections.summary(ledger, front, run.compared),
-        "front": sections.front_table(front),
+        "front": sections.front_table(front, ledger.cost_names),
         "importance": sections.importance(found),
         "hypervolume": sections.hypervolume(run.compared),
         "reliability": reliability.reliability(ledger),
@@ -116,7 +120,7 @@ def _importance(
         statistic,
         [measured[network] for network in networks],
         [dimensions(found[network]) for network in networks],
-        np.array([math.log(ledger.proposals[index].cost[MACS.name]) for index in done]),
+        np.array([math.log(ledger.proposals[index].cost[ledger.costs[0]]) for index in done]),
         np.array([metrics[statistic] for metrics in done.values()]),
         rng,
     )

@@ -16,18 +16,11 @@ from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY
 from results.analysis.importance import ENOUGH, Effect, Importance, Share
 from results.comparison.runs import Comparison, Estimate, basis
-from results.comparison.runs_text import points_of
+from results.comparison.runs_text import points_of, ranges_text
 from results.report.markup import Html, bar, definitions, details, element, interval, join, number, table, text
 from results.tables.ranking_support import searched_by
 from results.tables.resampling import TEST_ACCURACY
-
-COSTS = {
-    "macs": ("FLOPs a clip", 1e6, "M"),
-    "macs_per_frame": ("FLOPs a frame, streamed", 1e6, "M"),
-    "trainable_parameters": ("parameters", 1e3, "k"),
-    "state_bytes": ("stream state", 1024, "KiB"),
-    "activation_bytes": ("peak activations", 1024, "KiB"),
-}
+from search_space.cost.labels import label_of
 
 
 def summary(ledger: Ledger, front: pd.DataFrame, compared: Comparison | None) -> Html:
@@ -69,31 +62,26 @@ def state(ledger: Ledger, drawn: int) -> Html:
     return text(" ".join(words))
 
 
-def front_table(front: pd.DataFrame) -> Html:
-    """The front with its exact costs, and with what was measured beside accuracy."""
+def front_table(front: pd.DataFrame, costs: Sequence[str]) -> Html:
+    """The front with its costs by name, and with what was measured beside accuracy."""
     latencies = [name for name in front.columns if "latency" in str(name)]
     tested = [TEST_ACCURACY] if TEST_ACCURACY in front.columns else []
-    names = [name for name in COSTS if name in front.columns]
+    labels = {name: label_of(name) for name in costs}
     measured = ["network", "accuracy, 95 % interval", "trainings", *("on test clips" for _ in tested)]
-    head = [*measured, *(_heading(name) for name in names), *latencies]
+    head = [*measured, *(label.heading for label in labels.values()), *latencies]
     rows = [
         [
             named(row),
             interval(row[ACCURACY.name], row["low"], row["high"], ".3f"),
             row["n"],
             *(number(row[name], ".3f") for name in tested),
-            *(number(row[name] / COSTS[name][1], ",.4g") for name in names),
+            *(number(row[name] / label.size, ",.4g") for name, label in labels.items()),
             *(number(row[name], ".4g") for name in latencies),
         ]
         for row in _rows(front)
     ]
     caption = "The front, cheapest first, and what its networks cost"
     return table(caption, head, rows) if rows else element("p", "No network was trained to the full budget yet.")
-
-
-def _heading(name: str) -> str:
-    words, _, unit = COSTS[name]
-    return f"{words}, {unit}"
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[dict[Any, Any]]:
@@ -116,13 +104,13 @@ def importance(found: Importance) -> Html:
     unsure = " Zero lies within the interval: there is not enough evidence that choices matter at all."
     by_cost = f"{100 * max(found.by_cost, 0):.0f} %"
     words = (
-        f"Of the variance of {found.statistic} in held-out trials log-FLOPs predicts {by_cost}. "
+        f"Of the variance of {found.statistic} in held-out trials log cost predicts {by_cost}. "
         f"Of the rest all choices together predict {_percent(all_of_it)}.{'' if all_of_it.low > 0 else unsure}"
     )
     # Of many intervals some lie beside zero by luck: none counts unless all choices together do.
     clear = [effect for effect in found.effects if effect.clear and all_of_it.low > 0]
     others = [effect for effect in found.effects if effect not in clear]
-    caption = f"Choices against {found.statistic} at equal log-FLOPs, {found.trials} trials"
+    caption = f"Choices against {found.statistic} at equal cost, {found.trials} trials"
     parts = [element("p", words, class_="verdict"), _shares(found)]
     if clear:
         parts.append(_effects(caption, clear, told=True))
@@ -141,7 +129,7 @@ def _shares(found: Importance) -> Html:
         [each.dimension, bar(each.value, each.low, each.high, each.low > 0), _percent(each)]
         for each in (*found.shares, found.together)
     ]
-    caption = f"Share of the variance of {found.statistic} beyond log-FLOPs that each dimension explains"
+    caption = f"Share of the variance of {found.statistic} beyond cost that each dimension explains"
     return table(caption, ["dimension", "picture", "share, 95 % interval"], rows, texts=(0, 1))
 
 
@@ -156,7 +144,7 @@ def _effects(caption: str, effects: Sequence[Effect], told: bool) -> Html:
         ]
         for effect in effects
     ]
-    head = ["choice", "picture", "correlation at equal FLOPs", "of what is left", "verdict"]
+    head = ["choice", "picture", "correlation at equal cost", "of what is left", "verdict"]
     return table(caption, head, rows, texts=(0, 1, 4))
 
 
@@ -171,15 +159,19 @@ def hypervolume(compared: Comparison | None) -> Html:
         estimates = {"searched front": compared.searched, "published networks": compared.references}
         rows = [(name, _estimate(each)) for name, each in [*estimates.items(), ("difference", compared.difference)]]
         trainings = f"{compared.searched_trainings} and {compared.reference_trainings} trainings"
-        within = f"{compared.within.low:,.0f} to {compared.within.high:,.0f} FLOPs, where both have networks"
+        within = f"{ranges_text(compared.within)}, where both have networks"
         parts = [table(f"Hypervolume on test clips, {trainings}, {within}; {counted}", ["", "hypervolume"], rows)]
     points = [
-        (each.name.upper(), number(each.macs, ",.0f"), _estimate(each.searched), _estimate(each.references))
-        + (points_of(each.difference).replace("-", "−"),)
+        (
+            each.name.upper(),
+            *(number(cost, ",.0f") for cost in each.costs.values()),
+            *(_estimate(each.searched), _estimate(each.references), points_of(each.difference).replace("-", "−")),
+        )
         for each in compared.points
     ]
-    head = ["at the cost of", "FLOPs", "searched front", "published network", "difference, points"]
-    return join([*parts, table(f"Accuracy on test clips at equal FLOPs; {counted}", head, points)])
+    costs = [label_of(name).words for name in compared.points[0].costs]
+    head = ["at the cost of", *costs, "searched front", "published network", "difference, points"]
+    return join([*parts, table(f"Accuracy on test clips at equal {' and '.join(costs)}; {counted}", head, points)])
 
 
 def _estimate(estimate: Estimate) -> str:

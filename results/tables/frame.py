@@ -16,7 +16,7 @@ import pandas as pd
 
 from nas.record.events import KINDS, Proposal
 from nas.record.ledger import Ledger
-from nas.record.objective import ACCURACY, MACS, Objective
+from nas.record.objective import ACCURACY, Objective
 from nas.record.pareto import frontier
 from search_space.base.atomic_files import replaced
 
@@ -62,7 +62,7 @@ def trainings(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACC
     """The rows of `trials` that are results: trained for the full budget, of these kinds, with the metric."""
     proposals = ledger.proposals.values()
     table = _table(ledger, [each for each in proposals if each.kind in kinds and each.index in ledger.completed])
-    table = table.reindex(columns=list(dict.fromkeys((*table.columns, MACS.name, objective))))
+    table = table.reindex(columns=list(dict.fromkeys((*table.columns, *ledger.costs, objective))))
     return table[table[objective].notna()]
 
 
@@ -96,7 +96,7 @@ def _networks(ledger: Ledger, results: pd.DataFrame, objective: str) -> pd.DataF
                 "architecture": first.architecture,
             }
         )
-    leading = ("fingerprint", "index", "label", "kinds", *summary(np.ones(1), objective), MACS.name)
+    leading = ("fingerprint", "index", "label", "kinds", *summary(np.ones(1), objective), *ledger.costs)
     columns = dict.fromkeys((*leading, *(name for row in rows for name in row)))
     return pd.DataFrame(rows, columns=list(columns)).astype({"index": "Int64"})
 
@@ -124,27 +124,28 @@ def front(
     ledger: Ledger,
     kinds: Sequence[str] = ("search", "finalist"),
     objective: str = ACCURACY.name,
-    cost: str = MACS.name,
 ) -> pd.DataFrame:
-    """The rows of `networks` on the Pareto front of mean metric (more is better) and cost, cheapest first.
+    """The rows of `networks` on the Pareto front of mean metric (more is better) and the costs searched by.
+
+    The cheapest, by the first of these costs, comes first.
 
     With search trials among the `kinds`, means of one training compete with each other, and the luckiest win: see
     `selected_front` for what to report.
     """
     results = trainings(ledger, kinds, objective)
     # Of the thousands of networks of a long run, only those on the front are worth a row.
-    means = results.groupby("fingerprint", sort=False).agg({objective: "mean", cost: "first"})
-    best = non_dominated(means.reset_index(), objective, cost)["fingerprint"]
+    means = results.groupby("fingerprint", sort=False).agg({objective: "mean", **dict.fromkeys(ledger.costs, "first")})
+    best = non_dominated(means.reset_index(), ledger.costs, objective)["fingerprint"]
     networks_on_it = _networks(ledger, results[results["fingerprint"].isin(best)], objective)
-    return non_dominated(networks_on_it, objective, cost)
+    return non_dominated(networks_on_it, ledger.costs, objective)
 
 
-def non_dominated(table: pd.DataFrame, objective: str = ACCURACY.name, *costs: str) -> pd.DataFrame:
-    """The rows of a table on its Pareto front of a metric and of costs, macs unless named; of equal ones the first.
+def non_dominated(table: pd.DataFrame, costs: Sequence[str], objective: str = ACCURACY.name) -> pd.DataFrame:
+    """The rows of a table on its Pareto front of a metric and of costs; of equal ones the first.
 
     The cheapest, by the first of the costs, comes first.
     """
-    columns = (*(Objective(cost, "min") for cost in costs or (MACS.name,)), Objective(objective, "max"))
+    columns = (*(Objective(cost, "min") for cost in costs), Objective(objective, "max"))
     points = np.stack([each.minimised(table[each.name]) for each in columns], axis=1)
     return table.iloc[frontier(points)].reset_index(drop=True)
 
@@ -159,9 +160,9 @@ def selected_kinds(ledger: Ledger) -> tuple[str, ...]:
     return ("finalist",) if retrained else ("search",)
 
 
-def selected_front(ledger: Ledger, objective: str = ACCURACY.name, cost: str = MACS.name) -> pd.DataFrame:
+def selected_front(ledger: Ledger, objective: str = ACCURACY.name) -> pd.DataFrame:
     """The front to report and to build on: `front` of `selected_kinds`."""
-    return front(ledger, selected_kinds(ledger), objective, cost)
+    return front(ledger, selected_kinds(ledger), objective)
 
 
 def write_trials(ledger: Ledger, path: str | Path) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from nas.record.events import Completed, Resumed, Stopped
-from nas.record.hypervolume import CostRange, GrowingFront, range_of_space
+from nas.record.hypervolume import GrowingFront, Ranges, ranges_of_space
 from nas.record.ledger import Ledger
-from nas.record.objective import ACCURACY, MACS
+from nas.record.objective import ACCURACY
 from search_space.architecture import check_keys
 from search_space.cost.counting import COST_NAMES
 from search_space.space import movinet
 from search_space.space.sampling import Limit
 
 
-def range_of_run(ledger: Ledger) -> CostRange:
-    """Return the range of cost that the run's space and limits allow, as the live display.
+def ranges_of_run(ledger: Ledger) -> Ranges:
+    """Return the range of each cost searched by that the run's space and limits allow, as in the live display.
 
     Raises:
       InputError: the configuration in the event log has no valid space or limits.
@@ -23,24 +23,24 @@ def range_of_run(ledger: Ledger) -> CostRange:
     config, place = ledger.header.config, f"{ledger.path}:1: config"
     limits = check_keys(f"{place}.limits", config.get("limits", {}), COST_NAMES)
     space = movinet.movinet_space(movinet.from_dict(config.get("space"), f"{place}.space"))
-    return range_of_space(space, [Limit(name, at_most) for name, at_most in limits.items()])
+    return ranges_of_space(space, [Limit(name, at_most) for name, at_most in limits.items()], ledger.costs)
 
 
-def hypervolume_over_time(ledger: Ledger, within: CostRange | None = None) -> pd.DataFrame:
+def hypervolume_over_time(ledger: Ledger, within: Ranges | None = None) -> pd.DataFrame:
     """seconds, finished, hypervolume: a row for each search trial that completed or was stopped, in that order.
 
     Seconds are since the first entry, less the pauses before the run was resumed. `finished` counts such trials; only
     the completed ones add to the hypervolume, each with the accuracy of its one training. `within` is by default
-    `range_of_run`.
+    `ranges_of_run`.
     """
     rows: list[tuple[float, int, float]] = []
-    front = GrowingFront(within or range_of_run(ledger))
+    front = GrowingFront(within or ranges_of_run(ledger))
     for seconds, event in _running_time(ledger):
         proposal = ledger.proposals[event.index]
         if proposal.kind != "search":
             continue
         if isinstance(event, Completed) and ACCURACY.name in event.metrics:
-            front.add(proposal.cost[MACS.name], event.metrics[ACCURACY.name])
+            front.add([proposal.cost[name] for name in ledger.costs], event.metrics[ACCURACY.name])
         rows.append((seconds, len(rows) + 1, front.volume))
     return pd.DataFrame(rows, columns=["seconds", "finished", "hypervolume"])
 

@@ -85,4 +85,4 @@ def _reduced(trainings: Trainings, statistic: str) -> Trainings:
     repeated, once = np.flatnonzero(counts > 1), np.flatnonzero(counts == 1)
     places = np.unique(np.linspace(0, len(once) - 1, min(len(once), max(MOST - len(repeated), 0))).astype(np.int64))
     kept = np.sort(np.concatenate([repeated, once[places]]))
-    return replace(trainings, macs=trainings.macs[kept], statistics={statistic: values[kept]})
+    return replace(trainings, cost=trainings.cost[kept], statistics={statistic: values[kept]})

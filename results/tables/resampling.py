@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.record import correct_clips
-from nas.record.events import MAX_INTEGER
+from nas.record.events import Proposal
 from nas.record.ledger import Ledger
-from nas.record.objective import ACCURACY, MACS
+from nas.record.objective import ACCURACY
 from search_space.architecture import check_integer
 
 TEST_ACCURACY = f"test_{ACCURACY.name}"
@@ -35,7 +35,7 @@ class Tested:
 
     Attributes:
       fingerprints, labels: of each network.
-      macs: float [N].
+      costs: float [N, m], the costs searched by.
       network: int [T], the place in this list of each training's network.
       validation, test: float [T], accuracies.
       right, sizes: int [T, G] and [G], correct clips and all clips of each group; None if the event log lacks them.
@@ -44,7 +44,7 @@ class Tested:
 
     fingerprints: tuple[str, ...]
     labels: tuple[str, ...]
-    macs: np.ndarray
+    costs: np.ndarray
     network: np.ndarray
     validation: np.ndarray
     test: np.ndarray
@@ -54,33 +54,30 @@ class Tested:
     @property
     def mean(self) -> np.ndarray:
         """float [T, N] that takes accuracies of trainings to means of networks."""
-        of = self.network[:, None] == np.arange(len(self.macs))
+        of = self.network[:, None] == np.arange(len(self.costs))
         return of / np.maximum(of.sum(axis=0), 1)
 
 
 def tested(ledger: Ledger, kind: str) -> Tested:
-    """The networks of a kind, "finalist" or "reference", whose trainings were measured on test clips.
+    """The networks of a kind, "finalist" or "reference", whose trainings were measured on test clips."""
 
-    Raises:
-      InputError: a network without its number of multiply-adds.
-    """
+    def costs_of(proposal: Proposal) -> tuple[float, ...]:
+        return tuple(proposal.cost[name] for name in ledger.costs)
+
     found = [
         (ledger.proposals[index], done)
         for index, done in ledger.completed.items()
         if ledger.proposals[index].kind == kind and {ACCURACY.name, TEST_ACCURACY} <= done.metrics.keys()
     ]
     first = {proposal.fingerprint: proposal for proposal, _ in reversed(found)}
-    for proposal in first.values():
-        place_of_cost = f"{ledger.path}: trial {proposal.index}: cost.{MACS.name}"
-        check_integer(place_of_cost, proposal.cost.get(MACS.name), 1, MAX_INTEGER)
-    networks = sorted(first.values(), key=lambda proposal: (proposal.cost[MACS.name], proposal.index))
+    networks = sorted(first.values(), key=lambda proposal: (costs_of(proposal), proposal.index))
     place = {proposal.fingerprint: i for i, proposal in enumerate(networks)}
     clips = [correct_clips.unpacked(done.correct) for _, done in found if done.correct is not None]
     known = len(clips) == len(found) > 0 and all(np.array_equal(sizes, clips[0][1]) for _, sizes in clips)
     return Tested(
         fingerprints=tuple(place),
         labels=tuple(proposal.label for proposal in networks),
-        macs=np.array([proposal.cost[MACS.name] for proposal in networks], float),
+        costs=np.array([costs_of(proposal) for proposal in networks], float).reshape(-1, len(ledger.costs)),
         network=np.array([place[proposal.fingerprint] for proposal, _ in found], int),
         validation=np.array([done.metrics[ACCURACY.name] for _, done in found], float),
         test=np.array([done.metrics[TEST_ACCURACY] for _, done in found], float),
@@ -119,7 +116,7 @@ def draw(sets: Sequence[Tested], draws: int, rng: np.random.Generator) -> Draws:
     tests = [np.broadcast_to(each.test, (draws, len(each.test))) for each in sets]
     if sizes is not None:
         tests = _on_drawn_clips(sets, sizes, draws, rng)
-    repeated = [np.bincount(each.network, minlength=len(each.macs))[each.network] for each in sets]
+    repeated = [np.bincount(each.network, minlength=len(each.costs))[each.network] for each in sets]
     pool = np.concatenate([_deviations(t, m, n) for t, m, n in zip(tests, means, repeated, strict=True)], axis=1)
     validations = [each.validation[None] for each in sets]
     pool_validation = np.concatenate(

@@ -22,14 +22,14 @@ class Trainings:
 
     Attributes:
       name: of the table or run.
-      macs: float [R], multiply-adds.
+      cost: float [R], the first cost searched by; multiply-adds for a table.
       statistics: float [R, S] by name, NaN where missing. `loss@64` is the loss after 64 steps. A training has the same
         column in all statistics.
       kind: which trainings these are, for people.
     """
 
     name: str
-    macs: np.ndarray
+    cost: np.ndarray
     statistics: Mapping[str, np.ndarray]
     kind: str = "trainings"
 
@@ -87,8 +87,8 @@ def of_candidates(ledger: Ledger) -> Trainings:
 
 def _collected(ledger: Ledger, proposals: Sequence[Proposal], kind: str) -> Trainings:
     by_index = {p.index: p for p in proposals}
-    macs = {p.fingerprint: p.cost[MACS.name] for p in proposals}
-    rows = {fingerprint: row for row, fingerprint in enumerate(macs)}
+    cost = {p.fingerprint: p.cost[ledger.costs[0]] for p in proposals}
+    rows = {fingerprint: row for row, fingerprint in enumerate(cost)}
     columns = {repeat: column for column, repeat in enumerate(sorted({p.repeat for p in proposals}))}
     found: dict[str, np.ndarray] = {}
     events: list[Rung | Completed] = [*ledger.completed.values(), *ledger.rungs]
@@ -101,4 +101,4 @@ def _collected(ledger: Ledger, proposals: Sequence[Proposal], kind: str) -> Trai
             values = found.setdefault(f"{name}{at}", np.full((len(rows), len(columns)), np.nan))
             values[rows[proposal.fingerprint], columns[proposal.repeat]] = value
     name = ledger.path.parent.name
-    return Trainings(name, np.array([*macs.values()], float), with_likelihood(found), kind)
+    return Trainings(name, np.array([*cost.values()], float), with_likelihood(found), kind)

@@ -1,4 +1,4 @@
-// Which trials are shown: by kind, by state, by FLOPs and by text.
+// Which trials are shown: by kind, by state, by cost and by text.
 
 const form = document.getElementById("filter");
 let shown = rows;
@@ -24,7 +24,7 @@ function searchable(row) {
 
 function limit(place, otherwise) {
   const value = document.getElementById(place).valueAsNumber;
-  return Number.isFinite(value) ? value * 1e6 : otherwise;
+  return Number.isFinite(value) ? value * data.size : otherwise;
 }
 
 function filtered() {
@@ -34,8 +34,8 @@ function filtered() {
   const text = document.getElementById("words").value.trim().toLowerCase();
   if (text) haystack ??= rows.map(searchable);
   return rows.filter((row) => {
-    const macs = macsOf(row);
-    return kinds[trials.kind.codes[row]] && states[trials.state.codes[row]] && macs >= least && macs <= most
+    const cost = costOf(row);
+    return kinds[trials.kind.codes[row]] && states[trials.state.codes[row]] && cost >= least && cost <= most
       && (!text || haystack[row].includes(text));
   });
 }

@@ -8,7 +8,9 @@ const rows = trials.index.map((_, row) => row);
 
 const kindOf = (row) => trials.kind.levels[trials.kind.codes[row]];
 const stateOf = (row) => trials.state.levels[trials.state.codes[row]];
-const macsOf = (row) => networks.costs.macs[trials.network[row]];
+const costOf = (row) => networkCost(trials.network[row]);
+const networkCost = (network) => networks.costs[data.cost][network]; // the first cost searched by
+const costName = data.costs[data.cost];
 const measureOf = (measure, network) => measure.levels[measure.codes[network]] ?? null;
 
 function parsed(line) {
@@ -52,13 +54,8 @@ function withInterval(value, low, high) {
 }
 
 function costFacts(costs) {
-  return [
-    ["FLOPs a clip", quantity(costs("macs"))],
-    ["FLOPs a frame, streamed", quantity(costs("macs_per_frame"))],
-    ["parameters", quantity(costs("trainable_parameters"))],
-    ["stream state", `${quantity(costs("state_bytes"))}B`],
-    ["peak activations", `${quantity(costs("activation_bytes"))}B`],
-  ];
+  const unit = (name) => (name.endsWith("_bytes") ? "B" : "");
+  return Object.entries(data.costs).map(([name, words]) => [words, `${quantity(costs(name))}${unit(name)}`]);
 }
 
 const networkCosts = (network) => costFacts((name) => networks.costs[name][network]);

@@ -28,7 +28,7 @@ function trialTrace(name, chosenRows, marker) {
     type: "scatter", // not scattergl: nothing here is to depend on what a browser makes of WebGL
     mode: "markers",
     name: `${name} (${chosenRows.length})`,
-    x: chosenRows.map(macsOf),
+    x: chosenRows.map(costOf),
     y: chosenRows.map((row) => trials.accuracy[row]),
     marker,
     hoverinfo: "none",
@@ -46,7 +46,7 @@ function marks(name, chosenRows, marker) {
 /** Dots of a crowd as one shape beneath everything: lines of no length, whose ends the style sheet makes round. */
 function crowd(chosenRows, dotColour) {
   if (chosenRows.length <= CROWD) return [];
-  const dot = (row) => `M${macsOf(row)},${trials.accuracy[row]}L${macsOf(row)},${trials.accuracy[row]}`;
+  const dot = (row) => `M${costOf(row)},${trials.accuracy[row]}L${costOf(row)},${trials.accuracy[row]}`;
   const line = { color: dotColour, width: 4 };
   return [{ type: "path", layer: "below", path: chosenRows.map(dot).join(""), line }];
 }
@@ -57,7 +57,7 @@ function pointTrace(points, kind, name, style) {
     type: "scatter",
     mode: "lines+markers",
     name,
-    x: points.network.map((network) => networks.costs.macs[network]),
+    x: points.network.map(networkCost),
     y: points.accuracy,
     error_y: { type: "data", symmetric: false, array: reach(true), arrayminus: reach(false), thickness: 1.2, width: 3, color: style.line.color },
     hoverinfo: "none",
@@ -75,7 +75,7 @@ function parentTrace() {
     type: "scatter",
     mode: "markers+text",
     name: "parents",
-    x: network.map((each) => networks.costs.macs[each]),
+    x: network.map(networkCost),
     y: accuracy.map((value, place) => (onFront(place) < 0 ? value : data.front.accuracy[onFront(place)])),
     text: label.map((names) => plain(names.replaceAll(",", ""))),
     textposition: "top left",
@@ -89,7 +89,7 @@ function parentTrace() {
 /** An arrow to the pinned network: an annotation, as these are drawn without all points anew. */
 function pinnedArrow(item) {
   if (item.network === null || item.accuracy === null) return [];
-  const at = { x: Math.log10(networks.costs.macs[item.network]), y: item.accuracy, standoff: 8 };
+  const at = { x: Math.log10(networkCost(item.network)), y: item.accuracy, standoff: 8 };
   const arrow = { arrowcolor: colour("ink"), arrowwidth: 1.6, arrowhead: 2, ax: 34, ay: 34 };
   return [{ ...at, ...arrow, text: "pinned", font: { color: colour("ink"), size: 12 }, bgcolor: colour("paper") }];
 }
@@ -125,7 +125,7 @@ function frontierTraces() {
 function frontierRanges() {
   const visible = visibleRows();
   const points = [data.front, data.references];
-  const x = [...visible.map(macsOf), ...points.flatMap((each) => each.network.map((network) => networks.costs.macs[network]))];
+  const x = [...visible.map(costOf), ...points.flatMap((each) => each.network.map(networkCost))];
   const y = [...visible.map((row) => trials.accuracy[row]), ...points.flatMap((each) => each.accuracy)];
   if (!x.length) return [[5, 7], [0, 1]];
   const ends = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
@@ -151,7 +151,7 @@ function drawFrontier(item) {
   const [x, y] = frontierRanges();
   return Plotly.react("frontier-plot", frontierTraces(), layout({
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, ...(narrow() ? { entrywidthmode: "fraction", entrywidth: 0.5, font: { size: 11 } } : {}) },
-    xaxis: { type: "log", range: x, title: { text: "FLOPs a clip" }, tickformat: "~s", dtick: x[1] - x[0] > 0.7 ? "D2" : undefined, minor: { showgrid: false } },
+    xaxis: { type: "log", range: x, title: { text: costName }, tickformat: "~s", dtick: x[1] - x[0] > 0.7 ? "D2" : undefined, minor: { showgrid: false } },
     yaxis: { range: y, title: { text: "accuracy" }, tickformat: ".0%" },
     uirevision: "frontier",
     shapes: [
@@ -189,16 +189,16 @@ function choiceAxes(done) {
   const part = document.getElementById("part").value;
   const measures = data.measures.filter((measure) => measure.part === part);
   const axes = measures.map((measure) => ({ name: measure.name, value: (row) => measureOf(measure, trials.network[row]) ?? 0, form: (value) => Number(value.toFixed(2)) }));
-  axes.push({ name: "FLOPs", value: (row) => Math.log10(macsOf(row)), form: (value) => quantity(10 ** value) });
+  axes.push({ name: costName, value: (row) => Math.log10(costOf(row)), form: (value) => quantity(10 ** value) });
   axes.push({ name: "accuracy", value: (row) => trials.accuracy[row], form: share });
   return axes.map((axis) => ({ ...axis, levels: [...new Set(done.map(axis.value))].sort((a, b) => a - b) })).filter((axis) => axis.levels.length > 1);
 }
 
-/** Rows of the best share in accuracy: of all, or in each quarter of the candidates by FLOPs. */
+/** Rows of the best share in accuracy: of all, or in each quarter of the candidates by cost. */
 function bestOf(done) {
   const share = Number(document.getElementById("best").value);
   const groups = document.getElementById("among").value === "all" ? 1 : 4;
-  const byCost = [...done].sort((a, b) => macsOf(a) - macsOf(b));
+  const byCost = [...done].sort((a, b) => costOf(a) - costOf(b));
   const best = new Set();
   for (let group = 0; group < groups; group++) {
     const some = byCost.slice(Math.floor((group * byCost.length) / groups), Math.floor(((group + 1) * byCost.length) / groups));

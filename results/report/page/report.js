@@ -33,7 +33,7 @@ function startPointing(plot) {
     const item = itemAt(plot, event);
     if (!item) return; // of the hypervolume, which says itself what it shows
     const fact = (name) => item.facts.find(([each]) => each === name)?.[1] ?? "–";
-    tip.replaceChildren(made("strong", {}, item.title), `accuracy ${fact("accuracy")}, ${fact("FLOPs a clip")} FLOPs`,
+    tip.replaceChildren(made("strong", {}, item.title), `accuracy ${fact("accuracy")}, ${fact(costName)} ${costName}`,
       made("br"), ...item.architectures.map(inWords));
     tip.hidden = false;
     const { clientX, clientY } = event.event;

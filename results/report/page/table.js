@@ -7,7 +7,7 @@ const COLUMNS = [
   ["kind", kindOf],
   ["state", stateOf],
   ["accuracy", (row) => trials.accuracy[row], share],
-  ["FLOPs", macsOf, quantity],
+  [costName, costOf, quantity],
   ...wholeMeasures.map((measure) => [measure.name, (row) => measureOf(measure, trials.network[row])]),
   ["why it failed", (row) => trials.reason[row] ?? ""],
 ];
