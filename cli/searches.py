@@ -24,6 +24,7 @@ from cli.session import (
 from search_space.base.command_line import say
 
 if TYPE_CHECKING:
+    from nas.config.search_config import SearchConfig
     from nas.execution.ray_cluster import Cluster
 
 
@@ -33,7 +34,6 @@ def search(options: argparse.Namespace) -> str:
     from nas.execution import object_store
     from nas.loop import run_folder
     from nas.one_shot import hints
-    from results.family import growth as family
 
     watch, cluster = watch_of(options), cluster_of(options)
     executor = "serial" if options.serial else "ray"
@@ -47,7 +47,7 @@ def search(options: argparse.Namespace) -> str:
             else:
                 settings = changed(search_config.load(options.config or "default"), options)
                 settings = hints.given(settings, options.hints) if options.hints else settings
-                family.from_dict(settings.family, f"{options.config}: search.family")  # not after hours of search
+                _check_family(settings, options.config or "default")
                 run_folder.start(settings, folder, executor, watch, cluster)
             _settle(folder, executor, watch, cluster)
             return _outcome(folder, options)
@@ -56,6 +56,16 @@ def search(options: argparse.Namespace) -> str:
             raise Interrupted("interrupted before the first trial; nothing was kept") from None
         resume = f"run_search.py search --resume {shlex.quote(str(folder))}{cluster_flags(options)}"
         raise Interrupted(f"interrupted; resume with: {resume}") from None
+
+
+def _check_family(settings: SearchConfig, name: str) -> None:
+    """Raise `InputError` for a family that does not fit, which else shows only after hours of training."""
+    from results.family import growth
+
+    place = f"{name}: search.family"
+    strides = growth.from_dict(settings.family, place).strides
+    if strides:
+        settings.space.with_strides(strides, f"{place}.strides")
 
 
 def _settle(folder: Path, executor: str, watch: Watch, cluster: Cluster) -> None:
@@ -115,6 +125,7 @@ def one_shot(options: argparse.Namespace) -> str:
             trained = one_shot_run.resume(folder, report)
         else:
             settings = changed(search_config.load(options.config or "one_shot"), options)
+            _check_family(settings, options.config or "one_shot")
             trained = one_shot_run.begin(settings, folder, report)
         if options.rank:
             ranked = one_shot_run.rank(trained, options.rank, folder, report)

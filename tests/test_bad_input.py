@@ -93,9 +93,9 @@ def plain() -> dict[str, Any]:
     return search_config.to_dict(settings())
 
 
-def changed(place: str, value: Any) -> dict[str, Any]:
-    """`plain` with the value at a place such as `space.blocks.0.depths` replaced, or removed if it is `...`."""
-    data = plain()
+def changed(place: str, value: Any, data: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`data`, or `plain`, with the value at a place like `space.blocks.0.depths` replaced, or removed where `...`."""
+    data = copy.deepcopy(data) if data else plain()
     inner: Any = data
     *way, last = [int(key) if key.isdigit() else key for key in place.split(".")]
     for key in way:
@@ -204,6 +204,37 @@ def test_what_does_not_fit_leaves_no_folder(
     for folder in (tmp_path / "deep/er/out", empty):
         assert_says(error("search", file, "--out", folder), *words)
     assert sorted(os.listdir(tmp_path)) == ["empty", "my.yaml"] and not os.listdir(empty)
+
+
+BEFORE_DATA = [
+    ("limits", {"macs": 10}, "limit.macs: 10", "cheapest possible"),
+    ("algorithm", {"name": "frontier_search", "options": {"start": 0}}, "start: 0"),
+    ("finals.references", ["a0@5x17"], "finals.references: 'a0@5x17'", "one of the space's clips"),
+    ("costs", ["macs", "state_bytes"], "costs", "too many for stratified_random"),
+    ("family", {"targets": {"a0": 2e9, "a1": 1e9}}, "search.family.targets.a1", "must not be below"),
+    ("family", {"strides": [1, 2]}, "search.family.strides: [1, 2]", "must be 5 strides"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "words"), [(place, value, words) for place, value, *words in BEFORE_DATA])
+def test_the_configuration_is_checked_before_any_video_is_decoded(
+    place: str, value: Any, words: list[object], error: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
+    videos = tmp_path / "videos"
+    for name in ("one", "two"):
+        (videos / name).mkdir(parents=True)
+        for number in range(3):
+            (videos / name / f"broken{number}.mp4").write_bytes(b"no video")  # to decode it is an error
+    data = changed("data", {"source": "video_folder", "path": str(videos)})
+    file = tmp_path / "my.yaml"
+    file.write_text(yaml.safe_dump(data))
+    assert "broken" in error("search", file, "--out", tmp_path / "out")
+    monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "unused"))
+    file.write_text(yaml.safe_dump(changed(place, value, data)))
+    line = error("search", file, "--out", tmp_path / "out")
+    assert_says(line, *words)
+    assert "broken" not in line and not {"out", "unused"} & {*os.listdir(tmp_path)}
 
 
 TEXTS = {

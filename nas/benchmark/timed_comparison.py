@@ -28,7 +28,7 @@ from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.execution import processes, serial
 from nas.loop import run_folder
 from nas.loop.run_lock import RunLock
-from nas.loop.search import Search, make_algorithm
+from nas.loop.search import Search, check, make_algorithm
 from nas.record.events import Event, Resumed
 from nas.record.ledger import Header, Ledger, LedgerWriter
 from search_space.architecture import check_integer
@@ -155,6 +155,8 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
         _check_same(race, folder)
+        for name in race.algorithms:
+            check(race.of(name, 0))
         open_data(race.config.data, race.config.space)  # made once, before the processes would all make it
         # A process for each run: what TensorFlow has compiled in one would speed up the next.
         jobs = [(race, *each, folder_of(folder, *each)) for each in wanted]

@@ -8,8 +8,9 @@ depth and width alone. Kernels that would partly multiply padding become smaller
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from search_space.architecture import Architecture, Clip, Head, with_strides
@@ -27,9 +28,10 @@ _MARGIN = 0.15  # of the log-cost range, left free at both ends, where a space h
 _TOLERANCE = 0.3  # small networks of channels divisible by 8 come in steps that large
 
 
+@functools.lru_cache(maxsize=16)  # a second of scaling, which a search needs for its start, its check and its finals
 def reference_architectures(
-    config: SpaceConfig, names: Sequence[str], low: float, high: float
-) -> dict[str, Architecture]:
+    config: SpaceConfig, names: tuple[str, ...], low: float, high: float
+) -> Mapping[str, Architecture]:
     """Return published networks by name, scaled to a space whose architectures cost `low` to `high` multiply-adds.
 
     `names` are those of `nas.config.sections.Finals.references`, with or without a clip.

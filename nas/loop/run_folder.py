@@ -24,7 +24,7 @@ from nas.execution.ray_cluster import ALONE, Cluster
 from nas.loop import signals
 from nas.loop.data_notes import data_notes
 from nas.loop.run_lock import RunLock
-from nas.loop.search import Search
+from nas.loop.search import Search, check
 from nas.monitor import trackers
 from nas.record import ledger as ledgers
 from nas.record.events import Resumed
@@ -113,6 +113,7 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, clust
     _check_new(folder)
     check_can_fail(config.simulation, executor)
     trackers.check(config.tracking, executor)
+    check(config)
     data = _opened(config)
     cluster = _prepared(cluster, executor, data)
     with _made(folder), RunLock(folder) as lock, contextlib.ExitStack() as undo:
@@ -141,6 +142,7 @@ def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) 
     config = config_of(ledger)
     check_can_fail(config.simulation, executor)
     trackers.check(config.tracking, executor)
+    check(config)
     data = data_of(ledger)
     cluster = _prepared(cluster, executor, data)
     # Nothing is written before all of this is known to fit.

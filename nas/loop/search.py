@@ -85,7 +85,24 @@ def _published_starts(config: SearchConfig, space: SearchSpace[Architecture]) ->
     return [nearest(space, architecture) for architecture in scaled_references(config, space).values()]
 
 
-def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) -> dict[str, Architecture]:
+def check(config: SearchConfig) -> None:
+    """Check all of a configuration that depends on its space and on no data, which may take hours to make.
+
+    Raises:
+      InputError: limits that no architecture keeps, an option of the algorithm out of its range, costs that it cannot
+        trade, or a reference that cannot be brought to the scale of the space.
+    """
+    space = make_algorithm(config).space
+    cost_strata(space, config.limits, config.costs[0], config.early_stopping.bands)
+    _references(config, space)
+
+
+def _references(config: SearchConfig, space: SearchSpace[Architecture]) -> Mapping[str, Architecture]:
+    """The references that are trained at the end."""
+    return scaled_references(config, space) if config.finals.repeats and not config.networks else {}
+
+
+def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) -> Mapping[str, Architecture]:
     """The configured references at the scale of the space under the limits.
 
     Raises:
@@ -94,7 +111,7 @@ def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) ->
     if not config.finals.references:
         return {}
 
-    def scaled(limits: Sequence[Limit]) -> dict[str, Architecture]:
+    def scaled(limits: Sequence[Limit]) -> Mapping[str, Architecture]:
         macs = cost_strata(space, limits, "macs", 1)
         return reference_architectures(config.space, config.finals.references, macs.low, macs.high)
 
@@ -141,8 +158,7 @@ class Search:
         self.config, self.ledger = config, ledger
         self.algorithm = algorithm or make_algorithm(config)
         self.bands = cost_strata(self.algorithm.space, config.limits, config.costs[0], config.early_stopping.bands)
-        retrains = config.finals.repeats and not config.networks
-        self.references = scaled_references(config, self.algorithm.space) if retrains else {}
+        self.references = _references(config, self.algorithm.space)
         self.proposals: dict[int, Proposal] = {}
         self._times: Counter[Genotype | None] = Counter()  # that each candidate was proposed
         self.running: dict[int, Proposal] = {}
@@ -322,7 +338,7 @@ class Search:
         for repeat in range(self.config.finals.repeats):
             for each in self.config.networks:
                 yield each.kind, each.label, None, architectures.from_dict(each.architecture), repeat
-            for name, architecture in reversed(self.references.items()):
+            for name, architecture in reversed([*self.references.items()]):
                 yield "reference", name, None, architecture, repeat + 1
 
     def _plan_finals(self) -> None:

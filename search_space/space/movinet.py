@@ -126,10 +126,10 @@ class SpaceConfig:
             if stride > self.frames:
                 raise InputError(f"frame_strides[{i}]", stride, f"must be an integer from 1 to {self.frames}")
 
-    def with_strides(self, strides: Sequence[int]) -> SpaceConfig:
+    def with_strides(self, strides: Sequence[int], place: str = "strides") -> SpaceConfig:
         """Return the space with other spatial strides of its blocks; raise `InputError` for a wrong number."""
         if len(strides) != len(self.blocks):
-            raise InputError("strides", list(strides), f"must be {len(self.blocks)} strides, one for each block")
+            raise InputError(place, list(strides), f"must be {len(self.blocks)} strides, one for each block")
         blocks = zip(self.blocks, strides, strict=True)
         return replace(self, blocks=tuple(replace(block, stride=stride) for block, stride in blocks))
 
