@@ -43,7 +43,7 @@ def frames(seed: int = 0, same: bool = False) -> Any:
 
 
 def scored(architecture: Architecture, seed: int = 0, **options: Any) -> dict[str, float]:
-    return training_free_scores.scores(architecture, frames(), LABELS, CLASSES, seed, **options)
+    return training_free_scores.scores(architecture, frames(), LABELS, CLASSES, seed, **{"rezero": 1.0, **options})
 
 
 def test_scores_are_finite_and_those_of_their_seed() -> None:
@@ -91,7 +91,7 @@ def test_naswot_is_higher_where_inputs_are_told_apart() -> None:
     kernels = [(codes[:, None] == codes).sum(axis=-1) for codes in flips]
     assert training_free_scores.naswot(kernels[1]) > training_free_scores.naswot(kernels[0])
     assert math.isnan(training_free_scores.naswot(np.full((3, 3), 7.0)))
-    assert math.isnan(training_free_scores.scores(network(), frames(same=True), LABELS, CLASSES, 0)["naswot"])
+    assert math.isnan(training_free_scores.scores(network(), frames(same=True), LABELS, CLASSES, 0, 1.0)["naswot"])
 
 
 @pytest.mark.parametrize("squeeze_excite", [False, True])

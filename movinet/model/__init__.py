@@ -1,6 +1,7 @@
 """The network: its mathematics and its Keras models.
 
 - `specs`: weights of each kind of layer and their initial values.
+- `area`: resizing of frames.
 - `ops`, `stream_ops`: primitives with their gradients.
 - `layers`: stem, inverted bottleneck and head.
 - `keras_model`: a Keras model of any architecture.

@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from movinet.model import layers, ops
+from movinet.model.area import area_terms
 from movinet.model.layers import BottleneckForm
 from movinet.model.ops import Tensor
 from movinet.model.specs import BottleneckSpec, HeadSpec, Spec, StemSpec, bottlenecks, head_spec, initial, layer_seeds
@@ -394,12 +395,12 @@ class MemberClip(keras.layers.Layer):
         self.offset, self.stride, self.frames, self.resolution = offset, stride, frames, resolution
 
     def call(self, clips: Tensor) -> Tensor:
-        """Every `stride`-th frame from `offset` on, resized where the member's resolution is another."""
+        """Return every `stride`-th frame from `offset` on, resized by area where the member's resolution is another."""
         x = clips[:, self.offset :: self.stride][:, : self.frames]
         if x.shape[2] == x.shape[3] == self.resolution:
             return x
         frames = tf.reshape(x, [-1, *x.shape[2:]])
-        frames = tf.cast(tf.image.resize(frames, [self.resolution, self.resolution]), x.dtype)
+        frames = tf.cast(_resized(tf.cast(frames, tf.float32), self.resolution), x.dtype)
         return tf.reshape(frames, [-1, self.frames, self.resolution, self.resolution, x.shape[-1]])
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -410,6 +411,15 @@ class MemberClip(keras.layers.Layer):
         """Everything needed to make the layer again."""
         own = {name: getattr(self, name) for name in ("offset", "stride", "frames", "resolution")}
         return super().get_config() | own
+
+
+def _resized(frames: Tensor, resolution: int) -> Tensor:
+    """Frames float32 [N, H, W, C] by area: sums of gathered rows and columns, which every target of an export has."""
+    for axis, shape in ((1, [-1, 1, 1]), (2, [-1, 1])):
+        places, weights = area_terms(frames.shape[axis], resolution)
+        terms = zip(places, weights, strict=True)
+        frames = tf.add_n([tf.gather(frames, at, axis=axis) * tf.reshape(weight, shape) for at, weight in terms])
+    return frames
 
 
 def build_ensemble(

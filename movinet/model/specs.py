@@ -159,8 +159,11 @@ class HeadSpec:
 Spec = StemSpec | BottleneckSpec | HeadSpec
 
 
-def initial(spec: Spec, seed: int, rezero: float = 0.0) -> dict[str, np.ndarray]:
-    """The first weights of a layer by name: HeNormal kernels, unit scales, zero biases, ReZero as given; float32."""
+def initial(spec: Spec, seed: int, rezero: float | None = None) -> dict[str, np.ndarray]:
+    """Return the initial weights of a layer by name: HeNormal kernels, unit scales, zero biases; float32.
+
+    `rezero` replaces the initial value of the ReZero scalars.
+    """
     rng = np.random.default_rng(seed)
     return {weight.name: first_value(weight, rng, rezero) for weight in spec.weights()}
 
@@ -175,11 +178,12 @@ def first_states(architecture: Architecture, classes: int, seed: int, rezero: fl
     return states
 
 
-def first_value(weight: Weight, rng: np.random.Generator, rezero: float = 0.0) -> np.ndarray:
-    """Return the initial value of one weight, float32 of any shape."""
+def first_value(weight: Weight, rng: np.random.Generator, rezero: float | None = None) -> np.ndarray:
+    """Return the initial value of one weight, float32 of any shape; `rezero` replaces that of a ReZero scalar."""
     if weight.start == "he":
         return _he_normal(weight.shape, rng)
-    return np.full(weight.shape, rezero if weight.name == "rezero" else weight.start, np.float32)
+    start = rezero if weight.name == "rezero" and rezero is not None else weight.start
+    return np.full(weight.shape, start, np.float32)
 
 
 def _he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -25,7 +25,7 @@ Weights = Mapping[str, Tensor]
 
 
 def scores(
-    architecture: Architecture, frames: Tensor, labels: np.ndarray, classes: int, seed: int, rezero: float = 1.0
+    architecture: Architecture, frames: Tensor, labels: np.ndarray, classes: int, seed: int, rezero: float
 ) -> dict[str, float]:
     """All scores of a network with the first weights of a seed.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from movinet.model.area import area_terms
 from movinet.model.specs import BottleneckSpec, Spec, first_states, layer_specs
 from movinet.proxy.fused import kernels, optimizer
 from movinet.proxy.fused.layers import Bottleneck, Head, Stem, Weights
@@ -37,14 +38,8 @@ def prepare(clips: Array, resolution: int) -> Array:
 @functools.cache
 def _area_weights(side: int, resolution: int, channels: int) -> tuple[Array, Array, Array, Array]:
     """Return the arguments of `kernels.area_resize`: for rows [K, r], and for the floats of a row [K, r * C]."""
-    edges = np.arange(resolution + 1) * side / resolution
-    first = np.floor(edges[:-1] + 1e-9).astype(np.int64)
-    terms = int((np.ceil(edges[1:] - 1e-9) - first).max())
-    pixels = first + np.arange(terms)[:, None]
-    covered = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    weights = (np.clip(covered, 0, None) * resolution / side).astype(F)
-    pixels = np.minimum(pixels, side - 1)
-    columns = (pixels[:, :, None] * channels + np.arange(channels)).reshape(terms, -1)
+    pixels, weights = area_terms(side, resolution)
+    columns = (pixels[:, :, None] * channels + np.arange(channels)).reshape(len(pixels), -1)
     return pixels, weights, columns.astype(np.uintp), np.repeat(weights, channels, axis=1)
 
 
