@@ -14,7 +14,14 @@ from search_space.base.command_line import exit_code, mute, say
 from search_space.base.errors import InputError
 from search_space.base.names import hint
 
-OWN = ("cli", "movinet", "nas", "results", "search_space")  # our packages: without one of them it is our fault
+OWN = (
+    "cli",
+    "movinet",
+    "movinet_nas",
+    "nas",
+    "results",
+    "search_space",
+)  # our packages: without one of them it is our fault
 
 
 def parser() -> CommandParser:

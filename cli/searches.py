@@ -6,11 +6,9 @@ import argparse
 import shlex
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cli.session import (
     Interrupted,
-    Watch,
     changed,
     check_alone,
     cluster_flags,
@@ -23,17 +21,16 @@ from cli.session import (
 )
 from search_space.base.command_line import say
 
-if TYPE_CHECKING:
-    from nas.config.search_config import SearchConfig
-    from nas.execution.ray_cluster import Cluster
-
 
 def search(options: argparse.Namespace) -> str:
     """Trains what is proposed, then makes everything that is made of a ledger."""
+    from movinet_nas import runs
     from nas.config import search_config
     from nas.execution import object_store
     from nas.loop import run_folder
     from nas.one_shot import hints
+    from results.family import growth
+    from search_space.base.yaml_file import located
 
     watch, cluster = watch_of(options), cluster_of(options)
     executor = "serial" if options.serial else "ray"
@@ -47,45 +44,16 @@ def search(options: argparse.Namespace) -> str:
             else:
                 settings = changed(search_config.load(options.config or "default"), options)
                 settings = hints.given(settings, options.hints) if options.hints else settings
-                _check_family(settings, options.config or "default")
+                with located(options.config or "default", "search"):
+                    growth.checked(settings.family, settings.space, "search.family")
                 run_folder.start(settings, folder, executor, watch, cluster)
-            _settle(folder, executor, watch, cluster)
+            runs.settle(folder, executor, watch, cluster)
             return _outcome(folder, options)
     except KeyboardInterrupt:
         if not (folder / run_folder.LEDGER).exists():
             raise Interrupted("interrupted before the first trial; nothing was kept") from None
         resume = f"run_search.py search --resume {shlex.quote(str(folder))}{cluster_flags(options)}"
         raise Interrupted(f"interrupted; resume with: {resume}") from None
-
-
-def _check_family(settings: SearchConfig, name: str) -> None:
-    """Raise `InputError` for a family that does not fit, which else shows only after hours of training."""
-    from results.family import growth
-
-    place = f"{name}: search.family"
-    strides = growth.from_dict(settings.family, place).strides
-    if strides:
-        settings.space.with_strides(strides, f"{place}.strides")
-
-
-def _settle(folder: Path, executor: str, watch: Watch, cluster: Cluster) -> None:
-    """Train scaled variants of the best parents of a finished run, if its family asks for them."""
-    from nas.loop import run_folder
-    from nas.studies import parent_variants as trainings
-    from results import outcome
-    from results.family import parent_variants, parents
-
-    ledger = run_folder.read(folder)
-    config, found = outcome.family_config(ledger), parents.of_run(ledger)
-    if config.settle is None or found is None:
-        return
-    variants = [
-        trainings.Variant(name, candidate.architecture, macs)
-        for name, candidate, macs in parent_variants.contested(found, config.targets, config.settle)
-    ]
-    if variants:
-        plan = trainings.plan(ledger, variants, config.settle.repeats, config.coefficients)
-        trainings.settle(plan, folder / parent_variants.FOLDER, executor, watch, cluster)
 
 
 def _outcome(folder: Path, options: argparse.Namespace, **more: object) -> str:

@@ -38,9 +38,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 default_role = "literal"  # docstrings write `code`
 
-PACKAGES = ("search_space", "movinet", "nas", "results", "cli")
+PACKAGES = ("movinet_nas", "search_space", "movinet", "nas", "results", "cli")
 CONTENTS = {
-    "Search": "notebooks command_line configuration spaces search live_view report one_shot scaling cluster",
+    "Search": "notebooks python command_line configuration spaces search live_view report one_shot scaling cluster",
     "Train and take home": "data training checkpoints evaluation export",
     "Understand": "faq design arena benchmark_tables proxy_reliability validation reliability benchmarks",
     "Reference": "reference_search reference_training",

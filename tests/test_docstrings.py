@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("search_space", "nas", "movinet", "results")
+PACKAGES = ("search_space", "nas", "movinet", "results", "movinet_nas")
 FILES = [ROOT / "run_search.py", *(file for name in PACKAGES for file in sorted((ROOT / name).rglob("*.py")))]
 
 # What annotations of arrays are called; those in a mapping are weights by name, each of its own shape.

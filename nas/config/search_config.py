@@ -178,7 +178,16 @@ def load(name: str) -> SearchConfig:
         rule = f"is neither a preset ({', '.join(presets())}) nor a YAML file{hint(name, presets())}"
         raise InputError("search", name, rule)
     with located(path, "search"):
-        config = from_dict(_extended(read_yaml(path, "search"), "search"))
+        return from_plain(read_yaml(path, "search"))
+
+
+def from_plain(data: object, place: str = "search") -> SearchConfig:
+    """Return the search in plain data, which may extend a preset; paths in it are taken from the working directory.
+
+    Raises:
+      InputError: not a search.
+    """
+    config = from_dict(_extended(data, place), place)
     if config.data.path:
         data = dataclasses.replace(config.data, path=_absolute(config.data.path))
         config = dataclasses.replace(config, data=data)

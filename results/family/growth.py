@@ -31,6 +31,7 @@ from search_space.base.names import check_choice
 from search_space.cost.labels import label_of
 from search_space.network import Network, counted, network_cost
 from search_space.scaling.compound import DEFAULT_COEFFICIENTS, UNSCALED, Coefficients, Factors, Scaled, scale_to_macs
+from search_space.space.movinet import SpaceConfig
 
 SCHEMA = "movinet-nas/family/1"
 
@@ -117,6 +118,14 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
             known = targets.keys()
             data.setdefault("ensemble", {a: both for a, both in PUBLISHED_ENSEMBLE.items() if known >= set(both)})
     return made_from(FamilyConfig, data, place)
+
+
+def checked(data: object, space: SpaceConfig, place: str) -> FamilyConfig:
+    """Return the family of a search of `space`, before hours of training; `InputError` if it does not fit."""
+    config = from_dict(data, place)
+    if config.strides:
+        space.with_strides(config.strides, f"{place}.strides")
+    return config
 
 
 @dataclass(frozen=True)

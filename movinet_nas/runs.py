@@ -1,0 +1,209 @@
+"""Start, resume and read a search."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nas.config import search_config
+from nas.config.search_config import SearchConfig
+from nas.loop import run_folder
+from nas.record.ledger import Ledger
+from search_space import architecture as architectures
+from search_space.architecture import Architecture
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nas.execution.ray_cluster import Cluster
+    from nas.loop.run_folder import Watch
+    from nas.loop.search import Search
+    from results.family.growth import Family
+
+Executor = Literal["ray", "serial"]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A search, finished or not, as its event log recorded it when it was read.
+
+    Attributes:
+      folder: of the run.
+      ledger: the event log.
+    """
+
+    folder: Path
+    ledger: Ledger
+
+    @property
+    def config(self) -> SearchConfig:
+        """Configuration that the run was started with."""
+        return run_folder.config_of(self.ledger)
+
+    def trials(self) -> pd.DataFrame:
+        """Return a table with one row per trial, in the order proposed.
+
+        Columns: index, kind (search, reference or finalist), label, fingerprint, repeat, state (completed, stopped,
+        failed or pending), steps, seconds of training, every exact cost, every metric (from 0 to 1, but the loss),
+        started and finished in seconds since 1970, reason of a failure. Metrics of a stopped trial are those of its
+        last measurement; a failed or pending trial has none.
+        """
+        from results.tables import frame
+
+        return frame.trials(self.ledger)
+
+    def front(self, cost: str = "macs", metric: str = "accuracy") -> pd.DataFrame:
+        """Return the Pareto front of a cost (less is better) and a metric (more is better), cheapest first.
+
+        One row per network. Columns: fingerprint, index of its first trial, label, kinds, the mean of the metric on
+        validation clips over its n trainings, standard_error, the 95 % interval low to high (missing for n = 1), every
+        exact cost, architecture as plain data. After the re-evaluations the front is that of the re-evaluated
+        networks, otherwise that of the single trainings of the search, which favours lucky ones.
+
+        Raises:
+          InputError: no trial has that cost or metric.
+        """
+        from results.tables import frame
+
+        check_choice("cost", cost, self.ledger.cost_names)
+        check_choice("metric", metric, self.ledger.metric_names)
+        return frame.selected_front(self.ledger, metric, cost)
+
+    def family(self) -> Family:
+        """Return the family A0, A1, ... scaled from the front to the configured costs.
+
+        Each of its `models` has a `name` and a `network`, which `build` takes.
+
+        Raises:
+          InputError: no trial was fully trained, or no network can be scaled to a target.
+        """
+        from results import outcome
+
+        return outcome.family_of(self.ledger, outcome.family_config(self.ledger))
+
+    def architecture(self, index: int) -> Architecture:
+        """Return the architecture of a trial.
+
+        Raises:
+          InputError: the run has no trial of that index.
+        """
+        if index not in self.ledger.proposals:
+            raise InputError("index", index, f"must be that of a trial; {self.folder} has {len(self.ledger.proposals)}")
+        return architectures.from_dict(self.ledger.proposals[index].architecture)
+
+    def write(self) -> str:
+        """Write tables, figures, the family and report.html into the folder; return a summary as text.
+
+        Raises:
+          InputError: as `family`, or the folder cannot be written.
+        """
+        from results.outcome import write_outcome
+
+        return write_outcome(self.ledger, self.folder)
+
+
+def search(
+    config: str | Path | Mapping[str, Any] | SearchConfig,
+    folder: str | Path,
+    *,
+    executor: Executor = "ray",
+    progress: bool = False,
+) -> Run:
+    """Run a search to its end in a new folder.
+
+    Every event is on disk at once: after an interruption, also of the machine, `resume` continues.
+
+    Args:
+      config: name of a preset ("tiny", "quick", "default", "thorough", "pace"), path of a YAML file, the content of
+        such a file as a mapping (with `extends` only what differs from a preset), or a `SearchConfig`.
+      folder: of the run; new or empty.
+      executor: "ray" trains several candidates at a time in processes of their own; "serial" trains one at a time in
+        this process, and is exactly repeatable.
+      progress: whether to show the trials on standard output.
+
+    Raises:
+      InputError: the configuration, the clips or the folder is invalid.
+      KeyboardInterrupt: the search was interrupted.
+    """
+    from nas.execution.ray_cluster import ALONE
+    from results.family import growth
+
+    settings = _config(config)
+    growth.checked(settings.family, settings.space, "search.family")
+    folder = Path(folder)
+    run_folder.start(settings, folder, executor, _watch(progress), ALONE)
+    settle(folder, executor, _watch(progress), ALONE)
+    return load_run(folder)
+
+
+def resume(folder: str | Path, *, executor: Executor = "ray", progress: bool = False) -> Run:
+    """Continue an interrupted search; finished trials are kept, and a finished search is only read.
+
+    Args:
+      folder: of the run.
+      executor: as of `search`.
+      progress: as of `search`.
+
+    Raises:
+      InputError: the folder holds no run, another process uses it, or its clips have changed.
+      KeyboardInterrupt: the search was interrupted.
+    """
+    from nas.execution.ray_cluster import ALONE
+
+    folder = Path(folder)
+    run_folder.resume(folder, executor, _watch(progress), ALONE)
+    settle(folder, executor, _watch(progress), ALONE)
+    return load_run(folder)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run, finished or not; a second call sees trials that ended meanwhile.
+
+    Raises:
+      InputError: the folder holds no run, or its event log is damaged.
+    """
+    folder = Path(folder)
+    return Run(folder, run_folder.read(folder))
+
+
+def settle(folder: Path, executor: str, watch: Watch, cluster: Cluster) -> None:
+    """Train scaled variants of the best parents of a finished run, if its family asks for them."""
+    from nas.studies import parent_variants as trainings
+    from results import outcome
+    from results.family import parent_variants, parents
+
+    ledger = run_folder.read(folder)
+    config, found = outcome.family_config(ledger), parents.of_run(ledger)
+    if config.settle is None or found is None:
+        return
+    variants = [
+        trainings.Variant(name, candidate.architecture, macs)
+        for name, candidate, macs in parent_variants.contested(found, config.targets, config.settle)
+    ]
+    if variants:
+        plan = trainings.plan(ledger, variants, config.settle.repeats, config.coefficients)
+        trainings.settle(plan, folder / parent_variants.FOLDER, executor, watch, cluster)
+
+
+def _config(config: str | Path | Mapping[str, Any] | SearchConfig) -> SearchConfig:
+    if isinstance(config, SearchConfig):
+        return config
+    if isinstance(config, Mapping):
+        return search_config.from_plain(config, "search")
+    return search_config.load(str(config))
+
+
+def _watch(progress: bool) -> Watch:
+    from nas.monitor.display import Display
+
+    def watch(running: Search) -> contextlib.AbstractContextManager[object]:
+        return Display(running, sys.stdout or io.StringIO(), not progress)
+
+    return watch
