@@ -76,7 +76,9 @@ def one_shot(options: argparse.Namespace) -> str:
     from nas.monitor.json_lines import text
     from nas.one_shot import run as one_shot_run
     from nas.one_shot.hints import MAX_HINTS
+    from results.family import growth
     from search_space.architecture import check_integer
+    from search_space.base.yaml_file import located
 
     def report(line: str) -> None:
         if not (options.quiet or options.json):
@@ -93,7 +95,8 @@ def one_shot(options: argparse.Namespace) -> str:
             trained = one_shot_run.resume(folder, report)
         else:
             settings = changed(search_config.load(options.config or "one_shot"), options)
-            _check_family(settings, options.config or "one_shot")
+            with located(options.config or "one_shot", "search"):
+                growth.checked(settings.family, settings.space, "search.family")
             trained = one_shot_run.begin(settings, folder, report)
         if options.rank:
             ranked = one_shot_run.rank(trained, options.rank, folder, report)

@@ -43,7 +43,7 @@ CONTENTS = {
     "Search": "notebooks python command_line configuration spaces search live_view report one_shot scaling cluster",
     "Train and take home": "data training checkpoints evaluation export",
     "Understand": "faq design arena benchmark_tables proxy_reliability validation reliability benchmarks",
-    "Reference": "reference_search reference_training",
+    "Reference": "extending reference_search reference_training",
 }
 PUBLISHED = ("results/published/README", "results/published/arena/README", "results/published/movinet_bench/README")
 PROJECT = ("docs/api", "CHANGELOG", "CONTRIBUTING", "SECURITY")

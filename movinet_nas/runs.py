@@ -59,8 +59,8 @@ class Run:
 
         return frame.trials(self.ledger)
 
-    def front(self, cost: str = "macs", metric: str = "accuracy") -> pd.DataFrame:
-        """Return the Pareto front of a cost (less is better) and a metric (more is better), cheapest first.
+    def front(self, metric: str = "accuracy") -> pd.DataFrame:
+        """Return the Pareto front of the configured costs and a metric (more is better), cheapest first.
 
         One row per network. Columns: fingerprint, index of its first trial, label, kinds, the mean of the metric on
         validation clips over its n trainings, standard_error, the 95 % interval low to high (missing for n = 1), every
@@ -68,13 +68,12 @@ class Run:
         networks, otherwise that of the single trainings of the search, which favours lucky ones.
 
         Raises:
-          InputError: no trial has that cost or metric.
+          InputError: no trial has that metric.
         """
         from results.tables import frame
 
-        check_choice("cost", cost, self.ledger.cost_names)
         check_choice("metric", metric, self.ledger.metric_names)
-        return frame.selected_front(self.ledger, metric, cost)
+        return frame.selected_front(self.ledger, metric)
 
     def family(self) -> Family:
         """Return the family A0, A1, ... scaled from the front to the configured costs.

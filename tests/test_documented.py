@@ -77,6 +77,7 @@ SHOWN = {
     "README.md": "weights of the release; tests/test_release_parity.py and tests/test_stream.py run what it calls",
     "docs/checkpoints.md": "weights of the release; tests/test_checkpoint.py runs what it calls",
     "docs/export.md": "exported files; tests/test_export.py runs what it calls",
+    "docs/extending.md": "run by tests/test_extensions.py",
     "docs/python.md": "run by tests/test_python_api.py",
     "docs/search.md": "run by tests/test_keras_tuner_adapter.py",
     "docs/own_videos.md": "run by tests/test_own_videos.py",

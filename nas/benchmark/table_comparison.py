@@ -109,10 +109,9 @@ def make_algorithm(name: str, table: Table, planned: int, statistic: str = ACCUR
       InputError: an unknown algorithm or score, or an algorithm that takes no hints.
     """
     kind, colon, score = name.partition(":")
-    check_choice("algorithm", kind, ALGORITHMS)
     objective = Objective(statistic, "max")
-    if not colon:
-        return ALGORITHMS[kind](table.space, (), objective, MACS, planned)
+    if not colon or kind not in ALGORITHMS:  # then the colon is that of an import path
+        return ALGORITHMS.find("algorithm", name)(table.space, (), objective, MACS, planned)
     check_choice("score", score, table.scores)
     if kind not in HINTED:
         raise InputError("algorithm", name, f"has a score; those that take one as hints: {', '.join(HINTED)}")

@@ -15,8 +15,8 @@ from nas.algorithms.base import Algorithm
 from nas.algorithms.registry import ALGORITHMS
 from nas.loop.early_stopping import BandedStopping, Bands
 from nas.record.objective import Objective
-from search_space.architecture import check_keys
-from search_space.base.configuration import NOT_EMPTY, OneOf, configuration, within
+from search_space.base.catalogue import check_options
+from search_space.base.configuration import NOT_EMPTY, configuration, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.published import PUBLISHED
@@ -148,17 +148,16 @@ class AlgorithmConfig:
     """The search algorithm.
 
     Attributes:
-      name: search algorithm; docs/search.md describes all.
+      name: search algorithm (docs/search.md describes all), or `module:name` of a class derived from `Algorithm`.
       options: arguments of the algorithm, by name.
     """
 
-    name: Annotated[str, OneOf(lambda: ALGORITHMS)] = "frontier_search"
+    name: str = "frontier_search"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Every algorithm is given the arguments of the base class; its options are those that it adds.
-        known = inspect.signature(ALGORITHMS[self.name]).parameters.keys() - inspect.signature(Algorithm).parameters
-        check_keys("options", self.options, sorted(known))
+        check_options(ALGORITHMS.find("name", self.name), self.options, [*inspect.signature(Algorithm).parameters])
         try:
             json.dumps(self.options, allow_nan=False)  # as the header of the event log will be
         except (TypeError, ValueError):

@@ -51,7 +51,7 @@ OWN = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 OBJECT_STORE_BYTES = 100 * 2**20  # clips are memory-mapped files; next to nothing passes through Ray
-CODE = ("search_space", "nas", "movinet")  # packages that a worker needs
+CODE = ("search_space", "nas", "movinet", "movinet_nas")  # packages that a worker needs, the last for extensions
 JOIN = """
 import sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")

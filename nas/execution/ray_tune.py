@@ -33,6 +33,7 @@ from nas.execution.node_data import Clips
 from nas.loop.retries import Attempts
 from nas.loop.search import Search
 from nas.record.events import Completed, Failed, Rung, from_dict, to_dict
+from search_space.base.catalogue import make_importable
 from search_space.base.errors import InputError
 
 EVENT = "event"
@@ -62,10 +63,11 @@ class TrainProposal(tune.Trainable):
         from nas.config.search_config import from_dict as config_from_dict
         from nas.evaluation.simulation import evaluator
 
-        self.search_config = config_from_dict(json.loads(config["search"]))
+        make_importable(config["folder"])
         self.full = False
         self.fault: InputError | None = None
         try:
+            self.search_config = config_from_dict(json.loads(config["search"]))
             data = node_data.from_dict(config["data"]).opened(self.search_config) if config["data"] else None
             self.trainer = evaluator(self.search_config, data, self.search_config.resources.threads)
         except InputError as error:
@@ -278,7 +280,11 @@ def run(search: Search, data: Clips | None, address: str = "") -> None:
     attempts = Attempts(search)
     config = search.config
     # As texts, of which Ray Tune's copies, one a trial, take no memory.
-    shared = {"search": json.dumps(config_to_dict(config)), "data": node_data.to_dict(data) if data else None}
+    shared = {
+        "search": json.dumps(config_to_dict(config)),
+        "data": node_data.to_dict(data) if data else None,
+        "folder": os.getcwd(),  # where extensions are looked for, as in this process
+    }
     scratch = ray_scratch.folder_of(search.ledger.path.parent)
     with ray_scratch.made(scratch), _quiet(), ray_cluster.session(config, address, scratch):
         while not attempts.over:

@@ -34,7 +34,7 @@ from search_space.base.errors import InputError
 from search_space.cost.counting import count
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.movinet import BLOCK_STRIDES, movinet_space, nearest
-from search_space.space.sampling import Limit
+from search_space.space.sampling import Limit, feasible
 
 LEAST_TO_MODEL = 8  # networks; of fewer the surrogate knows too little to correct what was measured
 SMALL = 100  # characters of a part that is worth looking for; there are few different ones
@@ -67,7 +67,8 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
     Raises:
       InputError: an option out of its range, or no member of the space keeps the limits.
     """
-    kind, options = ALGORITHMS[config.algorithm.name], dict(config.algorithm.options)
+    kind = ALGORITHMS.find("algorithm.name", config.algorithm.name)
+    options = dict(config.algorithm.options)
     space = movinet_space(config.space)
     if len(config.costs) > 1:
         if "costs" not in inspect.signature(kind).parameters:
@@ -304,7 +305,7 @@ class Search:
             # The n-th question has a generator of its own, so that no state of one need be kept.
             asked = len(self.algorithm.proposed)
             try:
-                genotype = self.algorithm.ask(np.random.default_rng([self.config.seed, asked]))
+                genotype = self._asked(np.random.default_rng([self.config.seed, asked]))
             except Exhausted as error:
                 self.note(f"the search ends after {asked} candidates: {error}")
                 self._asked_all = True
@@ -314,6 +315,16 @@ class Search:
                 return self._proposal("search", "", genotype, self.algorithm.space.decode(genotype), repeat)
         final = self._next_final()
         return self._proposal(*final) if final else None
+
+    def _asked(self, rng: np.random.Generator) -> Genotype:
+        """Return the next candidate; checked, because the algorithm may be an extension."""
+        genotype = self.algorithm.ask(rng)
+        place = f"algorithm.{self.config.algorithm.name}"
+        if not self.algorithm.space.contains(genotype) or genotype != self.algorithm.space.canonical(genotype):
+            raise InputError(place, genotype, f"is no canonical genotype of the space {self.algorithm.space.name}")
+        if not feasible(self.algorithm.space.count(np.array([genotype])), self.config.limits)[0]:
+            raise InputError(place, genotype, "was proposed, although it is over a limit")
+        return genotype
 
     def _proposal(
         self, kind: str, label: str, genotype: Genotype | None, architecture: Architecture, repeat: int

@@ -1,0 +1,119 @@
+"""Things that a configuration names: built-in ones, those of entry points, and any by import path `module:name`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any, Generic, TypeVar
+
+from search_space.architecture import check_keys
+from search_space.base.errors import InputError
+from search_space.base.names import check_choice
+from search_space.base.quiet_tensorflow import quiet_start
+
+T = TypeVar("T")
+
+
+class Catalogue(Mapping[str, T], Generic[T]):
+    """Built-in things by name; `find` also knows those that users bring.
+
+    Each is imported when it is looked up, so that nobody waits for the libraries of another.
+
+    Args:
+      group: entry points of installed packages that add names.
+      places: "module:name" of each built-in thing.
+      rule: "must be ...", for the error about an object of the wrong kind.
+      fits: whether an object is of the right kind.
+    """
+
+    def __init__(self, group: str, places: Mapping[str, str], rule: str, fits: Callable[[Any], bool]) -> None:
+        self.group, self._places, self._rule, self._fits = group, places, rule, fits
+
+    def __getitem__(self, name: str) -> T:
+        module, _, attribute = self._places[name].partition(":")
+        with quiet_start():  # Keras Tuner imports TensorFlow
+            found: T = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def find(self, place: str, name: object) -> T:
+        """Return the thing called `name`: a built-in name, that of an entry point, or an import path `module:name`.
+
+        A module may lie in the working directory.
+
+        Raises:
+          InputError: unknown name, failed import, or an object of the wrong kind.
+        """
+        if isinstance(name, str) and name in self:
+            return self[name]
+        if isinstance(name, str) and ":" in name:
+            found = _imported(place, name, name)
+        else:
+            entries = {entry.name: entry.value for entry in metadata.entry_points(group=self.group)}
+            check_choice(place, name, [*self, *entries])
+            found = _imported(place, str(name), entries[str(name)])
+        if not self._fits(found):
+            raise InputError(place, name, self._rule)
+        return found  # type: ignore[no-any-return]
+
+
+def _imported(place: str, name: str, path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    folder = os.getcwd()
+    make_importable(folder)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            rule = f"names a module that is neither in the working directory, {folder}, nor installed: {error.name}"
+            raise InputError(place, name, rule) from error
+        raise InputError(place, name, f"cannot be imported: {error}") from error
+    except AttributeError as error:
+        if module not in sys.modules or error.obj is None or traceback.extract_tb(error.__traceback__)[1:]:
+            raise InputError(place, name, f"cannot be imported: {_reason(error)}") from error
+        file = getattr(sys.modules[module], "__file__", module)
+        raise InputError(place, name, f"is not there: {file} defines no {attribute!r}") from error
+    except Exception as error:  # foreign code may raise anything
+        raise InputError(place, name, f"cannot be imported: {_reason(error)}") from error
+    return found
+
+
+def _reason(error: Exception) -> str:
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({os.path.basename(at.filename)}, line {at.lineno})"
+
+
+def make_importable(folder: str) -> None:
+    """Let this process import modules from a folder, after all others: no file in it hides a library."""
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def check_options(kind: Callable[..., Any], options: object, given: Sequence[str], place: str = "options") -> None:
+    """Check options against the parameters of a class or function, without those that are `given` to all.
+
+    Raises:
+      InputError: an option that it does not take, or none for a parameter without a default.
+    """
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if name not in given and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    check_keys(place, options, sorted(parameters), required)

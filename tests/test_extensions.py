@@ -1,0 +1,215 @@
+"""Parts of a search that users bring: every example of docs/extending.md in an empty folder, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from movinet_nas import load_run
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+
+pytestmark = pytest.mark.usefixtures("clip_cache")
+
+
+def blocks(heading: str, language: str) -> list[str]:
+    """Blocks of a section of the page."""
+    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+
+
+def python(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder that is not the repository's."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line as installed, which has not the working directory among its modules."""
+    program = "import sys; sys.path.remove(''); from cli.main import main; sys.exit(main())"
+    return python(folder, "-c", program, *arguments, **environment)
+
+
+def example(heading: str, folder: Path) -> str:
+    """Write the module and the search of a section into a folder; return the contract test."""
+    module, contract = blocks(heading, "python")
+    name = module.partition("\n")[0].removeprefix("# ")
+    assert module.count("\n") < 40
+    (folder / name).write_text(module)
+    (folder / "search.yaml").write_text(blocks(heading, "yaml")[0])
+    return contract
+
+
+def cut(log: Path, lines: int) -> None:
+    """Leave the first lines of an event log, as if the run had been killed."""
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:lines]))
+
+
+HEADINGS = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+SEARCHED_AND_RESUMED = """
+from pathlib import Path
+import movinet_nas as mn
+
+before = mn.search("search.yaml", "run", executor="serial").trials()
+log = Path("run/ledger.jsonl")
+log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:5]))
+again = mn.resume("run", executor="serial").trials()
+assert set(before["state"]) <= {"completed", "stopped"}, before
+assert list(before["fingerprint"]) == list(again["fingerprint"])
+"""
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_an_example_passes_its_contract_searches_and_resumes(heading: str, tmp_path: Path) -> None:
+    done = python(tmp_path, "-c", example(heading, tmp_path) + SEARCHED_AND_RESUMED)
+    assert done.returncode == 0, done.stderr
+
+
+def test_all_examples_together_in_the_workers_of_ray(tmp_path: Path) -> None:
+    """By the command; killed, and resumed in the same folder."""
+    config: dict[str, object] = {}
+    for heading in HEADINGS:
+        example(heading, tmp_path)
+        config |= yaml.safe_load((tmp_path / "search.yaml").read_text())
+    (tmp_path / "search.yaml").write_text(json.dumps(config))
+    done = command(tmp_path, "search", "search.yaml", "--workers", "2", "--out", "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    before = load_run(tmp_path / "run").trials()
+    assert set(before["state"]) <= {"completed", "stopped"}, list(before["reason"])
+    cut(tmp_path / "run" / "ledger.jsonl", 6)
+    done = command(tmp_path, "search", "--resume", "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(load_run(tmp_path / "run").trials()) == len(before)
+
+
+SIMULATED = {"extends": "tiny", "simulation": {}}
+BAD_ALGORITHMS = {
+    "no_module:Mine": "names a module that is neither in the working directory, {folder}, nor installed: no_module",
+    "my_module:Missing": "my_module.py defines no 'Missing'",
+    "my_module:": "my_module.py defines no ''",
+    "my_module:NoAsk": "must be a class derived from Algorithm that defines ask",
+    "my_module:function": "must be a class derived from Algorithm that defines ask",
+    "json:loads": "must be a class derived from Algorithm",
+    "broken:Mine": "cannot be imported: ZeroDivisionError: division by zero (broken.py, line 2)",
+    "needs:Mine": "cannot be imported: No module named 'not_there'",
+    "syntax:Mine": "cannot be imported: SyntaxError",
+    "hill_clim": "must be one of random, .*did you mean 'hill_climb'",
+    ":Mine": "cannot be imported",
+    "..x:Mine": "cannot be imported",
+}
+MODULE = """
+from movinet_nas.extend import Algorithm, Exhausted
+
+class NoAsk(Algorithm):
+    pass
+
+class Mine(Algorithm):
+    def __init__(self, *args, needed, other=2, **kwargs):
+        super().__init__(*args, **kwargs)
+
+    def ask(self, rng):
+        return self.random_unseen(rng)
+
+class OverLimit(Algorithm):
+    def ask(self, rng):
+        return self.space.canonical(tuple((self.space.options - 1).tolist()))
+
+class NoGenotype(Algorithm):
+    def ask(self, rng):
+        return [0, 1]
+
+def function():
+    pass
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Modules with faults, and an installed package that adds a name."""
+    (tmp_path / "my_module.py").write_text(MODULE)
+    (tmp_path / "broken.py").write_text("x = 1\ny = 1 / 0\n")
+    (tmp_path / "needs.py").write_text("import not_there\n")
+    (tmp_path / "syntax.py").write_text("def f(:\n")
+    package = tmp_path / "installed" / "other-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[movinet_nas.algorithms]\nhill_climb = other:HillClimb\n")
+    (tmp_path / "installed" / "other.py").write_text(blocks("Search algorithm", "python")[0])
+    return tmp_path
+
+
+def search(folder: Path, **changes: object) -> subprocess.CompletedProcess[str]:
+    (folder / "search.yaml").write_text(json.dumps(SIMULATED | changes))
+    path = os.pathsep.join([str(ROOT), str(folder / "installed")])
+    return command(folder, "search", "search.yaml", "--serial", "--quiet", "--out", "run", PYTHONPATH=path)
+
+
+def refused(done: subprocess.CompletedProcess[str], message: str) -> None:
+    assert done.returncode == 2 and re.search(message, done.stderr), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_bad_import_paths_are_one_line(folder: Path) -> None:
+    """In one process, as each is a second of start."""
+    program = (
+        "import json, sys, movinet_nas as mn\n"
+        "for name in json.loads(sys.argv[1]):\n"
+        "    try:\n"
+        "        mn.search({'extends': 'tiny', 'algorithm': {'name': name}}, 'run')\n"
+        "    except mn.InputError as error:\n"
+        "        print(error)\n"
+    )
+    path = os.pathsep.join([str(ROOT), str(folder / "installed")])
+    done = python(folder, "-c", program, json.dumps(list(BAD_ALGORITHMS)), PYTHONPATH=path)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(BAD_ALGORITHMS), done.stdout + done.stderr
+    for line, (name, message) in zip(lines, BAD_ALGORITHMS.items(), strict=True):
+        assert line.startswith(f"search.algorithm.name: {name!r} "), line
+        message = message.replace("{folder}", str(folder))
+        assert message in line or re.search(message, line), line
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        ({"name": "no_module:Mine"}, r"^error: search\.yaml: search\.algorithm\.name: 'no_module:Mine' names a module"),
+        ({"name": "my_module:Mine"}, r"algorithm\.options: .* lacks the key 'needed'"),
+        (
+            {"name": "my_module:Mine", "options": {"needed": 1, "othr": 2}},
+            "'othr' is an unknown key.*did you mean 'other'",
+        ),
+        (
+            {"name": "my_module:OverLimit"},
+            r"algorithm\.my_module:OverLimit: .* was proposed, although it is over a limit",
+        ),
+        ({"name": "my_module:NoGenotype"}, r"algorithm\.my_module:NoGenotype: .* is no canonical genotype"),
+    ],
+)
+def test_bad_algorithms_are_refused_by_the_command(folder: Path, algorithm: object, message: str) -> None:
+    refused(search(folder, algorithm=algorithm), message)
+
+
+def test_a_name_of_an_installed_package(folder: Path) -> None:
+    done = search(folder, algorithm={"name": "hill_climb", "options": {"start": 2}})
+    assert done.returncode == 0, done.stderr
+    run = load_run(folder / "run")
+    assert run.ledger.header.config["algorithm"] == {"name": "hill_climb", "options": {"start": 2}}
+
+
+def test_a_run_whose_module_is_gone_is_read_but_not_resumed(folder: Path) -> None:
+    assert search(folder, algorithm={"name": "my_module:Mine", "options": {"needed": 1}}).returncode == 0
+    cut(folder / "run" / "ledger.jsonl", 6)
+    (folder / "my_module.py").unlink()
+    message = r"ledger\.jsonl:1: config\.algorithm\.name: 'my_module:Mine' names a module that is neither"
+    refused(command(folder, "search", "--resume", "run"), message)
+    assert command(folder, "plot", "run").returncode == 0
