@@ -1,5 +1,6 @@
 """Names for extensions: what a module of your own derives from, is given, or returns."""
 
+from movinet.data.proxy.clip_source import ClipSource
 from nas.algorithms.base import Algorithm, Exhausted
 from nas.record.events import Completed, Event, Failed, Proposal, Rung, Stopped
 from nas.record.objective import Objective
@@ -9,6 +10,7 @@ from search_space.space.sampling import Limit
 __all__ = [
     "Algorithm",
     "Choice",
+    "ClipSource",
     "Completed",
     "Condition",
     "Event",

@@ -53,7 +53,7 @@ def _of_own_videos(config: Mapping[str, Any]) -> dict[str, int]:
     data, space = config.get("data"), config.get("space")
     if not (isinstance(data, Mapping) and isinstance(space, Mapping)):
         return {}
-    if data.get("source") not in ("video_folder", "pace"):
+    if data.get("source", "moving_digits") == "moving_digits":
         return {}
     classes, frames, stride = space.get("classes"), space.get("frames"), data.get("frame_stride", 1)
     if not all(isinstance(each, int) for each in (classes, frames, stride)):

@@ -154,7 +154,7 @@ CONFIGURATIONS = [
     ("data.source", "youtube", "'youtube'", "moving_digits, video_folder, pace"),
     ("data.level", "defualt", "'defualt'", "did you mean 'default'"),
     ("data.train", 0, "0", "from 1"),
-    ("data.path", "/videos", "'/videos'", "must name a folder of videos"),
+    ("data.path", "/videos", "'/videos'", "must be left out for the source moving_digits"),
     ("algorithm.name", "random_saerch", "'random_saerch'", "stratified_random"),
     ("algorithm.options", {"stratum": 3}, "'stratum'", "unknown key; known: repeats, strata"),
     ("algorithm.options", 3, "3", "mapping"),

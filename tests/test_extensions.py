@@ -9,10 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from movinet_nas import load_run
+from movinet_nas.contracts import check_algorithm, check_source
+from movinet_nas.extend import Algorithm
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -149,7 +152,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def search(folder: Path, **changes: object) -> subprocess.CompletedProcess[str]:
-    (folder / "search.yaml").write_text(json.dumps(SIMULATED | changes))
+    config = {name: value for name, value in (SIMULATED | changes).items() if value is not None}
+    (folder / "search.yaml").write_text(json.dumps(config))
     path = os.pathsep.join([str(ROOT), str(folder / "installed")])
     return command(folder, "search", "search.yaml", "--serial", "--quiet", "--out", "run", PYTHONPATH=path)
 
@@ -213,3 +217,85 @@ def test_a_run_whose_module_is_gone_is_read_but_not_resumed(folder: Path) -> Non
     message = r"ledger\.jsonl:1: config\.algorithm\.name: 'my_module:Mine' names a module that is neither"
     refused(command(folder, "search", "--resume", "run"), message)
     assert command(folder, "plot", "run").returncode == 0
+
+
+class Forgetful(Algorithm):
+    """Proposes by a counter that no event restores."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.asked = 0
+
+    def ask(self, rng):
+        self.asked += 1
+        return self.random_unseen(np.random.default_rng(self.asked))
+
+
+def test_the_contract_names_the_fault_of_an_algorithm() -> None:
+    with pytest.raises(AssertionError, match="same question with the same generator was answered differently"):
+        check_algorithm(Forgetful)
+
+
+class Clips:
+    """Black clips of two classes, and faults by name."""
+
+    def __init__(self, frames, resolution, *, fault="") -> None:
+        self.shape, self.fault, self.calls = (4, frames, resolution, resolution, 3), fault, 0
+        self.classes = "ab" if fault == "classes" else ["a", "b"]
+
+    def clips(self, split):
+        clips, labels = np.zeros(self.shape, np.uint8), np.array([0, 1, 0, 1])
+        faults = {
+            "float": (clips / 255, labels),
+            "size": (clips[:, :, 1:], labels),
+            "labels": (clips, labels[:3]),
+            "floats": (clips, labels / 2),
+            "range": (clips, labels + 1),
+            "negative": (clips, labels - 1),
+            "missing": (clips, labels * 0),
+            "alone": clips,
+            "random": (np.random.default_rng().integers(255, size=self.shape).astype(np.uint8), labels),
+        }
+        if self.fault != "none":
+            yield faults.get(self.fault, (clips, labels))
+
+
+SOURCE_FAULTS = {
+    "float": "are clips that must be uint8 N x 4x16x16x3",
+    "size": "uint8 4x4x15x16x3",
+    "labels": "one for each of 4 clips",
+    "floats": "are labels that must be integers",
+    "range": "2 is a label that must be from 0 to 1",
+    "negative": "-1 is a label that must be from 0 to 1",
+    "missing": "'b' has no clip",
+    "alone": "must be a tuple",
+    "none": "'a' has no clip",
+    "random": "differs from one call to the next",
+}
+
+
+@pytest.mark.parametrize("fault", SOURCE_FAULTS)
+def test_the_contract_names_the_fault_of_a_source(fault: str) -> None:
+    check_source(Clips)
+    with pytest.raises(AssertionError, match=SOURCE_FAULTS[fault]):
+        check_source(Clips, fault=fault)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"source": "my_module:function"}, r"data\.source: .* must be a class of clips that defines clips\(split\)"),
+        ({"source": "moving_digit"}, "data.source: 'moving_digit' must be one of .*did you mean 'moving_digits'"),
+        ({"source": "clips:Clips", "options": {"falt": ""}}, "data.options: 'falt' is an unknown key.*'fault'"),
+        ({"source": "clips:Clips", "path": "x"}, "data.path: 'x' must be left out for the source clips:Clips"),
+        ({"source": "clips:Clips", "options": {"fault": "range"}}, "^error: clips:Clips: train: 2 is a label that"),
+        ({"source": "clips:Clips", "options": {"fault": "classes"}}, r"clips:Clips\.classes: 'ab' must be a list"),
+        ({"source": "clips:Clips"}, "space.classes: 12 must be 2, as in the data set clips:Clips"),
+        ({"options": {"a": 1}}, "data.options: .* are for a source of your own, not for moving_digits"),
+    ],
+)
+def test_bad_sources_are_refused_by_the_command(folder: Path, data: object, message: str) -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    source = text.partition("\nclass Clips:")[2].partition("\n\n\n")[0]
+    (folder / "clips.py").write_text(f"import numpy as np\nclass Clips:{source}\n")
+    refused(search(folder, simulation=None, data=data), message)

@@ -67,6 +67,8 @@ MAY_IMPORT = {
         "nas.record.events",
     },
     "movinet_nas": {"movinet_nas", "results", "nas", "search_space", "numpy", "pandas"},
+    "movinet_nas.extend": {"nas", "search_space", "movinet.data"},
+    "movinet_nas.contracts": {"movinet_nas", "nas", "search_space", "movinet.data", "numpy"},
     "movinet_nas.networks": {"movinet", "search_space", "keras", "tensorflow"},
     "cli": {"cli", "movinet_nas.runs", "results", "nas", "search_space", "numpy", "yaml", "pandas"},
     "cli.completion": {"cli", "search_space", "shtab"},

@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 
 from nas.algorithms.base import Algorithm
 from nas.algorithms.registry import ALGORITHMS
+from nas.config.sources import GIVEN, SOURCES
 from nas.loop.early_stopping import BandedStopping, Bands
 from nas.record.objective import Objective
 from search_space.base.catalogue import check_options
@@ -25,21 +26,29 @@ Count = Annotated[int, within(1, 10_000_000)]
 Share = Annotated[float, within(0.0, 1.0)]
 
 
+def _check_plain(options: Mapping[str, Any]) -> None:
+    try:
+        json.dumps(options, allow_nan=False)  # as the header of the event log will be
+    except (TypeError, ValueError):
+        raise InputError("options", options, "must be plain values and finite numbers") from None
+
+
 @configuration
 class DataConfig:
     """Where clips come from.
 
     Attributes:
       source: moving_digits is the bundled task; video_folder reads videos labelled by sub-folder; pace labels any
-        videos by their playback pace.
+        videos by their playback pace. Or `module:name` of a class such as `movinet_nas.extend.ClipSource`.
       level: difficulty and size of the moving digits.
       train, validation, test: number of clips of this split of the moving digits.
       path: folder of the videos; '' for the moving digits.
       frame_stride: frames of a video file from one frame of a clip to the next; the space's strides multiply it.
       clips_per_video: clips taken from each video, evenly spaced.
+      options: arguments of a class of your own, by name.
     """
 
-    source: Literal["moving_digits", "video_folder", "pace"] = "moving_digits"
+    source: str = "moving_digits"
     level: Literal["tiny", "default"] = "default"
     train: Count = 6000
     validation: Count = 2000
@@ -47,10 +56,19 @@ class DataConfig:
     path: str = ""
     frame_stride: Count = 1
     clips_per_video: Count = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if (self.source != "moving_digits") != bool(self.path) or "\0" in self.path:
-            raise InputError("path", self.path, "must name a folder of videos, unless the source is moving_digits")
+        own = self.source not in SOURCES
+        if own:
+            check_options(SOURCES.find("source", self.source), self.options, GIVEN)
+            _check_plain(self.options)
+        elif self.options:
+            raise InputError("options", self.options, f"are for a source of your own, not for {self.source}")
+        videos = self.source != "moving_digits" and not own
+        if videos != bool(self.path) or "\0" in self.path:
+            rule = "must name a folder of videos" if videos else f"must be left out for the source {self.source}"
+            raise InputError("path", self.path, rule)
 
 
 @configuration
@@ -158,10 +176,7 @@ class AlgorithmConfig:
     def __post_init__(self) -> None:
         # Every algorithm is given the arguments of the base class; its options are those that it adds.
         check_options(ALGORITHMS.find("name", self.name), self.options, [*inspect.signature(Algorithm).parameters])
-        try:
-            json.dumps(self.options, allow_nan=False)  # as the header of the event log will be
-        except (TypeError, ValueError):
-            raise InputError("options", self.options, "must be plain values and finite numbers") from None
+        _check_plain(self.options)
 
 
 @configuration

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from movinet.proxy.engine import Engine, make_engine
-from nas.config.search_config import SearchConfig
+from nas.config.search_config import DataConfig, SearchConfig
 from nas.config.sections import DataConfig
+from nas.config.sources import SOURCES
 from nas.evaluation.clip_subset import clip_subset
 from nas.record import correct_clips
 from nas.record.events import Completed, Failed, Proposal, Rung
@@ -36,6 +37,7 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
     Raises:
       InputError: it cannot be made, or does not fit the space (classes, frames, resolution).
     """
+    from movinet.data.proxy.clip_source import clip_dataset
     from movinet.data.proxy.moving_digits import Counts, level, moving_digits
     from movinet.data.proxy.pace import pace_folder
     from movinet.data.proxy.video_folder import VideoFolder, video_folder
@@ -44,6 +46,9 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
     if config.source == "moving_digits":
         counts = Counts(config.train, config.validation, config.test)
         data = moving_digits(level(config.level), counts)
+    elif config.source not in SOURCES:
+        kind = SOURCES.find("data.source", config.source)
+        data = clip_dataset(kind, config.source, config.options, space.frames, resolution)
     else:
         folder = VideoFolder(
             Path(config.path), space.frames, resolution, config.frame_stride, clips_per_video=config.clips_per_video
