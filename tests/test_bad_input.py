@@ -147,7 +147,7 @@ CONFIGURATIONS = [
     ("space.blocks.1.kernels", 3, "3", "list"),
     ("space.blocks.1.expansions", [float("nan")], "nan", "number above 0"),
     ("space.blocks.1.squeeze_excite", [2], "2", "true or false"),
-    ("limits", {"flops": 1}, "'flops'", "unknown key", "macs"),
+    ("limits", {"flops": 1}, "'flops'", "must be one of macs"),
     ("limits", {"macs": -1}, "-1", "above 0"),
     ("limits", {"macs": float("nan")}, "nan", "finite"),
     ("limits", [8], "[8]", "mapping"),

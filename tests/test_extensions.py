@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from movinet_nas import load_run
-from movinet_nas.contracts import check_algorithm, check_source
+from movinet_nas.contracts import check_algorithm, check_cost, check_metric, check_source
 from movinet_nas.extend import Algorithm
 
 ROOT = Path(__file__).parents[1]
@@ -84,11 +84,16 @@ def test_all_examples_together_in_the_workers_of_ray(tmp_path: Path) -> None:
     for heading in HEADINGS:
         example(heading, tmp_path)
         config |= yaml.safe_load((tmp_path / "search.yaml").read_text())
+    assert {"algorithm", "data", "costs", "statistic"} <= config.keys()
     (tmp_path / "search.yaml").write_text(json.dumps(config))
     done = command(tmp_path, "search", "search.yaml", "--workers", "2", "--out", "run")
     assert done.returncode == 0, done.stdout + done.stderr
-    before = load_run(tmp_path / "run").trials()
+    run = load_run(tmp_path / "run")
+    before, own = run.trials(), ("my_costs:operations", "my_metrics:balanced_accuracy")
     assert set(before["state"]) <= {"completed", "stopped"}, list(before["reason"])
+    assert before[own[0]].max() <= 40 and before[own[1]].between(0, 1).all()
+    assert run.front(*own)[own[0]].is_monotonic_increasing and len(run.front(*own))
+    assert run.ledger.header.config["data"]["source"] == "my_clips:Blinking"
     cut(tmp_path / "run" / "ledger.jsonl", 6)
     done = command(tmp_path, "search", "--resume", "run")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -299,3 +304,65 @@ def test_bad_sources_are_refused_by_the_command(folder: Path, data: object, mess
     source = text.partition("\nclass Clips:")[2].partition("\n\n\n")[0]
     (folder / "clips.py").write_text(f"import numpy as np\nclass Clips:{source}\n")
     refused(search(folder, simulation=None, data=data), message)
+
+
+def constant(value):
+    """A cost or a metric that is always the same."""
+    return lambda first, second: value
+
+
+COST_FAULTS = [
+    (lambda batch, classes: 3, "int64 \\[\\]' was returned; a cost must be integers of shape \\[1\\]"),
+    (lambda batch, classes: batch.frames / 2, "float64 .* must be integers"),
+    (lambda batch, classes: 0 * batch.frames, "0 was returned; a cost must be from 1"),
+    (lambda batch, classes: batch.expand.sum(axis=(1, 2)) + batch.expand.shape[2], "depends on the other"),
+    (lambda batch, classes: batch.frames + np.random.default_rng().integers(1, 10**9), "must be exact"),
+]
+
+
+@pytest.mark.parametrize(("cost", "message"), COST_FAULTS)
+def test_the_contract_names_the_fault_of_a_cost(cost: object, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_cost(cost)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (constant(2.0), "right logits: 2.0 is the metric's value; it must be a number from 0 to 1"),
+        (constant("0.5"), "'0.5' is the metric's value"),
+        (constant(float("nan")), "nan is the metric's value"),
+        (constant(0.5), "higher must be better, but right, random and wrong logits give: right 0.500"),
+        (lambda logits, labels: float((logits.argmin(1) == labels).mean()), "higher must be better"),
+        (lambda logits, labels: float(logits.sort(0) or 0.5), "changes its arguments"),
+        (lambda logits, labels: float(np.random.default_rng().random()), "a metric must be repeatable"),
+    ],
+)
+def test_the_contract_names_the_fault_of_a_metric(metric: object, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_metric(metric)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"costs": ["my_module:Mine"]}, r"costs\[0\]: 'my_module:Mine' must be a function of a batch"),
+        ({"costs": ["mac"]}, r"costs\[0\]: 'mac' must be one of macs, .*did you mean 'macs'"),
+        ({"costs": ["no_module:cost"]}, r"costs\[0\]: 'no_module:cost' names a module that is neither"),
+        ({"limits": {"no_module:cost": 1}}, "search.limits: 'no_module:cost' names a module"),
+        ({"costs": ["my_module:half"]}, "^error: my_module:half: .*float64.* a cost must be integers of shape"),
+        ({"statistic": "my_module:Mine"}, "search.statistic: 'my_module:Mine' must be a function of logits"),
+        ({"statistic": "likelihod"}, "'likelihod' must be one of likelihood, accuracy; did you mean"),
+        ({"statistic": "my_module:two"}, "'my_module:two' is computed from logits, which a simulation does not have"),
+        (
+            {"statistic": "my_module:two", "simulation": None},
+            "^error: statistic my_module:two: 2 is the metric's value; it must be a number from 0 to 1",
+        ),
+    ],
+)
+def test_bad_costs_and_metrics_are_refused_by_the_command(
+    folder: Path, changes: dict[str, object], message: str
+) -> None:
+    functions = "\ndef half(batch, classes):\n    return batch.frames / 2\n\ndef two(logits, labels):\n    return 2\n"
+    (folder / "my_module.py").write_text(MODULE + functions)
+    refused(search(folder, **changes), message)

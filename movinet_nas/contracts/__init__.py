@@ -1,6 +1,8 @@
 """Contract tests for extensions. Each raises `AssertionError`, whose message says what is wrong, or returns None."""
 
 from movinet_nas.contracts.algorithm import ALGORITHM_CHECKS, check_algorithm
+from movinet_nas.contracts.cost import check_cost
+from movinet_nas.contracts.metric import check_metric
 from movinet_nas.contracts.source import check_source
 
-__all__ = ["ALGORITHM_CHECKS", "check_algorithm", "check_source"]
+__all__ = ["ALGORITHM_CHECKS", "check_algorithm", "check_cost", "check_metric", "check_source"]

@@ -9,9 +9,11 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from movinet.proxy.recipe import Recipe
+from nas.config.costs import COSTS
+from nas.config.metrics import METRICS
 from nas.config.sections import (
     AlgorithmConfig,
     DataConfig,
@@ -26,7 +28,7 @@ from nas.config.sections import (
 from nas.loop.fixed_networks import FixedNetwork
 from nas.record.objective import LIKELIHOOD, STATISTICS, Objective
 from search_space.architecture import check_keys, check_schema
-from search_space.base.configuration import OneOf, Options, configuration, made_from, plain, within
+from search_space.base.configuration import BY_PATH, Options, configuration, made_from, plain, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice, hint
 from search_space.base.yaml_file import located, read_yaml
@@ -44,7 +46,9 @@ def _limits(limits: object) -> object:
     """Limits as a mapping from costs to their highest values."""
     if isinstance(limits, tuple):
         return limits
-    return tuple(_limit(name, at_most) for name, at_most in check_keys("", limits, COST_NAMES).items())
+    if not isinstance(limits, Mapping):
+        raise InputError("", limits, "must be a mapping from names of costs to numbers")
+    return tuple(_limit(_known_cost(name, name), at_most) for name, at_most in limits.items())
 
 
 def _limit(name: str, at_most: Any) -> Limit:
@@ -54,11 +58,32 @@ def _limit(name: str, at_most: Any) -> Limit:
         raise InputError(name, error.value, error.rule) from None
 
 
-_CAPS = {"type": "object", "propertyNames": {"enum": list(COST_NAMES)}}
+def _known_cost(name: str, place: str = "") -> str:
+    """Check that a cost is built in, or can be imported."""
+    if name not in COST_NAMES:
+        COSTS.find(place, name)
+    return name
+
+
+def _known_metric(name: str) -> str:
+    if name not in STATISTICS:
+        METRICS.find("", name)
+    return name
+
+
+_METRIC = {"anyOf": [{"enum": list(STATISTICS)}, BY_PATH]}
+_NAMED = {"anyOf": [{"enum": list(COST_NAMES)}, BY_PATH]}
+Cost = Annotated[str, AfterValidator(_known_cost), WithJsonSchema(_NAMED)]
 Limits = Annotated[
     tuple[Limit, ...],
     BeforeValidator(_limits),
-    WithJsonSchema(_CAPS | {"additionalProperties": {"type": "number", "exclusiveMinimum": 0}}),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": _NAMED,
+            "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+        }
+    ),
 ]
 
 
@@ -71,10 +96,11 @@ class SearchConfig:
       training: budget and recipe of proxy training.
       data: source of the clips.
       trials: candidates that the algorithm proposes.
-      statistic: metric that is modelled, compared for early stopping and used to select the Pareto front. Accuracy is
-        reported in both cases.
+      statistic: metric that is modelled, compared for early stopping and used to select the Pareto front; or
+        `module:name` of a function of logits and labels. Accuracy is reported in all cases.
       limits: highest value of each exact cost, such as {macs: 8000000}; more expensive candidates are not proposed.
-      costs: exact costs that accuracy is traded against; the first sets the cost bins.
+      costs: exact costs that accuracy is traded against, the first of which sets the cost bins; as in `limits`, also
+        `module:name` of a function of a batch of architectures.
       algorithm: search algorithm and its options.
       early_stopping: rule by which trials are ended early.
       finals: re-evaluation of the selected architectures with new seeds.
@@ -94,9 +120,9 @@ class SearchConfig:
     training: Recipe
     data: DataConfig = DataConfig()
     trials: Annotated[int, within(1, MAX_TRIALS)] = 48
-    statistic: Annotated[str, OneOf(lambda: STATISTICS)] = LIKELIHOOD.name
+    statistic: Annotated[str, AfterValidator(_known_metric), WithJsonSchema(_METRIC)] = LIKELIHOOD.name
     limits: Limits = ()
-    costs: Options[Annotated[str, OneOf(lambda: COST_NAMES)]] = ("macs",)
+    costs: Options[Cost] = ("macs",)
     algorithm: AlgorithmConfig = AlgorithmConfig()
     early_stopping: EarlyStopping = EarlyStopping()
     finals: Finals = Finals()
@@ -112,6 +138,8 @@ class SearchConfig:
     tracking: TrackingConfig = TrackingConfig()
 
     def __post_init__(self) -> None:
+        if self.statistic not in STATISTICS and self.simulation is not None:
+            raise InputError("statistic", self.statistic, "is computed from logits, which a simulation does not have")
         if self.networks and not self.finals.repeats:
             raise InputError("finals.repeats", 0, "must be at least 1 to train the listed networks")
         if self.simulation is not None and self.one_shot is not None:
@@ -120,7 +148,7 @@ class SearchConfig:
     @property
     def objective(self) -> Objective:
         """The statistic searched by, with its direction."""
-        return STATISTICS[self.statistic]
+        return STATISTICS.get(self.statistic) or Objective(self.statistic, "max")
 
     @property
     def reserved(self) -> ResourcesConfig:

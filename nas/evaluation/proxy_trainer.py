@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from movinet.proxy.engine import Engine, make_engine
-from nas.config.search_config import DataConfig, SearchConfig
+from nas.config.metrics import METRICS, measured
+from nas.config.search_config import SearchConfig
 from nas.config.sections import DataConfig
 from nas.config.sources import SOURCES
 from nas.evaluation.clip_subset import clip_subset
@@ -90,6 +91,7 @@ class Trainer:
             raise InputError("simulation", vars(config.simulation), "is for searches; here networks are trained")
         self.config, self.data = config, data
         self.engine = engine or make_engine(config.resources.engine, config.resources.gpus, threads)
+        self.metric = None if config.statistic in METRICS else METRICS.find("statistic", config.statistic)
         self.recipe = config.training
         self.rungs = config.early_stopping.steps(self.recipe.steps)
         self.rung_clips = clip_subset(data.validation.labels, RUNG_CLIPS, np.random.default_rng([config.seed, RUNG]))
@@ -164,7 +166,11 @@ class Trainer:
 
     def _metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         parted = self.data.classes if self.data.name == "moving_digits" else ()
-        return metrics_of(logits, np.asarray(labels), parted)
+        metrics = metrics_of(logits, np.asarray(labels), parted)
+        if self.metric is not None and np.isfinite(logits).all():  # else the training has diverged
+            name = self.config.statistic
+            metrics[name] = measured(f"statistic {name}", self.metric, logits, np.asarray(labels))
+        return metrics
 
 
 def _finite(loss: float, metrics: Mapping[str, float]) -> bool:

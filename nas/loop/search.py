@@ -21,6 +21,7 @@ from nas.algorithms.base import Algorithm, Exhausted
 from nas.algorithms.frontier.surrogate import Features, expected
 from nas.algorithms.registry import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
+from nas.config.costs import exact_cost, searched_space
 from nas.config.search_config import SearchConfig
 from nas.loop.early_stopping import BandedStopping
 from nas.loop.references import reference_architectures
@@ -31,9 +32,8 @@ from nas.record.pareto import greatest, non_dominated
 from search_space import architecture as architectures
 from search_space.architecture import Architecture
 from search_space.base.errors import InputError
-from search_space.cost.counting import count
 from search_space.space.choices import Genotype, SearchSpace
-from search_space.space.movinet import BLOCK_STRIDES, movinet_space, nearest
+from search_space.space.movinet import BLOCK_STRIDES, nearest
 from search_space.space.sampling import Limit, feasible
 
 LEAST_TO_MODEL = 8  # networks; of fewer the surrogate knows too little to correct what was measured
@@ -69,7 +69,7 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
     """
     kind = ALGORITHMS.find("algorithm.name", config.algorithm.name)
     options = dict(config.algorithm.options)
-    space = movinet_space(config.space)
+    space = searched_space(config)
     if len(config.costs) > 1:
         if "costs" not in inspect.signature(kind).parameters:
             raise InputError("costs", list(config.costs), f"are too many for {config.algorithm.name}, which trades one")
@@ -337,7 +337,7 @@ class Search:
             fingerprint=architecture.fingerprint,
             repeat=repeat,
             seed=trial_seed(self.config.seed, architecture.fingerprint, repeat),
-            cost=vars(count(architecture, self.config.space.classes)),
+            cost=exact_cost(self.config, architecture),
             label=label,
         )
 

@@ -18,13 +18,14 @@ import numpy as np
 from nas.algorithms.base import Exhausted
 from nas.algorithms.registry import HINTED
 from nas.algorithms.stratified_random import StratifiedRandom
+from nas.config.costs import searched_space
 from nas.config.search_config import SearchConfig
 from nas.record.events import Proposal
 from search_space.architecture import check_keys, check_schema
 from search_space.base import untrusted_files
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype
-from search_space.space.movinet import SpaceConfig, movinet_space, to_dict
+from search_space.space.movinet import SpaceConfig, to_dict
 
 SCHEMA = "movinet-nas/hints/1"
 MAX_BYTES = 2**26
@@ -38,7 +39,7 @@ def members(config: SearchConfig, n: int) -> list[Genotype]:
     Raises:
       InputError: no member keeps the limits.
     """
-    space = movinet_space(config.space)
+    space = searched_space(config)
     algorithm = StratifiedRandom(space, config.limits, cost_name=config.costs[0], planned=n)
     rng, found = np.random.default_rng([config.seed, MEMBERS_STREAM]), list[Genotype]()
     with contextlib.suppress(Exhausted):

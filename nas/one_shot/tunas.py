@@ -20,6 +20,7 @@ import numpy as np
 
 from nas.algorithms.stratified_random import cost_strata
 from nas.config import search_config
+from nas.config.costs import searched_space
 from nas.config.search_config import SearchConfig
 from nas.config.sections import OneShot
 from nas.evaluation.clip_subset import clip_subset
@@ -28,7 +29,6 @@ from nas.one_shot.controller import Controller, chosen_within
 from search_space.architecture import Architecture, check_integer
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype
-from search_space.space.movinet import movinet_space
 from search_space.space.sampling import sample_stratified, sample_stratum
 
 SCHEMA = "movinet-nas/one-shot/1"
@@ -64,7 +64,7 @@ class OneShotSearch:
 
         self.config, self.trainer = config, trainer
         self.settings = config.one_shot or OneShot()
-        self.space = movinet_space(config.space)
+        self.space = searched_space(config)
         recipe = dataclasses.replace(
             trainer.recipe, steps=self.settings.steps, learning_rate=self.settings.learning_rate
         )
@@ -185,7 +185,7 @@ def targets_of(config: SearchConfig) -> tuple[float, ...]:
     Raises:
       InputError: no member that keeps the limits was found within the tolerance of a target.
     """
-    settings, space, rng = config.one_shot or OneShot(), movinet_space(config.space), np.random.default_rng(0)
+    settings, space, rng = config.one_shot or OneShot(), searched_space(config), np.random.default_rng(0)
     if not settings.targets:
         edges = cost_strata(space, config.limits, "macs", 4).edges[1:-1]
         costs = space.count(sample_stratified(space, rng, _SPREAD, config.limits, 4))["macs"]

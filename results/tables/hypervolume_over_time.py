@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from nas.record.events import Completed, Resumed, Stopped
 from nas.record.hypervolume import GrowingFront, Ranges, ranges_of_space
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY
-from search_space.architecture import check_keys
+from search_space.base.errors import InputError
 from search_space.cost.counting import COST_NAMES
 from search_space.space import movinet
 from search_space.space.sampling import Limit
@@ -17,13 +19,19 @@ from search_space.space.sampling import Limit
 def ranges_of_run(ledger: Ledger) -> Ranges:
     """Return the range of each cost searched by that the run's space and limits allow, as in the live display.
 
+    Limits of costs that a user brought are left out, because reading a run executes no code of its configuration.
+
     Raises:
       InputError: the configuration in the event log has no valid space or limits.
     """
     config, place = ledger.header.config, f"{ledger.path}:1: config"
-    limits = check_keys(f"{place}.limits", config.get("limits", {}), COST_NAMES)
+    limits = config.get("limits", {})
+    if not isinstance(limits, Mapping):
+        raise InputError(f"{place}.limits", limits, "must be a mapping")
     space = movinet.movinet_space(movinet.from_dict(config.get("space"), f"{place}.space"))
-    return ranges_of_space(space, [Limit(name, at_most) for name, at_most in limits.items()], ledger.costs)
+    return ranges_of_space(
+        space, [Limit(name, at_most) for name, at_most in limits.items() if name in COST_NAMES], ledger.costs
+    )
 
 
 def hypervolume_over_time(ledger: Ledger, within: Ranges | None = None) -> pd.DataFrame:

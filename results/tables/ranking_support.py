@@ -55,7 +55,7 @@ class Ranking:
 def searched_by(ledger: Ledger) -> str | None:
     """The statistic that a run's configuration names; None if it names none."""
     named = ledger.header.config.get("statistic")
-    return next((name for name in STATISTICS if name == named), None)
+    return next((name for name in (*STATISTICS, *ledger.metric_names) if name == named), None)
 
 
 def ranking(ledger: Ledger) -> Ranking:

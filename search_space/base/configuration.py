@@ -60,6 +60,8 @@ def within(low: float, high: float) -> Any:
 
 
 NOT_EMPTY = Field(min_length=1)
+BY_PATH = {"type": "string", "pattern": ".:.", "allowed": "module:name of your own"}
+"""JSON Schema of an import path; names that entry points add are for the program alone to know."""
 
 
 def _distinct(options: Sequence[Any]) -> Sequence[Any]:

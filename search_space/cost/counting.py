@@ -10,7 +10,7 @@ Python ints have no limit; in a batch, costs of 2^63 and more (10^7 times A5) ov
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -76,6 +76,11 @@ class ArchitectureBatch:
     squeeze_excite: np.ndarray  # [N, B, L], 0 or 1
     project: np.ndarray  # [N]
     dense: np.ndarray  # [N]
+
+    @property
+    def present(self) -> np.ndarray:
+        """Layers that there are, bool [N, B, L]."""
+        return np.arange(self.expand.shape[2]) < self.depth[..., None]
 
     def __post_init__(self) -> None:
         padded = self.expand.shape
@@ -175,6 +180,25 @@ def count_batch(batch: ArchitectureBatch, classes: int) -> dict[str, np.ndarray]
         for array, values in zip(costs.values(), _count_chunk(batch, part, classes), strict=True):
             array[part] = values
     return costs
+
+
+CostFunction = Callable[[ArchitectureBatch, int], np.ndarray]  # candidates and number of classes -> costs [N]
+
+
+def values_of(name: str, function: CostFunction, batch: ArchitectureBatch, classes: int) -> np.ndarray:
+    """Return the cost that a function of the user's gives N candidates: int64 [N].
+
+    Raises:
+      InputError: it does not return one integer from 1 to 2^62 for each.
+    """
+    values = np.asarray(function(batch, classes))
+    if values.shape != batch.frames.shape or values.dtype.kind not in "iu":
+        found = f"{values.dtype} {list(values.shape)}"
+        raise InputError(name, found, f"was returned; a cost must be integers of shape {list(batch.frames.shape)}")
+    if len(values) and not 1 <= values.min() <= values.max() <= 2**62:
+        wrong = int(values.min() if values.min() < 1 else values.max())
+        raise InputError(name, wrong, "was returned; a cost must be from 1 to 2^62")
+    return values.astype(np.int64)
 
 
 def _padded(layers: Sequence[Layer], length: int) -> list[tuple[int, int, int, int]]:

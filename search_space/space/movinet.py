@@ -30,7 +30,7 @@ from search_space.architecture import (
 from search_space.base.configuration import NOT_EMPTY, Options, configuration, made_from, plain, within
 from search_space.base.errors import InputError
 from search_space.base.yaml_file import located, read_yaml
-from search_space.cost.counting import ArchitectureBatch, count_batch
+from search_space.cost.counting import ArchitectureBatch, CostFunction, count_batch, values_of
 from search_space.rounding import DIVISOR, make_divisible
 from search_space.space.choices import Choice, Condition, Genotype, SearchSpace
 
@@ -305,20 +305,30 @@ def _batch(config: SpaceConfig, lookups: Mapping[str, _Lookup], genotypes: np.nd
     )
 
 
-def _count(config: SpaceConfig, lookups: Mapping[str, _Lookup], genotypes: np.ndarray) -> dict[str, np.ndarray]:
-    return count_batch(_batch(config, lookups, genotypes), config.classes)
+Brought = tuple[tuple[str, CostFunction], ...]  # further costs, by name
+
+
+def _count(
+    config: SpaceConfig, lookups: Mapping[str, _Lookup], brought: Brought, genotypes: np.ndarray
+) -> dict[str, np.ndarray]:
+    batch = _batch(config, lookups, genotypes)
+    further = {name: values_of(name, function, batch, config.classes) for name, function in brought}
+    return count_batch(batch, config.classes) | further
 
 
 @functools.lru_cache(maxsize=16)
-def movinet_space(config: SpaceConfig) -> SearchSpace[Architecture]:
-    """The space of all architectures a config allows, with exact vectorised costs; one and the same for equal ones."""
+def movinet_space(config: SpaceConfig, brought: Brought = ()) -> SearchSpace[Architecture]:
+    """The space of all architectures a config allows, with exact vectorised costs; one and the same for equal ones.
+
+    Functions in `brought` count further costs.
+    """
     choices = tuple(_choices(config))
     return SearchSpace(
         name=config.name,
         choices=choices,
         assemble=functools.partial(_assemble, config),
         disassemble=_disassemble,
-        count=functools.partial(_count, config, _lookups(config, choices)),
+        count=functools.partial(_count, config, _lookups(config, choices), brought),
     )
 
 
