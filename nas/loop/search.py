@@ -21,8 +21,8 @@ from nas.algorithms.base import Algorithm, Exhausted
 from nas.algorithms.frontier.surrogate import Features, expected
 from nas.algorithms.registry import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
-from nas.config.costs import exact_cost, searched_space
 from nas.config.search_config import SearchConfig
+from nas.config.searched_space import exact_cost, searched_space
 from nas.loop.early_stopping import BandedStopping
 from nas.loop.references import reference_architectures
 from nas.record.events import Completed, Event, Failed, Note, Proposal, Rung, Stopped

@@ -18,8 +18,8 @@ import numpy as np
 from nas.algorithms.base import Exhausted
 from nas.algorithms.registry import HINTED
 from nas.algorithms.stratified_random import StratifiedRandom
-from nas.config.costs import searched_space
 from nas.config.search_config import SearchConfig
+from nas.config.searched_space import searched_space
 from nas.record.events import Proposal
 from search_space.architecture import check_keys, check_schema
 from search_space.base import untrusted_files

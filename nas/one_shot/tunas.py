@@ -20,8 +20,8 @@ import numpy as np
 
 from nas.algorithms.stratified_random import cost_strata
 from nas.config import search_config
-from nas.config.costs import searched_space
 from nas.config.search_config import SearchConfig
+from nas.config.searched_space import searched_space
 from nas.config.sections import OneShot
 from nas.evaluation.clip_subset import clip_subset
 from nas.evaluation.proxy_trainer import ORDER, Trainer, metrics_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from nas.record.events import Completed, Resumed, Stopped
-from nas.record.hypervolume import GrowingFront, Ranges, ranges_of_space
+from nas.record.hypervolume import CostRange, GrowingFront, Ranges, ranges_of_space
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY
 from search_space.base.errors import InputError
@@ -19,7 +19,8 @@ from search_space.space.sampling import Limit
 def ranges_of_run(ledger: Ledger) -> Ranges:
     """Return the range of each cost searched by that the run's space and limits allow, as in the live display.
 
-    Limits of costs that a user brought are left out, because reading a run executes no code of its configuration.
+    For a cost that a user brought it is the range over the trials, because reading a run executes no code of its
+    configuration.
 
     Raises:
       InputError: the configuration in the event log has no valid space or limits.
@@ -29,9 +30,17 @@ def ranges_of_run(ledger: Ledger) -> Ranges:
     if not isinstance(limits, Mapping):
         raise InputError(f"{place}.limits", limits, "must be a mapping")
     space = movinet.movinet_space(movinet.from_dict(config.get("space"), f"{place}.space"))
-    return ranges_of_space(
-        space, [Limit(name, at_most) for name, at_most in limits.items() if name in COST_NAMES], ledger.costs
+    caps = [Limit(name, at_most) for name, at_most in limits.items() if name in COST_NAMES]
+    return tuple(
+        ranges_of_space(space, caps, [name])[0] if name in COST_NAMES else _measured_range(ledger, name)
+        for name in ledger.costs
     )
+
+
+def _measured_range(ledger: Ledger, cost: str) -> CostRange:
+    """Range of a cost over the trials, for a cost that the space does not count without code of a user."""
+    values = [float(proposal.cost[cost]) for proposal in ledger.proposals.values()]
+    return CostRange(min(values, default=1.0), max(values, default=1.0) + 1.0)
 
 
 def hypervolume_over_time(ledger: Ledger, within: Ranges | None = None) -> pd.DataFrame:
