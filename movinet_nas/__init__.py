@@ -18,7 +18,7 @@ from search_space.base.errors import InputError
 from search_space.network import Network
 from search_space.network import load as load_network
 from search_space.published import published
-from search_space.variant import BASE, STREAM, Variant
+from search_space.variant import BASE, STREAM, Variant, released_stream
 
 __all__ = [
     "BASE",
@@ -41,6 +41,7 @@ __all__ = [
     "load_network",
     "load_run",
     "published",
+    "released_stream",
     "resume",
     "search",
     "stream",

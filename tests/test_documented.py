@@ -207,7 +207,7 @@ def of(language: str) -> list[Block]:
     return [block for block in blocks() if block.language == language]
 
 
-# Searches with modules of the user's are run by tests/test_extensions.py.
+# Searches with modules that users bring are run by tests/test_extensions.py.
 READ = [block for block in of("yaml") if not block.place.startswith("docs/extending.md")]
 
 

@@ -92,7 +92,8 @@ def test_all_examples_together_in_the_workers_of_ray(tmp_path: Path) -> None:
     before, own = run.trials(), ("my_costs:operations", "my_metrics:balanced_accuracy")
     assert set(before["state"]) <= {"completed", "stopped"}, list(before["reason"])
     assert before[before["kind"] == "search"][own[0]].max() <= 40 and before[own[1]].between(0, 1).all()
-    assert run.front(*own)[own[0]].is_monotonic_increasing and len(run.front(*own))
+    front = run.front(own[1])
+    assert front[own[0]].is_monotonic_increasing and len(front)
     assert run.ledger.header.config["data"]["source"] == "my_clips:Blinking"
     cut(tmp_path / "run" / "ledger.jsonl", 6)
     done = command(tmp_path, "search", "--resume", "run")
@@ -191,7 +192,10 @@ def test_bad_import_paths_are_one_line(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("algorithm", "message"),
     [
-        ({"name": "no_module:Mine"}, r"^error: search\.yaml: search\.algorithm\.name: 'no_module:Mine' names a module"),
+        (
+            {"name": "no_module:Mine"},
+            r"^error: search\.yaml:1: search\.algorithm\.name: 'no_module:Mine' names a module",
+        ),
         ({"name": "my_module:Mine"}, r"algorithm\.options: .* lacks the key 'needed'"),
         (
             {"name": "my_module:Mine", "options": {"needed": 1, "othr": 2}},
@@ -349,7 +353,7 @@ def test_the_contract_names_the_fault_of_a_metric(metric: object, message: str) 
         ({"costs": ["my_module:Mine"]}, r"costs\[0\]: 'my_module:Mine' must be a function of a batch"),
         ({"costs": ["mac"]}, r"costs\[0\]: 'mac' must be one of macs, .*did you mean 'macs'"),
         ({"costs": ["no_module:cost"]}, r"costs\[0\]: 'no_module:cost' names a module that is neither"),
-        ({"limits": {"no_module:cost": 1}}, "search.limits: 'no_module:cost' names a module"),
+        ({"limits": {"no_module:cost": 1}}, "search.limits.no_module:cost: 'no_module:cost' names a module"),
         ({"costs": ["my_module:half"]}, "^error: my_module:half: .*float64.* a cost must be integers of shape"),
         ({"statistic": "my_module:Mine"}, "search.statistic: 'my_module:Mine' must be a function of logits"),
         ({"statistic": "likelihod"}, "'likelihod' must be one of likelihood, accuracy; did you mean"),

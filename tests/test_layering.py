@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "movinet.proxy.fused.layers": {"movinet.proxy.fused", "movinet.model.specs", "numpy"},
     "movinet.proxy.fused.optimizer": {"movinet.proxy.fused", "movinet.proxy.recipe", "movinet.model.specs", "numpy"},
     "movinet.proxy.fused.network": {
+        "movinet.model.area",
         "movinet.proxy.fused",
         "movinet.proxy.recipe",
         "movinet.model.specs",
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     "movinet.deploy.interpreter": {"numpy", "ai_edge_litert"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
     "nas": {"nas", "search_space", "numpy", "yaml", "rich"},
-    "nas.config": {"nas", "search_space", "movinet.proxy.recipe", "pydantic"},  # plain data
+    "nas.config": {"nas", "search_space", "movinet.proxy.recipe", "numpy", "pydantic"},  # plain data
     "nas.record.ledger": {"nas", "search_space", "orjson"},
     "nas.evaluation.proxy_trainer": {"nas", "search_space", "numpy", "movinet"},  # where candidates are trained
     "nas.one_shot.tunas": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained

@@ -70,6 +70,7 @@ def test_a_space_is_valid_alone(capsys: pytest.CaptureFixture[str]) -> None:
         (("family", "lift"), {"depht": 2}),
         (("tracking", "wandb"), {}),
         (("algorithm", "name"), "frontier"),
+        (("data", "source"), "digits"),
     ],
 )
 def test_schema_and_classes_refuse_alike(place: tuple[Any, ...], value: object) -> None:

@@ -22,7 +22,7 @@ def exact_cost(config: SearchConfig, architecture: Architecture) -> dict[str, in
     """Return all exact costs of an architecture, which need not be of the space.
 
     Raises:
-      InputError: a function of the user's returns something else than costs.
+      InputError: a function that the user brings returns something other than costs.
     """
     cost: dict[str, int] = dict(vars(count(architecture, config.space.classes)))
     brought = _brought(config)

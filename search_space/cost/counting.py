@@ -186,7 +186,7 @@ CostFunction = Callable[[ArchitectureBatch, int], np.ndarray]  # candidates and 
 
 
 def values_of(name: str, function: CostFunction, batch: ArchitectureBatch, classes: int) -> np.ndarray:
-    """Return the cost that a function of the user's gives N candidates: int64 [N].
+    """Return the cost of N candidates by a function that the user brings: int64 [N].
 
     Raises:
       InputError: it does not return one integer from 1 to 2^62 for each.

@@ -1,4 +1,4 @@
-"""Clips of a class of the user's, written once into the cached form of `store`."""
+"""Clips of a class that the user brings, written once into the cached form of `store`."""
 
 from __future__ import annotations
 
