@@ -44,7 +44,11 @@ class Run:
 
     @property
     def config(self) -> SearchConfig:
-        """Configuration that the run was started with."""
+        """Configuration that the run was started with; this imports the modules that it names.
+
+        Raises:
+          InputError: one of these modules is missing.
+        """
         return run_folder.config_of(self.ledger)
 
     def trials(self) -> pd.DataFrame:

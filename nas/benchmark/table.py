@@ -21,12 +21,12 @@ import numpy as np
 from nas.benchmark import table_cells
 from nas.benchmark.row_space import RowIndex, RowSpace
 from nas.benchmark.table_cells import MACS, Option, line
-from nas.loop import run_folder
 from nas.record.events import Completed, Proposal, Rung
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY, STATISTICS
 from search_space.base.errors import InputError
 from search_space.cost.counting import COST_NAMES
+from search_space.space import movinet
 from search_space.space.choices import Choice, Genotype, SearchSpace
 from search_space.space.movinet import movinet_space
 
@@ -276,8 +276,8 @@ def from_ledger(ledger: Ledger) -> Table:
     Raises:
       InputError: no search trial was trained to the full budget.
     """
-    config = run_folder.config_of(ledger)
-    space = movinet_space(config.space)
+    # The space alone: a whole configuration may name modules, which reading a run does not import.
+    space = movinet_space(movinet.from_dict(ledger.header.config.get("space"), f"{ledger.path}:1: config.space"))
     done = {i: p for i, p in ledger.proposals.items() if p.kind == "search" and i in ledger.completed}
     if not done:
         raise InputError(str(ledger.path), 0, "is the number of search trials completed; a table needs one")
@@ -290,7 +290,7 @@ def from_ledger(ledger: Ledger) -> Table:
         varied or dict([*columns.items()][:1]),
         {cost: np.array([p.cost[cost] for p in members.values()]) for cost in COST_NAMES},
         _measured(members, done, _metrics([*full, *(rung for rung in ledger.rungs if rung.index in done)])),
-        steps=config.training.steps,
+        steps=max(each.steps for each in full),
         seconds=_measured(members, done, [("seconds", each.index, each.seconds) for each in full])["seconds"],
         architectures=[p.architecture for p in members.values()],
         fingerprints=[p.fingerprint for p in members.values()],

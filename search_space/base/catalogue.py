@@ -41,7 +41,7 @@ class Catalogue(Mapping[str, T], Generic[T]):
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return isinstance(name, str) and name in self._places
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -57,8 +57,8 @@ class Catalogue(Mapping[str, T], Generic[T]):
         Raises:
           InputError: unknown name, failed import, or an object of the wrong kind.
         """
-        if isinstance(name, str) and name in self:
-            return self[name]
+        if name in self:
+            return self[str(name)]
         if isinstance(name, str) and ":" in name:
             found = _imported(place, name, name)
         else:
