@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.algorithms.frontier.gaussian_process import Encoding, Evidence, Posterior
+from nas.algorithms.frontier.gaussian_process import Encoding, Evidence, Posterior, cholesky, inverse
+from search_space.base.errors import InputError
 from search_space.space.choices import Choice, Condition, SearchSpace
 
 CHOICES = (
@@ -82,3 +83,17 @@ def test_what_is_in_training_is_believed_to_come_out_at_the_mean() -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
     assert (got[1] <= known(FEATURES)[1] + 1e-9).all()
     assert (got[1][pending] < 0.9 * known(FEATURES)[1][pending]).any()
+
+
+def test_a_covariance_that_rounding_left_indefinite_is_factored_and_any_other_is_refused() -> None:
+    values = np.random.default_rng(0).normal(size=(40, 3))
+    rank_three = values @ values.T  # positive semidefinite, and by rounding a little below it
+    assert np.linalg.eigvalsh(rank_three)[0] < 0
+    factor = cholesky(rank_three)
+    np.testing.assert_allclose(factor @ factor.T, rank_three, atol=1e-3)
+    whole = rank_three + np.eye(40)
+    np.testing.assert_array_equal(cholesky(whole), np.linalg.cholesky(whole))
+    np.testing.assert_allclose(inverse(whole) @ whole, np.eye(40), atol=1e-9)
+    for bad in (np.diag([1.0, -1.0]), np.full((2, 2), np.nan), np.array([[1.0, np.inf], [np.inf, 1.0]])):
+        with pytest.raises(InputError, match="not positive definite"):
+            inverse(bad)

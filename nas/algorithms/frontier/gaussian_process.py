@@ -12,11 +12,13 @@ density given the data.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from search_space.base.errors import InputError
 from search_space.space.choices import SearchSpace
 
 # Priors of the logarithms of parameters, for values of mean 0 and variance 1: centres, and the standard deviations
@@ -37,6 +39,7 @@ _SLOPE_SD = 0.7
 # show it again: without repeats the data cannot tell, and of the mean over a few trainings one is a good part itself.
 _OWN_SHARE = 0.5
 _JITTER = 1e-6
+_MORE = (1e-8, 1e-6, 1e-4, 1e-2)  # of the mean variance, added where a covariance is not positive definite
 _FAR = 2.5  # widths of the first log cost beyond which the noise grows no more
 
 # Resilient propagation (Riedmiller and Braun 1993): step sizes of log parameters.
@@ -137,6 +140,31 @@ def _same(similar: np.ndarray) -> np.ndarray:
     return similar > 1 - 1e-9
 
 
+def cholesky(covariance: np.ndarray) -> np.ndarray:
+    """Return the lower Cholesky factor of a covariance [n, n], with more variance where rounding took what it needs.
+
+    Raises:
+      InputError: the matrix is no covariance: not finite, or far from positive definite.
+    """
+    variance = float(np.diag(covariance).mean())
+    for more in (0.0, *_MORE):
+        with suppress(np.linalg.LinAlgError):
+            matrix = covariance + more * variance * np.eye(len(covariance)) if more else covariance
+            factor = np.linalg.cholesky(matrix)
+            if np.isfinite(factor).all():
+                return factor
+    rule = (
+        "is the mean variance of a covariance that is not positive definite; the surrogate cannot model these results"
+    )
+    raise InputError("surrogate", variance, rule)
+
+
+def inverse(covariance: np.ndarray) -> np.ndarray:
+    """Return the inverse of a covariance [n, n]; `InputError` as in `cholesky`."""
+    root = np.linalg.inv(cholesky(covariance))
+    return root.T @ root
+
+
 class Evidence:
     """The posterior density of the parameters given features [n, F] and values [n].
 
@@ -171,7 +199,7 @@ class Evidence:
         noise = own * np.outer(unexplained, unexplained)
         covariance = kernel.scale * similar + line + noise
         covariance[np.diag_indices_from(covariance)] += self.extra + _JITTER
-        factor = np.linalg.cholesky(covariance)
+        factor = cholesky(covariance)
         root = np.linalg.inv(factor)
         inverse = root.T @ root
         alpha = inverse @ self.values
@@ -223,14 +251,14 @@ class Posterior:
     ) -> None:
         self.kernel, self.encoding = kernel, encoding
         self.trained = self.features = features
-        self._inverse = np.linalg.inv(self._covariance(features, extra))
+        self._inverse = inverse(self._covariance(features, extra))
         self._alpha = self._inverse @ values
         if pending is not None and len(pending):
             self.features = np.concatenate([features, pending])
             across = kernel.between(pending, features, encoding)
             carried = across @ self._inverse
             # Of a block matrix (Rasmussen and Williams 2006, A.3): much less than inverting the whole.
-            corner = np.linalg.inv(self._covariance(pending, 0.0) - carried @ across.T)
+            corner = inverse(self._covariance(pending, 0.0) - carried @ across.T)
             side = corner @ carried
             self._inverse = np.block([[self._inverse + carried.T @ side, -side.T], [-side, corner]])
 
