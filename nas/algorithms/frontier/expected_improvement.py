@@ -21,28 +21,6 @@ from nas.record.pareto import frontier
 # Most cells of a grid of several costs: attained points beyond are thinned, evenly along the frontier.
 _CELLS = 4096
 
-# Rational approximation of the upper tail of the normal distribution, below 7.07 and beyond (Hart et al. 1968,
-# "Computer Approximations", 5666): relative error 1e-8 and less.
-_UPPER = (
-    3.52624965998911e-2,
-    0.700383064443688,
-    6.37396220353165,
-    33.912866078383,
-    112.079291497871,
-    221.213596169931,
-    220.206867912376,
-)
-_LOWER = (
-    8.83883476483184e-2,
-    1.75566716318264,
-    16.064177579207,
-    86.7807322029461,
-    296.564248779674,
-    637.333633378831,
-    793.826512519948,
-    440.413735824752,
-)
-_FAR = 7.07106781186547
 _ROOT_2PI = math.sqrt(2 * math.pi)
 
 
@@ -53,13 +31,9 @@ def normal_density(x: np.ndarray) -> np.ndarray:
 
 def normal_distribution(x: np.ndarray) -> np.ndarray:
     """Probability that a standard normal variable is at most x, elementwise."""
-    distance = np.abs(x)
-    near = np.minimum(distance, _FAR)
-    ratio = np.polyval(_UPPER, near) / np.polyval(_LOWER, near)
-    far = np.maximum(distance, _FAR)
-    fraction = 1 / (far + 1 / (far + 2 / (far + 3 / (far + 4 / (far + 0.65))))) / _ROOT_2PI
-    tail = np.exp(-0.5 * distance * distance) * np.where(distance < _FAR, ratio, fraction)
-    return np.where(x > 0, 1 - tail, tail)
+    from scipy.special import ndtr  # takes a moment to load, which commands that only read a run do without
+
+    return np.asarray(ndtr(x))
 
 
 def expected_excess(mean: np.ndarray, sd: np.ndarray, level: np.ndarray) -> np.ndarray:
