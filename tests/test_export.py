@@ -236,6 +236,14 @@ def test_an_ensemble_by_command(tmp_path: Path) -> None:
     assert exported(f"--config={file} --format=tflite", tmp_path / "pair.tflite") == 0
 
 
+def test_a_member_of_a_smaller_resolution_is_resized_by_built_in_operations(tmp_path: Path) -> None:
+    file, out = tmp_path / "sizes.yaml", tmp_path / "sizes.tflite"
+    members = [dataclasses.replace(SMALL, clip=Clip(FRAMES, resolution, 2)) for resolution in (16, 12)]
+    file.write_text(network.dump(network.counted("sizes", tuple(members), CLASSES)), encoding="utf-8")
+    assert exported(f"--config={file} --format=tflite", out) == 0  # which compares it with the Keras model
+    assert_built_in(LiteRT(out.read_bytes()))
+
+
 @pytest.mark.parametrize(
     ("arguments", "name", "said"),
     [
