@@ -201,8 +201,7 @@ def test_bad_settings_are_refused_in_one_line(make):
     assert "\n" not in str(caught.value)
 
 
-def test_an_objective_is_minimised_inside_and_natural_outside():
+def test_an_objective_is_minimised_inside():
     accuracy, macs = Objective("accuracy", "max"), Objective("macs", "min")
     assert accuracy.minimised([0.2, 0.8]).tolist() == [-0.2, -0.8]
-    assert accuracy.natural(accuracy.minimised([0.2])).tolist() == [0.2]
     assert macs.minimised([3, 4]).tolist() == [3, 4]

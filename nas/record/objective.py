@@ -29,13 +29,8 @@ class Objective:
         array = np.asarray(values, dtype=np.float64)
         return -array if self.direction == "max" else array
 
-    def natural(self, minimised: ArrayLike) -> np.ndarray:
-        """The inverse of `minimised`: back to the metric's own sign, elementwise."""
-        return self.minimised(minimised)
-
 
 ACCURACY = Objective("accuracy", "max")
 LIKELIHOOD = Objective("likelihood", "max")
 STATISTICS = {objective.name: objective for objective in (LIKELIHOOD, ACCURACY)}  # from 0 to 1, more is better
 MACS = Objective("macs", "min")
-DEFAULT = (ACCURACY, MACS)
