@@ -112,6 +112,7 @@ COMMANDS = {
         "--train-clips",
         "--workers",
     },
+    "schema": {"kind", "--markdown"},
     "completion": {"shell"},
 }
 TOP_FLAGS = {"-h", "--help", "--version"}

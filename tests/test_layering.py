@@ -36,6 +36,7 @@ MAY_IMPORT = {
         "threadpoolctl",
     },
     "movinet.training.config": {"movinet.training", "search_space", "yaml", "pydantic"},
+    "movinet.model.area": {"numpy"},  # also for engines without TensorFlow
     "movinet.train": {"movinet", "search_space", "tensorflow", "gin"},
     "movinet.deploy.interpreter": {"numpy", "ai_edge_litert"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
@@ -52,9 +53,10 @@ MAY_IMPORT = {
     "nas.execution.ray_cluster": {"nas", "search_space", "ray"},
     "nas.execution.object_store": {"nas", "search_space", "pyarrow"},
     "nas.execution.node_data": {"nas", "search_space", "movinet.data", "pyarrow"},
+    "nas.algorithms.frontier.expected_improvement": {"nas", "numpy", "scipy.special"},
     "nas.algorithms.optuna_tpe": {"nas", "search_space", "numpy", "optuna"},
     "nas.algorithms.keras_tuner": {"nas", "search_space", "numpy", "movinet", "keras_tuner", "keras"},  # builds models
-    "results": {"results", "search_space", "numpy", "yaml", "pandas", "matplotlib", "pydantic"}
+    "results": {"results", "search_space", "numpy", "yaml", "pandas", "matplotlib", "scipy.special", "pydantic"}
     | {
         "nas.benchmark.table_comparison",
         "nas.loop.early_stopping",

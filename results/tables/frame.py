@@ -114,28 +114,32 @@ def student_t(freedom: int) -> float:
     return float(stdtrit(freedom, 0.975))
 
 
-def front(ledger: Ledger, kinds: Sequence[str] = ("search", "finalist")) -> pd.DataFrame:
-    """The rows of `networks` on the Pareto front of mean accuracy and the costs searched by.
+def front(
+    ledger: Ledger,
+    kinds: Sequence[str] = ("search", "finalist"),
+    objective: str = ACCURACY.name,
+) -> pd.DataFrame:
+    """The rows of `networks` on the Pareto front of mean metric (more is better) and the costs searched by.
 
-    The cheapest, by the first of these costs, comes first. With search trials among the `kinds`, means of one training
-    compete with each other, and the luckiest win: see `selected_front` for what to report.
+    The cheapest, by the first of these costs, comes first.
+
+    With search trials among the `kinds`, means of one training compete with each other, and the luckiest win: see
+    `selected_front` for what to report.
     """
-    results = trainings(ledger, kinds)
+    results = trainings(ledger, kinds, objective)
     # Of the thousands of networks of a long run, only those on the front are worth a row.
-    means = results.groupby("fingerprint", sort=False).agg(
-        {ACCURACY.name: "mean", **dict.fromkeys(ledger.costs, "first")}
-    )
-    best = non_dominated(means.reset_index(), ledger.costs)["fingerprint"]
-    networks_on_it = _networks(ledger, results[results["fingerprint"].isin(best)], ACCURACY.name)
-    return non_dominated(networks_on_it, ledger.costs)
+    means = results.groupby("fingerprint", sort=False).agg({objective: "mean", **dict.fromkeys(ledger.costs, "first")})
+    best = non_dominated(means.reset_index(), ledger.costs, objective)["fingerprint"]
+    networks_on_it = _networks(ledger, results[results["fingerprint"].isin(best)], objective)
+    return non_dominated(networks_on_it, ledger.costs, objective)
 
 
-def non_dominated(table: pd.DataFrame, costs: Sequence[str]) -> pd.DataFrame:
-    """The rows of a table on its Pareto front of accuracy and of costs; of equal ones the first.
+def non_dominated(table: pd.DataFrame, costs: Sequence[str], objective: str = ACCURACY.name) -> pd.DataFrame:
+    """The rows of a table on its Pareto front of a metric and of costs; of equal ones the first.
 
     The cheapest, by the first of the costs, comes first.
     """
-    columns = (*(Objective(cost, "min") for cost in costs), ACCURACY)
+    columns = (*(Objective(cost, "min") for cost in costs), Objective(objective, "max"))
     points = np.stack([each.minimised(table[each.name]) for each in columns], axis=1)
     return table.iloc[frontier(points)].reset_index(drop=True)
 
@@ -150,9 +154,9 @@ def selected_kinds(ledger: Ledger) -> tuple[str, ...]:
     return ("finalist",) if retrained else ("search",)
 
 
-def selected_front(ledger: Ledger) -> pd.DataFrame:
+def selected_front(ledger: Ledger, objective: str = ACCURACY.name) -> pd.DataFrame:
     """The front to report and to build on: `front` of `selected_kinds`."""
-    return front(ledger, selected_kinds(ledger))
+    return front(ledger, selected_kinds(ledger), objective)
 
 
 def write_trials(ledger: Ledger, path: str | Path) -> None:
