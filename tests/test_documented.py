@@ -52,6 +52,7 @@ RUN_BY = {
     r"run_search\.py (one-shot|search) .*--hints ": ("one_shot", "members_are_hinted_at_for_another_search"),
     r"run_search\.py one-shot( |$)": ("one_shot", "the_command_retrains_what_was_found"),
     r"run_search\.py reproduce ": ("reproduce", "a_real_run_reproduces_and_is_left_as_it_was"),
+    r"run_search\.py schema ": ("schemas", "the_reference_pages_are_of_these_classes"),
     r"run_search\.py validate ": ("validation", "with_ray_killed_and_resumed_it_is_finished_and_compared"),
     r"run_search\.py score ": ("scores", "a_table_gets_its_columns_and_goes_on_where_it_was_left"),
     r"python -m movinet\.train .*digits_": ("train", "an_emitted_experiment_trains_and_evaluates"),

@@ -209,5 +209,5 @@ def test_a_worker_that_is_still_starting_ends_with_the_folder_it_uses(
 def test_a_search_that_this_machine_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
     settings = small(workers=0, resources=ResourcesConfig(cpus=4096), simulation=SimulationConfig())
     process = started(written(tmp_path, settings), "--out", tmp_path / "run")
-    assert "resources.cpus: 4096 must be at most" in process.communicate(timeout=240)[1]
+    assert "resources.cpus: 4096.0 must be at most" in process.communicate(timeout=240)[1]
     assert process.returncode == 2 and not (tmp_path / "run").exists()

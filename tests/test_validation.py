@@ -14,7 +14,8 @@ from played_run import accuracy, begin, play, played, settings
 from small_search import finished, kill, ledger_of, searching, small, started, wait_for, written
 
 import run_search
-from cli import json_output, searches
+from cli import json_output
+from movinet_nas import runs
 from nas.config import search_config as configs
 from nas.config.sections import Finals, SimulationConfig
 from nas.execution.ray_cluster import ALONE
@@ -161,7 +162,7 @@ def test_a_search_settles_the_choice_of_parents_and_does_so_once(tmp_path: Path)
             best = max(variants, key=lambda row: row["scaled_variant"]["accuracy"])
             assert model["parent"]["fingerprint"] == best["fingerprint"]
     entries = len(settled.entries)
-    searches._settle(out, "serial", contextlib.nullcontext, ALONE)
+    runs.settle(out, "serial", contextlib.nullcontext, ALONE)
     assert len(ledger_of(out / "settle").entries) == entries
 
 
