@@ -82,7 +82,7 @@ def compare_runs(options: argparse.Namespace) -> str:
     from results.comparison import runs_text
     from results.comparison.runs import compare
     from results.figures import runs_comparison
-    from search_space.architecture import check_integer
+    from search_space.base.checks import check_integer
 
     check_integer("--seed", options.seed, 0, 2**63 - 1)
     runs, against = ([run_folder.read(folder) for folder in group] for group in (options.runs, options.against or []))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from search_space.architecture import MAX_CHANNELS, Architecture, check_integer, to_dict
+from search_space.architecture import MAX_CHANNELS, Architecture, to_dict
+from search_space.base.checks import check_integer
 from search_space.cost.counting import breakdown
 from search_space.network import Network, counted, load, network_cost
 from search_space.published import PUBLISHED, published

@@ -77,7 +77,7 @@ def one_shot(options: argparse.Namespace) -> str:
     from nas.one_shot import run as one_shot_run
     from nas.one_shot.hints import MAX_HINTS
     from results.family import growth
-    from search_space.architecture import check_integer
+    from search_space.base.checks import check_integer
     from search_space.base.yaml_file import located
 
     def report(line: str) -> None:

@@ -31,7 +31,7 @@ from movinet.data.video.decoder import in_order
 from movinet.data.video.source import open_source, splits_of
 from movinet.data.video.timeline import UnusableVideo
 from movinet.data.video.video_source import VideoSource
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.command_line import Parser, exit_code, place_fault, say
 from search_space.base.errors import InputError
 

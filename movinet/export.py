@@ -31,7 +31,7 @@ from movinet.deploy.sample_clips import sample_clips
 from movinet.model import stream
 from movinet.model.keras_model import Shape
 from movinet.model.stream import IMAGE
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.command_line import Parser, exit_code
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice

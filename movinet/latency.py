@@ -23,7 +23,7 @@ from pathlib import Path
 
 from movinet.deploy.network_flags import Subject
 from movinet.deploy.timing import FORMS, UNITS, Request, Timing
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.command_line import Parser, exit_code
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice

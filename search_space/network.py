@@ -15,16 +15,8 @@ from typing import Any
 import yaml
 
 from search_space import architecture as single
-from search_space.architecture import (
-    MAX_CHANNELS,
-    MAX_FRAMES,
-    Architecture,
-    Clip,
-    check_integer,
-    check_keys,
-    check_list,
-    check_schema,
-)
+from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, Architecture, Clip
+from search_space.base.checks import check_integer, check_keys, check_list, check_schema
 from search_space.base.errors import InputError
 from search_space.base.yaml_file import read_yaml
 from search_space.cost.counting import COST_NAMES, count

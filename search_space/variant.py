@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search_space.architecture import check_keys
+from search_space.base.checks import check_keys
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 

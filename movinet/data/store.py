@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from search_space.architecture import check_integer
 from search_space.base import untrusted_files
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.base.names import hint
 

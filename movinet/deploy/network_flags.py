@@ -15,7 +15,8 @@ from movinet.training import task
 from movinet.training.config import experiment_file
 from movinet.weights import checkpoint
 from search_space import network
-from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION, Clip, check_integer
+from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION, Clip
+from search_space.base.checks import check_integer
 from search_space.base.command_line import say
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice

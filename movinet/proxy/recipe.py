@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from search_space.architecture import check_number
+from search_space.base.checks import check_number
 from search_space.base.configuration import configuration, within
 
 # Decay of the two moments of AdamW (Loshchilov and Hutter, arXiv 1711.05101). The first is Muon's momentum too.

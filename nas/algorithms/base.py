@@ -11,7 +11,7 @@ import numpy as np
 
 from nas.record.events import Completed, Event, Failed, Proposal, Rung, Stopped
 from nas.record.objective import ACCURACY, Objective
-from search_space.architecture import check_integer, check_keys
+from search_space.base.checks import check_integer, check_keys
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit, feasible, sample_feasible

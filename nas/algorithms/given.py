@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.algorithms.base import Algorithm, Exhausted, as_genotype, canonical_genotypes
 from nas.record.objective import ACCURACY, Objective
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit, feasible, sample_feasible

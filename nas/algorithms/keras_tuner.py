@@ -17,7 +17,7 @@ from keras_tuner.oracles import BayesianOptimizationOracle
 
 from nas.algorithms.base import Algorithm, as_genotype
 from nas.record.objective import ACCURACY, Objective
-from search_space.architecture import check_integer, check_number
+from search_space.base.checks import check_integer, check_number
 from search_space.space.choices import Choice, Genotype, SearchSpace
 from search_space.space.movinet import SpaceConfig, movinet_space
 from search_space.space.sampling import Limit, feasible, sample_feasible

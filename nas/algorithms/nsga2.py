@@ -13,7 +13,7 @@ import numpy as np
 from nas.algorithms.base import Algorithm
 from nas.record.objective import ACCURACY, Objective
 from nas.record.pareto import crowded_order
-from search_space.architecture import check_integer, check_number
+from search_space.base.checks import check_integer, check_number
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit
 

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.algorithms.base import Algorithm
 from nas.record.objective import ACCURACY, Objective
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit
 

@@ -12,7 +12,7 @@ import numpy as np
 from nas.algorithms.base import Algorithm
 from nas.loop.early_stopping import MAX_BANDS, Bands
 from nas.record.objective import ACCURACY, Objective
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit, cost_range, sample_stratum
 

@@ -32,8 +32,8 @@ from nas.loop.early_stopping import BandedStopping
 from nas.loop.run_lock import RunLock
 from nas.record.events import Completed, Proposal, Rung, Stopped
 from nas.record.objective import ACCURACY, Objective
-from search_space.architecture import check_integer, check_keys
 from search_space.base import untrusted_files
+from search_space.base.checks import check_integer, check_keys
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 

@@ -31,8 +31,8 @@ from nas.loop.run_lock import RunLock
 from nas.loop.search import Search, check, make_algorithm
 from nas.record.events import Event, Resumed
 from nas.record.ledger import Header, Ledger, LedgerWriter
-from search_space.architecture import check_integer
 from search_space.base import untrusted_files
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype
 

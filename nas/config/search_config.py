@@ -27,7 +27,7 @@ from nas.config.sections import (
 )
 from nas.loop.fixed_networks import FixedNetwork
 from nas.record.objective import LIKELIHOOD, STATISTICS, Objective
-from search_space.architecture import check_keys, check_schema
+from search_space.base.checks import check_keys, check_schema
 from search_space.base.configuration import BY_PATH, Options, configuration, made_from, plain, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice, hint

@@ -16,7 +16,8 @@ from nas.benchmark.table import Table
 from nas.config.search_config import SearchConfig
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.loop.search import trial_seed
-from search_space.architecture import check_integer, from_dict
+from search_space.architecture import from_dict
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 
 NAMES = ("naswot", "grad_norm", "synflow")  # of movinet.proxy.training_free_scores

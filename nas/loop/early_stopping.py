@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from nas.record.objective import ACCURACY, Objective
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 
 MAX_BANDS = 1000

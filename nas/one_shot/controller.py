@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from search_space.architecture import check_keys
+from search_space.base.checks import check_keys
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit, feasible, sample_feasible, sample_stratum

@@ -21,8 +21,8 @@ from nas.algorithms.stratified_random import StratifiedRandom
 from nas.config.search_config import SearchConfig
 from nas.config.searched_space import searched_space
 from nas.record.events import Proposal
-from search_space.architecture import check_keys, check_schema
 from search_space.base import untrusted_files
+from search_space.base.checks import check_keys, check_schema
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype
 from search_space.space.movinet import SpaceConfig, to_dict

@@ -32,9 +32,9 @@ from nas.one_shot import hints
 from nas.one_shot.tunas import COLUMNS, SCHEMA, Found, OneShotSearch, targets_of
 from nas.record import array_file
 from search_space import architecture as architectures
-from search_space.architecture import check_keys, check_schema
 from search_space.base import untrusted_files
 from search_space.base.atomic_files import replaced
+from search_space.base.checks import check_keys, check_schema
 from search_space.base.errors import InputError
 
 SUPERNET, RETRAINED = "supernet", "retrained"

@@ -26,7 +26,8 @@ from nas.config.sections import OneShot
 from nas.evaluation.clip_subset import clip_subset
 from nas.evaluation.proxy_trainer import ORDER, Trainer, metrics_of
 from nas.one_shot.controller import Controller, chosen_within
-from search_space.architecture import Architecture, check_integer
+from search_space.architecture import Architecture
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype
 from search_space.space.sampling import sample_stratified, sample_stratum

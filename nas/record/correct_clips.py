@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from search_space.architecture import check_integer, check_keys
+from search_space.base.checks import check_integer, check_keys
 from search_space.base.errors import InputError
 
 KEYS = ("clips", "bits", "clips_per_video")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from nas.record import correct_clips
-from search_space.architecture import check_integer, check_keys
+from search_space.base.checks import check_integer, check_keys
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype
 

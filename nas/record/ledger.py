@@ -40,8 +40,8 @@ from nas.record.events import (
     to_dict,
 )
 from nas.record.objective import MACS
-from search_space.architecture import check_integer, check_keys, check_number
 from search_space.base import untrusted_files
+from search_space.base.checks import check_integer, check_keys, check_number
 from search_space.base.errors import InputError
 
 SCHEMA = "movinet-nas/ledger/1"

@@ -35,7 +35,8 @@ from nas.record.events import Completed, Event, Failed, Proposal
 from nas.record.ledger import Header, Ledger, LedgerWriter, read
 from nas.record.objective import ACCURACY
 from search_space import architecture as architectures
-from search_space.architecture import Architecture, Clip, check_integer
+from search_space.architecture import Architecture, Clip
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.cost.counting import count
 from search_space.scaling.compound import DEFAULT_COEFFICIENTS, UNSCALED, Coefficients, Factors, scale_to_macs

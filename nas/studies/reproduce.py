@@ -10,7 +10,7 @@ from nas.loop.run_folder import config_of, data_of
 from nas.loop.search import trial_seed
 from nas.record.events import Completed, Failed, Proposal, Rung
 from nas.record.ledger import Ledger
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.base.names import hint
 

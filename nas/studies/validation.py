@@ -23,7 +23,8 @@ from nas.loop import run_folder
 from nas.loop.fixed_networks import FixedNetwork, Kind
 from nas.record.ledger import Ledger
 from search_space import architecture as architectures
-from search_space.architecture import Clip, check_integer, check_number
+from search_space.architecture import Clip
+from search_space.base.checks import check_integer, check_number
 from search_space.base.errors import InputError
 from search_space.cost.counting import count
 from search_space.scaling.compound import DEFAULT_COEFFICIENTS, Coefficients, scale_to_macs

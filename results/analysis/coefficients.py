@@ -13,8 +13,8 @@ import pandas as pd
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY
 from results.tables.frame import summary
-from search_space.architecture import check_keys
 from search_space.base.atomic_files import replaced
+from search_space.base.checks import check_keys
 from search_space.base.errors import InputError
 from search_space.base.yaml_file import read_yaml
 from search_space.network import yaml_text

@@ -25,7 +25,7 @@ from nas.loop.early_stopping import Bands
 from nas.record.objective import ACCURACY, MACS
 from results.analysis.rank_correlation import TIE_BREAKS, Pairs, estimate, mean, partial, redrawn, regret, within_bins
 from results.tables.trainings import mean_of, mean_without
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.space.choices import Choice
 
 ENOUGH = 20  # networks compared

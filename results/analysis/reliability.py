@@ -22,7 +22,7 @@ from nas.record.objective import ACCURACY
 from results.analysis.rank_correlation import estimate, mean, redrawn, within_bins
 from results.analysis.variance_components import Components, components, cost_trend
 from results.tables.trainings import Trainings, mean_without, sign
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 
 ENOUGH = 10  # architectures with two trainings
 MOST = 2000  # architectures; of more a random sample, because their pairs would not fit in memory

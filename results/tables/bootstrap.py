@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 
 Statistic = Callable[[np.ndarray], float]
 

@@ -22,7 +22,7 @@ from nas.record import correct_clips
 from nas.record.events import Proposal
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 
 TEST_ACCURACY = f"test_{ACCURACY.name}"
 CHUNK = 2**22  # numbers held at a time while clips are drawn

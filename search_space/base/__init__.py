@@ -1,6 +1,7 @@
 """The floor on which all packages stand. It knows nothing of networks.
 
 - `errors`: the exception for everything that a user can correct.
+- `checks`: checks of single values.
 - `configuration`: validates configuration classes; one line for an error.
 - `schemas`: JSON Schemas and reference pages of them.
 - `names`: finds the name that a user probably meant.

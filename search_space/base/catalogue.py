@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Generic, TypeVar
 
-from search_space.architecture import check_keys
+from search_space.base.checks import check_keys
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.base.quiet_tensorflow import quiet_start

@@ -25,9 +25,8 @@ from search_space.architecture import (
     Head,
     Layer,
     Stem,
-    check_integer,
-    check_number,
 )
+from search_space.base.checks import check_integer, check_number
 from search_space.base.configuration import configuration, within
 from search_space.base.errors import InputError
 from search_space.cost.counting import ArchitectureBatch, count, count_batch, pack

@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.cost.counting import ArchitectureBatch, count_batch, pack
 from search_space.rounding import DIVISOR

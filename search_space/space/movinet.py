@@ -24,9 +24,8 @@ from search_space.architecture import (
     Kernel,
     Layer,
     Stem,
-    check_keys,
-    check_schema,
 )
+from search_space.base.checks import check_keys, check_schema
 from search_space.base.configuration import NOT_EMPTY, Options, configuration, made_from, plain, within
 from search_space.base.errors import InputError
 from search_space.base.yaml_file import located, read_yaml

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.space.choices import Genotype, SearchSpace

@@ -40,7 +40,7 @@ from movinet.data.proxy.motions import (
     tremors,
 )
 from movinet.data.store import SPLITS, Dataset, Split, cache_path, write_dataset
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.names import check_choice
 
 Labels = TypeVar("Labels", int, npt.NDArray[Any])

@@ -16,7 +16,7 @@ from movinet.data.store import SPLITS, Dataset, Split, cache_path, write_dataset
 from movinet.data.video.decoder import Decoder
 from movinet.data.video.folder import VideoFile, list_unlabelled
 from movinet.data.video.timeline import Numbers, UnusableVideo, centred
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 
 PACES = ("1x", "2x", "4x", "ping-pong", "shuffled")
 FASTEST = 4

@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from movinet.data.proxy.motions import MOTIONS
 from movinet.data.proxy.moving_digits import TINY, MovingDigitsConfig, motion_of, rendered
 from movinet.data.video.decoding import Frames
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 
 BITS_A_SECOND = 2_000_000  # so that digits of a few pixels survive

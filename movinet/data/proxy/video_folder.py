@@ -17,7 +17,8 @@ from movinet.data.video.decoder import Decoder, in_order
 from movinet.data.video.decoding import Frames
 from movinet.data.video.folder import Listing, VideoFile, list_folder
 from movinet.data.video.timeline import UnusableVideo, centred, clip_numbers
-from search_space.architecture import MAX_FRAMES, MAX_RESOLUTION, check_integer
+from search_space.architecture import MAX_FRAMES, MAX_RESOLUTION
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 
 

@@ -21,7 +21,7 @@ from movinet.data.video.decoding import Frames, scaled_size
 from movinet.data.video.folder import list_folder
 from movinet.data.video.timeline import checked
 from movinet.data.video.video_source import VideoSource
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice, hint
 

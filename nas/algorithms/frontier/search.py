@@ -21,7 +21,7 @@ from nas.algorithms.frontier.surrogate import FITTED, KNOWN, Features, Hint, Sca
 from nas.algorithms.stratified_random import ask_least_filled, cost_strata
 from nas.record.objective import ACCURACY, Objective
 from nas.record.pareto import crowded_order
-from search_space.architecture import check_integer
+from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit

@@ -1,0 +1,60 @@
+"""Checks of single values, for input that no configuration class describes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from search_space.base.errors import InputError
+from search_space.base.names import hint
+
+
+def check_integer(place: str, value: object, low: int, high: int) -> int:
+    """`value` if it is an integer in low..high, else an `InputError` that names `place`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(place, value, f"must be an integer from {low} to {high}")
+    return value
+
+
+def check_number(place: str, value: object, low: float, high: float, hint: str = "") -> float:
+    """`value` if it is a number in low..high, else an `InputError` that names `place`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InputError(place, value, f"must be a number from {low:g} to {high:g}{hint}")
+    return value
+
+
+def check_keys(place: str, data: object, allowed: Sequence[str], required: Sequence[str] = ()) -> Mapping[str, Any]:
+    """`data` if it is a mapping with only `allowed` keys and all `required` ones, else an `InputError`."""
+    if not isinstance(data, Mapping):
+        raise InputError(place, data, f"must be a mapping with the keys {', '.join(allowed)}")
+    for key in data:
+        if key not in allowed:
+            raise InputError(place, key, f"is an unknown key; known: {', '.join(allowed)}{hint(key, allowed)}")
+    for key in required:
+        if key not in data:
+            raise InputError(place, sorted(map(str, data)), f"lacks the key {key!r}")
+    return data
+
+
+def check_schema(place: str, data: object, known: str, hint: str = "") -> None:
+    """That data which names a schema names `known`, before its keys are looked at: those of another will not fit.
+
+    Raises:
+      InputError: it names another, or a newer one.
+    """
+    if not isinstance(data, Mapping) or data.get("schema", known) == known:
+        return
+    given = data["schema"]
+    family, _, version = known.rpartition("/")
+    newer = isinstance(given, str) and re.fullmatch(rf"{re.escape(family)}/(\d{{1,9}})", given)
+    if newer and int(newer[1]) > int(version):
+        hint = "; it is of a newer version of movinet-nas: update this one"
+    raise InputError(f"{place}.schema", given, f"must be {known!r}{hint}")
+
+
+def check_list(place: str, data: object) -> Sequence[Any]:
+    """`data` if it is a list or tuple, else an `InputError`."""
+    if not isinstance(data, list | tuple):
+        raise InputError(place, data, "must be a list")
+    return data
