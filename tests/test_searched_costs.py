@@ -142,7 +142,7 @@ def test_parents_have_their_place_on_the_first_cost_searched_by(run: Run) -> Non
     record = json.loads((run.folder / "configs" / "family.json").read_text())
     candidates: dict[str, Any] = {each["fingerprint"]: each for each in record["candidates"]}
     for name, each in candidates.items():
-        assert each["costs"] == dict(zip(run.costs, run.cost(name), strict=True))
+        assert tuple(each[cost] for cost in run.costs) == run.cost(name)
     above = {
         name: each["posterior_mean"] for name, each in candidates.items() if each["interval"][0] > record["chance"]
     }

@@ -153,6 +153,7 @@ class Family:
             "chance": self.candidates.chance,
             "noise": self.candidates.trend.noise,
             "warning": self.candidates.warning,
+            "costs": list(self.candidates.costs),
             "candidates": [candidate.plain() for candidate in self.candidates.networks],
             "models": [dict(member.decision) for member in self.models],
         }
@@ -163,7 +164,11 @@ class Family:
         for member in self.models:
             if parent := member.decision.get("parent"):
                 low, high = parent["interval"]
-                row = {"macs": parent["macs"], **parent["costs"], ACCURACY.name: parent["accuracy"]}
+                row = {
+                    "macs": parent["macs"],
+                    **{name: parent[name] for name in self.candidates.costs},
+                    ACCURACY.name: parent["accuracy"],
+                }
                 row |= {
                     "low": low,
                     "high": high,

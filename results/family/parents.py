@@ -88,7 +88,7 @@ class Candidate:
             "index": self.index,
             "fingerprint": self.fingerprint,
             "macs": self.macs,
-            "costs": dict(self.costs),
+            **self.costs,
             "accuracy": self.accuracy,
             "trainings": self.trainings,
             "posterior_mean": self.posterior.mean,
@@ -146,6 +146,11 @@ class Candidates:
     chance: float
 
     @property
+    def costs(self) -> tuple[str, ...]:
+        """Names of the costs searched by."""
+        return tuple(self.networks[0].costs)
+
+    @property
     def above_chance(self) -> list[Candidate]:
         """Those whose whole interval is above chance."""
         return [each for each in self.networks if each.posterior.low > self.chance]
@@ -163,7 +168,7 @@ class Candidates:
     def span(self) -> tuple[float, float]:
         """Return the ends of the front of posterior means, chance aside, by the first cost."""
         table = [{**each.costs, ACCURACY.name: each.posterior.mean} for each in self._eligible()]
-        names = [*self.networks[0].costs]
+        names = [*self.costs]
         along = non_dominated(pd.DataFrame(table), names)[names[0]]
         return along.iloc[0].item(), along.iloc[-1].item()
 

@@ -32,7 +32,7 @@ def family(made: Family | None, without: str) -> Html:
         [
             warning,
             table("The family and its costs", [*head, "clip", "layers", "from"], rows, texts=(0, 7, 9)),
-            details("Record of every decision", *map(_decision, made.models)),
+            details("Record of every decision", *(_decision(member, made.candidates.costs) for member in made.models)),
             details("The whole record as JSON", element("pre", json.dumps(made.record(), indent=1), tabindex=0)),
         ]
     )
@@ -66,25 +66,25 @@ def _parent(parent: Mapping[str, Any]) -> str:
     return str(parent["fingerprint"]) if parent["index"] is None else f"trial {parent['index']}"
 
 
-def _decision(member: Member) -> Html:
+def _decision(member: Member, costs: Sequence[str]) -> Html:
     plain = {name: value for name, value in member.decision.items() if name not in ("model", "comparison")}
     pairs = [(name.replace("_", " "), _brief(value)) for name, value in plain.items()]
-    compared = _comparison(member) if "comparison" in member.decision else ""
+    compared = _comparison(member, costs) if "comparison" in member.decision else ""
     return join([element("h4", member.name.upper()), definitions(pairs, class_="record"), compared])
 
 
-def _comparison(member: Member) -> Html:
-    """The candidates for a model's parent, the best first."""
+def _comparison(member: Member, costs: Sequence[str]) -> Html:
+    """Table of the candidates for a model's parent, the best first."""
 
     def number(mean: float, ends: Sequence[float]) -> str:
         low, high = ends
         return interval(mean, low, high, ".3f")
 
-    labels = [label_of(name) for name in member.decision["parent"]["costs"]]
+    labels = [label_of(name) for name in costs]
     rows = [
         [
             _parent(row),
-            *(f"{cost / label.size:,.4g}" for cost, label in zip(row["costs"].values(), labels, strict=True)),
+            *(f"{row[name] / label.size:,.4g}" for name, label in zip(costs, labels, strict=True)),
             f"{row['accuracy']:.3f}",
             row["trainings"],
             number(row["posterior_mean"], row["interval"]),
@@ -93,8 +93,14 @@ def _comparison(member: Member) -> Html:
         ]
         for row in member.decision["comparison"]
     ]
-    costs = [label.heading for label in labels]
-    head = ["network", *costs, "accuracy", "trainings", "posterior mean, 95 %", "expected at the target's place"]
+    head = [
+        "network",
+        *(label.heading for label in labels),
+        "accuracy",
+        "trainings",
+        "posterior mean, 95 %",
+        "expected at the target's place",
+    ]
     return table(f"Candidates for the parent of {member.name.upper()}", [*head, "verdict"], rows, texts=(0, len(head)))
 
 
