@@ -68,7 +68,7 @@ RUN_BY = {
 }
 NOT_RUN = {
     r"(\w+=\S+ )?make test|make (setup|search|check|format)": "what a change must pass, and the whole of a search",
-    r"run_search\.py search default --serial": "the whole of a search, half an hour",
+    r"run_search\.py search (default --serial|results/published/reliability/)": "the whole of a search, half an hour",
     r"python tests/(benchmarks/|release_cases)": "minutes, an idle machine, or the released implementation beside it",
     r"tensorboard ": "another program; tests/test_event_files.py reads by its library what it is pointed at",
     r"(python3 -m venv|ray|kubectl|RAY_AUTH_MODE=token .*ray start|cp) ?": "other programs: an environment, a cluster",
