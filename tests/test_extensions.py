@@ -78,6 +78,7 @@ def test_an_example_passes_its_contract_searches_and_resumes(heading: str, tmp_p
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_all_examples_together_in_the_workers_of_ray(tmp_path: Path) -> None:
     """By the command; killed, and resumed in the same folder."""
     config: dict[str, object] = {}

@@ -38,6 +38,7 @@ def test_every_public_name_is_on_the_page() -> None:
     assert {"trials", "front", "family", "architecture", "write"} <= set(members)
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
     """In an empty folder, outside of the repository."""
     code = [block.text for block in blocks() if block.place.startswith("docs/python.md") and block.language == "python"]
