@@ -6,57 +6,44 @@ weights in another variant (a temporal kernel of its own in `2plus1d`, a wider s
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Literal
 
-from search_space.base.checks import check_keys
-from search_space.base.errors import InputError
-from search_space.base.names import check_choice
+from search_space.base.configuration import configuration, made_from
 
 # `3d_2plus1d` computes what `2plus1d` does, with the same weights: in the release it is the form for training.
-CONV_TYPES = ("3d", "2plus1d", "3d_2plus1d")
-SE_TYPES = ("3d", "2d", "2plus3d", "none")
-ACTIVATIONS = ("swish", "hard_swish", "relu", "relu6")
-GATES = ("sigmoid", "hard_sigmoid")
+ConvType = Literal["3d", "2plus1d", "3d_2plus1d"]
+SeType = Literal["3d", "2d", "2plus3d", "none"]
+Activation = Literal["swish", "hard_swish", "relu", "relu6"]
+Gate = Literal["sigmoid", "hard_sigmoid"]
 
 
-@dataclass(frozen=True)
+@configuration
 class Variant:
-    """How the layers of a network work.
+    """Form of the layers of a network.
 
     Attributes:
       causal: no frame sees a later one, so that the network can run on a stream.
       conv_type: "3d": a depthwise kernel over time and space; "2plus1d": one over space, norm and activation, then one
         over time with norm and activation of its own (none where the kernel has one frame).
-      se_type: what squeeze-excite looks at: "3d" the mean over the clip (of a causal network, over the frames so far),
-        "2d" that of each frame, "2plus3d" both side by side; "none": no squeeze-excite, whatever the layers say.
-      activation, gating_activation: of the layers and of squeeze-excite's gate.
+      se_type: statistics that squeeze-excite reads: "3d" the mean over the clip (of a causal network, over the frames
+        so far), "2d" that of each frame, "2plus3d" both side by side; "none" switches squeeze-excite off in all layers.
+      activation: activation of the layers.
+      gating_activation: activation of squeeze-excite's gate.
       use_positional_encoding: add a sinusoidal code of the frame's number to what squeeze-excite sees, times a learned
         scalar; causal networks only.
-      classifier_activation: after the dense layer of the head. In the release it belongs to the classifier, not to the
-        backbone (`model.activation`; `--classifier_activation` of its export), and is swish in its stream models too.
+      classifier_activation: activation after the dense layer of the head. In the Model Garden implementation it
+        belongs to the classifier, not to the backbone (`model.activation`; `--classifier_activation` of its export),
+        and is swish in its stream models too.
     """
 
     causal: bool = False
-    conv_type: str = "3d"
-    se_type: str = "3d"
-    activation: str = "swish"
-    gating_activation: str = "sigmoid"
+    conv_type: ConvType = "3d"
+    se_type: SeType = "3d"
+    activation: Activation = "swish"
+    gating_activation: Gate = "sigmoid"
     use_positional_encoding: bool = False
-    classifier_activation: str = "swish"
-
-    def __post_init__(self) -> None:
-        for name in ("causal", "use_positional_encoding"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(name, getattr(self, name), "must be true or false")
-        for name, known in (
-            ("conv_type", CONV_TYPES),
-            ("se_type", SE_TYPES),
-            ("activation", ACTIVATIONS),
-            ("gating_activation", GATES),
-            ("classifier_activation", ACTIVATIONS),
-        ):
-            check_choice(name, getattr(self, name), known)
+    classifier_activation: Activation = "swish"
 
     @property
     def factorised(self) -> bool:
@@ -81,7 +68,7 @@ POSITIONED = ("a3", "a4", "a5")  # whose released stream models have a positiona
 
 def released_stream(name: str) -> Variant:
     """The variant of the released stream model called `name`: a0 ... a5 or t0."""
-    return Variant(**{**asdict(STREAM), "use_positional_encoding": name.lower() in POSITIONED})
+    return replace(STREAM, use_positional_encoding=name.lower() in POSITIONED)
 
 
 def from_dict(data: object, place: str = "variant") -> Variant:
@@ -90,8 +77,4 @@ def from_dict(data: object, place: str = "variant") -> Variant:
     Raises:
       InputError: an unknown key or a value that is not one of the known.
     """
-    fields: Any = check_keys(place, data, tuple(asdict(BASE)))
-    try:
-        return Variant(**fields)
-    except InputError as error:
-        raise InputError(f"{place}.{error.place}", error.value, error.rule) from None
+    return made_from(Variant, data, place)

@@ -80,7 +80,7 @@ def test_an_example_passes_its_contract_searches_and_resumes(heading: str, tmp_p
 
 @pytest.mark.slow
 def test_all_examples_together_in_the_workers_of_ray(tmp_path: Path) -> None:
-    """By the command; killed, and resumed in the same folder."""
+    """Search by the command, kill the search and resume it in the same folder."""
     config: dict[str, object] = {}
     for heading in HEADINGS:
         example(heading, tmp_path)
@@ -171,7 +171,7 @@ def refused(done: subprocess.CompletedProcess[str], message: str) -> None:
 
 
 def test_bad_import_paths_are_one_line(folder: Path) -> None:
-    """In one process, as each is a second of start."""
+    """Run all in one process, because each start takes a second."""
     program = (
         "import json, sys, movinet_nas as mn\n"
         "for name in json.loads(sys.argv[1]):\n"

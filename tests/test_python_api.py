@@ -40,7 +40,7 @@ def test_every_public_name_is_on_the_page() -> None:
 
 @pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
-    """In an empty folder, outside of the repository."""
+    """Run the code of the page in an empty folder, outside of the repository."""
     code = [block.text for block in blocks() if block.place.startswith("docs/python.md") and block.language == "python"]
     frames = "import numpy as np\nsize = run.architecture(0).clip.resolution\n"
     frames += "frames = np.zeros((4, size, size, 3), np.uint8)\n"

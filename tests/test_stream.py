@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ from search_space.base.errors import InputError
 from search_space.cost.counting import count
 from search_space.published import PUBLISHED
 from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
-from search_space.variant import ACTIVATIONS, BASE, GATES, SE_TYPES, STREAM, Variant, released_stream
+from search_space.variant import BASE, STREAM, Activation, Gate, SeType, Variant, released_stream
 
 CLASSES = 5
 CHUNKS = (1, 2, 3, 8)
@@ -123,7 +123,7 @@ def test_every_published_network_says_the_same_in_any_chunks(name: str, position
 
 
 @pytest.mark.parametrize("conv_type", ["3d", "2plus1d"])
-@pytest.mark.parametrize("se_type", SE_TYPES)
+@pytest.mark.parametrize("se_type", get_args(SeType))
 def test_every_causal_variant_says_the_same_in_any_chunks(conv_type: str, se_type: str) -> None:
     variant = Variant(True, conv_type, se_type, use_positional_encoding=True)
     agree(unsettle(build(SMALL, CLASSES, variant=variant)), clips(2, 8, 16, 16))
@@ -236,9 +236,9 @@ VARIANTS = st.builds(
     Variant,
     st.booleans(),
     st.sampled_from(("3d", "2plus1d", "3d_2plus1d")),
-    st.sampled_from(SE_TYPES),
-    st.sampled_from(ACTIVATIONS),
-    st.sampled_from(GATES),
+    st.sampled_from(get_args(SeType)),
+    st.sampled_from(get_args(Activation)),
+    st.sampled_from(get_args(Gate)),
     st.booleans(),
 )
 

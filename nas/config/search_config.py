@@ -9,7 +9,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
 
 from movinet.proxy.recipe import Recipe
 from nas.config.costs import COSTS
@@ -27,12 +27,12 @@ from nas.config.sections import (
 )
 from nas.loop.fixed_networks import FixedNetwork
 from nas.record.objective import LIKELIHOOD, STATISTICS, Objective
+from search_space.base.catalogue import Named
 from search_space.base.checks import check_keys, check_schema
-from search_space.base.configuration import BY_PATH, Options, configuration, made_from, plain, within
+from search_space.base.configuration import Options, configuration, made_from, plain, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice, hint
 from search_space.base.yaml_file import located, read_yaml
-from search_space.cost.counting import COST_NAMES
 from search_space.space import movinet
 from search_space.space.movinet import SpaceConfig
 from search_space.space.sampling import Limit
@@ -48,7 +48,7 @@ def _limits(limits: object) -> object:
         return limits
     if not isinstance(limits, Mapping):
         raise InputError("", limits, "must be a mapping from names of costs to numbers")
-    return tuple(_limit(_known_cost(name, name), at_most) for name, at_most in limits.items())
+    return tuple(_limit(_COST.check(name, name), at_most) for name, at_most in limits.items())
 
 
 def _limit(name: str, at_most: Any) -> Limit:
@@ -58,29 +58,14 @@ def _limit(name: str, at_most: Any) -> Limit:
         raise InputError(name, error.value, error.rule) from None
 
 
-def _known_cost(name: str, place: str = "") -> str:
-    """Check that a cost is built in, or can be imported."""
-    if name not in COST_NAMES:
-        COSTS.find(place, name)
-    return name
-
-
-def _known_metric(name: str) -> str:
-    if name not in STATISTICS:
-        METRICS.find("", name)
-    return name
-
-
-_METRIC = {"anyOf": [{"enum": list(STATISTICS)}, BY_PATH]}
-_NAMED = {"anyOf": [{"enum": list(COST_NAMES)}, BY_PATH]}
-Cost = Annotated[str, AfterValidator(_known_cost), WithJsonSchema(_NAMED)]
+_COST = Named(COSTS)
 Limits = Annotated[
     tuple[Limit, ...],
     BeforeValidator(_limits),
     WithJsonSchema(
         {
             "type": "object",
-            "propertyNames": _NAMED,
+            "propertyNames": _COST.json_schema,
             "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
         }
     ),
@@ -120,9 +105,9 @@ class SearchConfig:
     training: Recipe
     data: DataConfig = DataConfig()
     trials: Annotated[int, within(1, MAX_TRIALS)] = 48
-    statistic: Annotated[str, AfterValidator(_known_metric), WithJsonSchema(_METRIC)] = LIKELIHOOD.name
+    statistic: Annotated[str, Named(METRICS)] = LIKELIHOOD.name
     limits: Limits = ()
-    costs: Options[Cost] = ("macs",)
+    costs: Options[Annotated[str, _COST]] = ("macs",)
     algorithm: AlgorithmConfig = AlgorithmConfig()
     early_stopping: EarlyStopping = EarlyStopping()
     finals: Finals = Finals()

@@ -25,11 +25,8 @@ def exact_cost(config: SearchConfig, architecture: Architecture) -> dict[str, in
       InputError: a function that the user brings returns something other than costs.
     """
     cost: dict[str, int] = dict(vars(count(architecture, config.space.classes)))
-    brought = _brought(config)
-    batch = pack([architecture]) if brought else None
-    for name, function in brought:
-        assert batch is not None
-        cost[name] = int(values_of(name, function, batch, config.space.classes)[0])
+    for name, function in _brought(config):
+        cost[name] = int(values_of(name, function, pack([architecture]), config.space.classes)[0])
     return cost
 
 

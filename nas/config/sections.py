@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator
 
 from nas.algorithms.base import Algorithm
 from nas.algorithms.registry import ALGORITHMS
 from nas.config.sources import GIVEN, SOURCES
 from nas.loop.early_stopping import BandedStopping, Bands
 from nas.record.objective import Objective
-from search_space.base.catalogue import check_options
-from search_space.base.configuration import BY_PATH, NOT_EMPTY, configuration, within
+from search_space.base.catalogue import Named, check_options
+from search_space.base.configuration import NOT_EMPTY, configuration, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.published import PUBLISHED
@@ -35,7 +35,7 @@ def _check_plain(options: Mapping[str, Any]) -> None:
 
 @configuration
 class DataConfig:
-    """Where clips come from.
+    """Source of the clips.
 
     Attributes:
       source: moving_digits is the bundled task; video_folder reads videos labelled by sub-folder; pace labels any
@@ -48,7 +48,7 @@ class DataConfig:
       options: arguments of a class of your own, by name.
     """
 
-    source: Annotated[str, WithJsonSchema({"anyOf": [{"enum": [*SOURCES]}, BY_PATH]})] = "moving_digits"
+    source: Annotated[str, Named(SOURCES)] = "moving_digits"
     level: Literal["tiny", "default"] = "default"
     train: Count = 6000
     validation: Count = 2000
@@ -170,7 +170,7 @@ class AlgorithmConfig:
       options: arguments of the algorithm, by name.
     """
 
-    name: Annotated[str, WithJsonSchema({"anyOf": [{"enum": [*ALGORITHMS]}, BY_PATH]})] = "frontier_search"
+    name: Annotated[str, Named(ALGORITHMS)] = "frontier_search"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

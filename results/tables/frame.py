@@ -108,7 +108,7 @@ def summary(values: np.ndarray, name: str = ACCURACY.name) -> dict[str, Any]:
 
 
 def student_t(freedom: int) -> float:
-    """97.5 % quantile of Student's t with so many degrees of freedom."""
+    """97.5 % quantile of Student's t distribution with `freedom` degrees of freedom."""
     from scipy.special import stdtrit  # takes a moment to load, which runs without repeats do without
 
     return float(stdtrit(freedom, 0.975))

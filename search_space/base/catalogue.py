@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import os
@@ -10,6 +11,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Generic, TypeVar
+
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 
 from search_space.base.checks import check_keys
 from search_space.base.errors import InputError
@@ -68,6 +71,31 @@ class Catalogue(Mapping[str, T], Generic[T]):
         if not self._fits(found):
             raise InputError(place, name, self._rule)
         return found  # type: ignore[no-any-return]
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """Annotation of a text that names a part of a catalogue."""
+
+    catalogue: Catalogue[Any]
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """JSON Schema: a built-in name or an import path; names of entry points are known to the program alone."""
+        path = {"type": "string", "pattern": ".:.", "allowed": "module:name of your own"}
+        return {"anyOf": [{"enum": [*self.catalogue]}, path]}
+
+    def check(self, name: str, place: str = "") -> str:
+        """Return `name`; raise `InputError` if it is neither built in nor can be imported."""
+        if name not in self.catalogue:  # importing a built-in part takes its libraries
+            self.catalogue.find(place, name)
+        return name
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return AfterValidator(self.check).__get_pydantic_core_schema__(source, handler)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return self.json_schema
 
 
 def _imported(place: str, name: str, path: str) -> Any:

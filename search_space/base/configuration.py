@@ -16,15 +16,13 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     TypeAdapter,
     ValidationError,
 )
 from pydantic.dataclasses import dataclass as validated
 
 from search_space.base.errors import InputError
-from search_space.base.names import check_choice, hint
+from search_space.base.names import hint
 
 T = TypeVar("T")
 Schema = Mapping[str, Any]
@@ -60,8 +58,6 @@ def within(low: float, high: float) -> Any:
 
 
 NOT_EMPTY = Field(min_length=1)
-BY_PATH = {"type": "string", "pattern": ".:.", "allowed": "module:name of your own"}
-"""JSON Schema of an import path; names that entry points add are for the program alone to know."""
 
 
 def _distinct(options: Sequence[Any]) -> Sequence[Any]:
@@ -72,24 +68,7 @@ def _distinct(options: Sequence[Any]) -> Sequence[Any]:
 
 
 Options = Annotated[tuple[T, ...], NOT_EMPTY, AfterValidator(_distinct)]
-"""At least one option, none twice."""
-
-
-@dataclasses.dataclass(frozen=True)
-class OneOf:
-    """A name out of those that `known` returns when a value is checked."""
-
-    known: Callable[[], Iterable[str]]
-
-    def _check(self, name: str) -> str:
-        check_choice("", name, self.known())
-        return name
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
-        return AfterValidator(self._check).__get_pydantic_core_schema__(source, handler)
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "enum": list(self.known())}
+"""Type of a list with at least one option and none twice."""
 
 
 def made_from(kind: type[T], data: object, place: str) -> T:

@@ -46,9 +46,9 @@ def _summary(kind: type) -> str:
 
 def meanings(kind: type) -> dict[str, str]:
     """Meaning of each field, from the section `Attributes:` of the docstring of a class."""
+    found = {name: meaning for base in reversed(kind.__bases__) for name, meaning in meanings(base).items()}
     text = (kind.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
-    found: dict[str, str] = {}
-    for entry in re.split(r"\n(?=(?: {6}| {2})\S)", text.rstrip()):
+    for entry in re.split(r"\n(?=(?: {6}| {2})\S)", text.rstrip()) if text else ():
         names, _, meaning = entry.strip().partition(": ")
         found |= dict.fromkeys((name.strip() for name in names.split(",")), " ".join(meaning.split()))
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Label:
-    """How a cost is shown: `words` (`short` where space is scarce), in `unit`, of which one is `size` of the cost."""
+    """Display of a cost: `words` (`short` where space is scarce), in `unit`, of which one is `size` of the cost."""
 
     words: str
     unit: str = ""

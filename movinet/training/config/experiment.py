@@ -91,7 +91,7 @@ class Augmentation:
 
 @configuration
 class DataConfig:
-    """Where clips come from and how they are cut out of videos.
+    """Source of the clips, and how they are cut out of videos.
 
     Attributes:
       input_path: files of records (patterns; several separated by commas or as a list); ours: the folder or CSV file

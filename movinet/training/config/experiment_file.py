@@ -71,7 +71,7 @@ class _Source:
     path: Path | None = None
 
     def sets(self, place: str) -> bool:
-        """Whether the value at `task.model.dropout_rate`, or the mapping or list that holds it, is given here."""
+        """Return whether this source gives the value at a place such as `task.model.dropout_rate`, or what holds it."""
         data = self.data
         for key in re.split(r"[.\[]", place):
             if not isinstance(data, Mapping):

@@ -15,11 +15,11 @@ from pydantic import Field
 
 from movinet.training.config.fields import Other
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
-from search_space.base.configuration import OneOf, configuration, within
+from search_space.base.configuration import configuration, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.published import PUBLISHED
-from search_space.variant import ACTIVATIONS, Variant
+from search_space.variant import Activation, ConvType, Gate, SeType, Variant
 
 
 @configuration
@@ -96,7 +96,7 @@ class MovinetConfig:
       causal: looks at past frames only, as a stream does.
       use_positional_encoding: adds the position of a frame to its features.
       conv_type: factorisation of the convolutions.
-      se_type: what squeeze-excite averages.
+      se_type: statistics that squeeze-excite reads.
       activation: activation of all layers.
       gating_activation: activation of squeeze-excite.
       stochastic_depth_drop_rate: drop rate of the last layer's branch; grows linearly with depth.
@@ -113,17 +113,16 @@ class MovinetConfig:
     model_id: str = "a0"
     causal: bool = False
     use_positional_encoding: bool = False
-    conv_type: str = "3d"
-    se_type: str = "3d"
-    activation: str = "swish"
-    gating_activation: str = "sigmoid"
+    conv_type: ConvType = "3d"
+    se_type: SeType = "3d"
+    activation: Activation = "swish"
+    gating_activation: Gate = "sigmoid"
     stochastic_depth_drop_rate: Annotated[float, within(0, 1 - 1e-6)] = 0.2
     stem: StemConfig | None = None
     blocks: tuple[BlockConfig, ...] | None = None
     head: HeadConfig | None = None
 
     def __post_init__(self) -> None:
-        self.variant()
         parts = (self.stem, self.blocks, self.head)
         if any(part is None for part in parts) and any(part is not None for part in parts):
             raise InputError("blocks", self.blocks, "must be given together with stem and head")
@@ -245,7 +244,7 @@ class ModelConfig:
     model_type: Literal["movinet"] = "movinet"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     norm_activation: NormConfig = field(default_factory=NormConfig)
-    activation: Annotated[str, OneOf(lambda: ACTIVATIONS)] = "swish"
+    activation: Activation = "swish"
     dropout_rate: Annotated[float, within(0, 1 - 1e-6)] = 0.2
     num_classes: int | None = None
     ensemble: EnsembleConfig | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from movinet.training.config.fields import Other
 from search_space.base.configuration import configuration, within
@@ -25,122 +25,89 @@ Beta = Annotated[float, within(0, 1 - 1e-9)]
 
 
 @configuration
-class Sgd:
-    """Stochastic gradient descent with momentum.
+class Clipped:
+    """Clipping of gradients, in one way at most.
 
     Attributes:
       clipnorm: norm to which the gradient of each weight is clipped; null does not clip.
       clipvalue: absolute value to which each element of a gradient is clipped; null does not clip.
       global_clipnorm: norm to which all gradients together are clipped; null does not clip.
+    """
+
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
+    clipnorm: Norm | None = None
+    clipvalue: Norm | None = None
+    global_clipnorm: Norm | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InputError(given[1], getattr(self, given[1]), f"cannot be given together with {given[0]}")
+
+
+@configuration
+class Sgd(Clipped):
+    """Stochastic gradient descent with momentum.
+
+    Attributes:
       nesterov: uses Nesterov's momentum.
       momentum: momentum; 0 has none.
     """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME | {"decay": Other("a schedule says it", (0,))}
-    clipnorm: Norm | None = None
-    clipvalue: Norm | None = None
-    global_clipnorm: Norm | None = None
     nesterov: bool = False
     momentum: Share = 0.0
 
-    def __post_init__(self) -> None:
-        _check_clips(self)
-
 
 @configuration
-class RmsProp:
+class RmsProp(Clipped):
     """RMSProp: the gradient over the root of `epsilon` plus the moving mean of its square, with momentum.
 
     Attributes:
-      clipnorm: norm to which the gradient of each weight is clipped; null does not clip.
-      clipvalue: absolute value to which each element of a gradient is clipped; null does not clip.
-      global_clipnorm: norm to which all gradients together are clipped; null does not clip.
       rho: decay of the moving mean of the square.
       momentum: momentum; 0 has none.
       epsilon: number added under the root, against a division by zero.
       centered: subtracts the square of the moving mean of the gradient.
     """
 
-    OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
-    clipnorm: Norm | None = None
-    clipvalue: Norm | None = None
-    global_clipnorm: Norm | None = None
     rho: Share = 0.9
     momentum: Share = 0.0
     epsilon: Rate = 1e-7
     centered: bool = False
 
-    def __post_init__(self) -> None:
-        _check_clips(self)
-
 
 @configuration
-class Adam:
+class Adam(Clipped):
     """Adam: moving means of the gradient and of its square, corrected for their start at zero.
 
     Attributes:
-      clipnorm: norm to which the gradient of each weight is clipped; null does not clip.
-      clipvalue: absolute value to which each element of a gradient is clipped; null does not clip.
-      global_clipnorm: norm to which all gradients together are clipped; null does not clip.
       beta_1: decay of the moving mean of the gradient.
       beta_2: decay of the moving mean of its square.
       epsilon: number added to the root, against a division by zero.
       amsgrad: uses the largest moving mean of the square so far.
     """
 
-    OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
-    clipnorm: Norm | None = None
-    clipvalue: Norm | None = None
-    global_clipnorm: Norm | None = None
     beta_1: Beta = 0.9
     beta_2: Beta = 0.999
     epsilon: Rate = 1e-7
     amsgrad: bool = False
 
-    def __post_init__(self) -> None:
-        _check_clips(self)
-
 
 @configuration
-class AdamW:
+class AdamW(Adam):
     """AdamW: Adam with decoupled weight decay, w -= rate·weight_decay_rate·w.
 
     Attributes:
-      clipnorm: norm to which the gradient of each weight is clipped; null does not clip.
-      clipvalue: absolute value to which each element of a gradient is clipped; null does not clip.
-      global_clipnorm: norm to which all gradients together are clipped; null does not clip.
-      beta_1: decay of the moving mean of the gradient.
-      beta_2: decay of the moving mean of its square.
-      epsilon: number added to the root, against a division by zero.
-      amsgrad: uses the largest moving mean of the square so far.
       weight_decay_rate: weight decay.
       include_in_weight_decay: regular expressions; weights whose name one of them finds are decayed.
       exclude_from_weight_decay: regular expressions; all other weights are decayed unless one of them finds the name.
       gradient_clip_norm: norm to which all gradients together are clipped.
     """
 
-    OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME
-    clipnorm: Norm | None = None
-    clipvalue: Norm | None = None
-    global_clipnorm: Norm | None = None
-    beta_1: Beta = 0.9
-    beta_2: Beta = 0.999
-    epsilon: Rate = 1e-7
-    amsgrad: bool = False
     weight_decay_rate: Rate = 0.0
     include_in_weight_decay: tuple[str, ...] | None = None
     exclude_from_weight_decay: tuple[str, ...] | None = None
     gradient_clip_norm: Rate = 1.0
-
-    def __post_init__(self) -> None:
-        _check_clips(self)
-
-
-def _check_clips(config: Any) -> None:
-    clips = ("clipnorm", "clipvalue", "global_clipnorm")
-    given = [name for name in clips if getattr(config, name) is not None]
-    if len(given) > 1:
-        raise InputError(given[1], getattr(config, given[1]), f"cannot be given together with {given[0]}")
 
 
 @configuration
