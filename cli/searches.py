@@ -46,7 +46,7 @@ def search(options: argparse.Namespace) -> str:
                 settings = hints.given(settings, options.hints) if options.hints else settings
                 with located(options.config or "default", "search"):
                     growth.checked(settings.family, settings.space, "search.family")
-                run_folder.start(settings, folder, executor, watch, cluster)
+                    run_folder.start(settings, folder, executor, watch, cluster)
             runs.settle(folder, executor, watch, cluster)
             return _outcome(folder, options)
     except KeyboardInterrupt:

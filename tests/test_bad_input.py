@@ -187,8 +187,8 @@ UNFIT = [
     ("space.classes", 13, "space.classes: 13", "must be 12", "moving_digits"),
     ("space.frames", 32, "space.frames: 32", "must be 16"),
     ("space.resolutions", [16, 48], "space.resolutions: 48", "at most 24"),
-    ("limits", {"macs": 10}, "macs: 10", "cheapest possible"),
-    ("limits", {"macs": 2e6, "total_parameters": 100.5}, "total_parameters: 100.5", "cheapest possible"),
+    ("limits", {"macs": 10}, "macs: 10", "cheapest architecture"),
+    ("limits", {"macs": 2e6, "total_parameters": 100.5}, "total_parameters: 100.5", "cheapest architecture"),
     ("algorithm.options", {"strata": 0}, "strata: 0", "integer from 1"),
 ]
 
@@ -207,7 +207,7 @@ def test_what_does_not_fit_leaves_no_folder(
 
 
 BEFORE_DATA = [
-    ("limits", {"macs": 10}, "limit.macs: 10", "cheapest possible"),
+    ("limits", {"macs": 10}, "search.limits.macs: 10", "cheapest architecture"),
     ("algorithm", {"name": "frontier_search", "options": {"start": 0}}, "start: 0"),
     ("finals.references", ["a0@5x17"], "finals.references: 'a0@5x17'", "one of the space's clips"),
     ("costs", ["macs", "state_bytes"], "costs", "too many for stratified_random"),

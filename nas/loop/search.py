@@ -23,7 +23,7 @@ from nas.algorithms.registry import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
 from nas.config.search_config import SearchConfig
 from nas.config.searched_space import exact_cost, searched_space
-from nas.loop.early_stopping import BandedStopping
+from nas.loop.early_stopping import BandedStopping, Bands
 from nas.loop.references import reference_architectures
 from nas.record.events import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from nas.record.ledger import LedgerWriter
@@ -34,7 +34,7 @@ from search_space.architecture import Architecture
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.movinet import BLOCK_STRIDES, nearest
-from search_space.space.sampling import Limit, feasible
+from search_space.space.sampling import feasible
 
 LEAST_TO_MODEL = 8  # networks; of fewer the surrogate knows too little to correct what was measured
 SMALL = 100  # characters of a part that is worth looking for; there are few different ones
@@ -93,8 +93,12 @@ def check(config: SearchConfig) -> None:
       InputError: limits that no architecture keeps, an option of the algorithm out of its range, costs that it cannot
         trade, or a reference that cannot be brought to the scale of the space.
     """
-    space = make_algorithm(config).space
-    cost_strata(space, config.limits, config.costs[0], config.early_stopping.bands)
+    space = searched_space(config)
+    try:
+        cost_strata(space, config.limits, config.costs[0], config.early_stopping.bands)
+    except InputError as error:
+        raise InputError(f"search.{error.place}", error.value, error.rule) from None
+    make_algorithm(config)
     _references(config, space)
 
 
@@ -112,17 +116,17 @@ def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) ->
     if not config.finals.references:
         return {}
 
-    def scaled(limits: Sequence[Limit]) -> Mapping[str, Architecture]:
-        macs = cost_strata(space, limits, "macs", 1)
+    def scaled(macs: Bands) -> Mapping[str, Architecture]:
         return reference_architectures(config.space, config.finals.references, macs.low, macs.high)
 
+    within = cost_strata(space, config.limits, "macs", 1)
     try:
-        return scaled(config.limits)
+        return scaled(within)
     except InputError as error:
         if not config.limits:
             raise
         try:
-            scaled(())
+            scaled(cost_strata(space, (), "macs", 1))
         except InputError:
             raise error from None
         names = ", ".join(f"limits.{limit.name}" for limit in config.limits)

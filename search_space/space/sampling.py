@@ -47,7 +47,7 @@ class Limit:
             raise InputError("limit.name", self.name, "must be the name of a cost")
         number = isinstance(self.at_most, Real) and not isinstance(self.at_most, bool)
         if not number or not 0 < self.at_most < math.inf:
-            raise InputError(f"limit.{self.name}", self.at_most, "must be a finite number above 0")
+            raise InputError(f"limits.{self.name}", self.at_most, "must be a finite number above 0")
 
 
 def _cost(costs: Mapping[str, np.ndarray], name: str) -> np.ndarray:
@@ -163,8 +163,9 @@ def _feasible_member(space: Space, rng: np.random.Generator, limits: Sequence[Li
     for limit in limits:
         lowest = _lowest(space, rng, limit.name)
         if lowest > limit.at_most:
-            rule = f"is below the cheapest possible of the space {space.name}: {lowest:.0f}"
-            raise InputError(f"limit.{limit.name}", limit.at_most, rule)
+            cheapest = f"the cheapest architecture of the space {space.name}, {lowest:.0f}"
+            rule = f"is below {cheapest}; raise the limit or widen the space"
+            raise InputError(f"limits.{limit.name}", limit.at_most, rule)
     costs = space.count(np.array([member]))
     nearest = ", ".join(f"{limit.name} {costs[limit.name][0]}" for limit in limits)
     caps = ", ".join(f"{limit.name} {limit.at_most}" for limit in limits)
