@@ -81,7 +81,7 @@ def test_random_members_keep_the_limits() -> None:
     members = random_members(PRESET.space, np.random.default_rng(0), 200, PRESET.limits)
     assert ExpectedCost(members, 36).at(DEFAULT_COEFFICIENTS, 0) < PRESET.limits[0].at_most
     assert set(members.resolution.tolist()) == set(PRESET.space.resolutions)
-    with pytest.raises(InputError, match=r"limit\.macs: 10 is below the cheapest"):
+    with pytest.raises(InputError, match=r"limits\.macs: 10 is below the cheapest"):
         random_members(PRESET.space, np.random.default_rng(0), 2, [Limit("macs", 10)])
 
 

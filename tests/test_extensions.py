@@ -358,7 +358,7 @@ def test_the_contract_names_the_fault_of_a_metric(metric: object, message: str) 
         ({"costs": ["mac"]}, r"costs\[0\]: 'mac' must be one of macs, .*did you mean 'macs'"),
         ({"costs": ["no_module:cost"]}, r"costs\[0\]: 'no_module:cost' names a module that is neither"),
         ({"limits": {"no_module:cost": 1}}, "search.limits.no_module:cost: 'no_module:cost' names a module"),
-        ({"costs": ["my_module:half"]}, "^error: my_module:half: .*float64.* a cost must be integers of shape"),
+        ({"costs": ["my_module:half"]}, "^error: .*my_module:half: .*float64.* a cost must be integers of shape"),
         ({"statistic": "my_module:Mine"}, "search.statistic: 'my_module:Mine' must be a function of logits"),
         ({"statistic": "likelihod"}, "'likelihod' must be one of likelihood, accuracy; did you mean"),
         ({"statistic": "my_module:two"}, "'my_module:two' is computed from logits, which a simulation does not have"),

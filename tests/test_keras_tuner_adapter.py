@@ -49,7 +49,7 @@ def test_options_that_keras_tuner_does_not_take_are_texts() -> None:
 def test_the_defaults_keep_the_limits() -> None:
     flipped = SearchSpace("s", (Choice("a", (2, 1, 0)),), dict, dict, lambda g: {"macs": 3 - g[:, 0]})
     assert genotype_of(hyperparameters(flipped, [Limit("macs", 1)]), flipped) == (2,)
-    with pytest.raises(InputError, match=r"limit\.macs"):
+    with pytest.raises(InputError, match=r"limits\.macs"):
         hyperparameters(SPACE, [Limit("macs", 1)])
 
 
