@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from movinet.model.specs import Weight
 from movinet.proxy import tensorflow_engine
 from movinet.proxy.fused import network as fused
-from movinet.proxy.recipe import Recipe
+from movinet.proxy.fused import optimizer
+from movinet.proxy.recipe import BETA1, BETA2, Recipe
 from search_space.architecture import Architecture
 from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 
@@ -73,3 +75,17 @@ def test_a_diverged_training_shows_in_its_loss() -> None:
     candidate = fused.Candidate(architecture, CLASSES, Recipe(steps=10, learning_rate=10.0), seed=0)
     frames = np.full((CLIPS * architecture.clip.frames, *[architecture.clip.resolution] * 2, 3), np.nan, np.float32)
     assert not np.isfinite(candidate.step(frames, np.zeros(CLIPS, np.int32)))
+
+
+def test_a_kernel_rests_while_its_gradient_has_vanished() -> None:
+    rng, shape, rate = np.random.default_rng(0), (9, 6), 0.1
+    weights, first, second = np.zeros((3, 54), np.float32)
+    places = optimizer.places([Weight("kernel", shape, "he", decayed=False, orthogonal=True)])
+    lengths = []
+    for t, size in enumerate([1.0] * 200 + [1e-4] * 100, 1):
+        before, gradient = weights.copy(), np.float32(size) * rng.standard_normal(54, dtype=np.float32)
+        optimizer.step(weights, first, second, gradient, places, rate, BETA1**t, BETA2**t, 0.0)
+        lengths.append(np.linalg.norm(weights - before))
+    full = rate * np.sqrt(min(shape))
+    assert np.mean(lengths[:200]) > 0.85 * full
+    assert max(lengths[-20:]) < 0.01 * full

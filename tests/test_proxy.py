@@ -16,6 +16,7 @@ from movinet.model import layers
 from movinet.model.keras_model import build
 from movinet.model.layers import BottleneckForm, ForwardTraining
 from movinet.model.specs import bottlenecks
+from movinet.proxy.recipe import NOISE_SHARE
 from movinet.proxy.tape import Tape
 from movinet.proxy.tensorflow_engine import Candidate, Compiler, Recipe, as_labels, prepare
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
@@ -105,7 +106,9 @@ def _train_plainly(
             first[i] = 0.9 * first[i] + 0.1 * g.numpy()
             second[i] = 0.999 * second[i] + 0.001 * g.numpy() ** 2
             if len(v.shape) > 1 and names[i] not in ("classifier", "squeeze", "excite"):
-                step = _orthogonal(0.9 * first[i] + 0.1 * g.numpy())
+                ahead, rms = 0.9 * first[i] + 0.1 * g.numpy(), math.sqrt(second[i].sum() / (1 - 0.999**t))
+                share = np.linalg.norm(ahead) / (1 - 0.9**t) / (NOISE_SHARE * rms + 1e-7)
+                step = min(1, share) * _orthogonal(ahead)
             else:
                 step = first[i] / (1 - 0.9**t) / (np.sqrt(second[i] / (1 - 0.999**t)) + 1e-7) / 8
             decay = recipe.weight_decay if len(v.shape) > 1 else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from search_space.base.checks import check_number
@@ -10,6 +11,8 @@ from search_space.base.configuration import configuration, within
 # Decay of the two moments of AdamW (Loshchilov and Hutter, arXiv 1711.05101). The first is Muon's momentum too.
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
 ADAM_SHARE = 0.125  # AdamW's learning rate, as a share of Muon's
+# What the averages of Nesterov's momentum leave of gradients that are nothing but noise, as a share of their norm.
+NOISE_SHARE = math.sqrt((1 - BETA1**2) ** 2 + BETA1**4 * (1 - BETA1) / (1 + BETA1))
 
 # The iteration x -> a x + b x^3 + c x^5 on singular values, which brings them near 1 (Jordan et al., Muon, 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -24,6 +27,10 @@ class Recipe:
     matrix by the nearest orthogonal one; the classifier, squeeze-excite and all vectors by AdamW. Muon learns what is
     rare in the gradient as fast as what dominates it. So less of a network's accuracy depends on its seed
     (results/published).
+
+    An orthogonal step has the same length when the gradient has all but vanished, and then noise drives the weights
+    away from where a network could begin to learn. So the step of a kernel is shortened when its momentum falls below
+    `NOISE_SHARE` of the root mean square of its gradient's norm so far: below what noise of that size would leave.
 
     Attributes:
       steps: optimiser steps of the full budget.

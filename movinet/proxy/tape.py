@@ -20,7 +20,7 @@ from movinet.model import layers, ops
 from movinet.model.layers import BottleneckForm
 from movinet.model.ops import Norm, Primitive, Tensor
 from movinet.model.specs import BottleneckSpec, HeadSpec, Spec, StemSpec
-from movinet.proxy.recipe import ADAM_SHARE, BETA1, BETA2, EPSILON, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS
+from movinet.proxy.recipe import ADAM_SHARE, BETA1, BETA2, EPSILON, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, NOISE_SHARE
 
 raw = tf.raw_ops
 
@@ -148,13 +148,19 @@ def _apply_gradients(
     adam = momentum / (1 - power1) / (tf.sqrt(squares / (1 - power2)) + EPSILON) * ADAM_SHARE
     nesterov = momentum * BETA1 + flat * (1 - BETA1)
     sizes = tf.stack([tf.size(part) for part in parts])
-    split_adam, split_nesterov = (tf.split(vector, sizes, num=len(parts)) for vector in (adam, nesterov))
+    past = tf.square(NOISE_SHARE * (1 - power1)) * squares / (1 - power2)
+    splits = (tf.split(vector, sizes, num=len(parts)) for vector in (adam, nesterov, past))
     steps = [
-        _orthogonal(ahead, tf.shape(gradients[w.name])[-1]) if w.orthogonal else plain
-        for w, plain, ahead in zip(spec.weights(), split_adam, split_nesterov, strict=True)
+        _orthogonal(ahead, tf.shape(gradients[w.name])[-1]) * _share(ahead, noise) if w.orthogonal else plain
+        for w, plain, ahead, noise in zip(spec.weights(), *splits, strict=True)
     ]
     change = tf.concat(steps, 0) + _read(variable) * decayed * decay
     raw.AssignSubVariableOp(resource=variable, value=change * rate)
+
+
+def _share(ahead: Tensor, noise: Tensor) -> Tensor:
+    """Return the share of a full step for a kernel's momentum, where its noise would have the squares `noise`."""
+    return tf.minimum(1.0, tf.sqrt(tf.reduce_sum(ahead * ahead)) / (tf.sqrt(tf.reduce_sum(noise)) + EPSILON))
 
 
 def _orthogonal(flat: Tensor, columns: Tensor) -> Tensor:

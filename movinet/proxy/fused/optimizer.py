@@ -13,7 +13,7 @@ import numpy as np
 
 from movinet.model.specs import Weight
 from movinet.proxy.fused.kernels import F, U, compiled
-from movinet.proxy.recipe import ADAM_SHARE, BETA1, BETA2, EPSILON, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS
+from movinet.proxy.recipe import ADAM_SHARE, BETA1, BETA2, EPSILON, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, NOISE_SHARE
 
 
 def places(weights: Iterable[Weight]) -> np.ndarray:
@@ -40,17 +40,22 @@ def step(weights, first, second, gradient, places, rate, power1, power2, decay):
         for i in range(start, stop):
             weights[i] -= weights[i] * shrink
             first[i] += (gradient[i] - first[i]) * F(1 - BETA1)
+            second[i] += (gradient[i] * gradient[i] - second[i]) * F(1 - BETA2)
         if rows:
             ahead = np.empty(size, F)
+            along, past = F(0), F(0)
             for i in range(start, stop):
                 ahead[i - start] = first[i] * F(BETA1) + gradient[i] * F(1 - BETA1)
+                along += ahead[i - start] * ahead[i - start]
+                past += second[i]
             orthogonal = orthogonalised(ahead.reshape(rows, columns)).reshape(-1)
-            step = F(rate * np.sqrt(max(1.0, columns / rows)))
+            noise = F(NOISE_SHARE * (1 - power1)) * np.sqrt(past / F(1 - power2)) + F(EPSILON)
+            share = min(F(1), np.sqrt(along) / noise)
+            step = F(rate * share * np.sqrt(max(1.0, columns / rows)))
             for i in range(start, stop):
                 weights[i] -= step * orthogonal[i - start]
         else:
             for i in range(start, stop):
-                second[i] += (gradient[i] * gradient[i] - second[i]) * F(1 - BETA2)
                 weights[i] -= adam * first[i] / (np.sqrt(second[i]) + epsilon)
         start = stop
 
