@@ -1,15 +1,15 @@
-"""Turns a folder or a list of videos into TFRecords that this project and the MoViNet release read.
+"""Convert a folder or a list of videos to TFRecords that this project and the TF Model Garden read.
 
-Videos are a folder with a sub-folder for each class, or such folders in train, val and test; or a list (docs/data.md).
-The output appears when it is complete, with `<split>-00000-of-00004.tfrecord` …, `classes.txt` and `records.json`,
-which names every file that was skipped. An interrupted conversion resumes where it stopped, if it is started again.
+The input is a folder with a sub-folder per class, such folders in train, val and test, or a list (docs/data.md).
+The output folder appears when it is complete. It holds `<split>-00000-of-00004.tfrecord` …, `classes.txt` and
+`records.json`, which names every skipped file. The same command resumes an interrupted conversion.
 """
 
 from __future__ import annotations
 
 from search_space.base.quiet_tensorflow import quiet_start
 
-with quiet_start():  # before anything else imports TensorFlow: what is wrong would stand below its notices
+with quiet_start():  # before any import of TensorFlow, whose notices would hide an error message
     from movinet.training.input.records import encode_jpeg, sequence_example, write_records
 
 import dataclasses
@@ -43,19 +43,20 @@ SHOWN = 20  # skipped files named at the end
 
 @dataclass(frozen=True)
 class Conversion:
-    """What to convert, and how.
+    """Options of a conversion.
 
     Attributes:
       videos: a folder, or a list of videos.
-      output: a folder that is not there yet.
-      splits: of train, validation, test and all; none means those that there are.
-      video_root: of a list; by default its folder.
-      target_fps: of the records; 0 keeps every frame.
-      short_side: in pixels; 0 keeps the videos' own.
+      output: folder to create; it must not exist.
+      splits: some of train, validation, test and all; none means every split of the input.
+      video_root: folder of a list's files; by default the list's folder.
+      target_fps: frame rate of the records; 0 keeps every frame.
+      short_side: in pixels; 0 keeps the size of the videos.
       quality: of the JPEGs, 1 to 100.
-      shard_size: videos a file.
-      workers: videos worked on at a time; 0 is one a core.
-      seed: of the order of the split train, which readers shuffle only in part; the others keep that of the list.
+      shard_size: videos per file.
+      workers: videos converted in parallel; 0 is one per core.
+      seed: of the order of the train split, which readers shuffle only in part; other splits keep the order of the
+        list.
     """
 
     videos: str
@@ -80,20 +81,21 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Written:
-    """What a shard or a split came to."""
+    """Number of examples and skipped files of a shard or a split."""
 
     count: int
     skipped: tuple[Skipped, ...]
 
 
 def convert(conversion: Conversion) -> dict[str, Written]:
-    """Write the records; what each split came to. Progress goes to standard error, a line a shard.
+    """Write the records and return the totals of each split; one progress line per shard goes to standard error.
 
-    Raises `InputError` for what cannot be read or written, and if a split has no usable video.
+    Raises:
+      InputError: a file cannot be read or written, or a split has no usable video.
     """
     output = Path(conversion.output)
     if output.exists():
-        raise InputError("output", str(output), "is there already")
+        raise InputError("output", str(output), "exists already; choose a new folder")
     sources = _sources(conversion)
     classes = {source.classes for source in sources.values()}
     if len(classes) > 1:
@@ -106,12 +108,12 @@ def convert(conversion: Conversion) -> dict[str, Written]:
             _end(partial, classes.pop(), conversion, written)
             partial.rename(output)
     except OSError as error:
-        raise InputError(str(output), place_fault(error) or str(error), "is why records were not written") from error
+        raise InputError(str(output), place_fault(error) or str(error), "records could not be written") from error
     return written
 
 
 def _sources(conversion: Conversion) -> dict[str, VideoSource]:
-    """The videos of each split that is asked for, or that there is."""
+    """Return the videos of each requested split, by default of every split of the input."""
     splits = conversion.splits or splits_of(_kind(conversion), conversion.videos)
     return {split: _source(conversion, split) for split in splits}
 
@@ -133,7 +135,7 @@ def _source(conversion: Conversion, split: str) -> VideoSource:
 
 
 def _begin(partial: Path, conversion: Conversion, sources: Mapping[str, VideoSource]) -> None:
-    """Make the folder, or keep it if the same conversion was stopped there."""
+    """Create the folder, or keep it if the same conversion was stopped there."""
     settings = {key: value for key, value in asdict(conversion).items() if key not in ("workers", "output")}
     digest = hashlib.sha256(json.dumps(settings).encode())
     for split, source in sources.items():
@@ -164,12 +166,12 @@ def _write_split(folder: Path, split: str, source: VideoSource, conversion: Conv
             file=sys.stderr,
         )
     if not count:
-        raise InputError(split, f"{len(skipped)} files", f"were all skipped; first: {_shown(skipped[:1])}")
+        raise InputError(split, f"{len(skipped)} files", f"were all skipped; the first: {_shown(skipped[:1])}")
     return Written(count, tuple(skipped))
 
 
 def _write_shard(file: Path, source: VideoSource, own: np.ndarray[Any, Any], conversion: Conversion) -> Written:
-    """Write a shard, then its report; if both are there, only read the report."""
+    """Write a shard, then its report; if both exist already, only read the report."""
     report = file.with_name(file.name + ".json")
     if not (file.exists() and report.exists()):
         skipped: list[Skipped] = []
@@ -185,7 +187,7 @@ def _write_shard(file: Path, source: VideoSource, own: np.ndarray[Any, Any], con
 def _examples(
     source: VideoSource, own: np.ndarray[Any, Any], conversion: Conversion, skipped: list[Skipped]
 ) -> Iterator[bytes]:
-    """The serialized examples of the videos `own`; those that cannot be used join `skipped`."""
+    """Yield the serialized examples of the videos `own`; append unusable videos to `skipped`."""
     threads = conversion.workers or os.cpu_count() or 1
     for example in in_order(lambda i: _example(source, i, conversion), own.tolist(), threads):
         if isinstance(example, Skipped):
@@ -212,7 +214,7 @@ def _example(source: VideoSource, i: int, conversion: Conversion) -> bytes | Ski
 
 
 def _end(folder: Path, classes: Sequence[str], conversion: Conversion, written: Mapping[str, Written]) -> None:
-    """Write what goes with the records, and remove what was only for carrying on."""
+    """Write the class names and the report, and remove the files that only a resumed conversion needs."""
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
     splits = {split: asdict(part) for split, part in written.items()}
     text = json.dumps({"schema": SCHEMA, "settings": asdict(conversion), "splits": splits}, indent=1)
@@ -226,17 +228,17 @@ def _shown(skipped: Sequence[Skipped]) -> str:
 
 
 EXAMPLES = (
-    ("my_videos my_records", "every split there is, as they are"),
+    ("my_videos my_records", "all splits, at their own size and frame rate"),
     ("my_videos my_records --split train --short-side 320 --target-fps 25", "smaller, at one frame rate"),
     ("kinetics.csv my_records --video-root /data/kinetics --workers 8", "a list of segments of videos"),
 )
 
 
 def parser() -> Parser:
-    """The command line: a flag for each field of `Conversion`."""
+    """Return the command line parser: a flag for each field of `Conversion`."""
     top = Parser("movinet.convert", __doc__, EXAMPLES)
     top.add_argument("videos", help="folder or list of videos")
-    top.add_argument("output", help="folder to make")
+    top.add_argument("output", help="folder to create")
     top.add_argument("--split", action="append", dest="splits", default=[], help="train, validation, test or all")
     for field in dataclasses.fields(Conversion)[3:]:
         kind = {"str": str, "int": int, "float": float}[str(field.type)]
@@ -246,7 +248,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if the records are written, 2 for input that must be mended, 130 if it was interrupted."""
+    """Return 0 on success, 2 for invalid input, 130 if interrupted."""
     return exit_code(lambda: _main(vars(parser().parse_args(arguments))))
 
 

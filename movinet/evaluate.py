@@ -1,16 +1,21 @@
-"""Evaluates a trained network in detail: by class, by clips and crops, frame by frame.
+"""Evaluate a trained network in detail: by class, by clips and crops, frame by frame.
 
-The network and its validation_data are those of the experiment. A mode says what of a video is seen: its middle clip
-("clip"); several clips and crops, whose probabilities are averaged as in the release ("multi"; 10 x 3 unless the
-experiment says num_test_clips or num_test_crops); the clip frame after frame ("stream", causal networks only); its
-middle frame alone ("frame"). Writes evaluation.json and predictions.csv; docs/evaluation.md says what is in them.
+The experiment defines the network and its validation_data. The mode selects the part of a video that is used:
+
+- "clip": its middle clip;
+- "multi": several clips and crops, whose probabilities are averaged as in the TF Model Garden; 10 x 3 unless the
+  experiment sets num_test_clips or num_test_crops;
+- "stream": the clip frame by frame (causal networks only);
+- "frame": its middle frame alone.
+
+The command writes evaluation.json and predictions.csv; docs/evaluation.md describes their content.
 """
 
 from __future__ import annotations
 
 from search_space.base.quiet_tensorflow import quiet_start
 
-with quiet_start():  # before anything else imports it: what is wrong with a flag would stand below its notices
+with quiet_start():  # before any import of TensorFlow, whose notices would hide an error message
     import tensorflow as tf
 
 import argparse
@@ -44,23 +49,23 @@ from search_space.base.names import check_choice
 MODES = ("clip", "multi", "stream", "frame")
 VIEWS: tuple[int, Literal[1, 3]] = 10, 3  # clips and crops of multi-clip evaluation, as in the papers on Kinetics
 
-Evidence = tuple[dict[str, int], Floats]  # how much was seen, and the probabilities `B C` by then
-Seer = Callable[[npt.NDArray[np.float32]], Iterator[Evidence]]
+Prediction = tuple[dict[str, int], Floats]  # frames or views so far, and probabilities `B C`
+Seer = Callable[[npt.NDArray[np.float32]], Iterator[Prediction]]
 
 
 def evaluate(
     model: keras.Model, data: DataConfig, mode: str = "clip", log: Callable[[str], None] | None = None
 ) -> Evaluation:
-    """Evaluates a model, or ensemble, of `movinet.model.keras_model` on all clips of `data`, in float32.
+    """Evaluate a model or ensemble of `movinet.model.keras_model` on all clips of `data`, in float32.
 
     Args:
       model: with trained weights.
-      data: what is read; for "multi" with its num_test_clips and num_test_crops.
-      mode: one of `MODES`; see the head of this module.
-      log: is told now and then how far it is.
+      data: data to read; for "multi" with its num_test_clips and num_test_crops.
+      mode: one of `MODES`; see the module docstring.
+      log: receives a line of progress from time to time.
 
     Raises:
-      InputError: the data cannot be read, or the model cannot do this.
+      InputError: the data cannot be read, or the model does not support the mode.
     """
     start = time.monotonic()
     data = seen(data, mode)
@@ -95,7 +100,7 @@ def evaluate(
 
 
 def seen(data: DataConfig, mode: str) -> DataConfig:
-    """The data as this mode reads it: its views, all of its examples, and as many clips at a time as it says."""
+    """Return the data configuration of a mode: its views, all examples, and its number of clips per batch."""
     check_choice("--mode", mode, MODES)
     clips: int = data.num_test_clips if mode == "multi" else 1
     crops: Literal[1, 3] = data.num_test_crops if mode == "multi" else 1
@@ -115,32 +120,32 @@ def seen(data: DataConfig, mode: str) -> DataConfig:
 
 
 def _class_names(examples: Examples, count: int) -> tuple[str, ...]:
-    """The examples' own; numbers for what they leave without a name."""
+    """Return the class names of the examples; numbers for classes without a name."""
     return tuple(examples.classes[i] if i < len(examples.classes) else str(i) for i in range(count))
 
 
 def _seer(model: keras.Model, data: DataConfig, mode: str) -> Seer:
-    """What turns the clips of a batch, `B*views T H W 3`, into probabilities, as far as evidence has come."""
+    """Return a function from clips of a batch, `B*views T H W 3`, to probabilities after each piece of evidence."""
     if mode == "stream":
         session = StreamSession(model)
         return lambda clips: _stream(session, clips)
     folded = fold(model)
     if mode == "frame" and isinstance(folded, FoldedEnsemble):
-        raise InputError("--mode", mode, "is for single networks: members of an ensemble see different frames")
+        raise InputError("--mode", mode, "is for single networks; members of an ensemble use different frames")
     run = tf.function(folded, autograph=False)
     if mode == "multi":
         return lambda clips: _views(softmax(run(tf.constant(clips)).numpy()), data.num_test_clips, data.num_test_crops)
     return lambda clips: iter([({"frames": clips.shape[1]}, softmax(run(tf.constant(clips)).numpy()))])
 
 
-def _stream(session: StreamSession, clips: npt.NDArray[np.float32]) -> Iterator[Evidence]:
+def _stream(session: StreamSession, clips: npt.NDArray[np.float32]) -> Iterator[Prediction]:
     session.reset()
     for frame in range(clips.shape[1]):
         yield {"frames": frame + 1}, softmax(session.push(clips[:, frame : frame + 1]))
 
 
-def _views(probabilities: Floats, clips: int, crops: int) -> Iterator[Evidence]:
-    """The mean over the centre crop of 1, 2, ... clips that are spread over the video, then over all crops of them."""
+def _views(probabilities: Floats, clips: int, crops: int) -> Iterator[Prediction]:
+    """Yield the mean over the centre crop of 1, 2, ... clips that are spread over the video, then over all crops."""
     each = probabilities.reshape(-1, crops, clips, probabilities.shape[-1])
     for count in sorted({1, crops}):
         own = each if count == crops else each[:, crops // 2 : crops // 2 + 1]
@@ -158,25 +163,25 @@ EXAMPLES = (
     (
         "--config_file=movinet_a0.experiment.yaml --checkpoint=movinet_a0_base --mode=multi --out a0 \\\n"
         "      --params_override=task.validation_data.input_path=/data/k600/valid*",
-        "10 clips and 3 crops of each video, with the release's weights",
+        "10 clips and 3 crops of each video, with Model Garden weights",
     ),
 )
 
 
 def parser() -> Parser:
-    """The flags; those of the experiment are named as in `movinet.train`."""
+    """Return the parser; flags of the experiment have the same names as in `movinet.train`."""
     top = Parser("movinet.evaluate", __doc__, EXAMPLES)
-    top.add_argument("--experiment", default="movinet_kinetics600", help="the defaults to begin with")
+    top.add_argument("--experiment", default="movinet_kinetics600", help="experiment with the default values")
     top.add_argument("--config_file", action="append", default=[], help="YAML file, or a preset; may be repeated")
     top.add_argument("--params_override", default="", help="YAML, JSON, key.path=value,... or a file of it")
-    top.add_argument("--checkpoint", default="", help="weights: a folder or a checkpoint, of ours or of the release")
+    top.add_argument("--checkpoint", default="", help="weights: folder or checkpoint, also of the Model Garden")
     top.add_argument("--mode", default="clip", help=", ".join(MODES))
-    top.add_argument("--out", type=Path, required=True, help="new folder of evaluation.json and predictions.csv")
+    top.add_argument("--out", type=Path, required=True, help="new folder for evaluation.json and predictions.csv")
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted."""
+    """Return 0 on success, 2 for invalid input, 130 if interrupted."""
     return exit_code(lambda: _main(parser().parse_args(arguments)))
 
 

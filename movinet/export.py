@@ -1,14 +1,14 @@
-"""Exports a network as a SavedModel or for LiteRT (.tflite), for clips or, if it is causal, for streams.
+"""Export a network as a SavedModel or for LiteRT (.tflite), for clips or, if it is causal, for streams.
 
-Flags of the release's export keep their names; docs/export.md says what the files hold. What was written is run beside
-the Keras model on real clips, and only appears under its name if they agree.
+Flags that the TF Model Garden's export has keep their names; docs/export.md describes the files. The exported model is
+compared with the Keras model on real clips, and is kept only if they agree.
 """
 
 from __future__ import annotations
 
 from search_space.base.quiet_tensorflow import quiet_start
 
-with quiet_start():  # before anything else imports it: what is wrong with a flag would stand below its notices
+with quiet_start():  # before any import of TensorFlow, whose notices would hide an error message
     import tensorflow as tf
 
 import argparse
@@ -38,21 +38,21 @@ from search_space.base.names import check_choice
 
 FORMATS = ("saved_model", "tflite")
 
-# How far a logit may be off, in units of the largest one of the clips. Float32 differs in the order of sums; float16
+# Tolerance of a logit, as a fraction of the largest logit of the clips. Float32 differs in the order of sums; float16
 # rounds weights to 11 bits; int8 has steps of a 255th of each tensor's range in every layer.
 TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "int8": 0.25}
-STEPS = 4  # frames of a clip whose states help to find the ranges of int8, the first and the last among them
+STEPS = 4  # frames of a clip whose states calibrate the ranges of int8, including the first and the last
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the exported model compares with the Keras model on some clips.
+    """Comparison of the exported model with the Keras model on some clips.
 
     Attributes:
-      error: the largest difference of a logit, by the largest logit (at least 1).
-      top1: the share of clips in which both name the same class.
+      error: the largest difference of a logit, divided by the largest logit (at least 1).
+      top1: the fraction of clips for which both predict the same class.
     """
 
     error: float
@@ -61,7 +61,7 @@ class Agreement:
 
     @classmethod
     def between(cls, expected: Floats, found: Floats) -> Agreement:
-        """Of logits `N classes`."""
+        """Compare logits `N classes`."""
         error = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
         top1 = float(np.mean(found.argmax(1) == expected.argmax(1)))
         return cls(error, top1, len(expected))
@@ -69,16 +69,16 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Export:
-    """What to write, and how.
+    """Options of an export.
 
     Attributes:
-      path: of the folder or file, which is not there yet.
+      path: folder or file to create; it must not exist.
       form: saved_model or tflite.
       quantize: float32, float16 or int8; a SavedModel is float32.
-      init_states: whether the SavedModel of a causal network has a signature of that name.
-      representative: clips to find the ranges of int8 with, and to compare on; see `sample_clips`.
-      representative_count: how many to find the ranges with.
-      checked: how many to compare on.
+      init_states: add the signature `init_states` to the SavedModel of a causal network.
+      representative: clips for int8 calibration and for the comparison; see `sample_clips`.
+      representative_count: number of clips for calibration.
+      checked: number of clips to compare on.
       tolerance: of `Agreement.error`; None stands for that of `TOLERANCES`.
     """
 
@@ -99,16 +99,16 @@ class Export:
         if self.form == "tflite" and self.path.suffix != ".tflite":
             raise InputError("--export_path", str(self.path), "must end in .tflite for --format=tflite")
         if self.path.exists():
-            raise InputError("--export_path", str(self.path), "is there already")
+            raise InputError("--export_path", str(self.path), "exists already; choose a new path")
         check_integer("--representative_count", self.representative_count, 1, 100_000)
         check_integer("--check_clips", self.checked, 1, 100_000)
 
 
 def export(subject: Subject, asked: Export, shape: Shape) -> Agreement:
-    """Writes the network for clips or frames of `shape`, B T H W 3; None where it varies, in a SavedModel only.
+    """Write the network for clips or frames of `shape`, B T H W 3; None where a size varies, in a SavedModel only.
 
     Raises:
-      InputError: it cannot be written so, or disagrees with the Keras model; then nothing is left behind.
+      InputError: this form cannot be written, or disagrees with the Keras model; then no file is left.
     """
     unfinished = asked.path.with_name(f".unfinished.{asked.path.name}")
     asked.path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def export(subject: Subject, asked: Export, shape: Shape) -> Agreement:
         agreement = _agreement(subject, asked, shape, run)
         tolerance = TOLERANCES[asked.quantize] if asked.tolerance is None else asked.tolerance
         if not agreement.error <= tolerance:
-            rule = f"of the largest logit is more than the tolerance, {tolerance:g}: not written"
+            rule = f"of the largest logit is above the tolerance {tolerance:g}; the file was not written"
             raise InputError("difference from the Keras model", round(agreement.error, 6), rule)
         unfinished.rename(asked.path)
     finally:
@@ -137,14 +137,14 @@ def _remove(path: Path) -> None:
 
 
 def litert_file(subject: Subject, asked: Export, shape: Shape) -> bytes:
-    """The .tflite file of a network for clips or frames of a fixed shape."""
+    """Return the .tflite file of a network for clips or frames of a fixed shape."""
     make = saved_model.stream_function if subject.causal else saved_model.clip_function
     function = make(subject.model, shape)
     return litert.convert(function, asked.quantize, _examples(subject, asked, shape, function))
 
 
 def _examples(subject: Subject, asked: Export, shape: Shape, function: Any) -> Callable[[], Iterator[litert.Inputs]]:
-    """Inputs of the function by name: clips, or frames and the states before them."""
+    """Return the function's inputs by name: clips, or frames with the states before them."""
 
     def clips() -> Iterator[litert.Inputs]:
         size = (_frames(subject, shape), *shape[2:])
@@ -156,7 +156,7 @@ def _examples(subject: Subject, asked: Export, shape: Shape, function: Any) -> C
 
 
 def _steps(model: keras.Model, function: Any, clips: Floats, shape: Shape) -> Iterator[litert.Inputs]:
-    """Some of the calls that a stream makes for clips, B T H W 3."""
+    """Yield some of the calls that a stream makes for clips, B T H W 3."""
     size = shape[1] or 1
     starts = range(0, clips.shape[1], size)
     kept = set(np.linspace(0, len(starts) - 1, STEPS).astype(int))
@@ -169,13 +169,13 @@ def _steps(model: keras.Model, function: Any, clips: Floats, shape: Shape) -> It
 
 
 def _frames(subject: Subject, shape: Shape) -> int:
-    """How many frames a clip to compare on has: those of the network's, or of a call if that is not a stream's."""
+    """Return the length of clips to compare on: of the network's clip, or of a call if the network is no stream."""
     size = shape[1] or 1
     return -(-subject.clip.frames // size) * size if subject.causal else shape[1] or subject.clip.frames
 
 
 def load_saved_model(path: str | os.PathLike[str]) -> Callable[[Floats], Floats]:
-    """A SavedModel that `export` wrote, from clips `B T H W 3` to logits `B classes`; a stream gets them by frames."""
+    """Return a SavedModel as a function from clips `B T H W 3` to logits `B classes`; a stream runs by frames."""
     loaded = tf.saved_model.load(os.fspath(path))
     serve = loaded.signatures["serving_default"]
     frames = serve.structured_input_signature[1][IMAGE].shape[1] or 1
@@ -197,7 +197,7 @@ def load_saved_model(path: str | os.PathLike[str]) -> Callable[[Floats], Floats]
 
 
 def _agreement(subject: Subject, asked: Export, shape: Shape, run: Callable[[Floats], Floats]) -> Agreement:
-    """Between the exported model and the Keras model, which sees each clip at once."""
+    """Compare the exported model with the Keras model, which takes each clip at once."""
     resolution = subject.clip.resolution
     size = (_frames(subject, shape), shape[2] or resolution, shape[3] or resolution, 3)
     clips = sample_clips(asked.representative, size, subject.clip.frame_stride, asked.checked, "test")
@@ -221,24 +221,26 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """The flags; `network_flags` has those of the network."""
+    """Return the parser; `network_flags` adds the flags of the network."""
     top = Parser("movinet.export", __doc__, EXAMPLES)
     network_flags.add_flags(top)
-    top.add_argument("--export_path", "--out", type=Path, required=True, help="folder, or file.tflite, to make")
+    top.add_argument("--export_path", "--out", type=Path, required=True, help="folder or file.tflite to create")
     top.add_argument("--format", default="saved_model", help=" or ".join(FORMATS))
     top.add_argument("--quantize", default="float32", help="of tflite: " + ", ".join(litert.QUANTIZATIONS))
     top.add_argument(
         "--bundle_input_init_states_fn", type=boolean, nargs="?", const=True, default=True, help="signature"
     )
     top.add_argument("--representative", default="default", help="clips: folder, list, or a level of the digits")
-    top.add_argument("--representative_count", type=int, default=100, help="clips to find the ranges of int8 with")
-    top.add_argument("--check_clips", type=int, default=4, help="clips to compare with the Keras model on")
-    top.add_argument("--tolerance", type=float, help="of a logit, by the largest logit; by default " + str(TOLERANCES))
+    top.add_argument("--representative_count", type=int, default=100, help="number of clips for int8 calibration")
+    top.add_argument("--check_clips", type=int, default=4, help="number of clips compared with the Keras model")
+    top.add_argument(
+        "--tolerance", type=float, help="of a logit, relative to the largest; by default " + str(TOLERANCES)
+    )
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 if it did its work, 2 for input that must be mended, 130 if it was interrupted."""
+    """Return 0 on success, 2 for invalid input, 130 if interrupted."""
     return exit_code(lambda: _main(parser().parse_args(arguments)))
 
 
@@ -258,7 +260,7 @@ def _export(flags: argparse.Namespace) -> Agreement:
     )  # fmt: skip
     subject = network_flags.read_subject(flags)
     if not flags.checkpoint_path:
-        print("no --checkpoint_path: the weights are those that training would start from", file=sys.stderr)
+        print("no --checkpoint_path: the network has its initial, untrained weights", file=sys.stderr)
     sizes = flags.batch_size, flags.num_frames, flags.image_size
     if asked.form == "tflite":
         return export(subject, asked, subject.shape(*sizes))

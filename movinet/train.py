@@ -1,7 +1,7 @@
-"""Trains and evaluates a MoViNet: the command line of the release's trainer, with its YAML files.
+"""Train and evaluate a MoViNet: the command line of the TF Model Garden's trainer, with its YAML files.
 
-What is trained where is said by the experiment: its defaults, then every --config_file, then --params_override. A
-training that was interrupted resumes with the same command. docs/training.md has more.
+The experiment is the defaults, then every --config_file, then --params_override. The same command resumes an
+interrupted training. More in docs/training.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DEFAULTS = "--experiment=movinet_kinetics600"
 EXAMPLES = (
     (
         f"{_DEFAULTS} --mode=train_and_eval --model_dir=results/runs/digits --config_file=digits_base",
-        "a small network on the embedded digits, in two minutes",
+        "a small network on the bundled digits, in two minutes",
     ),
     (
         f"{_DEFAULTS} --mode=train --model_dir=results/runs/a0 --config_file=movinet_a0.experiment.yaml \\\n"
@@ -43,9 +43,9 @@ CODES = EXIT_CODES.replace("program;", "program, diverged, or out of memory;")
 
 
 def parser() -> Parser:
-    """The flags, which are those of the release."""
+    """Return the parser; its flags are those of the TF Model Garden."""
     top = Parser("movinet.train", __doc__, EXAMPLES, CODES)
-    top.add_argument("--experiment", required=True, help="movinet_kinetics600: the defaults to begin with")
+    top.add_argument("--experiment", required=True, help="movinet_kinetics600: experiment with the default values")
     top.add_argument("--mode", required=True, help=", ".join(MODES))
     top.add_argument("--model_dir", required=True, type=Path, help="folder of checkpoints, summaries and metrics")
     top.add_argument("--config_file", action="append", default=[], help="YAML file, or a preset; may be repeated")
@@ -58,18 +58,18 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a mode.
+    """Run a mode.
 
-    Returns 0 if it did its work, 1 if training diverged, 2 for input that must be mended, 130 if it was interrupted.
+    Returns 0 on success, 1 if training diverged, 2 for invalid input, 130 if interrupted.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own notices at start
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notices of TensorFlow at start
     return exit_code(lambda: _main(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _main(arguments: list[str]) -> int:
     flags, unknown = parser().parse_known_args(arguments)
     if unknown:
-        raise InputError("movinet.train", unknown[0], "is one argument too many")
+        raise InputError("movinet.train", unknown[0], "is an unexpected argument")
     check_choice("--mode", flags.mode, MODES)
     override = flags.params_override.strip()
     experiment, ignored = experiment_file.load(
@@ -89,18 +89,18 @@ def _run_with_gin(experiment: ExperimentConfig, flags: argparse.Namespace) -> in
         if not Path(file).is_file():
             raise InputError("--gin_file", file, "is not a file")
     try:
-        with gin.unlock_config():  # what another call in this process bound is not meant
+        with gin.unlock_config():  # ignore bindings of earlier calls in this process
             gin.clear_config()
             configured = gin.external_configurable(run, "run", module="movinet.train")
             gin.parse_config_files_and_bindings(flags.gin_file, flags.gin_params)
     except (ValueError, TypeError, OSError, SyntaxError, ImportError) as error:
         given = [*flags.gin_file, *flags.gin_params]
-        raise InputError("--gin_params", given, f"is not understood: {' '.join(str(error).split())}") from None
+        raise InputError("--gin_params", given, f"cannot be parsed: {' '.join(str(error).split())}") from None
     return int(configured(experiment, flags.mode, flags.model_dir))
 
 
 def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None = None) -> int:
-    """Runs a mode in a folder, with `seed`, which gin may give, in place of the experiment's; returns the exit code.
+    """Run a mode in a folder; `seed` (from gin) replaces the experiment's. Return the exit code.
 
     Raises:
       InputError: the clips cannot be read.
@@ -132,7 +132,7 @@ def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None 
         if place_fault(error):
             raise
         batch = experiment.task.train_data.global_batch_size
-        print(f"error: out of memory; make the batch of {batch} or the clip smaller", file=sys.stderr)
+        print(f"error: out of memory; reduce the batch of {batch} or the clip", file=sys.stderr)
         return 1
     except Diverged as error:
         print(f"error: {error}", file=sys.stderr)

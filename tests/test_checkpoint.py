@@ -218,8 +218,8 @@ def test_paths_that_are_no_weights(tmp_path: Path) -> None:
         ("empty", "must hold one TensorFlow checkpoint; it holds none"),
         ("two", "must hold one TensorFlow checkpoint; it holds ckpt-1, ckpt-2"),
         ("cut", "cannot be read as a checkpoint"),
-        ("not.keras", "cannot be read as a file of Keras"),
-        ("not.weights.h5", "cannot be read as a file of Keras"),
+        ("not.keras", "cannot be read as a Keras file"),
+        ("not.weights.h5", "cannot be read as a Keras file"),
         ("other.keras", "does not fit the model"),
         ("value", "it holds no MoViNet"),
     ):

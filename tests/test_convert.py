@@ -95,7 +95,7 @@ def test_a_list_without_splits_becomes_one_of_all(tmp_path: Path) -> None:
     ("flags", "rule"),
     [
         (("--split", "devel"), "error: split: 'devel' must be one of"),
-        (("--split", "test"), "'test' has no videos; these splits have: train, validation"),
+        (("--split", "test"), "'test' has no videos; splits with videos: train, validation"),
         (("--quality", "0"), "error: quality: 0 must be"),
         (("--target-fps", "-1"), "error: target_fps"),
         (("--shard-size", "0"), "error: shard_size"),
@@ -113,17 +113,17 @@ def test_bad_flags_are_one_line(
 def test_what_is_there_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
     assert convert(videos(tmp_path / "v"), tmp_path / "out") == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert convert(tmp_path / "nowhere", tmp_path / "other") == 2
     assert convert(tmp_path / "v", tmp_path / "v" / "train" / "run" / "0.mp4" / "out") == 2
-    assert "is why records were not written" in capsys.readouterr().err
+    assert "records could not be written" in capsys.readouterr().err
 
 
 def test_a_split_without_a_usable_video_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "v" / "a").mkdir(parents=True)
     (tmp_path / "v" / "a" / "1.mp4").write_text("no video" * 50)
     assert convert(tmp_path / "v", tmp_path / "out", "--split", "all") == 2
-    assert "were all skipped; first: a/1.mp4 cannot be decoded" in capsys.readouterr().err
+    assert "were all skipped; the first: a/1.mp4 cannot be decoded" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

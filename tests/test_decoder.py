@@ -201,7 +201,7 @@ def test_sound_with_a_cover_is_no_video(decoder: Decoder, tmp_path: Path) -> Non
 def test_what_is_no_file_is_named(decoder: Decoder, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     for file in (tmp_path / "missing.mp4", tmp_path, tmp_path / "pipe.mp4"):
-        with pytest.raises(UnusableVideo, match="is no file"):
+        with pytest.raises(UnusableVideo, match="is not a file"):
             decoder.scan(file)
 
 

@@ -225,5 +225,5 @@ def test_another_evaluation_is_not_replaced(run, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "evaluation.json").write_text("{}")
     assert main(flags(run, tmp_path / "out", "clip")) == 2
-    assert "holds an evaluation already; name another folder" in capsys.readouterr().err
+    assert "already holds an evaluation; choose another folder" in capsys.readouterr().err
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["{}"]

@@ -362,7 +362,7 @@ def test_overrides_in_every_form(tmp_path: Path) -> None:
         ("task.train_dta.x=3", "--params_override: task: 'train_dta' is an unknown key; did you mean 'train_data'?"),
         ("task.losses.l2_weight_decay=fast", "task.losses.l2_weight_decay: 'fast' must be a number from 0 to"),
         ("task.train_data.feature_shape=[8,32,32]", "must be frames"),
-        ("task.train_data.feature_shape[1]=3", "must be all entries"),
+        ("task.train_data.feature_shape[1]=3", "must set all entries"),
         ("task.train_data.num_classes=5", "must be those of train_data, 5"),
         ("task.model.backbone.movinet.model_id=a7", "must be one of a0, a1"),
         ("task.model.backbone.movinet.blocks=[]", "together with stem and head"),

@@ -257,7 +257,7 @@ def test_a_member_of_a_smaller_resolution_is_resized_by_built_in_operations(tmp_
         ("--image_size=0", "out", "--image_size: 0 must be"),
         ("--checkpoint_path=/nowhere", "out", "'/nowhere' is not a .keras"),
         ("--representative=/nowhere", "out", "--representative: '/nowhere' must be"),
-        ("--tolerance=-1", "out", "is more than the tolerance, -1: not written"),
+        ("--tolerance=-1", "out", "is above the tolerance -1; the file was not written"),
         ("--no_such_flag", "out", "--no_such_flag"),
     ],
 )

@@ -274,14 +274,14 @@ class Clips:
 
 
 SOURCE_FAULTS = {
-    "float": "are clips that must be uint8 N x 4x16x16x3",
+    "float": "are clips; expected uint8 N x 4x16x16x3",
     "size": "uint8 4x4x15x16x3",
     "labels": "one for each of 4 clips",
-    "floats": "are labels that must be integers",
-    "range": "2 is a label that must be from 0 to 1",
-    "negative": "-1 is a label that must be from 0 to 1",
+    "floats": "are labels; expected",
+    "range": "2 is not a valid label; expected 0 to 1",
+    "negative": "-1 is not a valid label; expected 0 to 1",
     "missing": "'b' has no clip",
-    "alone": "must be a tuple",
+    "alone": "expected a tuple",
     "none": "'a' has no clip",
     "random": "differs from one call to the next",
 }
@@ -301,7 +301,10 @@ def test_the_contract_names_the_fault_of_a_source(fault: str) -> None:
         ({"source": "moving_digit"}, "data.source: 'moving_digit' must be one of .*did you mean 'moving_digits'"),
         ({"source": "clips:Clips", "options": {"falt": ""}}, "data.options: 'falt' is an unknown key.*'fault'"),
         ({"source": "clips:Clips", "path": "x"}, "data.path: 'x' must be left out for the source clips:Clips"),
-        ({"source": "clips:Clips", "options": {"fault": "range"}}, "^error: clips:Clips: train: 2 is a label that"),
+        (
+            {"source": "clips:Clips", "options": {"fault": "range"}},
+            "^error: clips:Clips: train: 2 is not a valid label",
+        ),
         ({"source": "clips:Clips", "options": {"fault": "classes"}}, r"clips:Clips\.classes: 'ab' must be a list"),
         ({"source": "clips:Clips"}, "space.classes: 12 must be 2, as in the data set clips:Clips"),
         ({"options": {"a": 1}}, "data.options: .* are for a source of your own, not for moving_digits"),

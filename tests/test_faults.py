@@ -202,7 +202,7 @@ def test_the_reason_of_every_attempt_is_kept(tmp_path: Path) -> None:
 
 def test_clips_that_cannot_be_had_are_the_fault_of_no_candidate(tmp_path: Path) -> None:
     attempts = attempts_of(tmp_path, attempts=2)
-    fault = InputError("clips.npy", "Stale file handle", "stopped the dataset from being read")
+    fault = InputError("clips.npy", "Stale file handle", "prevented reading the dataset")
     for name in ("x", "y"):
         assert attempts.propose(name) and not attempts.over
         attempts.fail(name, fault)

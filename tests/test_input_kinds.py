@@ -273,7 +273,7 @@ def test_the_faulty_record_is_named(tmp_path: Path) -> None:
     good = [sequence_example(clip, label) for label in (0, 1, 2)]
     assert read("good", good) == ""
     for label in (3, -1):
-        assert f"record 3: {label} is not a label of num_classes: 3" in read(
+        assert f"record 3: {label} is not a valid label for num_classes: 3" in read(
             "label", [*good, sequence_example(clip, label)]
         )
     assert "record 3: frame 0: 'Unknown image" in read("picture", [*good, sequence_example([b"no"] * 4, 1)])
@@ -343,7 +343,7 @@ def test_a_record_that_cannot_be_decoded_is_replaced_in_training(
     assert labels("whole", whole, 20) == list(range(20))
     assert labels("broken", broken, 18) == [label for label in range(20) if label not in (7, 12)]
     said = capfd.readouterr().err
-    assert all(f"broken: record {number} is left out: a frame cannot be decoded" in said for number in (7, 12))
+    assert all(f"broken: record {number} is skipped: a frame cannot be decoded" in said for number in (7, 12))
 
 
 def test_classes_that_would_be_numbered_otherwise_are_refused() -> None:

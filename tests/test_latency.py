@@ -63,7 +63,7 @@ def test_the_table_says_what_a_frame_takes() -> None:
         ("--form=onnx", "--form: 'onnx' must be one of keras, folded, saved_model, litert"),
         ("--unit=second", "--unit: 'second' must be one of frame, clip"),
         ("--threads=0", "--threads: 0 must be"),
-        ("--seconds=0", "--seconds: 0.0 must be more than 0"),
+        ("--seconds=0", "--seconds: 0.0 must be above 0"),
         ("--batch_size=2", "--batch_size: 2 must be 1"),
         ("--unit=frame", "--unit: 'frame' is for causal networks"),
         ("--config=a9", "is not a published network"),

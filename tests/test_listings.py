@@ -59,7 +59,7 @@ def test_kinetics_lists_find_files_in_every_usual_place(tmp_path: Path) -> None:
     classes, files, skipped = read_csv(list_file)
     assert classes == ("run fast", "walk")
     assert [(file.name, file.label) for file in files] == list(zip(names, (1, 0, 1, 1), strict=True))
-    assert [(item.file, item.reason) for item in skipped] == [("gone_000001_000002.mp4", "is not there")]
+    assert [(item.file, item.reason) for item in skipped] == [("gone_000001_000002.mp4", "does not exist")]
     assert [file.name for file in read_csv(list_file, "validation")[1]] == [names[2]]
     assert splits_of("video_csv", list_file) == ("train", "validation", "test")
 
@@ -115,19 +115,19 @@ BAD_LISTS = {
     "label,file\n": "must list videos",
     "label,youtube_id\na,b\n": "header.*must be label,youtube_id,time_start,time_end,split or",
     "label,file\na\n": "line 2.*must have 2 fields",
-    "label,file\n,a.mp4\n": "line 2: label.*must be filled in",
-    "label,file\na,\n": "line 2: file.*must be filled in",
+    "label,file\n,a.mp4\n": "line 2: label.*must not be empty",
+    "label,file\na,\n": "line 2: file.*must not be empty",
     "label,file,start,end\na,a.mp4,soon,2\n": "line 2.*must be seconds",
-    "label,file,start,end\na,a.mp4,2,1\n": "line 2.*must begin at 0 or later",
-    "label,file,start,end\na,a.mp4,-1,1\n": "line 2.*must begin at 0 or later",
-    "label,file,start,end\na,a.mp4,nan,1\n": "line 2.*must begin at 0 or later",
+    "label,file,start,end\na,a.mp4,2,1\n": "line 2.*must be a start from 0 on",
+    "label,file,start,end\na,a.mp4,-1,1\n": "line 2.*must be a start from 0 on",
+    "label,file,start,end\na,a.mp4,nan,1\n": "line 2.*must be a start from 0 on",
     "label,file,split\na,a.mp4,devel\n": "line 2: 'devel' must be one of train, validation, test",
-    KINETICS + "a,b,1,,train,0\n": "line 2: time_end.*must be filled in",
+    KINETICS + "a,b,1,,train,0\n": "line 2: time_end.*must not be empty",
     KINETICS + "a,../b,1,2,train,0\n": "has no video below",
     "a.mp4\n": "line 1.*`path label`",
     "a.mp4 99999999999\n": "classes must be at most",
-    "label,file\na,missing.mp4\n": "has no video below.*first: missing.mp4 is not there",
-    'label,file\na,"b' + "c" * 200_000 + '"\n': "stopped the list from being read",
+    "label,file\na,missing.mp4\n": "has no video below.*first: missing.mp4 does not exist",
+    'label,file\na,"b' + "c" * 200_000 + '"\n': "prevented reading the list",
 }
 
 
@@ -143,13 +143,13 @@ def test_a_bad_list_is_one_clear_line(tmp_path: Path, number: int) -> None:
 def test_lists_that_cannot_be_read_are_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
     for name in ("none.csv", "binary.csv", "."):
-        with pytest.raises(InputError, match="stopped the list from being read"):
+        with pytest.raises(InputError, match="prevented reading the list"):
             read_csv(tmp_path / name)
     touch(tmp_path, "a.mp4")
     list_file = written(tmp_path / "l.csv", "label,file\nb,a.mp4\n")
     for names, rule in (
         ("a\nc\n", "must be among the names in classes.txt"),
-        ("b\nb\n", "each of its own"),
+        ("b\nb\n", "without duplicates"),
         ("", "one or"),
     ):
         written(tmp_path / "classes.txt", names)
@@ -167,7 +167,7 @@ def test_a_folder_may_have_only_the_splits_it_has(tmp_path: Path) -> None:
     validation = open_source("video_folder", tmp_path, split="valid")
     assert validation.classes == ("a", "b") and validation.labels.tolist() == [1]
     assert len(open_source("video_folder", tmp_path, split="all")) == 3
-    with pytest.raises(InputError, match="'test' has no videos; these splits have: train, validation"):
+    with pytest.raises(InputError, match="'test' has no videos; splits with videos: train, validation"):
         open_source("video_folder", tmp_path, split="test")
 
 
@@ -202,8 +202,8 @@ def test_clips_of_the_search_are_a_source(tmp_path: Path) -> None:
         ({"input_path": "huge"}, "must be one of tiny, default"),
         ({"file_type": "video_folder", "target_fps": 0.0}, "target_fps.*must be from"),
         ({"file_type": "video_folder", "target_fps": float("nan")}, "target_fps.*must be from"),
-        ({"file_type": "video_folder", "input_path": "nowhere"}, "must be a folder of class folders"),
-        ({"file_type": "cached", "input_path": "nowhere"}, "stopped the dataset from being read"),
+        ({"file_type": "video_folder", "input_path": "nowhere"}, "expected a folder of class folders"),
+        ({"file_type": "cached", "input_path": "nowhere"}, "prevented reading the dataset"),
     ],
 )
 def test_what_cannot_be_opened_is_one_clear_line(change: dict[str, object], rule: str) -> None:
@@ -235,10 +235,10 @@ def test_a_damaged_or_unwritable_store_of_decoded_videos_is_one_clear_line(tmp_p
     kept.read(0, [0], 32)
     (file,) = (tmp_path / "kept").rglob("*.npy")
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(InputError, match="stopped decoded videos from being kept"):
+    with pytest.raises(InputError, match="prevented caching decoded videos"):
         kept.read(0, [0], 32)
     written(tmp_path / "file", "")
-    with pytest.raises(InputError, match="stopped decoded videos from being kept"):
+    with pytest.raises(InputError, match="prevented caching decoded videos"):
         open_source("video_folder", tmp_path / "v", split="all", cache_dir=tmp_path / "file").read(0, [0])
     (tmp_path / "v" / "a" / "1.mp4").write_text("no video")
     with pytest.raises(UnusableVideo):

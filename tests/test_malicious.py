@@ -291,7 +291,7 @@ def test_weights_that_lie_elsewhere_or_nowhere(model: keras.Model, canary: Path,
         layer.create_dataset(name, (3,), h5py.string_dtype())
 
     for change in (external, linked, soft, endless, of_texts):
-        assert "cannot be read as a file of Keras" in refuses(model, with_first(change))
+        assert "cannot be read as a Keras file" in refuses(model, with_first(change))
     with zipfile.ZipFile(work / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.weights.h5", bytes(2**26))
     assert "are packed" in refuses(model, work / "bomb.keras")
@@ -302,13 +302,13 @@ def test_weights_that_lie_elsewhere_or_nowhere(model: keras.Model, canary: Path,
 MODEL = {0: {"model": 1}, 1: {"_operations": 2}, 2: {"0": 3}, 3: {"conv": 4}}
 DOUBLING = {0: {"model": 1}} | {n: {"_operations": n + 1} if n % 2 else {"0": n + 1, "1": n + 1} for n in range(1, 60)}
 FORGED = {
-    "an array without bytes": (MODEL, {4: "stem/conv"}, {"stem/conv": (2**40,)}, None, "is said to be of shape"),
-    "more than can be counted": (MODEL, {4: "stem/conv"}, {"stem/conv": (2**31,) * 3}, None, "is said to be of shape"),
-    "a negative size": (MODEL, {4: "stem/conv"}, {"stem/conv": (-5,)}, None, "no size"),
-    "a text without bytes": (MODEL, {4: "stem/conv"}, {"stem/conv": (1,)}, 2**40, "is said to have"),
-    "a model in itself": ({0: {"model": 0, "_operations": 0}}, {}, {}, None, "models in models"),
-    "models without end": (DOUBLING, {}, {}, None, "models in models"),
-    "a value that is not there": (MODEL, {4: "stem/conv"}, {}, None, "no array of numbers"),
+    "an array without bytes": (MODEL, {4: "stem/conv"}, {"stem/conv": (2**40,)}, None, "has shape"),
+    "more than can be counted": (MODEL, {4: "stem/conv"}, {"stem/conv": (2**31,) * 3}, None, "has shape"),
+    "a negative size": (MODEL, {4: "stem/conv"}, {"stem/conv": (-5,)}, None, "no readable size"),
+    "a text without bytes": (MODEL, {4: "stem/conv"}, {"stem/conv": (1,)}, 2**40, "has an impossible length"),
+    "a model in itself": ({0: {"model": 0, "_operations": 0}}, {}, {}, None, "nested models"),
+    "models without end": (DOUBLING, {}, {}, None, "nested models"),
+    "a value that is not there": (MODEL, {4: "stem/conv"}, {}, None, "not an array of numbers"),
     "an escape sequence": (MODEL, {4: "stem/\x1b[31m"}, {"stem/\x1b[31m": (1,)}, None, r"stem/\x1b[31m"),
 }
 

@@ -93,5 +93,5 @@ def test_the_page_from_the_folder_to_the_stream(footage: Callable[[Path], list[s
     exec(trained, found)
     height, width = found["height"], found["width"]
     assert found["session"].push(np.zeros((1, height, width, 3), np.uint8)).shape == (3,)
-    with pytest.raises(ValueError, match="image: .* must be float32"):
+    with pytest.raises(ValueError, match="image: .* expected float32"):
         found["network"].push(np.zeros((1, 1, 1 + height, width, 3), np.float32))

@@ -77,5 +77,5 @@ def test_records_are_whole_or_not_there(tmp_path: Path) -> None:
         write_records(tmp_path / "a.tfrecord", breaking())
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="stopped the records from being written"):
+    with pytest.raises(InputError, match="prevented writing the records"):
         write_records(tmp_path / "file" / "a.tfrecord", [b"one"])

@@ -153,7 +153,7 @@ def test_a_split_without_clips_is_refused(tmp_path: Path) -> None:
 
 def test_an_unwritable_place_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="stopped the dataset from being written"):
+    with pytest.raises(InputError, match="prevented writing the dataset"):
         written(tmp_path / "file" / "d")
 
 

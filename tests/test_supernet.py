@@ -64,12 +64,12 @@ def copied(supernet: Supernet) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("architecture", [LARGEST, SMALLEST, *MEMBERS], ids=lambda a: a.fingerprint)
 def test_steps_equal_those_of_a_stand_alone_candidate(engine: Engine, architecture: Architecture) -> None:
     supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
-    states, rng = supernet.member(architecture).states(), np.random.default_rng(1)
+    states, rng = supernet.network(architecture).states(), np.random.default_rng(1)
     candidate = engine.network(architecture, CLASSES, RECIPE, states, rng, 0)
     for seed in range(3):
         frames, labels = batch(engine, architecture, seed)
         assert supernet.step(architecture, frames, labels)[0] == float(candidate.step(frames, labels))
-    for own, shared in zip(candidate.states(), supernet.member(architecture).states(), strict=True):
+    for own, shared in zip(candidate.states(), supernet.network(architecture).states(), strict=True):
         np.testing.assert_array_equal(own, shared)
 
 
@@ -122,7 +122,7 @@ def test_the_forms_of_every_layer_are_those_of_the_members() -> None:
 
 def test_recalibrated_statistics_are_the_mean_of_the_batches(engine: Engine) -> None:
     supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
-    member, found = supernet.member(LARGEST), []
+    member, found = supernet.network(LARGEST), []
     before = copied(supernet)
     batches = [(batch(engine, LARGEST, seed)[0], CLIPS) for seed in range(3)]
     for each in batches:
@@ -139,7 +139,7 @@ def test_logits_by_the_statistics_of_a_batch_are_those_of_training(engine: Engin
     """Up to the unbiased variance that the head's last norm is evaluated with."""
     supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
     frames, labels = batch(engine, LARGEST)
-    logits = np.asarray(supernet.member(LARGEST).batch_logits(frames, CLIPS))
+    logits = np.asarray(supernet.network(LARGEST).batch_logits(frames, CLIPS))
     right = logits[np.arange(CLIPS), np.asarray(labels)]
     losses = np.log(np.exp(logits).sum(axis=1)) - right
     assert losses.mean() == pytest.approx(supernet.step(LARGEST, frames, labels)[0], rel=0.02)
@@ -183,7 +183,7 @@ def test_what_is_beyond_it_is_refused(engine: Engine) -> None:
     deeper = movinet_space(SpaceConfig(**{**vars(CONFIG), "blocks": CONFIG.blocks[:1] + CONFIG.blocks[:1] * 2}))
     for space in (wider, deeper):
         with pytest.raises(InputError, match="supernet"):
-            supernet.member(space.decode(space.canonical(tuple((space.options - 1).tolist()))))
+            supernet.network(space.decode(space.canonical(tuple((space.options - 1).tolist()))))
     with pytest.raises(InputError, match="supernet"):
         supernet.restore({"stem/conv": np.zeros(3)}, 0)
 

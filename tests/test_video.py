@@ -364,8 +364,8 @@ def bad_folders(root: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("missing", "No such file or directory.*must be a folder of class folders"),
-        ("file", "Not a directory.*must be a folder of class folders"),
+        ("missing", "No such file or directory.*expected a folder of class folders"),
+        ("file", "Not a directory.*expected a folder of class folders"),
         ("none", "one sub-folder of videos per class"),
         ("flat", "one sub-folder of videos per class"),
         ("bare", "'a' is a class folder without videos"),

@@ -1,9 +1,9 @@
 """The cached form of a dataset: memory-mapped arrays that all workers share without copying.
 
 A dataset is a folder: `dataset.json`, and for each of train, validation and test `clips.npy`
-(uint8 `N T H W C`, T ticks at the source's full rate) and `labels.npy` (int32 `N`). Where a video gave several clips,
-`dataset.json` has the clips of each video. A folder is written beside its final place and renamed when complete, so a
-folder that exists is a finished one.
+(uint8 `N T H W C`, T ticks at the source's full rate) and `labels.npy` (int32 `N`). For videos with several clips,
+`dataset.json` has the number of clips per video. A folder is written under a temporary name and renamed when complete,
+so an existing folder is complete.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 MAX_HEADER = 2**28  # bytes; it names every file that was skipped
-MEND = "(delete the dataset's folder to have it made again)"
+REPAIR = "(delete the dataset's folder; the next run creates it again)"
 
 
 def split_called(name: str, place: str = "split") -> str:
-    """The split that `name` means in any letter case, as `SPLIT_NAMES` lists them; "all" stays.
+    """Return the split that `name` means in any letter case, as `SPLIT_NAMES` lists them; "all" is returned as it is.
 
     Raises:
-      InputError: no split is called so.
+      InputError: `name` is not the name of a split.
     """
     known = name.lower()
     if known != "all" and known not in SPLIT_NAMES:
@@ -56,7 +56,7 @@ def split_called(name: str, place: str = "split") -> str:
 class Split:
     """`clips` uint8 `N T H W C` and `labels` int32 `N`; memory-mapped when they come from `open_dataset`.
 
-    `clips_per_video`: number of consecutive clips of each video; None where each clip stands alone.
+    `clips_per_video`: number of consecutive clips of each video; None if each clip is independent.
     """
 
     clips: npt.NDArray[np.uint8]
@@ -67,9 +67,9 @@ class Split:
         return len(self.labels)
 
     def batch(self, indices: npt.ArrayLike, frame_stride: int = 1, offset: int = 0) -> npt.NDArray[np.uint8]:
-        """Every `frame_stride`-th tick from `offset` of the clips `indices`, time-major: contiguous uint8 `T B H W C`.
+        """Return every `frame_stride`-th tick from `offset` of clips `indices`, time-major: uint8 `T B H W C`.
 
-        T is ceil(ticks / frame_stride) whatever the offset; ticks past the end repeat the last one.
+        T is ceil(ticks / frame_stride) for any offset; ticks past the end repeat the last one.
         Raises `IndexError` for an index outside the split, `InputError` for a stride or offset that leaves the clip.
         """
         clips = np.asarray(self.clips)
@@ -82,7 +82,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A source file that could not be used, relative to its folder, and why."""
+    """Source file that could not be used, relative to its folder, and the reason."""
 
     file: str
     reason: str
@@ -90,7 +90,7 @@ class Skipped:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three splits, their classes by label, and the sha256 of their content. Pickles as its path, never as a copy."""
+    """Three splits, their classes by label, and the sha256 of their content. Pickles as its path, without the data."""
 
     name: str
     classes: tuple[str, ...]
@@ -111,12 +111,12 @@ Source = Iterable[Split | Skipped]
 
 
 def cache_root() -> Path:
-    """Where datasets are cached: $MOVINET_NAS_CACHE, or ~/.cache/movinet-nas."""
+    """Return the folder of cached datasets: $MOVINET_NAS_CACHE, or ~/.cache/movinet-nas."""
     return Path(os.environ.get("MOVINET_NAS_CACHE") or "~/.cache/movinet-nas").expanduser().absolute()
 
 
 def cache_path(name: str, settings: Mapping[str, Any]) -> Path:
-    """The folder of the dataset `name` made with `settings` (JSON data): another setting, another folder."""
+    """Return the folder of the dataset `name` made with `settings` (JSON data); other settings give another folder."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     return cache_root() / f"{name}-{digest[:16]}"
 
@@ -130,11 +130,11 @@ def write_dataset(
     settings: Mapping[str, Any],
     splits: Mapping[str, Source],
 ) -> Dataset:
-    """Write the dataset at `path` and open it; if it is there already, only open it (and draw nothing from `splits`).
+    """Write the dataset at `path` and open it; if it exists already, only open it, without reading `splits`.
 
-    Each source yields pieces of its split in order, uint8 `n T H W C` with int32 `n`, or what it skipped. Writers of
-    one path take turns; a killed one leaves only `<path>.partial`, which the next one removes.
-    Raises `InputError` if the folder cannot be written or a split has no clips.
+    Each source yields pieces of its split in order, uint8 `n T H W C` with int32 `n`, or a `Skipped`. Writers of one
+    path wait for each other; a killed one leaves `<path>.partial`, which the next one removes. Raises `InputError` if
+    the folder cannot be written or a split has no clips.
     """
     header = {"schema": SCHEMA, "name": name, "classes": classes, "ticks": ticks, "resolution": resolution}
     if not path.exists():
@@ -143,13 +143,13 @@ def write_dataset(
                 if not path.exists():
                     _write_folder(path, {**header, "settings": settings}, splits)
         except OSError as error:
-            raise InputError(str(path), str(error), "stopped the dataset from being written") from error
+            raise InputError(str(path), str(error), "prevented writing the dataset") from error
     return open_dataset(path)
 
 
 @contextlib.contextmanager
 def only_writer(path: Path) -> Iterator[None]:
-    """Hold the lock beside `path`; the system releases it even if the process is killed."""
+    """Hold the lock beside `path`; the operating system releases it even if the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(path.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -192,7 +192,7 @@ def _write_clips(
 ) -> tuple[npt.NDArray[np.int32], list[int]]:
     """Append the pieces of `source` to `file`, adding them to `digest` and `skipped`.
 
-    Returns the labels and the clips of each video; a piece that does not say has clips that stand alone.
+    Returns the labels and the clips of each video; clips of a piece without this number are independent.
     """
     labels = [np.empty(0, np.int32)]
     videos: list[int] = []
@@ -216,14 +216,14 @@ def _write_clips(
 
 
 def write_npy_header(out: Any, shape: tuple[int, ...]) -> None:
-    """Of an array uint8 `shape`."""
+    """Write the header of an array uint8 `shape`."""
     np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def open_dataset(path: Path | str, verify: bool = False) -> Dataset:
-    """The dataset in folder `path`, memory-mapped; sizes are checked, and with `verify` the content hash too.
+    """Return the dataset in folder `path`, memory-mapped; check sizes, and with `verify` the content hash too.
 
-    Raises `InputError` naming the file that is missing, of another schema, of the wrong size or changed.
+    Raises `InputError` that names the file that is missing, changed, or of another schema or size.
     """
     path = Path(path).absolute()
     file = path / "dataset.json"
@@ -235,19 +235,19 @@ def open_dataset(path: Path | str, verify: bool = False) -> Dataset:
         counts = {split: int(header["counts"][split]) for split in SPLITS}
         videos = {split: np.array(each, np.int64) for split, each in header.get("clips_per_video", {}).items()}
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(str(file), str(error), f"is wrong in this dataset {MEND}") from error
+        raise InputError(str(file), str(error), f"is invalid in this dataset {REPAIR}") from error
     splits = {}
     for split in SPLITS:
         clips = _map_array(path / split / "clips.npy", np.uint8, (counts[split], ticks, resolution, resolution, 3))
         labels = _map_array(path / split / "labels.npy", np.int32, (counts[split],))
         if not len(labels) or not 0 <= labels.min() <= labels.max() < len(classes):
-            raise InputError(str(path / split / "labels.npy"), int(max(labels, default=-1)), f"is not a label {MEND}")
+            raise InputError(str(path / split / "labels.npy"), int(max(labels, default=-1)), f"is not a label {REPAIR}")
         of_videos = videos.get(split)
         if of_videos is not None and (of_videos.ndim != 1 or of_videos.sum() != counts[split] or of_videos.min() < 1):
-            raise InputError(str(file), of_videos.tolist(), f"must be the clips of each video of {split} {MEND}")
+            raise InputError(str(file), of_videos.tolist(), f"must be the clips of each video of {split} {REPAIR}")
         splits[split] = Split(clips, labels, of_videos)
     if verify and content_sha256(splits.values()) != content_hash:
-        raise InputError(str(path), content_hash, f"is the recorded sha256, but the content differs {MEND}")
+        raise InputError(str(path), content_hash, f"is the recorded sha256, but the content differs {REPAIR}")
     return Dataset(name, classes, ticks, resolution, content_hash=content_hash, path=path, skipped=skipped, **splits)
 
 
@@ -255,10 +255,10 @@ def _read_header(file: Path) -> dict[str, Any]:
     try:
         header = untrusted_files.parsed_json(untrusted_files.content(file, MAX_HEADER))
     except (OSError, ValueError) as error:
-        raise InputError(str(file), str(error), f"stopped the dataset from being read {MEND}") from error
+        raise InputError(str(file), str(error), f"prevented reading the dataset {REPAIR}") from error
     schema = header.get("schema") if isinstance(header, dict) else None
     if schema != SCHEMA:
-        raise InputError(str(file), schema, f"must be the schema {SCHEMA!r} {MEND}")
+        raise InputError(str(file), schema, f"must be the schema {SCHEMA!r} {REPAIR}")
     return header
 
 
@@ -266,19 +266,19 @@ def _map_array(file: Path, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[A
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, tokenize.TokenError, zipfile.BadZipFile) as error:
-        raise InputError(str(file), str(error), f"stopped the dataset from being read {MEND}") from error
+        raise InputError(str(file), str(error), f"prevented reading the dataset {REPAIR}") from error
     if not isinstance(array, np.memmap) or array.dtype != dtype or array.shape != shape:
         raise InputError(
-            str(file), getattr(array, "shape", type(array).__name__), f"must be {shape} of {np.dtype(dtype)} {MEND}"
+            str(file), getattr(array, "shape", type(array).__name__), f"must be {shape} of {np.dtype(dtype)} {REPAIR}"
         )
     size = file.stat().st_size
     if size != array.offset + array.nbytes:
-        raise InputError(str(file), size, f"bytes must be {array.offset + array.nbytes} {MEND}")
+        raise InputError(str(file), size, f"bytes must be {array.offset + array.nbytes} {REPAIR}")
     return array
 
 
 def content_sha256(splits: Iterable[Split]) -> str:
-    """sha256 over the clips and labels of each split in order; where they lie does not enter."""
+    """Return the sha256 over clips and labels of each split in order, independent of their location."""
     digest = hashlib.sha256()
     for split in splits:
         digest.update(np.ascontiguousarray(split.clips).data)

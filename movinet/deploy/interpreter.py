@@ -1,4 +1,4 @@
-"""Runs a LiteRT file: as a function of clips, or on a stream. Without TensorFlow, as an application would."""
+"""Run a LiteRT file on clips or on a stream, without TensorFlow, as an application would."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class LiteRT:
-    """A file that `movinet.export` wrote, on `threads` threads; of a stream it holds the states."""
+    """A file written by `movinet.export`, run on `threads` threads; for a stream it holds the states."""
 
     def __init__(self, content: bytes, threads: int = 1) -> None:
         self.interpreter = Interpreter(model_content=content, num_threads=threads)
@@ -26,20 +26,20 @@ class LiteRT:
         self.reset()
 
     def reset(self) -> None:
-        """The next frame is the first of a stream."""
+        """Start a new stream with the next frame."""
         self._states: Mapping[str, npt.NDArray[Any]] = {
             name: np.zeros(detail["shape"], detail["dtype"]) for name, detail in self.inputs.items() if name != IMAGE
         }
 
     def push(self, image: Floats) -> Floats:
-        """Frames, float32 B T H W 3 in 0..1 of the file's shape, to logits B classes of all frames so far.
+        """Return logits B classes of all frames so far, after frames float32 B T H W 3 in 0..1 of the file's shape.
 
         Raises:
           ValueError: frames of another shape or type.
         """
         if image.shape != self.shape or image.dtype != np.float32:
             raise ValueError(
-                f"image: {image.dtype} {image.shape} must be float32 {self.shape}, as the file was exported"
+                f"image: {image.dtype} {image.shape} does not match the exported file; expected float32 {self.shape}"
             )
         after = dict(self._run(**{IMAGE: image}, **self._states))
         logits: Floats = after.pop(LOGITS)
@@ -47,7 +47,7 @@ class LiteRT:
         return logits
 
     def __call__(self, clips: Floats) -> Floats:
-        """The logits, B classes, of clips B T H W 3; a stream gets as many of their frames at a time as it takes."""
+        """Return logits, B classes, of clips B T H W 3; a stream file takes its frames in steps of its own length."""
         self.reset()
         size = self.shape[1]
         for start in range(0, clips.shape[1], size):
@@ -55,6 +55,6 @@ class LiteRT:
         return logits
 
     def operations(self) -> list[str]:
-        """The names of the operations in the file."""
-        details = self.interpreter._get_ops_details()  # nothing public tells
+        """Return the names of the operations in the file."""
+        details = self.interpreter._get_ops_details()  # there is no public method
         return [detail["op_name"] for detail in details if detail["op_name"] != "DELEGATE"]

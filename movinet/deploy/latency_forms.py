@@ -19,7 +19,7 @@ Step = Callable[[Mapping[str, Tensor]], tuple[Tensor, Mapping[str, Tensor]]]
 
 
 def load(form: str, unit: str, path: str, network: Sequence[str], image: Tensor) -> Callable[[], Any]:
-    """The call to measure: of a clip `1 T H W 3`; or of a frame, behind the states after the call before."""
+    """Return the call to measure: one clip `1 T H W 3`; or one frame, with the states of the previous call."""
     if form == "saved_model":
         loaded = tf.saved_model.load(path)
         if "init_states" not in loaded.signatures:

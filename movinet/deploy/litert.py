@@ -1,7 +1,7 @@
-"""LiteRT (.tflite): from the functions of `saved_model` to a file of built-in operations; `interpreter` runs it.
+"""LiteRT (.tflite): convert functions of `saved_model` to a file of built-in operations; `interpreter` runs it.
 
-Sizes are fixed. Numbers are float32; float32 with weights stored as float16; or int8 where there is an integer kernel,
-with ranges found on examples. Images and logits are float32 in all of them, so that a caller needs no scales.
+Sizes are fixed. Values are float32; float32 with weights stored as float16; or int8 where an integer kernel exists,
+with ranges calibrated on examples. Images and logits are always float32, so that a caller needs no scales.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 
 
 def convert(function: Any, quantize: str = "float32", examples: Callable[[], Iterator[Inputs]] | None = None) -> bytes:
-    """The file of a concrete function of fixed sizes.
+    """Return the content of the LiteRT file of a concrete function of fixed sizes.
 
     Args:
-      function: of `saved_model.clip_function` or `stream_function`.
+      function: from `saved_model.clip_function` or `stream_function`.
       quantize: "float32", "float16" or "int8".
-      examples: inputs by name, for the ranges of int8.
+      examples: inputs by name, to calibrate the ranges of int8.
     """
     # The second argument only keeps variables alive, and there are none.
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
@@ -43,21 +43,21 @@ def convert(function: Any, quantize: str = "float32", examples: Callable[[], Ite
 
 
 def _quantized(converter: Any, examples: Callable[[], Iterator[Inputs]]) -> bytes:
-    """int8 by the ranges that the examples have, but for what has no range."""
+    """Quantize to int8 by the ranges of the examples, except for results without a fixed range."""
     names = _input_order(converter.convert())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([inputs[name] for name in names] for inputs in examples())
-    converter._experimental_calibrate_only = True  # nothing public leaves single operations out
+    converter._experimental_calibrate_only = True  # there is no public option to exclude single operations
     calibrated = converter.convert()
     content: bytes = mlir_quantize(calibrated, denylisted_nodes=_without_range(calibrated))
     return content
 
 
 def _without_range(content: bytes) -> list[str]:
-    """The results that numbers of frames, or sums over them, go into: a stream may be longer than any example.
+    """Return the results that depend on the number of frames or on sums over frames, which have no fixed range.
 
-    They are the sums themselves, the means over the frames so far, which alone are divisions, the angles of the
-    positional encoding, and what is only moved and added up on the way there.
+    A stream may be longer than any example. The results are the sums, the means over all frames so far (the only
+    divisions), the angles of the positional encoding, and results that only move or add these.
     """
     run = LiteRT(content)
     operations = run.interpreter._get_ops_details()
@@ -75,6 +75,6 @@ def _without_range(content: bytes) -> list[str]:
 
 
 def _input_order(content: bytes) -> list[str]:
-    """The names of a file's inputs as they are numbered; by names TensorFlow feeds only its own old interpreter."""
+    """Return the names of a file's inputs by number; TensorFlow feeds by name only to its deprecated interpreter."""
     inputs = LiteRT(content).inputs
     return sorted(inputs, key=lambda name: inputs[name]["index"])

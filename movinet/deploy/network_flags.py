@@ -1,4 +1,7 @@
-"""The flags by which `movinet.export` and `movinet.latency` name a network: those of the release's export, and ours."""
+"""Flags by which `movinet.export` and `movinet.latency` select a network.
+
+Flags that the TF Model Garden's export has keep their names.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,14 @@ from search_space.network import Network, common_clip
 from search_space.published import published
 from search_space.variant import BASE, POSITIONED, STREAM, Variant
 
-EXPERIMENT = "movinet_kinetics600"  # whose defaults an experiment's file changes
+EXPERIMENT = "movinet_kinetics600"  # the experiment whose defaults a file overrides
 VARIANTS = {"base": BASE, "stream": STREAM}
-CLASSES = 600  # of the release's models
+CLASSES = 600  # of the Model Garden's models
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network with weights, and the clip it is for."""
+    """A network with weights, and its clip."""
 
     name: str
     model: keras.Model
@@ -41,13 +44,13 @@ class Subject:
     single: bool
 
     def shape(self, batch: int | None, frames: int | None, size: int | None) -> Shape:
-        """B T H W 3 with the clip's own sizes where none is given; a causal network takes a frame at a time."""
+        """Return B T H W 3, by default with the sizes of the network's clip; a causal network takes single frames."""
         size = size or self.clip.resolution
         return (batch or 1, frames or (1 if self.causal else self.clip.frames), size, size, 3)
 
 
 def boolean(text: str) -> bool:
-    """As written for the release's flags."""
+    """Parse true or false as the Model Garden's flags do."""
     known = {"true": True, "1": True, "false": False, "0": False}
     if text.lower() not in known:
         raise argparse.ArgumentTypeError(f"{text!r} must be true or false")
@@ -55,7 +58,7 @@ def boolean(text: str) -> bool:
 
 
 def add_flags(top: argparse.ArgumentParser) -> None:
-    """Those that say which network, in which variant and with which weights. None stands for the variant's own."""
+    """Add the flags of network, variant and weights. None stands for the variant's default."""
     switch: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True}
     top.add_argument("--config", "--model_id", default="a0", help="network or experiment: YAML, preset, a0 ... a5, t0")
     top.add_argument("--variant", default="base", help="base or stream; the flags from --causal on change parts of it")
@@ -63,23 +66,23 @@ def add_flags(top: argparse.ArgumentParser) -> None:
     top.add_argument("--conv_type", help="3d, 2plus1d or 3d_2plus1d")
     top.add_argument("--se_type", help="3d, 2d, 2plus3d or none")
     top.add_argument("--activation", help="swish, hard_swish, relu or relu6")
-    top.add_argument("--classifier_activation", help="the same, of the head's dense layer")
+    top.add_argument("--classifier_activation", help="activation of the head's dense layer")
     top.add_argument("--gating_activation", help="sigmoid or hard_sigmoid")
-    top.add_argument("--use_positional_encoding", help="by default of the stream variant of a3, a4 and a5", **switch)
-    top.add_argument("--num_classes", type=int, help=f"of networks whose file does not say; {CLASSES}")
-    top.add_argument("--batch_size", type=int, help="clips side by side")
-    top.add_argument("--num_frames", type=int, help="frames of a call")
+    top.add_argument("--use_positional_encoding", help="default true for the stream variant of a3, a4, a5", **switch)
+    top.add_argument("--num_classes", type=int, help=f"if the network's file has none; default {CLASSES}")
+    top.add_argument("--batch_size", type=int, help="clips per batch")
+    top.add_argument("--num_frames", type=int, help="frames per call")
     top.add_argument("--image_size", type=int, help="height and width")
     top.add_argument(
         "--checkpoint_path",
         "--checkpoint",
         default="",
-        help="weights; of an ensemble also one for each member, by comma",
+        help="weights; for an ensemble also one checkpoint per member, separated by commas",
     )
 
 
 def read_subject(flags: argparse.Namespace) -> Subject:
-    """The network that the flags name, in float32, with its weights.
+    """Return the network that the flags select, in float32, with its weights.
 
     Raises:
       InputError: a flag, a file or a checkpoint is wrong, or they do not fit together.
@@ -98,7 +101,7 @@ def read_subject(flags: argparse.Namespace) -> Subject:
         clip = common_clip(found.members, found.offsets)
         subject = Subject(found.name, model, clip, variant.causal and single, single)
     if not subject.single and (flags.num_frames or flags.image_size):
-        raise InputError("--num_frames", flags.num_frames, "and --image_size are given by the members of an ensemble")
+        raise InputError("--num_frames", flags.num_frames, "and --image_size cannot be set for an ensemble")
     _load(subject.model, flags.checkpoint_path)
     return subject
 
@@ -109,7 +112,7 @@ def _is_experiment(config: str) -> bool:
 
 
 def _network(config: str, classes: int | None) -> Network:
-    """The network of a file, or of the release."""
+    """Return the network of a file, or a published one."""
     if Path(config).suffix:
         found = network.load(config, classes or CLASSES)
         if classes not in (None, found.classes):
@@ -119,7 +122,7 @@ def _network(config: str, classes: int | None) -> Network:
 
 
 def variant_of(flags: argparse.Namespace) -> Variant:
-    """The variant that the flags describe."""
+    """Return the variant that the flags describe."""
     check_choice("--variant", flags.variant, VARIANTS)
     named = VARIANTS[flags.variant]
     if flags.variant == "stream":
@@ -132,9 +135,9 @@ def _given(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _of_experiment(flags: argparse.Namespace) -> Subject:
-    """The network and variant of an experiment; its classes and clip are those of the validation data."""
+    """Return the network and variant of an experiment; classes and clip are those of its validation data."""
     if given := _given(flags):
-        raise InputError(f"--{min(given)}", given[min(given)], "is for networks; an experiment says its variant itself")
+        raise InputError(f"--{min(given)}", given[min(given)], "is for networks; an experiment file sets the variant")
     experiment, ignored = experiment_file.load(EXPERIMENT, [flags.config])
     for line in experiment_file.notes(ignored):
         say(line, sys.stderr)
@@ -146,13 +149,13 @@ def _of_experiment(flags: argparse.Namespace) -> Subject:
 
 
 def _load(model: keras.Model, paths: str) -> None:
-    """Weights for the model from one file, or for each member from its own."""
+    """Load weights from one file into the model, or from one file per member."""
     files = [path for path in paths.split(",") if path]
     members = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     if len(files) == 1:
         checkpoint.load_weights(model, files[0])
     elif files:
         if len(files) != len(members):
-            raise InputError("--checkpoint_path", paths, f"must be one, or one for each of {len(members)} members")
+            raise InputError("--checkpoint_path", paths, f"must be one checkpoint, or one per member, {len(members)}")
         for member, file in zip(members, files, strict=True):
             checkpoint.load_weights(member, file)

@@ -1,4 +1,4 @@
-"""Some clips of a source, as a network takes them: to find ranges with, and to compare an exported model on."""
+"""Clips of a source in a network's input format, for int8 calibration and to compare an exported model on."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ LEVELS = ("tiny", "default")
 
 
 def sample_clips(where: str, shape: Shape, stride: int, count: int, split: str = "train") -> npt.NDArray[np.float32]:
-    """At most `count` clips from all over a source: N T H W 3 in 0..1, each from the middle of its video.
+    """Return at most `count` clips spread over a source: N T H W 3 in 0..1, each from the middle of its video.
 
     Args:
-      where: a level of the embedded digits, a folder or a list of videos, or a folder of cached clips.
-      shape: T H W 3; a video that is too short is played again.
-      stride: frames of the video from one frame of the clip to the next.
-      split: of digits and of cached clips; of a folder or list it is the whole.
+      where: a level of the bundled digits, a folder or a list of videos, or a folder of cached clips.
+      shape: T H W 3; a video that is too short is repeated.
+      stride: distance in frames of the video between frames of the clip.
+      split: of digits and of cached clips; a folder or list is used as a whole.
 
     Raises:
-      InputError: there is no such source, or none of its videos can be used.
+      InputError: the source does not exist, or has no usable video.
     """
     source = _source(where, split, count)
     chosen = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
@@ -36,7 +36,7 @@ def sample_clips(where: str, shape: Shape, stride: int, count: int, split: str =
         except UnusableVideo:
             continue
     if not found:
-        raise InputError("--representative", where, "has no video that can be used")
+        raise InputError("--representative", where, "has no usable video")
     return np.stack(found)
 
 

@@ -1,7 +1,7 @@
-"""What an exported model computes, as functions of TensorFlow, and the SavedModel that holds them.
+"""Computation of an exported model as TensorFlow functions, and the SavedModel that holds them.
 
-A network for clips takes `image`, B T H W 3 in 0..1, and returns `logits`, B classes. A causal one takes the states
-too and returns them: names, layouts and signatures are those of the release's export.
+A network for clips takes `image`, B T H W 3 in 0..1, and returns `logits`, B classes. A causal network also takes and
+returns the states. Names, layouts and signatures are those of the TF Model Garden's export.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from movinet.model.stream import IMAGE
 
 
 def clip_function(model: keras.Model, shape: Shape) -> Any:
-    """The concrete function of clips of `shape`, B T H W 3 with None where it varies: image -> {logits}."""
+    """Return the concrete function image -> {logits} for clips of `shape`, B T H W 3; None where a size varies."""
     run = fold(model)
 
     def classify(image: Tensor) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def clip_function(model: keras.Model, shape: Shape) -> Any:
 
 
 def stream_function(model: keras.Model, shape: Shape) -> Any:
-    """The concrete function of frames of `shape`, B T H W 3 with None where it varies: {image, states} -> the same.
+    """Return the concrete function {image, states} -> {logits, states} for frames of `shape`, B T H W 3; None varies.
 
     Raises:
       InputError: the model is not a causal MoViNet.
@@ -54,7 +54,7 @@ def _image(shape: Shape) -> tf.TensorSpec:
 
 
 class _Clips(tf.Module):
-    """Called with clips, or as in the release with {image: clips}."""
+    """Module that is called with clips or, as in the Model Garden, with {image: clips}."""
 
     def __init__(self, model: keras.Model, shape: Shape) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class _Clips(tf.Module):
 
 
 class _Stream(tf.Module):
-    """Called with {image: frames, **states}; returns logits and states."""
+    """Module that is called with {image: frames, **states} and returns logits and states."""
 
     def __init__(self, model: keras.Model, shape: Shape) -> None:
         super().__init__()
@@ -84,16 +84,16 @@ class _Stream(tf.Module):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([5], tf.int32, name="input_shape")])
     def init_states(self, input_shape: Tensor) -> dict[str, Tensor]:
-        """The states before the first frame of clips of that shape."""
+        """Return the states before the first frame of clips of that shape."""
         return self._first_states(tf.unstack(input_shape))
 
 
 def save(model: keras.Model, path: str | os.PathLike[str], shape: Shape, init_states: bool = True) -> None:
-    """Writes the SavedModel of a Keras model in its folded form, for clips or frames of `shape`.
+    """Write the SavedModel of a Keras model in its folded form, for clips or frames of `shape`, B T H W 3.
 
-    Loaded, it can be called: a network for clips with clips or {image}, a causal one with {image, **states}, which
-    returns (logits, states). Signatures: `serving_default`; of a causal one also the same as `call`, and with
-    `init_states` one of that name, from a shape (int32, B T H W 3) to the first states.
+    The loaded model is callable: a network for clips with clips or {image}; a causal one with {image, **states}, which
+    returns (logits, states). Signatures are `serving_default` and, for a causal network, the same as `call`.
+    `init_states` adds a signature of that name, from a shape (int32, B T H W 3) to the initial states.
     """
     causal = is_causal(model)
     module = _Stream(model, shape) if causal else _Clips(model, shape)

@@ -1,7 +1,7 @@
-"""One measurement of `movinet.latency`, in a process of its own: `-m movinet.deploy.timing REQUEST` prints it as JSON.
+"""One measurement of `movinet.latency` in a separate process: `-m movinet.deploy.timing REQUEST` prints it as JSON.
 
-It loads no more than what runs the form that is measured, so that the peak memory is that form's: of a LiteRT file
-without TensorFlow.
+The process loads only the libraries of the measured form, so the peak memory is that of this form: a LiteRT file is
+measured without TensorFlow.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ WARM_UP = 3  # calls, of which the first traces
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure.
+    """A form to measure, and how.
 
     Attributes:
       form: keras (a `tf.function` of the model), folded (of `movinet.model.inference`), saved_model or litert.
-      unit: one "frame" of a stream, behind states, or a whole "clip".
-      threads: that compute.
+      unit: one "frame" of a stream, with states, or a whole "clip".
+      threads: number of compute threads.
       shape: 1 T H W 3 of a call.
-      seconds: for how long calls are repeated; at least ten of them.
-      path: of the exported file, for the last two forms.
-      network: the flags of the network, for the first two.
+      seconds: calls are repeated for this long, at least ten times.
+      path: of the exported file, for saved_model and litert.
+      network: the flags of the network, for keras and folded.
     """
 
     form: str
@@ -49,13 +49,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one call takes.
+    """Time and memory of one call.
 
     Attributes:
-      calls: how many were measured, after some to warm up.
+      calls: number of measured calls, after warm-up.
       median_ms, p90_ms: milliseconds of one.
-      libraries_mb: resident memory of the process before there was a network.
-      peak_mb: the most it ever was.
+      libraries_mb: resident memory of the process before the network was loaded.
+      peak_mb: peak resident memory.
     """
 
     calls: int
@@ -66,16 +66,16 @@ class Timing:
 
 
 def peak_mb() -> float:
-    """The most memory that this process was resident with, in units of 10^6 bytes."""
+    """Return the peak resident memory of this process, in units of 10^6 bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux counts what a process was before it started this program into ru_maxrss
+    if status.exists():  # on Linux ru_maxrss includes the process before it started this program
         (line,) = [line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) * 1024 / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
 
 
 def measure(asked: Request) -> Timing:
-    """Loads and repeats it."""
+    """Load the form and time repeated calls."""
     load = _load_litert if asked.form == "litert" else _load_tensorflow
     libraries, call = load(asked)
     for _ in range(WARM_UP):
@@ -116,13 +116,13 @@ def _load_tensorflow(asked: Request) -> tuple[float, Callable[[], Any]]:
 
 
 def request_of(text: str) -> Request:
-    """From JSON."""
+    """Parse a request from JSON."""
     data = json.loads(text)
     return Request(**{**data, "shape": tuple(data["shape"]), "network": tuple(data["network"])})
 
 
 def main() -> None:
-    """Measures what the one argument asks for."""
+    """Measure the request in the only argument."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("request", type=request_of)
     print(json.dumps(asdict(measure(parser.parse_args().request))))

@@ -1,7 +1,7 @@
-"""Resizing of frames by area: a pixel becomes the mean of what it covers of the source.
+"""Resizing of frames by area: a pixel becomes the mean of the source pixels that it covers.
 
-The one definition for search and Keras models. The engines of the search compute the same in their own loops:
-`movinet.proxy.fused.kernels.area_resize` from the terms below, TensorFlow's by its `ResizeArea`.
+This is the definition for search and Keras models. The search engines compute the same in separate code: the fused
+engine in `movinet.proxy.fused.kernels.area_resize` from the terms below, TensorFlow's engine by its `ResizeArea`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 @functools.cache
 def area_terms(side: int, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the source pixels that each of `resolution` pixels covers of `side` ones, and their weights.
+    """Return, for each of `resolution` pixels, the pixels of `side` that it covers, and their weights.
 
     Returns:
-      Places int64 [K, resolution] and weights float32 [K, resolution], which sum to 1 over K; a place without a share
-      has the weight 0.
+      Indices int64 [K, resolution] and weights float32 [K, resolution], which sum to 1 over K; unused entries have
+      weight 0.
     """
     edges = np.arange(resolution + 1) * side / resolution
     first = np.floor(edges[:-1] + 1e-9).astype(np.int64)

@@ -1,6 +1,6 @@
-"""A trained network for inference alone: norms folded into kernels once, so that a call carries out convolutions only.
+"""A trained network for inference only: norms are folded into kernels once, so a call runs convolutions only.
 
-What sessions, exported models and latency measurements run. It holds the weights as they were when it was made.
+Stream sessions, exported models and latency measurements use it. It holds a copy of the weights at creation.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Folded:
         self._layers = [(prefix, layer, *layer.folded()) for prefix, layer in prefixed_layers(model)]
 
     def __call__(self, clips: Tensor) -> Tensor:
-        """clips B T H W 3, float32 in 0..1 -> logits B classes."""
+        """Return logits B classes of clips B T H W 3, float32 in 0..1."""
         return self._run(clips, None)[0]
 
     def step(self, image: Tensor, states: States) -> tuple[Tensor, dict[str, Tensor]]:
-        """Frames B T H W 3 and the states before them -> logits B classes of all frames so far, the states after."""
+        """Return logits B classes of all frames so far and the new states, from B T H W 3 and the old states."""
         return self._run(image, states)
 
     def _run(self, clips: Tensor, states: States | None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -45,7 +45,7 @@ class Folded:
 
 
 def _own(states: States, prefix: str) -> Mapping[str, Tensor]:
-    """The states of one layer by their short names."""
+    """Return the states of one layer by their short names."""
     return {name.removeprefix(f"{prefix}_"): value for name, value in states.items() if name.startswith(f"{prefix}_")}
 
 
@@ -56,16 +56,16 @@ class FoldedEnsemble:
         self._members = members
 
     def __call__(self, clips: Tensor) -> Tensor:
-        """clips B T H W 3, float32 in 0..1 -> logits B classes."""
+        """Return logits B classes of clips B T H W 3, float32 in 0..1."""
         logits = [member(view(tf.cast(clips, tf.float32))) for view, member in self._members]
         return tf.add_n(logits) / len(logits)
 
 
 def fold(model: keras.Model) -> Folded | FoldedEnsemble:
-    """The folded form of a model that `movinet.model.keras_model` built.
+    """Return the folded form of a model that `movinet.model.keras_model` built.
 
     Raises:
-      InputError: it is another model.
+      InputError: the model was not built by it.
     """
     views = [layer for layer in model.layers if isinstance(layer, MemberClip)]
     members = [layer for layer in model.layers if isinstance(layer, keras.Model)]

@@ -1,9 +1,9 @@
-"""keras.Model of any architecture, and of an ensemble.
+"""Keras models of any architecture, and of an ensemble.
 
-One Keras layer for each MoViNet layer: a model of one layer per operation takes five times as long to trace.
+There is one Keras layer per MoViNet layer: a model with one layer per operation takes five times as long to trace.
 A model takes `B T H W C` clips in 0..1 and returns `B classes` logits. Between stem and head activations are
-time-major, `T B H W C`, so that no layer has to transpose; see `ops`. Bottlenecks and head of a causal network have a
-`step` too, with states in and out, by which `stream` makes a model for frame after frame of the same layers.
+time-major, `T B H W C`, so that no layer has to transpose; see `ops`. Bottlenecks and head of a causal network also
+have a `step` with states as inputs and outputs, from which `stream` builds the frame-by-frame model.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PACKAGE = "movinet_nas"
 
 
 class _SpecLayer(keras.layers.Layer):
-    """Weights and moving statistics as a spec declares them, under the spec's names."""
+    """Layer with the weights and moving statistics that a spec declares, under the spec's names."""
 
     spec: Spec
 
@@ -44,10 +44,10 @@ class _SpecLayer(keras.layers.Layer):
         self._moving: dict[str, tuple[Any, Any]] = {}
 
     def build(self, input_shape: Shape) -> None:
-        """Creates the variables; their shapes come from the spec, not from `input_shape`."""
+        """Create the variables; their shapes come from the spec, not from `input_shape`."""
         start = initial(self.spec, self.seed)
         for weight in self.spec.weights():
-            # Batch norm keeps its own in float32 under mixed precision, as the fused kernel requires.
+            # Weights of batch norm stay float32 under mixed precision, as the fused kernel requires.
             norm = weight.name.endswith(("_gamma", "_beta")) or weight.name in ("rezero", "positional")
             self._weights_by_name[weight.name] = self.add_weight(
                 name=weight.name,
@@ -64,18 +64,18 @@ class _SpecLayer(keras.layers.Layer):
             )
 
     def add_weight(self, **kwargs: Any) -> Any:
-        """As Keras does, and by its name for `tf.train.Checkpoint`, which else finds no weight and says nothing."""
+        """Add the weight to Keras, and by name for `tf.train.Checkpoint`, which otherwise silently finds no weight."""
         variable = super().add_weight(**kwargs)
         self._track_trackable(variable, kwargs["name"])
         return variable
 
     def save_own_variables(self, store: Any) -> None:
-        """By name, so that a file of Keras says what is in it; see `checkpoint`."""
+        """Save variables by name, so that a Keras file describes its content; see `checkpoint`."""
         for variable in self.weights:
             store[variable.name] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """The inverse of `save_own_variables`."""
+        """Load what `save_own_variables` wrote."""
         for variable in self.weights:
             variable.assign(store[variable.name])
 
@@ -85,17 +85,17 @@ class _SpecLayer(keras.layers.Layer):
         )
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """The weights as tensors, in the dtype of the computation where Keras casts them."""
+        """Return the weights as tensors, in the compute dtype where Keras casts them."""
         return {name: tf.convert_to_tensor(variable) for name, variable in self._weights_by_name.items()}
 
     def folded(self) -> tuple[layers.Folded, Mapping[str, Tensor]]:
-        """Interpreter and weights for inference alone, norms folded into kernels now; float32, apart from the layer."""
+        """Return interpreter and weights for inference: a float32 copy, with norms folded into kernels."""
         weights = {name: tf.identity(variable.value) for name, variable in self._weights_by_name.items()}
         moving = {name: (mean.value, variance.value) for name, (mean, variance) in self._moving.items()}
         return layers.Folded(layers.fold(self.spec, weights, moving)), weights
 
     def interpreter(self, training: bool | None) -> layers.Forward:
-        """Runs the layer's primitives with the statistics of the batch in training, else with the moving ones."""
+        """Return an interpreter that uses the batch's statistics in training, else the moving ones."""
         if training and self.trainable:
             return layers.ForwardTraining()
         return layers.Forward(
@@ -103,36 +103,36 @@ class _SpecLayer(keras.layers.Layer):
         )
 
     def keep_statistics(self, run: layers.Forward) -> None:
-        """Moves the moving statistics towards those of the batch just normalised, if it was one."""
+        """Update the moving statistics with those of the batch, if `run` computed any."""
         if isinstance(run, layers.ForwardTraining):
             for name, found in run.statistics.items():
                 for moving, batch in zip(self._moving[name], found, strict=True):
                     moving.assign(moving * self.norm_momentum + batch * (1 - self.norm_momentum))
 
     def get_config(self) -> dict[str, Any]:
-        """Everything needed to make the layer again."""
+        """Return everything needed to create the layer again."""
         shared = {"seed": self.seed, "norm_momentum": self.norm_momentum}
         return super().get_config() | asdict(self.spec) | shared
 
 
 def _checkpointed(seed: keras.random.SeedGenerator) -> tf.train.Checkpoint:
-    """Has `tf.train.Checkpoint` find the state of a generator, without Keras counting it among the weights."""
+    """Make `tf.train.Checkpoint` save the state of a generator, without Keras counting it among the weights."""
     return tf.train.Checkpoint(state=seed.state)
 
 
 def _variant(given: Variant | Mapping[str, Any]) -> Variant:
-    """As given, or as plain data from a file."""
+    """Return the variant; build it if it is plain data from a file."""
     return given if isinstance(given, Variant) else Variant(**given)
 
 
 def _fold(x: Tensor) -> Tensor:
-    """T B H W C -> T*B H W C."""
+    """Reshape T B H W C -> T*B H W C."""
     shape = x.shape if x.shape.is_fully_defined() else tf.shape(x)
     return tf.ensure_shape(tf.reshape(x, [-1, shape[2], shape[3], x.shape[4]]), [None, *x.shape[2:]])
 
 
 def _unfold(y: Tensor, frames: Any, batch: Any) -> Tensor:
-    """T*B H W C -> T B H W C."""
+    """Reshape T*B H W C -> T B H W C."""
     shape = y.shape if None not in y.shape[1:] else tf.shape(y)
     return tf.reshape(y, [frames, batch, shape[1], shape[2], y.shape[3]])
 
@@ -151,7 +151,7 @@ def _halved(size: int | None, stride: int) -> int | None:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Stem(_SpecLayer):
-    """B T H W 3 -> T B H/2 W/2 C."""
+    """Stem layer: B T H W 3 -> T B H/2 W/2 C."""
 
     spec: StemSpec
 
@@ -161,14 +161,14 @@ class Stem(_SpecLayer):
         super().__init__(StemSpec(width, _variant(variant)), seed, norm_momentum, **kwargs)
 
     def call(self, clips: Tensor, training: bool | None = None) -> Tensor:
-        """Convolves every frame."""
+        """Convolve every frame."""
         run = self.interpreter(training)
         y = self.apply(run, self.tensors(), clips)
         self.keep_statistics(run)
         return y
 
     def apply(self, run: layers.Forward, w: Mapping[str, Tensor], clips: Tensor) -> Tensor:
-        """The same with an interpreter and weights of the caller."""
+        """Run the stem with an interpreter and weights of the caller."""
         batch, frames, *sizes = ops.sizes(clips)
         if isinstance(batch, int) and batch == 1:
             x = tf.reshape(clips, ops.shape(frames, 1, *sizes))
@@ -177,7 +177,7 @@ class Stem(_SpecLayer):
         return _unfold(layers.stem(run, _fold(x), w, self.spec.variant), _frames(x), _batch(x))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """T B H/2 W/2 C."""
+        """Return T B H/2 W/2 C."""
         batch, frames, height, width, _ = input_shape
         return (frames, batch, _halved(height, 2), _halved(width, 2), self.spec.width)
 
@@ -210,7 +210,7 @@ class Bottleneck(_SpecLayer):
         self.random_state = _checkpointed(self.drop_seed)
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
-        """One inverted bottleneck; in training with stochastic depth on whole clips."""
+        """Run one inverted bottleneck; in training with stochastic depth on whole clips."""
         run = self.interpreter(training)
         keep = self._keep(_batch(x)) if training and self.drop_rate else None
         y = self.apply(run, self.tensors(), x, Memory(), keep, bool(training))
@@ -218,7 +218,7 @@ class Bottleneck(_SpecLayer):
         return y
 
     def step(self, x: Tensor, states: States) -> tuple[Tensor, dict[str, Tensor]]:
-        """The same behind the frames that `states` (see `state_specs`) remember; also the states after it."""
+        """Run the bottleneck after the frames that `states` (see `state_specs`) hold; return output and new states."""
         memory = Memory(states)
         return self.apply(self.interpreter(False), self.tensors(), x, memory), memory.kept
 
@@ -231,7 +231,7 @@ class Bottleneck(_SpecLayer):
         keep: Tensor | None = None,
         training: bool = False,
     ) -> Tensor:
-        """The same with an interpreter, weights and a memory of the caller."""
+        """Run the bottleneck with an interpreter, weights and a memory of the caller."""
         frames, batch = _frames(x), _batch(x)
         size = x.shape[2] if x.shape[2] == x.shape[3] else None
         form = BottleneckForm.at(self.spec, x.shape[0], size)
@@ -239,11 +239,11 @@ class Bottleneck(_SpecLayer):
         return _unfold(layers.bottleneck(run, _fold(x), w, batch, form, keep, memory), frames, batch)
 
     def state_specs(self, input_shape: Shape) -> StateSpecs:
-        """Shape and dtype of what a causal layer carries on, for input of a shape T B H W C."""
+        """Return shape and dtype of the states of a causal layer, for input of a shape T B H W C."""
         _, batch, height, width, _ = input_shape
         spec, found = self.spec, StateSpecs()
         if spec.kernel[0] > 1:
-            # With a kernel of its own over time the layer buffers frames that are already downsampled.
+            # A layer with a separate temporal kernel buffers frames that are already downsampled.
             stride = spec.stride if spec.variant.factorised else 1
             shape = (batch, spec.kernel[0] - 1, _halved(height, stride), _halved(width, stride), spec.expand)
             found[BUFFER] = shape, self.compute_dtype
@@ -258,13 +258,13 @@ class Bottleneck(_SpecLayer):
         return tf.cast(drawn >= self.drop_rate, self.compute_dtype) / (1 - self.drop_rate)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """T B H/stride W/stride D."""
+        """Return T B H/stride W/stride D."""
         frames, batch, height, width, _ = input_shape
         stride = self.spec.stride
         return (frames, batch, _halved(height, stride), _halved(width, stride), self.spec.width)
 
     def get_config(self) -> dict[str, Any]:
-        """Everything needed to make the layer again."""
+        """Return everything needed to create the layer again."""
         return super().get_config() | {"drop_rate": self.drop_rate}
 
 
@@ -286,13 +286,13 @@ class Head(_SpecLayer):
         self.features_frozen = False
 
     def freeze_features(self) -> None:
-        """Leaves the projection as it is in training, its norm's statistics too; the dense layers still learn."""
+        """Freeze the projection and the statistics of its norm; the dense layers still learn."""
         self.features_frozen = True
         for variable in self.weights:
             variable.trainable = variable.name.startswith(("dense", "classifier"))
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
-        """Classifies each clip."""
+        """Classify each clip."""
         run = self.interpreter(training and not self.features_frozen)
         weights = self.tensors()
         features = self.features(run, weights, x, None)
@@ -302,32 +302,32 @@ class Head(_SpecLayer):
         return tf.cast(layers.classifier(run, features, weights), tf.float32)
 
     def step(self, x: Tensor, states: States) -> tuple[Tensor, dict[str, Tensor]]:
-        """Classifies by these frames and those that `states` (see `state_specs`) remember; also the states after it."""
+        """Classify by these frames and those that `states` (see `state_specs`) hold; return logits and new states."""
         memory = Memory(states)
         return tf.cast(self.apply(self.interpreter(False), self.tensors(), x, memory), tf.float32), memory.kept
 
     def features(self, run: layers.Forward, w: Mapping[str, Tensor], x: Tensor, memory: Memory | None) -> Tensor:
-        """T B H W C -> B dense: what dropout and the classifier follow."""
+        """Return the input of dropout and classifier: T B H W C -> B dense."""
         return layers.head_features(run, _fold(x), w, _batch(x), self.spec.variant, memory)
 
     def apply(self, run: layers.Forward, w: Mapping[str, Tensor], x: Tensor, memory: Memory | None) -> Tensor:
-        """Logits with an interpreter, weights and a memory of the caller."""
+        """Return logits with an interpreter, weights and a memory of the caller."""
         return layers.classifier(run, self.features(run, w, x, memory), w)
 
     def state_specs(self, input_shape: Shape) -> StateSpecs:
-        """Shape and dtype of the running sum and the number of frames, for input of a shape T B H W C."""
+        """Return shape and dtype of the running sum and the number of frames, for input of a shape T B H W C."""
         return {SUM: ((input_shape[1], 1, 1, 1, self.spec.project), "float32"), COUNT: ((1,), "int32")}
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """B classes."""
+        """Return B classes."""
         return (input_shape[1], self.spec.classes)
 
     def compute_output_spec(self, x: Tensor, training: bool | None = None) -> Tensor:
-        """float32 under mixed precision too, as `call` returns."""
+        """Return a float32 spec, also under mixed precision, as `call` does."""
         return keras.KerasTensor(self.compute_output_shape(x.shape), "float32")
 
     def get_config(self) -> dict[str, Any]:
-        """Everything needed to make the layer again."""
+        """Return everything needed to create the layer again."""
         return super().get_config() | {"dropout": self.dropout}
 
 
@@ -343,16 +343,16 @@ def build(
     seed: int = 0,
     name: str = "movinet",
 ) -> keras.Model:
-    """The model of any architecture for whole clips; `stream.streaming` makes the one for frame after frame of it.
+    """Build the Keras model of an architecture for whole clips; `stream.streaming` builds its frame-by-frame model.
 
     Args:
       architecture: the network.
       classes: number of classes.
-      variant: how its layers work; a causal one starts every clip from nothing.
+      variant: variant of its layers; a causal network starts every clip with empty states.
       input_shape: frames, height and width if not those of the architecture's clip; None for a size that varies.
-      dropout: before the classifier; the release trains A0 with 0.2, A1 to A5 with 0.5.
-      stochastic_depth: drop rate of the last layer, growing linearly with depth; 0.2 in the release's recipe.
-      norm_momentum: of the moving statistics; 0.99 in the release.
+      dropout: before the classifier; the TF Model Garden trains A0 with 0.2, A1 to A5 with 0.5.
+      stochastic_depth: drop rate of the last layer, growing linearly with depth; 0.2 in the Model Garden's recipe.
+      norm_momentum: of the moving statistics; 0.99 in the Model Garden.
       seed: of the initial weights, dropout and stochastic depth.
       name: of the model.
 
@@ -388,14 +388,14 @@ def _shape(clip: Clip) -> tuple[int, int, int]:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class MemberClip(keras.layers.Layer):
-    """What one member of an ensemble sees of the common clip: B T H W 3 -> B frames resolution resolution 3."""
+    """Input of one member of an ensemble, cut from the common clip: B T H W 3 -> B frames resolution resolution 3."""
 
     def __init__(self, offset: int, stride: int, frames: int, resolution: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.offset, self.stride, self.frames, self.resolution = offset, stride, frames, resolution
 
     def call(self, clips: Tensor) -> Tensor:
-        """Return every `stride`-th frame from `offset` on, resized by area where the member's resolution is another."""
+        """Return every `stride`-th frame from `offset` on, resized by area to the member's resolution."""
         x = clips[:, self.offset :: self.stride][:, : self.frames]
         if x.shape[2] == x.shape[3] == self.resolution:
             return x
@@ -404,17 +404,17 @@ class MemberClip(keras.layers.Layer):
         return tf.reshape(frames, [-1, self.frames, self.resolution, self.resolution, x.shape[-1]])
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """B frames resolution resolution 3."""
+        """Return B frames resolution resolution 3."""
         return (input_shape[0], self.frames, self.resolution, self.resolution, input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """Everything needed to make the layer again."""
+        """Return everything needed to create the layer again."""
         own = {name: getattr(self, name) for name in ("offset", "stride", "frames", "resolution")}
         return super().get_config() | own
 
 
 def _resized(frames: Tensor, resolution: int) -> Tensor:
-    """Frames float32 [N, H, W, C] by area: sums of gathered rows and columns, which every target of an export has."""
+    """Resize frames float32 [N, H, W, C] by area: sums of gathered rows and columns, for all export targets."""
     for axis, shape in ((1, [-1, 1, 1]), (2, [-1, 1])):
         places, weights = area_terms(frames.shape[axis], resolution)
         terms = zip(places, weights, strict=True)
@@ -434,20 +434,21 @@ def build_ensemble(
     seed: int = 0,
     name: str = "ensemble",
 ) -> keras.Model:
-    """The mean of the logits of several networks that see one clip, as one model.
+    """Build one model that averages the logits of several networks on one clip.
 
     The clip is `search_space.network.common_clip`: the members' common frame rate and their largest resolution. Each
-    member takes its own frames of it, from its offset on, at its own resolution. Two copies of a network at half the
-    frame rate, the second offset by one frame of the full rate, are a temporal ensemble.
+    member takes frames of it at its own rate, offset and resolution. Two copies of a network at half the frame rate,
+    the
+    second offset by one frame of the full rate, are a temporal ensemble.
 
     Args:
       architectures: the members.
-      offsets: source frames by which each member's clip starts later; none: all start together.
-      classes, variant, dropout, stochastic_depth, norm_momentum, name: as of `build`, for all members.
-      seed: of the first member; each has the next one, since equal members would be one.
+      offsets: source frames by which each member's clip starts later; empty: all start together.
+      classes, variant, dropout, stochastic_depth, norm_momentum, name: see `build`; the same for all members.
+      seed: of the first member; the next members have the following seeds, as equal members would be identical.
 
     Raises:
-      InputError: no architecture is given, or as many offsets as members are not.
+      InputError: `architectures` is empty, or `offsets` has another length.
     """
     clip = common_clip(tuple(architectures), tuple(offsets))
     image = keras.Input((*_shape(clip), 3), name="clips")
@@ -468,20 +469,20 @@ def build_ensemble(
         stride = own.frame_stride // clip.frame_stride
         view = MemberClip(offset, stride, own.frames, own.resolution, name=f"clip{i + 1}")
         logits.append(member(view(image)))
-    # Logits are float32, whatever the precision of the members.
+    # Logits are float32 at any precision of the members.
     mean = keras.layers.Average(dtype="float32", name="mean")(logits) if len(logits) > 1 else logits[0]
     return keras.Model(image, mean, name=name)
 
 
 def build_network(network: Network, **options: Any) -> keras.Model:
-    """The model of a network from a file: of its one member, or of the ensemble; `options` are those of `build`."""
+    """Build the model of a network file: one network or an ensemble; `options` are those of `build`."""
     if len(network.members) == 1:
         return build(network.members[0], network.classes, **options)
     return build_ensemble(network.members, network.classes, offsets=network.offsets, **options)
 
 
 def prefixed_layers(model: keras.Model) -> list[tuple[str, Any]]:
-    """Stem, bottlenecks and head in order, each with the release's prefix of its states, which counts from 0.
+    """Return stem, bottlenecks and head in order, each with the Model Garden's prefix of its states, counted from 0.
 
     Raises:
       InputError: the model is not a single MoViNet.

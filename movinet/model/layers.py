@@ -1,7 +1,7 @@
 """Stem, inverted bottleneck and head: the mathematics of the network, written once.
 
-Every function takes an interpreter `run` that carries primitives out (`Forward` here, for Keras and for
-inference; `tape.Tape`, which also records them for the gradient) and weights by name.
+Every function takes an interpreter `run`, which executes primitives, and weights by name. Interpreters are `Forward`
+(here, for Keras and inference) and `tape.Tape`, which also records primitives for the gradient.
 Activations are `[T*B, H, W, C]`, time-major; see `ops`.
 """
 
@@ -24,22 +24,22 @@ Norm = tuple[Tensor, Tensor]  # gamma, beta
 
 
 class Interpreter(Protocol):
-    """Carries out primitives, and convolutions with the batch norm after them by the statistics it stands for."""
+    """Executes primitives, and convolutions with the batch norm that follows them."""
 
     def __call__(self, primitive: Primitive, *inputs: Any, **attributes: Any) -> Tensor: ...
 
     def normalised(
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
     ) -> Tensor:
-        """`primitive` of x and a kernel, with `norm` (scale and offset) after it; `name` is that of the norm."""
+        """Apply `primitive` to x and a kernel, then `norm` (scale and offset); `name` is that of the norm."""
         ...
 
 
 @dataclass(frozen=True)
 class BottleneckForm:
-    """What is compiled into a bottleneck: everything but its widths and sizes.
+    """Signature of a compiled bottleneck: everything but its widths and sizes.
 
-    `reach` is of the depthwise kernel, or of its part over space; `temporal` of the part over time, if it has one.
+    `reach` is the extent of the depthwise kernel, or of its spatial part; `temporal` that of a separate temporal part.
     """
 
     reach: Reach
@@ -50,8 +50,8 @@ class BottleneckForm:
 
     @classmethod
     def at(cls, spec: BottleneckSpec, frames: int | None, size: int | None) -> BottleneckForm:
-        """The form of `spec` on clips of `frames` frames that come in at `size` x `size` pixels."""
-        # Behind a past that may be remembered, every tap can meet a real frame.
+        """Return the signature of `spec` on clips of `frames` frames with an input of `size` x `size` pixels."""
+        # With stored past frames every tap can meet a real frame.
         known = None if spec.variant.causal else frames
         (_, kernel), *temporal = spec.depthwise_kernels
         reach = Reach.of(kernel, spec.stride, known, size)
@@ -59,12 +59,12 @@ class BottleneckForm:
         return cls(reach, spec.gated, spec.projected_skip, then, spec.variant)
 
     def for_inference(self) -> BottleneckForm:
-        """The same without the padding that is written out for the sake of the kernel's gradient alone."""
+        """Return the signature without the padding that only the kernel's gradient needs."""
         return dataclasses.replace(self, reach=dataclasses.replace(self.reach, padding=None))
 
 
 def stem(run: Interpreter, x: Tensor, w: Mapping[str, Tensor], variant: Variant = BASE) -> Tensor:
-    """x[T*B, H, W, 3] -> [T*B, H/2, W/2, C]."""
+    """Compute x[T*B, H, W, 3] -> [T*B, H/2, W/2, C]."""
     y = run.normalised(ops.stem_convolution, "conv", _norm_of(w, "conv"), x, w["conv"])
     return run(stream_ops.ACTIVATIONS[variant.activation], y)
 
@@ -84,8 +84,8 @@ def bottleneck(
 ) -> Tensor:
     """Expand, depthwise, squeeze-excite, project, ReZero, stochastic depth, skip.
 
-    x[T*B, H, W, C] -> [T*B, H/stride, W/stride, D]; keep[B] weighs each clip's branch, or None for all of it. A causal
-    layer's `memory` is what it carries on from earlier frames; None starts a clip.
+    x[T*B, H, W, C] -> [T*B, H/stride, W/stride, D]; keep[B] weighs each clip's branch; None keeps it whole. A causal
+    layer's `memory` holds its states from earlier frames; None starts a clip.
     """
     memory = memory or Memory()
     activation = stream_ops.ACTIVATIONS[form.variant.activation]
@@ -95,8 +95,8 @@ def bottleneck(
         y = run(activation, _depthwise(run, "temporal", y, w, batch, form.temporal, form.variant.causal, memory))
     if form.squeeze_excite:
         y = _squeeze_excite(run, y, w, batch, form.variant, memory)
-    # ReZero multiplies the branch by one scalar: on the scale and offset of its last norm that is the same
-    # product, for C numbers instead of a whole activation.
+    # ReZero multiplies the branch by one scalar. Multiplying scale and offset of the last norm has the same result, and
+    # costs C products instead of a whole activation.
     gamma = run(ops.times_scalar, w["project_gamma"], w["rezero"])
     beta = run(ops.times_scalar, w["project_beta"], w["rezero"])
     y = run.normalised(ops.pointwise, "project", (gamma, beta), y, w["project"])
@@ -109,7 +109,7 @@ def _depthwise(
     run: Interpreter, name: str, x: Tensor, w: Mapping[str, Tensor], batch: Any, reach: Reach, causal: bool,
     memory: Memory,
 ) -> Tensor:  # fmt: skip
-    """A depthwise convolution and its norm; a causal one behind the frames before, remembered or zero."""
+    """Compute a depthwise convolution and its norm; a causal one after the frames before, stored or zero."""
     primitive, past = ops.depthwise, reach.kernel[0] - 1
     if causal and past:
         primitive, x = stream_ops.depthwise_behind_past, stream_ops.with_past(x, past, batch, memory)
@@ -141,7 +141,7 @@ def head_features(
     variant: Variant = BASE,
     memory: Memory | None = None,
 ) -> Tensor:
-    """x[T*B, H, W, C] -> [B, dense]: what dropout and the classifier follow; with `memory`, of all frames so far."""
+    """Compute x[T*B, H, W, C] -> [B, dense], the classifier's input; with `memory`, over all frames so far."""
     activation = stream_ops.ACTIVATIONS[variant.activation]
     y = run(activation, run.normalised(ops.expansion, "project", _norm_of(w, "project"), x, w["project"]))
     if memory is None:
@@ -152,12 +152,12 @@ def head_features(
 
 
 def classifier(run: Interpreter, features: Tensor, w: Mapping[str, Tensor]) -> Tensor:
-    """features[B, dense] -> logits [B, classes]."""
+    """Compute features[B, dense] -> logits [B, classes]."""
     return run(ops.dense, features, w["classifier"], w["classifier_bias"])
 
 
 class Forward:
-    """Runs primitives without recording; batch norm with given moving statistics (name -> mean, variance)."""
+    """Executes primitives without recording; batch norm uses the moving statistics (name -> mean, variance)."""
 
     def __init__(self, moving: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         self.moving = moving
@@ -168,8 +168,8 @@ class Forward:
     def normalised(
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
     ) -> Tensor:
-        """As of `Interpreter`, by moving statistics."""
-        # With fixed statistics a norm is a factor and an offset for each channel, and the factor goes into the kernel.
+        """See `Interpreter`; normalises by the moving statistics."""
+        # With fixed statistics a norm is a factor and an offset per channel; the factor goes into the kernel.
         (gamma, beta), (mean, variance) = norm, self.moving[name]
         factor = gamma * tf.math.rsqrt(variance + BN_EPSILON)
         y = self(primitive, x, kernel * tf.cast(factor, kernel.dtype), *inputs, **attributes)
@@ -177,7 +177,7 @@ class Forward:
 
 
 class Folded(Forward):
-    """Runs primitives with kernels that hold their norms already: name -> kernel, offset; see `fold`."""
+    """Executes primitives with kernels that include their norms: name -> kernel, offset; see `fold`."""
 
     def __init__(self, kernels: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         super().__init__({})
@@ -186,7 +186,7 @@ class Folded(Forward):
     def normalised(
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
     ) -> Tensor:
-        """As of `Interpreter`, by the kernel that has the norm in it."""
+        """See `Interpreter`; the kernel includes the norm."""
         kernel, offset = self.kernels[name]
         return tf.nn.bias_add(self(primitive, x, kernel, *inputs, **attributes), offset)
 
@@ -194,7 +194,7 @@ class Folded(Forward):
 def fold(
     spec: Spec, w: Mapping[str, Tensor], moving: Mapping[str, tuple[Tensor, Tensor]]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """The kernel and offset of every convolution with its norm in them, by fixed statistics; ReZero in the last."""
+    """Return kernel and offset of each convolution with its norm folded in by fixed statistics; ReZero in the last."""
     found = {}
     for name, _ in spec.norms:
         mean, variance = moving[name]
@@ -205,7 +205,7 @@ def fold(
 
 
 class ForwardTraining(Forward):
-    """Runs primitives without recording; batch norm with the batch's own statistics, which it keeps by name."""
+    """Executes primitives without recording; batch norm uses the batch's statistics and keeps them by name."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -214,6 +214,6 @@ class ForwardTraining(Forward):
     def normalised(
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
     ) -> Tensor:
-        """As of `Interpreter`, by the batch's own statistics, which are kept."""
+        """See `Interpreter`; normalises by the batch's statistics and keeps them."""
         y, self.statistics[name] = ops.normalise(self(primitive, x, kernel, *inputs, **attributes), *norm)
         return y

@@ -2,7 +2,7 @@
 
 Activations are frames, time-major and folded into one axis: `x[T*B, H, W, C]`, frame t of clip b at
 t*B + b. So a shift in time is one contiguous slice, and every two-dimensional kernel of TensorFlow applies.
-Sizes are taken from the tensors: static where TensorFlow knows them (a Keras model), else at run time
+Sizes are taken from the tensors: static where they are fixed (a Keras model), else at run time
 (the proxy loop, whose functions serve every width).
 
 `forward(*inputs, **attributes)` returns the output and the residuals that `gradient(g, *residuals,
@@ -31,9 +31,9 @@ Tensor = Any  # tf.Tensor; TensorFlow ships no types
 
 @dataclass(frozen=True)
 class Primitive:
-    """One differentiable operation; see the module's docstring for the contract of both functions.
+    """One differentiable operation; the module's docstring defines the contract of both functions.
 
-    Without a gradient it is for Keras alone, where TensorFlow differentiates.
+    A primitive without gradient is for Keras only, where TensorFlow differentiates.
     """
 
     forward: Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
@@ -42,16 +42,16 @@ class Primitive:
 
 @dataclass(frozen=True)
 class Norm:
-    """As a `Primitive`, but that `forward` returns the batch's (mean, variance) too, last."""
+    """Batch norm as a `Primitive` whose `forward` also returns the batch's (mean, variance), last."""
 
     forward: Callable[..., tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, Tensor]]]
     gradient: Callable[..., tuple[Tensor | None, ...]]
 
 
 def _once(key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-    """`make()`, but the same small integer tensor again within one graph: half of a traced layer would be these.
+    """Return `make()`, computed once per graph: small integer tensors would otherwise be half of a traced layer.
 
-    Tensors in a key stand by their id; the graph keeps them alive.
+    Tensors in a key are represented by their id; the graph keeps them alive.
     """
     if tf.executing_eagerly():
         return make()
@@ -83,7 +83,7 @@ def shape_of(x: Tensor) -> Tensor:
 
 
 def sizes(x: Tensor) -> list[Any]:
-    """The size of each axis: an int where known, else a scalar int32 tensor."""
+    """Return the size of each axis: an int where fixed, else a scalar int32 tensor."""
     static = x.shape.as_list()
     if None not in static:
         return static
@@ -96,14 +96,14 @@ def _scalar(value: Any) -> Tensor:
 
 
 def shape(*dimensions: Any) -> Tensor:
-    """A shape to give to an operation: a constant if every dimension is an int."""
+    """Return a shape as argument of an operation: a constant if every dimension is an int."""
     if all(isinstance(d, int) for d in dimensions):
         return constant(*dimensions)
     return _once(("shape", *_key(*dimensions)), lambda: raw.Pack(values=[_scalar(d) for d in dimensions], axis=0))
 
 
 def _product(*factors: Any) -> Any:
-    """Of sizes: an int where all are, else a scalar tensor."""
+    """Return the product of sizes: an int if all are ints, else a scalar tensor."""
     if all(isinstance(factor, int) for factor in factors):
         return math.prod(factors)
     return _once(
@@ -137,7 +137,7 @@ def _pointwise_gradient(g: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, ...]:
 
 
 pointwise = Primitive(_pointwise, _pointwise_gradient)  # x[N,H,W,C], w[C,D] -> [N,H,W,D]
-expansion = Primitive(_pointwise, _pointwise_gradient)  # the same, to about as many channels or more
+expansion = Primitive(_pointwise, _pointwise_gradient)  # the same, to a similar or larger number of channels
 
 
 # -- dense ---------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ stem_convolution = Primitive(_conv, _conv_gradient)  # x[N,H,W,3], w[3,3,3,C] ->
 def _swish(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     # Not tf.nn.silu: its custom gradient stays in TensorFlow's registry with every graph it was traced in.
     gate = raw.Sigmoid(x=x)
-    # The slope, found while x is at hand, is all that the gradient needs: one product then.
+    # The gradient needs only the slope, computed here with x: later one product.
     return raw.Mul(x=x, y=gate), (raw.AddV2(x=gate, y=raw.SigmoidGrad(y=gate, dy=x)),)
 
 
@@ -192,14 +192,14 @@ swish = Primitive(_swish, _swish_gradient)
 
 # -- batch norm ----------------------------------------------------------------------------------
 #
-# Keras' layers leave it to TensorFlow's kernel. The proxy loop, on CPUs, has its own: half as much time, and a
-# fifth where the norm follows an expansion, whose statistics and gradients need no look at the expanded frames.
+# Keras layers use TensorFlow's kernel. The proxy loop on CPUs has a separate one: it takes half the time, and a
+# fifth after an expansion, whose statistics and gradients do not need the expanded frames.
 
 
 def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Batch norm with the statistics of the batch: x[N,H,W,C] -> the same, and (mean, variance) for the moving ones.
 
-    Where a batch is spread over several replicas of `tf.distribute`, of all of it, as the release does.
+    For a batch on several replicas of `tf.distribute` the statistics are of the whole batch, as in the Model Garden.
     """
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
@@ -223,26 +223,26 @@ def _normalise_together(replica: Any, x: Tensor, gamma: Tensor, beta: Tensor) ->
 
 
 def _of_channels(operation: Callable[..., Tensor], x: Tensor, v: Tensor, batch: Any) -> Tensor:
-    """operation(x, v) of x[T*B,H,W,C] and v[C]; rows of B pixels at a time, as short ones take two to four times."""
+    """Return operation(x, v) of x[T*B,H,W,C] and v[C], in rows of B pixels: short rows are 2 to 4 times slower."""
     wide = raw.Tile(input=v, multiples=shape(batch))
     rows = _reshape(x, -1, _product(batch, sizes(v)[0]))
     return raw.Reshape(tensor=operation(x=rows, y=wide), shape=shape(*sizes(x)))
 
 
 def _channel_sums(x: Tensor, batch: Any) -> Tensor:
-    """x[T*B,H,W,C] -> [C]; by way of [B*C], as above."""
+    """Sum x[T*B,H,W,C] -> [C], through [B*C] as above."""
     channels = sizes(x)[3]
     partial = raw.BiasAddGrad(out_backprop=_reshape(x, -1, _product(batch, channels)))
     return raw.BiasAddGrad(out_backprop=_reshape(partial, batch, channels))
 
 
 def _pixels(x: Tensor) -> Tensor:
-    """T*B*H*W of x[T*B,H,W,C], float32."""
+    """Return T*B*H*W of x[T*B,H,W,C], float32."""
     return raw.Cast(x=_scalar(_product(*sizes(x)[:3])), DstT=tf.float32)
 
 
 def _unbiased(variance: Tensor, count: Tensor) -> Tensor:
-    """As TensorFlow's kernel gives it for the moving variance."""
+    """Return the unbiased variance, which TensorFlow's kernel uses for the moving variance."""
     return variance * (count / raw.Maximum(x=count - 1.0, y=tf.constant(1.0)))
 
 
@@ -277,7 +277,7 @@ batch_norm = Norm(_batch_norm, _batch_norm_gradient)
 def _normalised_expansion(
     x: Tensor, w: Tensor, gamma: Tensor, beta: Tensor, batch: Any
 ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, Tensor]]:
-    """The norm of x w. Its mean is that of x through w, its variance w' cov(x) w: so it folds into w."""
+    """Normalise x w. Its mean is that of x times w, its variance w' cov(x) w: so the norm folds into w."""
     n, height, width, _ = sizes(x)
     c_in, c_out = sizes(w)
     count = _pixels(x)
@@ -320,16 +320,16 @@ def _normalised_expansion_gradient(
     return _of_channels(raw.Sub, dx, across, batch), dw, dgamma, dbeta, None
 
 
-# batch_norm(pointwise(x, w), gamma, beta, batch), for at least about as many channels out as in
+# batch_norm(pointwise(x, w), gamma, beta, batch), for a similar or larger number of output channels
 normalised_expansion = Norm(_normalised_expansion, _normalised_expansion_gradient)
 
 
 # -- depthwise 3D convolution --------------------------------------------------------------------
 #
 # One two-dimensional depthwise convolution per temporal tap, on whole frames, of a clip with zeros before and
-# after it; the outputs are added. Exact, and two orders of magnitude faster on a CPU than Conv3D(groups=C). A
-# kernel that meets no neighbour in space is one convolution over an image of time by everything else. Taps and
-# rims of a kernel that can only ever meet padding are left out.
+# after it; the outputs are added. This is exact, and two orders of magnitude faster on a CPU than Conv3D(groups=C). A
+# kernel of spatial size 1 is one convolution over an image of time by all other axes. Taps and
+# borders of a kernel that reach only padding are left out.
 
 
 def reachable_offsets(kernel_time: int, frames: int | None) -> tuple[int, ...]:
@@ -354,8 +354,8 @@ class Reach:
       offsets: see `reachable_offsets`.
       window: see `window`.
       padding: rows (and columns) of zeros before and after, written out for the gradient of the kernel; None where
-        that gradient is fast without. TensorFlow's CPU kernel for it is 5 to 20 times slower where a
-        frame has fewer rows than the kernel, and for kernels wider than 3: see `docs/benchmarks.md`.
+        that gradient is fast without. TensorFlow's CPU kernel for it is 5 to 20 times slower for frames with fewer rows
+        than the kernel, and for kernels wider than 3: see `docs/benchmarks.md`.
     """
 
     kernel: tuple[int, int, int]
@@ -366,7 +366,7 @@ class Reach:
 
     @classmethod
     def of(cls, kernel: tuple[int, int, int], stride: int, frames: int | None, size: int | None) -> Reach:
-        """For clips of `frames` frames of `size` x `size` pixels; None where not known."""
+        """Return the reach on clips of `frames` frames of `size` x `size` pixels; None for an unknown size."""
         wide = window(kernel[1], size, stride)
         slow = size is not None and wide > 1 and (wide > _FAST_COLUMNS or size < wide + stride - 1)
         padding = same_padding(wide, stride, size) if size is not None and slow else None
@@ -410,7 +410,7 @@ depthwise = Primitive(_depthwise, _depthwise_gradient)  # x[T*B,H,W,C], w[kT,k,k
 
 
 def with_margins(x: Tensor, batch: Any, frames: int, space: tuple[int, int] = (0, 0)) -> Tensor:
-    """x with so many frames of zeros before and after each clip, and rows and columns of them around each frame."""
+    """Return x with `frames` zero frames around each clip, and `space` zero rows and columns around each frame."""
     if not frames and space == (0, 0):
         return x
     rows, (before, after) = _product(frames, batch), space
@@ -428,7 +428,7 @@ def reached(w: Tensor, reach: Reach) -> Tensor:
 
 
 def _whole_kernel(dw: Tensor, channels: Any, reach: Reach) -> Tensor:
-    """The gradient of the reached part as one of the whole kernel; zero where it never meets a pixel."""
+    """Return the gradient of the whole kernel from that of the reached part; zero elsewhere."""
     kernel_time, kernel_space, _ = reach.kernel
     time, space = (kernel_time - len(reach.offsets)) // 2, (kernel_space - reach.window) // 2
     dw = _reshape(dw, len(reach.offsets), reach.window, reach.window, channels)
@@ -448,14 +448,14 @@ def _taps(w: Tensor, reach: Reach) -> list[Tensor]:
 
 
 def _frames_of_tap(padded: Tensor, tap: int, n: Any, batch: Any, reach: Reach) -> Tensor:
-    """The n frames that a tap reads, or the gradients that the opposite one does. No copy, they lie together."""
+    """Return the n frames that a tap reads, or the gradients that the opposite tap reads: a contiguous slice."""
     if not reach.margin:
         return padded
     return raw.Slice(input=padded, begin=shape(_product(tap, batch), 0, 0, 0), size=shape(n, -1, -1, -1))
 
 
 def over_space_and_time(padded: Tensor, w: Tensor, n: Any, batch: Any, reach: Reach) -> Tensor:
-    """A depthwise convolution over space and time, a two-dimensional one for each tap in time; x is padded already."""
+    """Depthwise convolution over space and time, as one 2D convolution per tap in time; x is already padded."""
     convolved = [
         raw.DepthwiseConv2dNative(
             input=_frames_of_tap(padded, i, n, batch, reach),
@@ -474,7 +474,7 @@ def _over_space_and_time_gradient(
     n, channels = sizes(g)[0], sizes(w)[-1]
     strides = [1, reach.stride, reach.stride, 1]
     if reach.stride == 1:
-        # The transpose of a 'same' convolution is the one with the kernel turned round, and faster as such.
+        # The transpose of a 'same' convolution is the convolution with the reversed kernel, and faster in this form.
         turned = raw.ReverseV2(tensor=reached(w, reach), axis=constant(0, 1, 2))
         dx = over_space_and_time(g_padded, turned, n, batch, dataclasses.replace(reach, padding=None))
     else:
@@ -507,7 +507,7 @@ def _over_space_and_time_gradient(
 
 
 def _column_pieces(padded: Tensor, width_out: Any, reach: Reach) -> list[tuple[int, Tensor]]:
-    """Frames cut so that each piece meets at most three columns of the kernel: (columns, frames), left to right."""
+    """Return frames cut so that each piece covers at most three kernel columns: (columns, frames), left to right."""
     if reach.padding is None or reach.window <= _FAST_COLUMNS:
         return [(reach.window, padded)]
     found = []
@@ -527,7 +527,7 @@ def _span(outputs: Any, kernel: int, stride: int) -> Any:
 
 
 def subsampled(x: Tensor, stride: int) -> Tensor:
-    """The pixels at which a kernel that meets no neighbour is centred; for odd kernels, from the first on."""
+    """Return the pixels at the centres of a kernel that covers no neighbour; for odd kernels, from the first on."""
     if stride == 1:
         return x
     return raw.StridedSlice(input=x, **_every(stride))
@@ -550,7 +550,7 @@ def _as_lines(x: Tensor, batch: Any) -> Tensor:
 
 
 def over_time(padded: Tensor, w: Tensor, batch: Any, reach: Reach) -> Tensor:
-    """A depthwise convolution over time alone, over each pixel's line of frames; x is padded already."""
+    """Depthwise convolution over time only, along each pixel's line of frames; x is already padded."""
     _, height, width, channels = sizes(padded)
     line = raw.DepthwiseConv2dNative(
         input=_as_lines(padded, batch),
@@ -598,7 +598,7 @@ def _over_clip(reduce: Callable[..., Tensor], x: Tensor) -> Tensor:
 
 
 def _clip_mean(x: Tensor) -> Tensor:
-    # In float16 the sum of a clip saturates, and its number of pixels is infinite.
+    # In float16 the sum of a clip overflows, as does its number of pixels.
     if x.dtype == tf.float16:
         return tf.cast(_over_clip(raw.Mean, tf.cast(x, tf.float32)), tf.float16)
     return _over_clip(raw.Mean, x)

@@ -12,8 +12,8 @@ from search_space.architecture import Architecture, Kernel
 from search_space.rounding import make_divisible
 from search_space.variant import BASE, Variant
 
-BN_EPSILON = 1e-3  # of the release's configs
-SQUEEZE_RATIO = 0.25  # of the expanded channels, in the release
+BN_EPSILON = 1e-3  # from the Model Garden's configs
+SQUEEZE_RATIO = 0.25  # of the expanded channels, in the Model Garden
 
 # HeNormal draws from a normal cut at two standard deviations, which has this standard deviation.
 _TRUNCATED_STD = 0.87962566103423978
@@ -67,7 +67,7 @@ class StemSpec:
 
 @dataclass(frozen=True)
 class BottleneckSpec:
-    """One inverted bottleneck with what its place in the network decides; widths are in channels."""
+    """One inverted bottleneck at its position in the network; widths are in channels."""
 
     width_in: int
     expand: int
@@ -92,7 +92,7 @@ class BottleneckSpec:
 
     @property
     def seen(self) -> int:
-        """Channels that squeeze-excite looks at."""
+        """Channels of the input of squeeze-excite."""
         return self.expand * (2 if self.variant.se_type == "2plus3d" else 1)
 
     @property

@@ -1,7 +1,7 @@
-"""A causal network on a stream: frame after frame, or chunk after chunk, with what it remembers between.
+"""A causal network on a stream: frame by frame or in chunks, with states in between.
 
-States are plain dictionaries with the release's names. The last output for a clip fed in pieces is the output for the
-whole clip, up to rounding.
+States are plain dictionaries with the Model Garden's names. The last output for a clip fed in pieces equals the output
+for the whole clip, up to rounding.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from movinet.model.keras_model import PACKAGE, Bottleneck, Head, Shape, States, 
 from movinet.model.ops import Tensor
 from search_space.base.errors import InputError
 
-IMAGE = "image"  # the release's name for the frames among the inputs of a stream model
+IMAGE = "image"  # the Model Garden's name of the frames among the inputs of a stream model
 
 
 def state_specs(model: keras.Model, shape: Sequence[int | None]) -> StateSpecs:
-    """Shape and dtype of every state by the release's name, for frames of `shape`, B T H W 3; T is of no effect.
+    """Return shape and dtype of every state by name, for frames of `shape`, B T H W 3; T has no effect.
 
     Raises:
       InputError: the model is not a causal MoViNet.
@@ -40,7 +40,7 @@ def state_specs(model: keras.Model, shape: Sequence[int | None]) -> StateSpecs:
 
 
 def init_states(model: keras.Model, shape: Sequence[int]) -> dict[str, Tensor]:
-    """The states before the first frame: zeros, for frames of `shape`, B T H W 3; T is of no effect."""
+    """Return the states before the first frame: zeros, for frames of `shape`, B T H W 3; T has no effect."""
     return {name: tf.zeros(shape, dtype) for name, (shape, dtype) in state_specs(model, shape).items()}
 
 
@@ -53,7 +53,7 @@ class Step(keras.layers.Layer):
         self.layer = layer
 
     def call(self, x: Tensor, states: States) -> tuple[Tensor, dict[str, Tensor]]:
-        """T B H W C and the states before -> the layer's output and the states after."""
+        """Return the layer's output and the new states, from T B H W C and the states before."""
         return self.layer.step(x, states)
 
     def compute_output_spec(self, x: Tensor, states: States) -> tuple[Tensor, dict[str, Tensor]]:
@@ -64,29 +64,29 @@ class Step(keras.layers.Layer):
         }
 
     def build(self, input_shape: Shape) -> None:
-        """The layer is built by the model it is shared with, or here after it was read from a file."""
+        """Build the layer if it was read from a file; otherwise the clip model, which shares it, has built it."""
         if not self.layer.built:
             self.layer.build(input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """Everything needed to make the layer again."""
+        """Return everything needed to create the layer again."""
         return super().get_config() | {"layer": keras.saving.serialize_keras_object(self.layer)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Step:
-        """From plain data."""
+        """Create the layer from plain data."""
         return cls(keras.saving.deserialize_keras_object(config.pop("layer")), **config)
 
 
 def streaming(
     model: keras.Model, input_shape: tuple[int | None, int | None, int | None] | None = None, batch: int | None = None
 ) -> keras.Model:
-    """The model that takes frames and states and returns logits and states: the layers of `model`, shared.
+    """Build the model from frames and states to logits and states; it shares the layers of `model`.
 
     Args:
       model: a causal MoViNet.
-      input_shape: frames of a call, height and width; any number of frames of the model's own size if not given.
-      batch: clips side by side, if fixed.
+      input_shape: frames per call, height and width; by default any number of frames of the model's size.
+      batch: clips per batch, if fixed.
 
     Returns:
       A model of {"image": B T H W 3, state: ...} that returns (logits B classes, {state: ...}): the logits are for all
@@ -113,9 +113,9 @@ def streaming(
 
 
 class StreamSession:
-    """Frames in, running predictions out: holds the states of one stream.
+    """Running predictions of one stream; holds its states.
 
-    It runs the folded form of the model (see `inference`), with the weights as they are when the session is made. Its
+    It runs the folded form of the model (see `inference`), with a copy of the weights at creation. Its
     memory does not grow with the number of frames.
 
     Raises:
@@ -127,10 +127,10 @@ class StreamSession:
         self._model = model
         self._step = tf.function(Folded(model).step, autograph=False)
         self._states: Mapping[str, Tensor] = {}
-        self.frames = 0  # seen so far
+        self.frames = 0  # received so far
 
     def push(self, frames: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """The logits of all frames so far, after these.
+        """Return the logits of all frames so far, including these.
 
         Args:
           frames: T H W 3 of one stream, or B T H W 3 of B side by side; uint8, or floats in 0..1. All calls between two
@@ -140,7 +140,7 @@ class StreamSession:
           Logits, `classes` or `B classes`.
 
         Raises:
-          InputError: frames of another form, or of another size than those before.
+          InputError: frames of another type or shape, or of another size than before.
         """
         clip = self._checked(np.asarray(frames))
         if not self._states:
@@ -154,11 +154,11 @@ class StreamSession:
         return found if np.ndim(frames) == 5 else found[0]
 
     def reset(self) -> None:
-        """Forgets all frames: the next one is the first of a stream."""
+        """Forget all frames: the next one starts a new stream."""
         self._states, self.frames = {}, 0
 
     def _checked(self, frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """B T H W 3 in 0..1, float32."""
+        """Return the frames as B T H W 3 in 0..1, float32."""
         clip = frames if frames.ndim == 5 else frames[None]
         if clip.ndim != 5 or clip.shape[-1] != 3 or 0 in clip.shape:
             raise InputError("frames", frames.shape, "must be T H W 3 or B T H W 3, and not empty")

@@ -1,10 +1,10 @@
-"""Primitives of causal networks and of other variants than the base: what a layer remembers, and how it looks back.
+"""Primitives of causal networks and of variants other than the base: layer states, convolutions over past frames.
 
 Frames are time-major as in `ops`: `x[T*B, H, W, C]`. TensorFlow differentiates these; the proxy loop does not use them.
 
-A `Memory` is what one layer carries from one call to the next. Without it a clip starts from nothing: zeros before the
-first frame, no frames counted. So one implementation serves a whole clip, a chunk of it and a single frame.
-States have the release's layouts: buffers `B T H W C`, sums `B 1 1 1 C`, counts int32 `[1]`.
+A `Memory` holds the states of one layer between calls. Without it a clip starts with empty states: zeros before the
+first frame, a frame count of zero. So one implementation serves a whole clip, a chunk of it and a single frame.
+States have the Model Garden's layouts: buffers `B T H W C`, sums `B 1 1 1 C`, counts int32 `[1]`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _hard_swish(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 
 def _hard_sigmoid(x: Tensor) -> Tensor:
-    return tf.nn.relu6(x + 3) * 0.16667  # as in the release, where it is not quite a sixth
+    return tf.nn.relu6(x + 3) * 0.16667  # as in the Model Garden, instead of exactly 1/6
 
 
 ACTIVATIONS = {
@@ -40,21 +40,21 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": tf.sigmoid, "hard_sig
 
 
 class Memory:
-    """What a layer is given from the frames before, and what it keeps for those after, by the state's name."""
+    """States that a layer receives from earlier frames and stores for later ones, by the state's name."""
 
     def __init__(self, given: Mapping[str, Tensor] | None = None) -> None:
         self.given = given or {}
         self.kept: dict[str, Tensor] = {}
 
     def counted(self, name: str, frames: Any) -> Tensor:
-        """The number of frames before these, int32 scalar; remembers that number and these."""
+        """Return the number of frames before these, int32 scalar; store that number plus these."""
         before = tf.reshape(self.given[name], []) if name in self.given else tf.constant(0)
         self.kept[name] = tf.reshape(before + frames, [1])
         return before
 
 
 def with_past(x: Tensor, frames: int, batch: Any, memory: Memory) -> Tensor:
-    """x[T*B,H,W,C] behind the `frames` frames before it: [(frames+T)*B,H,W,C]; remembers the last of them."""
+    """Return x[T*B,H,W,C] after the `frames` frames before it: [(frames+T)*B,H,W,C]; store the last of them."""
     _, height, width, channels = ops.sizes(x)
     if BUFFER in memory.given:
         past = _time_major(memory.given[BUFFER], frames, batch, height, width, channels)
@@ -67,21 +67,21 @@ def with_past(x: Tensor, frames: int, batch: Any, memory: Memory) -> Tensor:
 
 
 def _time_major(x: Tensor, frames: int, batch: Any, *sizes: Any) -> Tensor:
-    """B T H W C -> T*B H W C; of a single clip without moving anything."""
+    """Reshape B T H W C -> T*B H W C; without a copy for a single clip."""
     if not (isinstance(batch, int) and batch == 1):
         x = tf.transpose(x, [1, 0, 2, 3, 4])
     return tf.reshape(x, ops.shape(-1, *sizes))
 
 
 def _clip_major(x: Tensor, frames: int, batch: Any, *sizes: Any) -> Tensor:
-    """T*B H W C -> B T H W C."""
+    """Reshape T*B H W C -> B T H W C."""
     if isinstance(batch, int) and batch == 1:
         return tf.reshape(x, ops.shape(1, frames, *sizes))
     return tf.transpose(tf.reshape(x, ops.shape(frames, batch, *sizes)), [1, 0, 2, 3, 4])
 
 
 def _depthwise_behind_past(padded: Tensor, w: Tensor, batch: Any, *, reach: Reach) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Depthwise convolution over frames that lie behind the kT-1 before them: as many frames out as are new."""
+    """Depthwise convolution over new frames preceded by kT-1 past ones; returns one frame per new frame."""
     if reach.window == 1:
         return ops.over_time(ops.subsampled(padded, reach.stride), ops.reached(w, reach), batch, reach), ()
     if reach.padding is not None:
@@ -95,7 +95,7 @@ depthwise_behind_past = Primitive(_depthwise_behind_past, None)
 
 
 def frame_means(x: Tensor, batch: Any) -> Tensor:
-    """The mean of each frame: x[T*B,H,W,C] -> float32 [T,B,C]."""
+    """Return the mean of each frame: x[T*B,H,W,C] -> float32 [T,B,C]."""
     n, height, width, channels = ops.sizes(x)
     pixels = height * width if isinstance(height, int) and isinstance(width, int) else tf.multiply(height, width)
     means = tf.reduce_mean(tf.cast(tf.reshape(x, ops.shape(n, pixels, channels)), tf.float32), 1)
@@ -104,25 +104,25 @@ def frame_means(x: Tensor, batch: Any) -> Tensor:
 
 
 def means_so_far(means: Tensor, memory: Memory) -> Tensor:
-    """The mean over each frame and all before it: means[T,B,C] -> [T,B,C]; remembers their sum and number."""
+    """Return the mean over each frame and all before it: means[T,B,C] -> [T,B,C]; store their sum and number."""
     frames = ops.sizes(means)[0]
     sums = tf.cumsum(means, 0) if means.shape[0] != 1 else means
     _remember_sum(sums[-1], means, memory)
     numbers = tf.cast(memory.counted(COUNT, frames) + 1 + tf.range(frames), tf.float32)[:, None, None]
-    # Divided before they are added, every number is of the size of a mean, however long the stream is.
+    # Means are divided before they are added, so values keep the size of a mean in a stream of any length.
     found = sums / numbers
     return found + _sum_before(memory, means) / numbers if SUM in memory.given else found
 
 
 def mean_of_all(means: Tensor, memory: Memory) -> Tensor:
-    """The mean over these frames and all before them: means[T,B,C] -> [B,C]; remembers their sum and number."""
+    """Return the mean over these frames and all before them: means[T,B,C] -> [B,C]; store their sum and number."""
     total = _remember_sum(tf.reduce_sum(means, 0), means, memory)
     frames = ops.sizes(means)[0]
     return total / tf.cast(memory.counted(COUNT, frames) + frames, tf.float32)
 
 
 def _remember_sum(new: Tensor, means: Tensor, memory: Memory) -> Tensor:
-    """The sum of all frames: that before and the new one, [B,C]."""
+    """Return the sum over all frames, old and new, [B,C]."""
     _, batch, channels = ops.sizes(means)
     total = new + _sum_before(memory, means) if SUM in memory.given else new
     memory.kept[SUM] = tf.reshape(total, ops.shape(batch, 1, 1, 1, channels))
@@ -135,9 +135,9 @@ def _sum_before(memory: Memory, means: Tensor) -> Tensor:
 
 
 def positional_encoding(frames: Any, channels: int, memory: Memory) -> Tensor:
-    """Sines, then cosines, of the number of each frame: float32 [T,1,C]; remembers how many there were.
+    """Return sines, then cosines, of the number of each frame: float32 [T,1,C]; store the number of frames.
 
-    Angle 1 / 10000^(2 floor(i/2) / C) of channel i, even channels as sines (arXiv 1706.03762, as in the release).
+    Angle 1 / 10000^(2 floor(i/2) / C) of channel i, even channels as sines (arXiv 1706.03762, as in the Model Garden).
     """
     before = memory.counted(POSITION, frames)
     channel = np.arange(channels)
@@ -148,7 +148,7 @@ def positional_encoding(frames: Any, channels: int, memory: Memory) -> Tensor:
 
 
 def squeeze_excite(x: Tensor, w: Mapping[str, Tensor], batch: Any, variant: Variant, memory: Memory) -> Tensor:
-    """Squeeze-excite of any variant: x[T*B,H,W,C] -> the same."""
+    """Squeeze-excite of any variant, x[T*B,H,W,C] -> x[T*B,H,W,C]."""
     seen = _seen(frame_means(x, batch), variant, memory)
     frames, _, channels = ops.sizes(seen)
     if variant.encodes_position:
@@ -160,7 +160,7 @@ def squeeze_excite(x: Tensor, w: Mapping[str, Tensor], batch: Any, variant: Vari
 
 
 def _seen(means: Tensor, variant: Variant, memory: Memory) -> Tensor:
-    """What squeeze-excite looks at: [T,B,C], [T,B,2C], or [1,B,C] where all frames see the same."""
+    """Return the input of squeeze-excite: [T,B,C], [T,B,2C], or [1,B,C] if it is the same for all frames."""
     if variant.se_type == "2d":
         return means
     whole = means_so_far(means, memory) if variant.causal else tf.reduce_mean(means, 0, keepdims=True)
@@ -170,7 +170,7 @@ def _seen(means: Tensor, variant: Variant, memory: Memory) -> Tensor:
 
 
 def gated(x: Tensor, gates: Tensor) -> Tensor:
-    """x[T*B,H,W,C] times gates[T,B,C], or [1,B,C] for all frames alike."""
+    """Return x[T*B,H,W,C] times gates[T,B,C], or times [1,B,C] for all frames."""
     n, height, width, channels = ops.sizes(x)
     frames, batch, _ = ops.sizes(gates)
     if gates.shape[0] == 1 and (x.shape[0] is None or x.shape[0] != gates.shape[1]):

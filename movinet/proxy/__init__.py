@@ -4,6 +4,6 @@
 - `engine`: chooses between the two engines.
 - `fused/`: the engine for one CPU core.
 - `tensorflow_engine`: the engine of TensorFlow; `tape` compiles its layers.
-- `supernet`: all members of a space with shared weights.
+- `supernet`: all architectures of a space with shared weights.
 - `training_free_scores`: scores of untrained networks.
 """

@@ -1,7 +1,7 @@
-"""The two engines that train candidates: one behind the other's interface, chosen by device.
+"""The two engines that train candidates, with one interface; the device decides which is used.
 
 The fused engine trains on one CPU core, two to three times as fast as TensorFlow's kernels on networks of a proxy's
-size. TensorFlow's takes GPUs and several cores.
+size. TensorFlow's engine supports GPUs and several cores.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from search_space.base.quiet_tensorflow import quiet_start
 
 
 class Network(Protocol):
-    """A network in training; frames and labels are what the engine's methods of that name gave."""
+    """A network in training; frames and labels come from the engine's methods of that name."""
 
     def step(self, frames: Any, labels: Any) -> Any:
         """One optimiser step; returns the loss before it."""
@@ -55,10 +55,10 @@ class Engine(Protocol):
         """A network with states float32 [3, weights] of each layer, after `steps_done` steps; `rng` drops layers."""
 
     def frames(self, clips: np.ndarray, resolution: int) -> Any:
-        """uint8 `T B H W C` clips as a candidate of that resolution takes them: pixels in 0..1, resized by area."""
+        """Convert uint8 `T B H W C` clips to a candidate's input: pixels in 0..1, resized by area to `resolution`."""
 
     def labels(self, labels: np.ndarray) -> Any:
-        """Labels [B] as a candidate takes them."""
+        """Convert labels [B] to the input of a candidate."""
 
 
 class FusedEngine:
@@ -79,11 +79,11 @@ class TensorFlowEngine:
     """Trains by compiled TensorFlow functions, on a GPU where one is visible; see `movinet.proxy.tensorflow_engine`.
 
     Args:
-      threads: cores that TensorFlow may use; None leaves its own choice.
-      gpus: above 0, a GPU must be there.
+      threads: cores that TensorFlow may use; None keeps its default.
+      gpus: if above 0, a GPU is required.
 
     Raises:
-      InputError: there is none.
+      InputError: TensorFlow finds no GPU.
     """
 
     def __init__(self, threads: int | None, gpus: float = 0) -> None:
@@ -94,7 +94,7 @@ class TensorFlowEngine:
                 tensorflow_engine.use_threads(threads)
             found = tensorflow_engine.find_devices()
         if gpus and not found:
-            rule = "asks for a GPU, and TensorFlow sees none; set it to 0, or install TensorFlow with CUDA"
+            rule = "requests a GPU, but TensorFlow finds none; set it to 0, or install TensorFlow with CUDA"
             raise InputError("resources.gpus", gpus, rule)
         self.compiler = tensorflow_engine.Compiler()
         self.candidate = functools.partial(tensorflow_engine.Candidate, self.compiler)
@@ -103,7 +103,7 @@ class TensorFlowEngine:
 
 
 def make_engine(name: str, gpus: float, threads: int | None) -> Engine:
-    """The engine called "fused" or "tensorflow"; "auto" takes the fused one for a single core without a GPU."""
+    """Return the engine called "fused" or "tensorflow"; "auto" selects the fused engine for one core without a GPU."""
     if name == "fused" or (name == "auto" and gpus == 0 and threads in (None, 1)):
         return FusedEngine()
     return TensorFlowEngine(threads, gpus)

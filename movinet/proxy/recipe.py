@@ -1,4 +1,4 @@
-"""How a candidate is trained: budget, learning rate and regularisation. Needs no TensorFlow."""
+"""Training recipe of a candidate: budget, learning rate and regularisation. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADAM_SHARE = 0.125  # AdamW's learning rate, as a share of Muon's
 # What the averages of Nesterov's momentum leave of gradients that are nothing but noise, as a share of their norm.
 NOISE_SHARE = math.sqrt((1 - BETA1**2) ** 2 + BETA1**4 * (1 - BETA1) / (1 + BETA1))
 
-# The iteration x -> a x + b x^3 + c x^5 on singular values, which brings them near 1 (Jordan et al., Muon, 2024).
+# Iteration x -> a x + b x^3 + c x^5, which moves singular values towards 1 (Jordan et al., Muon, 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
 
@@ -24,9 +24,8 @@ class Recipe:
     """Budget and recipe of proxy training.
 
     Kernels are trained by Muon (Jordan et al., 2024; Liu et al., arXiv 2502.16982), which replaces the momentum of a
-    matrix by the nearest orthogonal one; the classifier, squeeze-excite and all vectors by AdamW. Muon learns what is
-    rare in the gradient as fast as what dominates it. So less of a network's accuracy depends on its seed
-    (results/published).
+    matrix by the nearest orthogonal one; the classifier, squeeze-excite and all vectors by AdamW. Muon learns rare
+    directions of the gradient as fast as dominant ones. Accuracy then depends less on the seed (results/published).
 
     An orthogonal step has the same length when the gradient has all but vanished, and then noise drives the weights
     away from where a network could begin to learn. So the step of a kernel is shortened when its momentum falls below
@@ -39,15 +38,15 @@ class Recipe:
         is an eighth of it.
       warmup: share of the steps at the start in which the rate rises linearly to its peak.
       decay: share of the steps at the end in which the rate falls linearly to 0; in between it stays at its peak.
-        Trainings end higher and nearer to each other than with a cosine (results/published).
+        Final accuracies are higher and vary less than with cosine decay (results/published).
       weight_decay: decoupled weight decay, on kernels only.
-      label_smoothing: share of the label that is spread over all classes; 0.1 in MoViNet's recipe.
+      label_smoothing: fraction of the label that is spread over all classes; 0.1 in MoViNet's recipe.
       stochastic_depth: drop rate of the last layer's branch; grows linearly with depth. 0.2 in MoViNet's recipe.
       norm_momentum: momentum of the moving statistics of batch norms. 0.99 in MoViNet's recipe; a proxy has too few
         steps for that.
-      rezero: initial value of the ReZero scalars. 0 in MoViNet's recipe; with that a network starts as its skip
-        connections alone and barely begins to use its layers in a few hundred steps. From 1, one training in twenty
-        stays at chance for hundreds of steps (results/published).
+      rezero: initial value of the ReZero scalars. 0 in MoViNet's recipe; then a network starts with its skip
+        connections only and hardly uses its layers within a few hundred steps. With 1, one training in twenty stays at
+        chance for hundreds of steps (results/published).
 
     Raises:
       InputError: a value out of range.
@@ -65,7 +64,7 @@ class Recipe:
     rezero: Annotated[float, within(0.0, 10.0)] = 0.3
 
     def __post_init__(self) -> None:
-        check_number("decay", self.decay, 0.0, 1.0 - self.warmup, ", what the warm-up leaves")
+        check_number("decay", self.decay, 0.0, 1.0 - self.warmup, ", the steps after the warm-up")
 
     def rate(self, step: int) -> float:
         """Learning rate of `step` (from 0): warm-up, peak and decay (Haegele et al., arXiv 2405.18392)."""

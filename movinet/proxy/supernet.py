@@ -1,11 +1,11 @@
-"""An elastic supernet as a store of weights that all members of a space share (TuNAS, arXiv 2008.06120, section 4).
+"""An elastic supernet: a store of weights shared by all architectures of a space (TuNAS, arXiv 2008.06120, section 4).
 
-Each layer of the deepest network has one array for every weight, as large as any member needs; a member's weight is its
-leading corner. So expand and project are shared by all kernels, narrower layers are the first channels of wider ones,
-and a layer beyond a member's depth is simply not called. Of each kernel there are a depthwise weight and its norm.
+Each layer of the deepest network has one array per weight, as large as any architecture needs; an architecture uses its
+leading corner. So all kernels share expand and project, narrower layers are the first channels of wider ones, and
+layers beyond an architecture's depth are not called. Each kernel has a separate depthwise weight and norm.
 
-A step copies corners into a network of the engine that trains stand-alone candidates, has it do one step, and copies
-the result back. So nothing is compiled for it. What a member does not use stays as it is, moments included.
+A step copies corners into a network of the engine that trains stand-alone candidates, runs one step, and copies the
+result back. So nothing is compiled for it. Unused weights and their moments do not change.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Store = dict[str, dict[str, np.ndarray]]  # layer, weight -> value and both mome
 
 
 def specs_of(space: SpaceConfig) -> dict[str, list[Spec]]:
-    """Every form that a layer of the space can take, by its place in the deepest network."""
+    """Return every form that a layer of the space can have, by its position in the deepest network."""
     found: dict[str, list[Spec]] = {"stem": [StemSpec(width) for width in space.stem_widths]}
     before = space.stem_widths
     for i, block in enumerate(space.blocks, 1):
@@ -56,7 +56,7 @@ def specs_of(space: SpaceConfig) -> dict[str, list[Spec]]:
 
 
 def shared_name(name: str, kernel: Kernel | None) -> str:
-    """What a weight is called in the store: a kernel's depthwise weight and the norm behind it are its own."""
+    """Return the name of a weight in the store: depthwise weights and their norms are separate for each kernel."""
     return f"{name}_{'x'.join(map(str, kernel))}" if kernel and name.startswith("depthwise") else name
 
 
@@ -65,14 +65,14 @@ def _corner(shape: Sequence[int]) -> tuple[slice, ...]:
 
 
 class Supernet:
-    """Trains one member after another on shared weights, with one count of optimiser steps for all of them.
+    """Trains one architecture after another on shared weights, with one count of optimiser steps for all of them.
 
-    A weight of AdamW's that is first used at step t moves by up to sqrt(1 - beta2^t) * (1 - beta1) / sqrt(1 - beta2),
-    at most 3.2, times its learning rate; with the warm-ups of a search every weight is used while the rate is low.
+    An AdamW weight that is first used at step t moves by up to sqrt(1 - beta2^t) * (1 - beta1) / sqrt(1 - beta2), at
+    most 3.2, times its learning rate. During the warm-up of a search every weight is used while the rate is low.
 
     Args:
-      engine: trains the members.
-      space: what its members can be.
+      engine: trains the architectures.
+      space: the space of architectures.
       recipe: how to train; its steps are those of the supernet.
       seed: of the initial weights and of stochastic depth.
     """
@@ -87,8 +87,8 @@ class Supernet:
         }
         self.steps_done = 0
 
-    def member(self, architecture: Architecture) -> Network:
-        """The network of an architecture with a copy of the shared weights as they are now.
+    def network(self, architecture: Architecture) -> Network:
+        """Return the network of an architecture with a copy of the current shared weights.
 
         Raises:
           InputError: it is deeper or wider than the store.
@@ -103,12 +103,12 @@ class Supernet:
         return self._engine.network(architecture, self._classes, self._recipe, corners, rng, self.steps_done)
 
     def step(self, architecture: Architecture, frames: Any, labels: Any) -> tuple[float, Network]:
-        """One step of the shared weights as a member; returns its loss before, and its network after the step.
+        """Train the shared weights for one step as an architecture; return the loss before the step and the network.
 
         Raises:
-          InputError: as of `member`.
+          InputError: see `network`.
         """
-        network = self.member(architecture)
+        network = self.network(architecture)
         loss = float(network.step(frames, labels))
         for (place, spec), state in zip(self._layers(architecture), network.states(), strict=True):
             weights = spec.weights()
@@ -119,11 +119,11 @@ class Supernet:
         return loss, network
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything trained, by "layer/weight"; for checkpoints."""
+        """Return everything trained, by "layer/weight"; for checkpoints."""
         return {f"{place}/{name}": value for place, weights in self.store.items() for name, value in weights.items()}
 
     def restore(self, arrays: Mapping[str, np.ndarray], steps_done: int) -> None:
-        """Takes over what `arrays` gave after so many steps; `InputError` if it is of another space."""
+        """Load what `arrays` returned after `steps_done` steps; `InputError` if it is of another space."""
         own = self.arrays()
         shapes, given = (
             {name: (value.shape, str(value.dtype)) for name, value in each.items()} for each in (own, arrays)
@@ -149,7 +149,7 @@ class Supernet:
 
 
 def _first_values(forms: Sequence[Spec], seed: int, rezero: float) -> dict[str, np.ndarray]:
-    """Each weight as large as any form of the layer needs it, moments zero."""
+    """Return each weight in the largest size that the layer needs, moments zero."""
     largest: dict[str, Weight] = {}
     for spec in forms:
         for weight in spec.weights():

@@ -1,11 +1,11 @@
-"""A layer compiled once for every width: forward, backward with its update, and inference.
+"""A layer compiled once for all widths: forward, backward with its update, and inference.
 
-Tracing a candidate costs more than training it. So nothing here is traced for a candidate: a function is
-traced for a form of layer (kernel, stride, kind of skip), and takes weights, widths and sizes at run time.
-A new candidate is a new list of arrays for functions that a process already has.
+Tracing a candidate costs more than training it. So a function is traced for a layer signature (kernel, stride, kind of
+skip), not for a candidate, and takes weights, widths and sizes at run time. A new candidate is a new list of arrays for
+functions that are already traced.
 
-The gradient is not a second derivation: `Tape` records which primitives a layer ran, and the backward
-function walks that record with the gradients written beside the primitives in `ops`.
+The mathematics is not written twice: `Tape` records the primitives that a layer ran, and the backward function walks
+this record with the gradients defined beside the primitives in `ops`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Tape:
         *inputs: Any,
         **attributes: Any,
     ) -> Tensor:
-        """As of `movinet.model.layers.Interpreter`, by the batch's statistics; x `[T*B, H, W, C]`."""
+        """See `movinet.model.layers.Interpreter`; normalises x `[T*B, H, W, C]` by the batch's statistics."""
         if primitive is ops.expansion:
             return self._norm(ops.normalised_expansion, x, kernel, *norm, self.batch)
         return self._norm(ops.batch_norm, self(primitive, x, kernel, *inputs, **attributes), *norm, self.batch)
@@ -70,17 +70,17 @@ class Tape:
         return y
 
     def residuals(self, leaves: Sequence[Tensor]) -> list[Tensor]:
-        """What the backward function needs besides the leaves, each once; of any shape."""
+        """Return the tensors that the backward function needs besides the leaves, without duplicates; of any shape."""
         known = {id(leaf) for leaf in leaves}
         found = {id(r): r for step in self.steps for r in step[3] if id(r) not in known}
         return list(found.values())
 
     def backward(self, output: Tensor, g: Tensor, now: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Cotangents by id of the recorded tensor, each of the same shape as that.
+        """Return cotangents by id of the recorded tensor, of the same shape as the tensor.
 
         Args:
           output: the recorded tensor that `g` is the cotangent of.
-          now: for the id of each recorded leaf and residual, the tensor that holds it in this graph.
+          now: the tensor of this graph for the id of each recorded leaf and residual.
         """
         cotangents = {id(output): g}
         for primitive, inputs, attributes, residuals, out in reversed(self.steps):
@@ -96,7 +96,7 @@ class Tape:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The traced functions of one form of layer, and the dtypes of what they return."""
+    """The traced functions of one layer signature, and the dtypes of their results."""
 
     forward: Any
     backward: Any
@@ -105,7 +105,7 @@ class Compiled:
 
 
 def _unpack(flat: Tensor, splits: Tensor, shapes: Tensor, spec: Spec) -> dict[str, Tensor]:
-    """The weights of a layer from its flat vector; sizes at run time, names and ranks from `spec`."""
+    """Return the weights of a layer from its flat vector; sizes at run time, names and ranks from `spec`."""
     weights = spec.weights()
     ranks = [len(w.shape) for w in weights if len(w.shape) > 1]
     parts = raw.SplitV(value=flat, size_splits=splits, axis=0, num_split=len(weights))
@@ -128,7 +128,7 @@ def _read(handle: Tensor) -> Tensor:
 
 
 def _keep_statistics(handle: Tensor, statistics: Sequence[Tensor], momentum: Tensor) -> None:
-    """moving = momentum * moving + (1 - momentum) * batch."""
+    """Update moving = momentum * moving + (1 - momentum) * batch."""
     difference = raw.Sub(x=_read(handle), y=raw.ConcatV2(values=statistics, axis=0))
     raw.AssignSubVariableOp(resource=handle, value=raw.Mul(x=difference, y=1.0 - momentum))
 
@@ -136,7 +136,7 @@ def _keep_statistics(handle: Tensor, statistics: Sequence[Tensor], momentum: Ten
 def _apply_gradients(
     spec: Spec, gradients: Mapping[str, Tensor], handles: Sequence[Tensor], decayed: Tensor, hyper: Tensor
 ) -> None:
-    """One step of the flat weights by Muon and AdamW; hyper = learning rate, beta1^t, beta2^t, weight decay."""
+    """Update the flat weights by Muon and AdamW; hyper = learning rate, beta1^t, beta2^t, weight decay."""
     variable, first, second = handles
     rate, power1, power2, decay = raw.Unpack(value=hyper, num=4)
     parts = [raw.Reshape(tensor=gradients[w.name], shape=tf.constant([-1])) for w in spec.weights()]
@@ -164,13 +164,13 @@ def _share(ahead: Tensor, noise: Tensor) -> Tensor:
 
 
 def _orthogonal(flat: Tensor, columns: Tensor) -> Tensor:
-    """Return the matrix of `columns` columns, given and returned flat, with singular values brought near a common one.
+    """Return a flat matrix of `columns` columns with all singular values near one common value.
 
-    That one is 1, or the root of columns over rows where it is larger (Muon; `movinet.proxy.recipe`).
+    That value is 1, or the root of columns over rows if this is larger (Muon; `movinet.proxy.recipe`).
     """
     matrix = tf.reshape(flat, tf.stack([-1, columns]))
     rows = tf.shape(matrix)[0]
-    order = tf.where(rows > columns, [1, 0], [0, 1])  # the product with its transpose is as small as can be
+    order = tf.where(rows > columns, [1, 0], [0, 1])  # the smaller of the two products with the transpose
     x = tf.transpose(matrix / (tf.sqrt(tf.reduce_sum(flat * flat)) + EPSILON), order)
     one = tf.eye(tf.shape(x)[0])
     a, b, c = NEWTON_SCHULZ[0] * one, NEWTON_SCHULZ[1] * one, NEWTON_SCHULZ[2]
@@ -199,7 +199,7 @@ Layer = Callable[[Any, Tensor, Mapping[str, Tensor], Tensor, Tensor], Tensor]  #
 
 
 def _compile(spec: Spec, apply: Layer) -> Compiled:
-    """Traces a layer that has another behind it: forward and backward apart, the residuals between them."""
+    """Trace a layer that another one follows: separate forward and backward functions, with residuals in between."""
     recorded: dict[str, Any] = {}
 
     def forward(x, batch, splits, shapes, w, moving, momentum, keep):  # type: ignore[no-untyped-def]
@@ -220,7 +220,7 @@ def _compile(spec: Spec, apply: Layer) -> Compiled:
         now |= {id(old): value for old, value in zip(recorded["saved"], saved, strict=True)}
         cotangents = recorded["tape"].backward(recorded["y"], g, now)
         gradients = _by_name(cotangents, recorded["weights"])
-        # Everything that reads the weights comes before the update, by automatic control dependencies.
+        # Automatic control dependencies order all reads of the weights before the update.
         _apply_gradients(spec, gradients, (w, m, v), decayed, hyper)
         return [cotangents.get(id(recorded["x"]), g)]
 
@@ -254,7 +254,7 @@ def compile_bottleneck(spec: BottleneckSpec, form: BottleneckForm, drop: bool) -
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the batch with label smoothing, and its gradient."""
+    """Return the mean over the batch with label smoothing, and its gradient."""
     batch, classes = ops.sizes(logits)
     off = smoothing / tf.cast(classes, _FLOAT)
     targets = raw.OneHot(indices=labels, depth=classes, on_value=1.0 - smoothing + off, off_value=off)

@@ -1,8 +1,7 @@
 """Fast training of many small candidates, one after another, in one process.
 
-A `Compiler` holds the functions traced so far; a `Network` is the arrays of one network and calls them.
-Trains in float32 on the CPU or the one GPU that TensorFlow sees; published recipes for whole networks are
-elsewhere.
+A `Compiler` holds the functions traced so far; a `Network` holds the arrays of one network and calls them. Training is
+in float32 on the CPU or the one GPU that TensorFlow finds. `movinet.training` trains whole networks.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ from search_space.architecture import Architecture
 
 raw = tf.raw_ops
 
-# TensorFlow's graph optimiser finds nothing to improve in functions written out by hand, and costs as much as tracing.
+# TensorFlow's graph optimiser cannot improve these hand-written functions, and costs as much as tracing.
 _NO_GRAPPLER = tf.compat.v1.ConfigProto()
 _NO_GRAPPLER.graph_options.rewrite_options.disable_meta_optimizer = True
 _CONFIG = _NO_GRAPPLER.SerializeToString()
 
 
 def use_threads(threads: int) -> None:
-    """Limits TensorFlow to `threads` cores; before its first operation in a process."""
+    """Limit TensorFlow to `threads` cores; call it before the first operation of a process."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def find_devices() -> int:
-    """Have TensorFlow look for devices now instead of at its first operation; return how many GPUs it sees."""
+    """Make TensorFlow find devices now instead of at its first operation; return the number of GPUs."""
     return sum(device.device_type == "GPU" for device in tf.config.list_logical_devices())
 
 
 def prepare(clips: np.ndarray, resolution: int) -> Tensor:
-    """uint8 `T B H W C` clips as a candidate takes them: float32 [T*B, resolution, resolution, C] in 0..1."""
+    """Convert uint8 `T B H W C` clips to a candidate's input: float32 [T*B, resolution, resolution, C] in 0..1."""
     frames = tf.constant(clips.reshape(-1, *clips.shape[2:]))
     if clips.shape[2:4] != (resolution, resolution):
         frames = raw.ResizeArea(images=frames, size=[resolution, resolution])
@@ -49,15 +48,15 @@ def prepare(clips: np.ndarray, resolution: int) -> Tensor:
 
 
 def as_labels(labels: np.ndarray) -> Tensor:
-    """int32 [B]."""
+    """Convert labels to int32 [B]."""
     return tf.constant(labels, tf.int32)
 
 
 class Compiler:
-    """The compiled functions of a process, by form of layer.
+    """The compiled functions of a process, by layer signature.
 
-    A form is the kernel, what of it meets the clip, the stride, squeeze-excite or not, the kind of skip, and stochastic
-    depth or not; so their number is bounded by the space, not by the candidates.
+    A signature consists of the kernel and the part of it that reaches the clip, stride, squeeze-excite, kind of skip,
+    and stochastic depth. So the space bounds the number of functions, not the candidates.
     """
 
     def __init__(self) -> None:
@@ -68,14 +67,14 @@ class Compiler:
         return len(self._compiled)
 
     def layer(self, spec: Spec, form: object, drop: bool) -> tuple[object, Compiled]:
-        """Key and functions of a layer; traced on first use."""
+        """Return key and functions of a layer; traced on first use."""
         key = (type(spec), form, drop)
         if key not in self._compiled:
             self._compiled[key] = _compile(spec, form, drop)
         return key, self._compiled[key]
 
     def evaluator(self, key: object) -> object:
-        """The inference function of a layer; traced on first use, since many candidates never need it."""
+        """Return the inference function of a layer; traced on first use, because many candidates never need it."""
         if key not in self._evaluators:
             self._evaluators[key] = self._compiled[key].evaluate()
         return self._evaluators[key]
@@ -91,16 +90,16 @@ def _compile(spec: Spec, form: object, drop: bool) -> Compiled:
 
 
 def _variable(value: np.ndarray | Tensor) -> tf.Variable:
-    """A float32 vector that says nothing of its length.
+    """Return a float32 vector variable without a declared length.
 
-    TensorFlow instantiates a function anew for every shape that its variables declare, and keeps each: a second and
-    20 MB for a candidate whose forms are all known.
+    TensorFlow instantiates a function for every declared shape of its variables, and keeps all instances: one second
+    and 20 MB for a candidate whose layer signatures are all compiled.
     """
     return tf.Variable(value, dtype=tf.float32, shape=[None])
 
 
 class Arrays:
-    """One layer of one network: the functions of its form, what they are told of its sizes, and its variables.
+    """One layer of one network: the functions of its signature, their size arguments, and its variables.
 
     `state` is float32 [3, weights]: flat weights and their two moments.
     """
@@ -129,12 +128,12 @@ class Network:
 
     Args:
       compiler: the process's functions.
-      architecture: its clip's frames and resolution are those of the batches it will be given.
+      architecture: frames and resolution of its clip are those of the batches.
       classes: number of classes.
       recipe: how to train.
       states: of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments.
       rng: of stochastic depth.
-      steps_done: how many steps of the recipe are behind it.
+      steps_done: number of finished steps of the recipe.
     """
 
     def __init__(
@@ -160,7 +159,7 @@ class Network:
         self._smoothing = tf.constant(recipe.label_smoothing, tf.float32)
 
     def step(self, frames: Tensor, labels: Tensor) -> Tensor:
-        """One optimiser step.
+        """Run one optimiser step.
 
         Args:
           frames: float32 [T*B, H, W, 3] in 0..1, time-major.
@@ -190,7 +189,7 @@ class Network:
         return loss
 
     def logits(self, frames: Tensor, clips: int) -> Tensor:
-        """float32 [T*B, H, W, 3] -> logits [B, classes], with moving statistics."""
+        """Compute logits [B, classes] of float32 [T*B, H, W, 3], with moving statistics."""
         batch = tf.constant(clips, tf.int32)
         x = frames
         for arrays in self._layers:
@@ -203,19 +202,19 @@ class Network:
             self._observe(frames, clips, done / (done + 1))
 
     def batch_logits(self, frames: Tensor, clips: int) -> Tensor:
-        """[T*B, H, W, 3] -> logits [B, classes], by the statistics of the batch, which become the moving ones."""
+        """Compute logits [B, classes] of [T*B, H, W, 3] by the batch's statistics, which become the moving ones."""
         x = self._observe(frames, clips, 0.0)
         return self._evaluate(self._layers[-1], x, tf.constant(clips, tf.int32))
 
     def _observe(self, frames: Tensor, clips: int, momentum: float) -> Tensor:
-        """Brings statistics up to date by the functions of training; returns what comes to the head."""
+        """Update the statistics by the functions of training; return the input of the head."""
         batch, share = tf.constant(clips, tf.int32), tf.constant(momentum, tf.float32)
         *body, head = self._layers
         x = frames
         for arrays, rate in zip(body, self._rates, strict=False):
             keep = tf.ones([clips]) if rate else self._nothing
             x = self._forward(arrays, x, batch, share, keep)[0]
-        # A rate of 0 leaves the weights as they are; the moments are not the network's own.
+        # A rate of 0 does not change the weights; the moments are temporary.
         aside = [_variable(tf.zeros_like(moment)) for moment in head.moments]
         labels = tf.zeros([clips], tf.int32)
         self._head_step([moment.handle for moment in aside], x, labels, batch, share, tf.zeros([4]))
@@ -266,7 +265,7 @@ class Candidate(Network):
     """One network in training by itself.
 
     Args:
-      compiler, architecture, classes, recipe: as of a network.
+      compiler, architecture, classes, recipe: see `Network`.
       seed: of the initial weights and of stochastic depth.
     """
 
@@ -281,7 +280,7 @@ def _call(function: object, arguments: list[Tensor], outputs: list[object]) -> l
 
 
 def plan(architecture: Architecture, classes: int, recipe: Recipe) -> Iterator[tuple[Spec, object, float]]:
-    """Spec, form and drop rate of every layer from stem to head."""
+    """Yield spec, signature and drop rate of every layer from stem to head."""
     specs = layer_specs(architecture, classes)
     size = -(-architecture.clip.resolution // 2)
     for i, spec in enumerate(specs):

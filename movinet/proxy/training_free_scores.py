@@ -1,8 +1,8 @@
-"""Training-free scores: what an untrained network says about how well it will learn.
+"""Training-free scores: statistics of an untrained network that may predict how well it learns.
 
 NASWOT, Mellor et al., arXiv 2006.04647; synflow, Tanaka et al., arXiv 2006.05467; gradient norm and synflow to rank
-architectures, Abdelfattah et al., arXiv 2101.08134. More is better in all of them. A network is run once and
-differentiated once, so layers are not compiled, which takes longer than a few steps do.
+architectures, Abdelfattah et al., arXiv 2101.08134. Higher is better for all of them. A network runs once, forward and
+backward, so layers are not compiled: compiling takes longer than a few steps.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Weights = Mapping[str, Tensor]
 def scores(
     architecture: Architecture, frames: Tensor, labels: np.ndarray, classes: int, seed: int, rezero: float
 ) -> dict[str, float]:
-    """All scores of a network with the first weights of a seed.
+    """Return all scores of a network with the initial weights of a seed.
 
     Args:
       architecture: the network; its clip's frames and resolution are those of `frames`.
       frames: float32 [T*B, H, W, 3] in 0..1, time-major, of B clips.
       labels: int [B].
       classes: number of classes.
-      seed: of the weights; those that a `proxy.Candidate` of this seed begins with.
-      rezero: what the ReZero scalars start from.
+      seed: of the weights, which are the initial ones of a `proxy.Candidate` of this seed.
+      rezero: initial value of the ReZero scalars.
     """
     specs = _specs(architecture, classes)
     seeds = layer_seeds(seed, len(specs))
@@ -45,7 +45,7 @@ def scores(
 
 
 def _specs(architecture: Architecture, classes: int) -> list[Spec]:
-    """From stem to head."""
+    """Return the layer specs from stem to head."""
     inner = [spec for _, spec in bottlenecks(architecture)]
     return [StemSpec(architecture.stem.width), *inner, head_spec(architecture, classes)]
 
@@ -53,7 +53,7 @@ def _specs(architecture: Architecture, classes: int) -> list[Spec]:
 def _logits(
     run: layers.Interpreter, specs: Sequence[Any], weights: Sequence[Weights], clip: Clip, x: Tensor, clips: int
 ) -> Tensor:
-    """frames [T*B, H, W, 3] -> logits [B, classes]."""
+    """Compute frames [T*B, H, W, 3] -> logits [B, classes]."""
     x = layers.stem(run, x, weights[0])
     for spec, own in zip(specs[1:-1], weights[1:-1], strict=True):
         x = layers.bottleneck(run, x, own, clips, BottleneckForm.at(spec, clip.frames, x.shape[1]))
@@ -61,9 +61,9 @@ def _logits(
 
 
 class _Agreement(layers.ForwardTraining):
-    """Batch norm by the batch; counts for any two of `clips` clips the units in which both are active, or neither.
+    """Batch norm by the batch's statistics; counts the units on which two clips agree: both active or neither.
 
-    A unit is one value before a swish, which unlike ReLU has no linear regions; its sign stands for them.
+    A unit is one value before a swish. Swish has no linear regions as ReLU has; the sign of the unit is used instead.
     """
 
     def __init__(self, clips: int) -> None:
@@ -86,7 +86,7 @@ class _Agreement(layers.ForwardTraining):
 def _trained_once(
     specs: Sequence[Spec], start: Sequence[Mapping[str, np.ndarray]], clip: Clip, frames: Tensor, labels: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """NASWOT's kernel [B, B], and the norm of the first gradient."""
+    """Return NASWOT's kernel [B, B] and the norm of the first gradient."""
     weights = [{name: tf.constant(value) for name, value in own.items()} for own in start]
     run = _Agreement(len(labels))
     with tf.GradientTape() as tape:
@@ -98,18 +98,18 @@ def _trained_once(
 
 
 def _kernels(specs: Sequence[Spec], values: Sequence[Weights]) -> list[tuple[str, Tensor]]:
-    """Those of convolutions and dense layers, by name."""
+    """Return the kernels of convolutions and dense layers, by name."""
     return [(w.name, own[w.name]) for spec, own in zip(specs, values, strict=True) for w in spec.weights() if w.decayed]
 
 
 def naswot(kernel: np.ndarray) -> float:
-    """log |det| of how many units any two clips agree in, [B, B]; NaN where the network tells some not apart at all."""
+    """Return log |det| of the number of units in which two clips agree, [B, B]; NaN if clips are indistinguishable."""
     sign, value = np.linalg.slogdet(kernel)
     return float(value) if sign > 0 else math.nan
 
 
 class _Unnormalised(layers.Forward):
-    """Leaves batch norm out."""
+    """Interpreter without batch norm."""
 
     def normalised(
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
@@ -118,9 +118,9 @@ class _Unnormalised(layers.Forward):
 
 
 def synflow(specs: Sequence[Spec], start: Sequence[Mapping[str, np.ndarray]], clip: Clip) -> float:
-    """log of the sum of |w| dR/d|w| over all kernels, R being the sum of the logits of a clip of ones with weights |w|.
+    """Return log of the sum of |w| dR/d|w| over all kernels; R is the sum of logits of a clip of ones with weights |w|.
 
-    Without batch norm, so the sum grows by decades with depth, hence the logarithm; float64 for the same reason.
+    There is no batch norm, so the sum grows by decades with depth: hence the logarithm and float64.
     """
     weights = [{name: tf.constant(np.abs(value), tf.float64) for name, value in own.items()} for own in start]
     ones = tf.ones([clip.frames, clip.resolution, clip.resolution, 3], tf.float64)

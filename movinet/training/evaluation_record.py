@@ -1,4 +1,4 @@
-"""The outcome of an evaluation: predictions for every example, what they are worth, and its files."""
+"""Result of an evaluation: predictions for every example, their accuracy, and its files."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ TOP = 5
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Predictions for N examples, and what they are worth.
+    """Predictions for N examples, and their accuracy.
 
     Attributes:
-      mode: what of a video was seen: clip, multi, stream or frame.
-      data: the clips seen.
+      mode: evaluated part of a video: clip, multi, stream or frame.
+      data: the evaluated clips.
       classes: by label.
       names: of the examples.
       labels: int32 `N`.
-      probabilities: float32 `N C`, of all that was seen.
-      curve: accuracy by frames or by clips and crops; the last point is of all.
-      unusable: name of a video that was left out -> why.
-      seconds: it took.
+      probabilities: float32 `N C`, from everything evaluated.
+      curve: accuracy by frames or by clips and crops; the last point uses all.
+      unusable: name of a skipped video -> reason.
+      seconds: duration.
     """
 
     mode: str
@@ -51,7 +51,7 @@ class Evaluation:
 
     @property
     def top1(self) -> float:
-        """The share of examples whose label is the most probable class."""
+        """Fraction of examples whose label is the most probable class."""
         return float(metrics.hits(self.probabilities, self.labels, 1).mean())
 
     @property
@@ -61,12 +61,12 @@ class Evaluation:
 
     @property
     def chance(self) -> float:
-        """The share that is right if the answer is always the most frequent class of these examples."""
+        """Accuracy of always predicting the most frequent class of these examples."""
         return float(np.bincount(self.labels).max() / len(self.labels))
 
     @property
     def top5(self) -> float | None:
-        """The share of examples whose label is among the five most probable classes; None for five classes or fewer."""
+        """Fraction of examples whose label is among the five most probable classes; None for five classes or fewer."""
         if len(self.classes) <= TOP:
             return None
         return float(metrics.hits(self.probabilities, self.labels, TOP).mean())
@@ -83,7 +83,7 @@ class Evaluation:
         return metrics.confusion(predicted, self.labels, len(self.classes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the predictions one by one, as plain data."""
+        """Return everything except the single predictions, as plain data."""
         matrix = self.confusion
         accuracies, counts = metrics.class_accuracies(matrix), matrix.sum(axis=1).tolist()
         return {
@@ -107,7 +107,7 @@ class Evaluation:
         }
 
     def summary(self) -> str:
-        """One line: what was seen, and accuracies with interval and chance level."""
+        """Return one line: number of examples, and accuracies with interval and chance level."""
         low, high = self.interval
         top5 = "" if self.top5 is None else f", top-5 {self.top5:.2%}"
         left_out = f"; {len(self.unusable)} videos left out" if self.unusable else ""
@@ -117,7 +117,7 @@ class Evaluation:
         )
 
     def predictions(self) -> str:
-        """A CSV table: example, label, prediction, and the most probable classes with their probabilities."""
+        """Return a CSV table: example, label, prediction, and the most probable classes with their probabilities."""
         best = metrics.ranking(self.probabilities, min(TOP, len(self.classes)))
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -129,12 +129,12 @@ class Evaluation:
         return text.getvalue()
 
     def write(self, folder: Path, **about: Any) -> None:
-        """evaluation.json, which also says what is `about` it, and predictions.csv. Raises `InputError`."""
+        """Write evaluation.json, including the fields `about`, and predictions.csv. Raises `InputError`."""
         write_text(folder / "predictions.csv", self.predictions())
         write_text(folder / "evaluation.json", json.dumps({**self.to_dict(), **about}, indent=1) + "\n")
 
 
 def check_new(folder: Path) -> None:
-    """Raises `InputError` if a folder holds an evaluation, which another one would replace."""
+    """Raise `InputError` if a folder holds an evaluation, which would be overwritten."""
     if os.path.exists(folder / "evaluation.json"):
-        raise InputError("--out", str(folder), "holds an evaluation already; name another folder")
+        raise InputError("--out", str(folder), "already holds an evaluation; choose another folder")

@@ -1,7 +1,7 @@
 """Training and evaluation by an experiment, from the first step or the last checkpoint to the end.
 
-In the folder of a run: `params.yaml`, `classes.txt`, checkpoints `ckpt-<step>`, summaries for TensorBoard in `train/`
-and `validation/`, and in the latter `metrics-<step>.json` of every evaluation.
+The folder of a run holds `params.yaml`, `classes.txt`, checkpoints `ckpt-<step>`, TensorBoard summaries in `train/` and
+`validation/`, and in `validation/` a `metrics-<step>.json` per evaluation.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from search_space.base.atomic_files import write_text
 from search_space.base.errors import InputError
 
 POLL_SECONDS = 1.0
-BEST = "best_ckpt"  # name of the best checkpoint and of its record, as in the release
+BEST = "best_ckpt"  # name of the best checkpoint and of its record, as in the Model Garden
 BEST_RECORD = "info.json"
 
 
 class Stopped(KeyboardInterrupt):
-    """Asked to stop; the message says what was kept."""
+    """The run was asked to stop; the message names what was saved."""
 
 
 class Run:
@@ -42,10 +42,10 @@ class Run:
     def __init__(
         self, experiment: ExperimentConfig, folder: Path, strategy: tf.distribute.Strategy, log: Log = print
     ) -> None:
-        """Builds the model and takes the newest weights there are.
+        """Build the model and load the newest checkpoint, or the initial weights.
 
         Raises:
-          InputError: what is there does not fit.
+          InputError: the checkpoint or the weights do not fit the model.
         """
         self._experiment, self._folder, self._log = experiment, folder, log
         self.trainer = Trainer(experiment, folder, strategy, log)
@@ -62,7 +62,7 @@ class Run:
     # -- modes ------------------------------------------------------------------------------------
 
     def train(self, evaluate: bool = False) -> dict[str, float]:
-        """Trains to train_steps, with `evaluate` evaluating at every validation_interval; the last evaluation.
+        """Train to train_steps, with `evaluate` at every validation_interval; return the last evaluation.
 
         Raises:
           Diverged: the loss is not finite or above its bound.
@@ -72,7 +72,7 @@ class Run:
         self._check_classes(evaluate)
         self._write(self._folder / "params.yaml", dump(self._experiment))
         trainer, last = self.trainer, self._experiment.trainer.train_steps
-        metrics = self._evaluate_if_due(evaluate)  # where a kill came between checkpoint and evaluation
+        metrics = self._evaluate_if_due(evaluate)  # if the run was killed between checkpoint and evaluation
         if trainer.step >= last:
             self._log(f"step {trainer.step} is the last: nothing left to train")
             return metrics
@@ -88,19 +88,19 @@ class Run:
         return metrics
 
     def evaluate(self) -> dict[str, float]:
-        """Evaluates the newest checkpoint, or the weights that the experiment names.
+        """Evaluate the newest checkpoint, or the weights that the experiment names.
 
         Raises:
-          InputError: there is neither.
+          InputError: neither exists.
         """
         if not self.trainer.step and not self._has_weights():
             raise InputError("--model_dir", str(self._folder), "holds no checkpoint, and init_checkpoint names none")
         return self._evaluate()
 
     def evaluate_continuously(self) -> dict[str, float]:
-        """Evaluates every checkpoint that appears in the folder, each once, until that of the last step.
+        """Evaluate every new checkpoint of the folder once, until that of the last step.
 
-        Ends too when there has been no new one for continuous_eval_timeout seconds.
+        It also ends after continuous_eval_timeout seconds without a new checkpoint.
         """
         metrics: dict[str, float] = {}
         for path in self._appearing():
@@ -115,7 +115,7 @@ class Run:
         return metrics
 
     def _check_classes(self, evaluate: bool) -> None:
-        """Keep the names of the classes, after checking that they are those of the run so far and of the validation."""
+        """Store the class names after checking them against those of the run so far and of the validation data."""
         task = self._experiment.task
         names = class_names(task.train_data)
         check_same("task.train_data", names, str(self._folder), beside(str(self._folder)))
@@ -207,7 +207,7 @@ class Run:
         self._write(record, json.dumps(metrics | {"best_ckpt_global_step": self.trainer.step}, indent=4) + "\n")
 
     def _appearing(self) -> Iterator[str]:
-        """The checkpoints of the folder, as they appear, that are not evaluated yet."""
+        """Yield checkpoints of the folder that are not evaluated yet, as they appear."""
         config = self._experiment.trainer
         seen: set[str] = set()
         waited_from = time.monotonic()
@@ -241,7 +241,7 @@ class Run:
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """SIGTERM and SIGINT let the current loop of steps end, if a checkpoint is to be kept then."""
+        """Delay SIGTERM and SIGINT until the current loop of steps ends, if a checkpoint is to be saved then."""
 
         def stop(number: int, frame: object) -> None:
             self._asked_to_stop = True
@@ -258,5 +258,5 @@ class Run:
 
 
 def _step_of(path: str) -> int:
-    """The step in a checkpoint's name."""
+    """Return the step in a checkpoint's name."""
     return int(path.rpartition("-")[2])

@@ -1,4 +1,4 @@
-"""How good predictions are: accuracies, loss and confusion, from probabilities `N C` and labels `N`. numpy only."""
+"""Metrics of predictions: accuracies, loss and confusion, from probabilities `N C` and labels `N`. numpy only."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def ranking(probabilities: Floats, count: int) -> Integers:
 
 
 def hits(probabilities: Floats, labels: Integers, count: int) -> npt.NDArray[np.bool_]:
-    """Where the label is among the `count` most probable classes; nowhere where a probability is not a number."""
+    """Return True where the label is among the `count` most probable classes; False for NaN probabilities."""
     found = (ranking(probabilities, count) == labels[:, None]).any(axis=1)
     return found & np.isfinite(probabilities).all(axis=1)
 
 
 def share_interval(share: float, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share that was seen in `count` independent examples (Wilson 1927)."""
+    """Return Wilson's 95 % interval of a fraction of `count` independent examples (Wilson 1927)."""
     z = 1.959964
     center, width = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
     return (center - width) / (1 + z * z / count), (center + width) / (1 + z * z / count)
@@ -47,42 +47,42 @@ def mean_loss(probabilities: Floats, labels: Integers) -> float:
 
 
 def confusion(predicted: Integers, labels: Integers, classes: int) -> Integers:
-    """How often a label (row) is predicted as a class (column): int `C C`."""
+    """Return how often a label (row) is predicted as a class (column): int `C C`."""
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def class_accuracies(matrix: Integers) -> list[float | None]:
-    """The share of right predictions by label, None for labels without examples."""
+    """Return the accuracy by label, None for labels without examples."""
     totals = matrix.sum(axis=1)
     return [float(right / total) if total else None for right, total in zip(matrix.diagonal(), totals, strict=True)]
 
 
 @dataclass(frozen=True)
 class Point:
-    """Accuracy after part of the evidence: so many frames, or clips and crops, as `what` says."""
+    """Accuracy after part of the evidence: a number of frames, or of clips and crops, as in `what`."""
 
     what: tuple[tuple[str, int], ...]
     top1: float
     top5: float
 
     def row(self) -> dict[str, float]:
-        """As an entry of a table."""
+        """Return the entry of a table."""
         return {**dict(self.what), "top1": self.top1, "top5": self.top5}
 
 
 class Curve:
-    """Counts hits for each amount of evidence, batch by batch."""
+    """Number of hits for each amount of evidence, added batch by batch."""
 
     def __init__(self) -> None:
         self._hits: dict[Hashable, npt.NDArray[np.int64]] = {}
 
     def add(self, what: dict[str, int], probabilities: Floats, labels: Integers) -> None:
-        """A batch seen with this evidence."""
+        """Add a batch evaluated with this evidence."""
         found = [int(hits(probabilities, labels, count).sum()) for count in (1, 5)]
         kept = self._hits.setdefault(tuple(what.items()), np.zeros(3, np.int64))
         kept += np.array([*found, len(labels)])
 
     def points(self) -> Iterator[Point]:
-        """In the order in which they came first."""
+        """Yield the points in the order in which they were first added."""
         for what, (top1, top5, count) in self._hits.items():
             yield Point(what, float(top1 / count), float(top5 / count))  # type: ignore[arg-type]

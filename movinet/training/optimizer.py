@@ -1,7 +1,7 @@
-"""Learning rates and updates of weights, numerically those of the release (official/modeling/optimization).
+"""Learning rates and updates of weights, numerically those of the TF Model Garden (official/modeling/optimization).
 
-The release trains with the legacy optimizers of Keras 2. Keras 3 has others: its RMSprop without momentum puts epsilon
-under the root, its Adam applies epsilon elsewhere; so the updates are written here, one function each.
+The Model Garden trains with the legacy optimizers of Keras 2. Those of Keras 3 differ: RMSprop without momentum puts
+epsilon under the root, and Adam applies epsilon elsewhere. So the updates are written here, one function each.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ Schedule = Callable[[Tensor], Tensor]
 Slots = Mapping[str, Tensor]
 Rule = Callable[[Tensor, Tensor, Slots, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 
-INITIAL_LOSS_SCALE = 2.0**15  # these three as in Keras 2
+INITIAL_LOSS_SCALE = 2.0**15  # these three values are those of Keras 2
 LOSS_SCALE_GROWTH_STEPS = 2000
 LOSS_SCALE_FACTOR = 2.0
 
 
 def learning_rate(config: OptimizationConfig) -> Schedule:
-    """The rate at a step, counted from 0 and given as a float32."""
+    """Return the learning rate as a function of the step, counted from 0, a float32."""
     return _warmed_up(config.warmup, _schedule(config.learning_rate))
 
 
@@ -114,7 +114,7 @@ def _warmed_up(config: Warmup, after: Schedule) -> Schedule:
     return rate
 
 
-# -- updates: (weight, gradient, slots, rate, step from 1) -> the weight and the slots after it --------
+# -- updates: (weight, gradient, slots, rate, step from 1) -> the new weight and slots --------
 
 
 def _sgd(config: Sgd) -> Rule:
@@ -173,7 +173,7 @@ def _rule(config: Sgd | RmsProp | Adam | AdamW) -> Rule:
 
 
 def _decay_rate(config: Any, name: str) -> float:
-    """Of AdamW, for the weight of this name."""
+    """Return the weight decay of AdamW for the weight of this name."""
     if not isinstance(config, AdamW):
         return 0.0
     if any(re.search(pattern, name) for pattern in config.include_in_weight_decay or ()):
@@ -183,13 +183,13 @@ def _decay_rate(config: Any, name: str) -> float:
 
 
 class Updates(tf.Module):
-    """Updates variables by their gradients, on every replica the same; made under the strategy's scope.
+    """Updates of variables by their gradients, identical on every replica; create it under the strategy's scope.
 
     Attributes:
       trained: the variables.
       iterations: updates so far, int64.
-      averages: of the variables, if there is a moving average, else empty.
-      loss_scale: what the loss is multiplied by before its gradient is taken, if it is.
+      averages: moving averages of the variables, or empty.
+      loss_scale: factor of the loss before its gradient is computed, or None.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class Updates(tf.Module):
         averaged: Sequence[Any] = (),
         loss_scale: str | float | None = None,
     ) -> None:
-        """Of named variables; `averaged` are those of `config.ema`. `loss_scale`: "dynamic", a constant, or none."""
+        """Prepare updates of named variables; `config.ema` averages `averaged`; `loss_scale` may be "dynamic"."""
         super().__init__()
         self._config, self._chosen = config, getattr(config.optimizer, config.optimizer.type)
         self._rule, self.rate = _rule(self._chosen), learning_rate(config)
@@ -217,9 +217,9 @@ class Updates(tf.Module):
             self.steps_since_change = tf.Variable(0, trainable=False, aggregation=_FIRST)
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
-        """Updates by gradients, each of the same shape as its variable.
+        """Apply gradients, each of the same shape as its variable; call it in a replica's context.
 
-        They are of this replica's share of the (scaled) loss; in a replica's context.
+        They are the gradients of this replica's part of the (scaled) loss.
         """
         gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
         finite = None
@@ -263,7 +263,7 @@ class Updates(tf.Module):
         steps.assign(tf.where(finite, (steps + 1) % LOSS_SCALE_GROWTH_STEPS, 0))
 
     def swap_averages(self) -> None:
-        """Exchanges the variables and their moving averages; twice is as before. Outside of replicas."""
+        """Swap the variables with their moving averages; a second call restores them. Call it outside of replicas."""
         for average, variable in zip(self.averages, self._averaged, strict=True):
             kept = average.numpy()
             average.assign(variable)
@@ -290,7 +290,7 @@ def _average_decay(config: Ema, step: Tensor) -> Tensor:
 
 
 def _clipped(config: Sgd | RmsProp | Adam | AdamW, gradients: list[Tensor]) -> list[Tensor]:
-    """AdamW clips all gradients together first; then each is clipped on its own, or all together."""
+    """Clip gradients: AdamW first by their global norm, then all optimizers one by one or by the global norm."""
     if isinstance(config, AdamW) and config.gradient_clip_norm > 0:
         gradients, _ = tf.clip_by_global_norm(gradients, config.gradient_clip_norm)
     if config.clipvalue is not None:

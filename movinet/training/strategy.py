@@ -1,4 +1,4 @@
-"""On which devices a model trains: `runtime.distribution_strategy` of the release."""
+"""Devices on which a model trains: `runtime.distribution_strategy` of the TF Model Garden."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from search_space.base.errors import InputError
 
 
 def make_strategy(runtime: RuntimeConfig) -> tf.distribute.Strategy:
-    """The strategy; of mirrored over num_gpus GPUs, or if that is 0 over all there are, or the processor.
+    """Return the strategy; mirrored uses num_gpus GPUs, for 0 all GPUs, or the CPU if there is none.
 
     Raises:
-      InputError: the devices are not there.
+      InputError: the devices do not exist.
     """
     name = runtime.distribution_strategy
     if name == "multi_worker_mirrored":
@@ -27,7 +27,7 @@ def make_strategy(runtime: RuntimeConfig) -> tf.distribute.Strategy:
     if name in ("off", "one_device"):
         if runtime.num_gpus > 1:
             raise InputError(
-                "runtime.num_gpus", runtime.num_gpus, f"cannot be with the strategy {name}, which uses one"
+                "runtime.num_gpus", runtime.num_gpus, f"cannot be used with the strategy {name}, which uses one"
             )
         return tf.distribute.get_strategy() if name == "off" else tf.distribute.OneDeviceStrategy(devices[0])
     return tf.distribute.MirroredStrategy(devices)
@@ -36,12 +36,12 @@ def make_strategy(runtime: RuntimeConfig) -> tf.distribute.Strategy:
 def _devices(num_gpus: int) -> list[str]:
     gpus = tf.config.list_logical_devices("GPU")
     if num_gpus > len(gpus):
-        raise InputError("runtime.num_gpus", num_gpus, f"are not there, but {len(gpus)}")
+        raise InputError("runtime.num_gpus", num_gpus, f"GPUs are requested, but TensorFlow finds {len(gpus)}")
     return [gpu.name for gpu in gpus[: num_gpus or len(gpus)]] or ["CPU:0"]
 
 
 def _workers(runtime: RuntimeConfig) -> tf.distribute.Strategy:
-    """By `TF_CONFIG`, or by worker_hosts and task_index; one worker if there is neither."""
+    """Return the strategy by `TF_CONFIG`, or by worker_hosts and task_index; one worker if neither is set."""
     if runtime.worker_hosts:
         hosts = [host.strip() for host in runtime.worker_hosts.split(",")]
         if not 0 <= runtime.task_index < len(hosts):
@@ -79,7 +79,7 @@ def _check_tf_config() -> None:
 
 def _tpu(runtime: RuntimeConfig) -> tf.distribute.Strategy:
     place, value = "runtime.distribution_strategy", "tpu"
-    rule = "finds no TPU{}; on other machines override it, as with runtime.distribution_strategy=mirrored"
+    rule = "finds no TPU{}; without a TPU override it, for example by runtime.distribution_strategy=mirrored"
     if runtime.tpu is None and not tf.config.list_physical_devices("TPU"):
         raise InputError(place, value, rule.format(", and --tpu names none"))
     try:

@@ -1,4 +1,4 @@
-"""What an experiment learns: its model, as training starts with it, and its loss."""
+"""Model of an experiment with its initial weights, and its loss."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from search_space.architecture import Architecture, Clip
 from search_space.base.errors import InputError
 from search_space.network import common_clip, load
 
-CLASSIFIER_STD = 0.01  # of the classifier's first weights, a normal, in the release
+CLASSIFIER_STD = 0.01  # of the classifier's normal initialisation in the Model Garden
 
 
 def clip_of(data: DataConfig) -> Clip:
-    """The clip in the language of the space, which knows only squares: of the height of the frames."""
+    """Return the clip as a value of `search_space`, which supports only square frames: the height is used."""
     frames, height, _, _ = data.feature_shape
     return Clip(frames, height, data.temporal_stride)
 
 
 def architecture_of(task: TaskConfig) -> Architecture:
-    """The network of an experiment that is not one of an ensemble, with the clip of evaluation."""
+    """Return the network of an experiment without ensemble, with the clip of evaluation."""
     return task.model.backbone.movinet.architecture(clip_of(task.validation_data))
 
 
 def build_model(experiment: ExperimentConfig) -> keras.Model:
-    """The model, in the precision of the experiment; its weights are from the seed, or from the members' checkpoints.
+    """Build the model in the experiment's precision; weights come from the seed or from the members' checkpoints.
 
     Raises:
-      InputError: the files of an ensemble do not fit together or the data.
+      InputError: the files of an ensemble do not fit each other or the data.
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(_policy(experiment.runtime.mixed_precision_dtype))
@@ -64,7 +64,7 @@ def _single(experiment: ExperimentConfig) -> keras.Model:
 
 
 def _options(experiment: ExperimentConfig) -> dict[str, Any]:
-    """Of `movinet.model.keras_model.build`, what the experiment says of any network."""
+    """Return the arguments of `movinet.model.keras_model.build` that the experiment sets for any network."""
     model = experiment.task.model
     backbone = model.backbone.movinet
     return {
@@ -83,7 +83,7 @@ def _start(model: keras.Model, experiment: ExperimentConfig, seed: int) -> None:
 
 
 def _input_shape(task: TaskConfig) -> tuple[int | None, int | None, int | None]:
-    """Frames, height and width; None where training and evaluation differ, as in the release."""
+    """Return frames, height and width; None where training and evaluation differ, as in the Model Garden."""
     shapes = zip(task.train_data.feature_shape, task.validation_data.feature_shape, strict=True)
     frames, height, width, _ = [a if a == b else None for a, b in shapes]
     return frames, height, width
@@ -95,7 +95,7 @@ def _start_classifier(head: Head, seed: int) -> None:
 
 
 def freeze_backbone(model: keras.Model) -> None:
-    """Leaves only the dense layers after the pool to train; norms keep their moving statistics."""
+    """Freeze all but the dense layers after the pool; norms keep their moving statistics."""
     for layer in model.layers:
         if isinstance(layer, Head):
             layer.freeze_features()
@@ -117,10 +117,10 @@ def _ensemble(experiment: ExperimentConfig, ensemble: EnsembleConfig) -> keras.M
 
 
 def check_trainable(task: TaskConfig) -> None:
-    """An ensemble is trained as one model on clips that all its members take theirs from.
+    """Check that the clips of train_data are the common clip of an ensemble's members.
 
     Raises:
-      InputError: train_data has others.
+      InputError: they are not.
     """
     if task.model.ensemble is not None:
         _check_clip("train_data", task.train_data, common_clip(*_members(task.model.ensemble)))
@@ -135,19 +135,19 @@ def _check_clip(part: str, data: DataConfig, common: Clip) -> None:
 
 
 def _members(ensemble: EnsembleConfig) -> tuple[tuple[Architecture, ...], tuple[int, ...]]:
-    """The networks, and by how many frames of the source the clip of each starts later."""
+    """Return the networks, and the offset of each one's clip in frames of the source."""
     return tuple(map(_member, ensemble.members)), tuple(member.offset for member in ensemble.members)
 
 
 def _member(config: MemberConfig) -> Architecture:
-    """The one network in a file, with another clip if one is given."""
+    """Return the only network of a file, with another clip if one is set."""
     found = load(config.network).members
     if len(found) != 1:
-        raise InputError(config.network, len(found), "must be one network, of the ensemble that names it")
+        raise InputError(config.network, len(found), "must contain one network, as a member of an ensemble")
     (member,) = found
     shape = config.clip or (member.clip.frames, member.clip.resolution, member.clip.resolution, 3)
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
-        raise InputError("task.model.ensemble.members", list(shape), "must be frames, twice the resolution, and 3")
+        raise InputError("task.model.ensemble.members", list(shape), "must be [frames, resolution, resolution, 3]")
     stride = member.clip.frame_stride if config.frame_stride is None else config.frame_stride
     return replace(member, clip=Clip(shape[0], shape[1], stride))
 
@@ -155,10 +155,10 @@ def _member(config: MemberConfig) -> Architecture:
 def read_clips(
     task: TaskConfig, part: str, seed: int, context: tf.distribute.InputContext, unusable: Unusable, first: int = 0
 ) -> tf.data.Dataset:
-    """The batches of train_data from example `first` on, or those of validation_data: `part` says which.
+    """Return batches of the data that `part` names: of train_data from example `first` on, or of validation_data.
 
     Raises:
-      InputError: as `movinet.training.input.batches.batches`, with the key in the experiment.
+      InputError: see `movinet.training.input.batches.batches`; names the key of the experiment.
     """
     data, training = getattr(task, part), part == "train_data"
     own_seed = seed if data.seed is None else data.seed
@@ -170,14 +170,14 @@ def read_clips(
 
 
 def trained_variables(model: keras.Model) -> list[tuple[str, Any]]:
-    """Name and variable of what is trained."""
+    """Return name and variable of all trained weights."""
     trained = {id(variable) for variable in model.trainable_variables}
     named = checkpoint.named_variables(model).items()
     return [(name, variable.value) for name, variable in named if id(variable) in trained]
 
 
 def decayed_kernels(model: keras.Model) -> list[Any]:
-    """What L2 is of: the kernels that are trained, but the classifier's; no biases, norms or scalars."""
+    """Return the variables of the L2 loss: trained kernels except the classifier's; no biases, norms or scalars."""
     return list(_decayed(model))
 
 
@@ -202,17 +202,17 @@ class Loss:
 
     @classmethod
     def of(cls, task: TaskConfig) -> Loss:
-        """Of an experiment. Without one-hot labels the release does not smooth them."""
+        """Return the loss of an experiment. Labels that are not one-hot are not smoothed, as in the Model Garden."""
         smoothing = task.losses.label_smoothing if task.losses.one_hot else 0.0
         return cls(task.validation_data.num_classes, smoothing, task.losses.l2_weight_decay)
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean over a batch, in nats: logits `B classes`, labels `B`."""
+        """Return the mean over a batch, in nats: logits `B classes`, labels `B`."""
         truth = tf.one_hot(labels, self.classes) * (1 - self.label_smoothing) + self.label_smoothing / self.classes
         return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(truth, logits))
 
     def l2(self, kernels: Sequence[Any]) -> Tensor:
-        """l2_weight_decay/2 times the squares, a scalar."""
+        """Return l2_weight_decay/2 times the squares, a scalar."""
         if not self.l2_weight_decay or not kernels:
             return tf.constant(0.0)
         return self.l2_weight_decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])

@@ -1,8 +1,7 @@
-"""Trains a model by an experiment: steps on all replicas, checkpoints, summaries; resumes where it stopped.
+"""Training of a model by an experiment: steps on all replicas, checkpoints, summaries; resumes where it stopped.
 
-A run is decided by its experiment: the clips of a step are a function of the step's number, and everything else that
-moves (weights, slots of the optimizer, states of random generators) is in a checkpoint. So a run that was stopped and
-started again does what it would have done.
+A run is deterministic: the clips of a step are a function of the step's number, and all other state (weights, slots of
+the optimizer, states of random generators) is in a checkpoint. So a resumed run continues as if it had not stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class Progress:
-    """The steps since the last progress: means over them, and how fast they were."""
+    """The steps since the last progress: means over them, and their speed."""
 
     step: int
     loss: float
@@ -43,7 +42,7 @@ class Progress:
     steps_per_second: float
 
     def scalars(self) -> dict[str, float]:
-        """By the names of the release's summaries."""
+        """Return the scalars by the Model Garden's names of summaries."""
         return {
             "training_loss": self.loss,
             "accuracy": self.top1,
@@ -58,19 +57,19 @@ class Trainer:
     """Model, optimizer and checkpoints of an experiment in a folder.
 
     Attributes:
-      step: steps done.
-      model: that is trained; `swap_averages` exchanges its weights for their moving averages while it is evaluated.
-      chief: whether this process writes what is kept; false for all workers but the first.
-      unusable: name of a video that cannot be read -> why; grows while the clips are read.
+      step: number of finished steps.
+      model: the trained model; `swap_averages` swaps its weights with their moving averages for an evaluation.
+      chief: True if this process writes checkpoints; False for all workers but the first.
+      unusable: name of a video that cannot be read -> reason; filled while the clips are read.
     """
 
     def __init__(
         self, experiment: ExperimentConfig, folder: Path, strategy: tf.distribute.Strategy, log: Log = print
     ) -> None:
-        """Builds the model; `restore` or `initialize` gives it its weights.
+        """Build the model; `restore` or `initialize` loads weights.
 
         Raises:
-          InputError: the batch cannot be divided, or a member of an ensemble is missing.
+          InputError: the replicas do not divide the batch, or a member of an ensemble is missing.
         """
         self.experiment, self.folder, self.strategy, self._log = experiment, folder, strategy, log
         self.unusable: dict[str, str] = {}
@@ -82,7 +81,7 @@ class Trainer:
             self._step = tf.Variable(0, trainable=False, dtype=tf.int64, name="global_step")
         self._decayed = decayed_kernels(self.model)
         self.checkpoint = tf.train.Checkpoint(model=self.model, optimizer=self._updates, global_step=self._step)
-        # All workers of several take part in saving, but only the first one's files are kept.
+        # All workers take part in saving, but only the first one's files are kept.
         self.chief = bool(strategy.extended.should_checkpoint)
         kept = str(folder) if self.chief else tempfile.mkdtemp()
         most = experiment.trainer.max_to_keep if self.chief else 1
@@ -110,13 +109,13 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """Number of finished steps."""
         return int(self._step.numpy())
 
     # -- weights --------------------------------------------------------------------------------
 
     def restore(self, path: str | None = None) -> str | None:
-        """Takes everything from a checkpoint, the newest of the folder if none is given; which, if there is one.
+        """Load everything from a checkpoint, by default the newest of the folder; return its path, or None.
 
         Raises:
           InputError: it cannot be read, or is of another experiment.
@@ -126,30 +125,30 @@ class Trainer:
             return None
         try:
             self.checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
-        except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:  # IndexError: a file cut short
+        except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:  # IndexError: a truncated file
             reason = " ".join(str(error).split())[:200]
             raise InputError("--model_dir", path, f"is not a checkpoint of this experiment: {reason}") from None
         return path
 
     def initialize(self) -> None:
-        """Takes the weights of `init_checkpoint`, if there is one."""
+        """Load the weights of `init_checkpoint`, if set."""
         task = self.experiment.task
         if task.init_checkpoint:
             checkpoint.load_weights(self.model, task.init_checkpoint, task.init_checkpoint_modules)
             self._log(f"weights ({task.init_checkpoint_modules}) from {task.init_checkpoint}")
 
     def save(self) -> str:
-        """Writes a checkpoint; it appears complete or not at all."""
+        """Write a checkpoint; it appears complete or not at all."""
         return str(self.manager.save(checkpoint_number=self._step))
 
     def swap_averages(self) -> None:
-        """Exchanges the weights for their moving averages, if there are any; twice is as before."""
+        """Swap the weights with their moving averages, if any; a second call restores them."""
         self._updates.swap_averages()
 
     # -- steps ----------------------------------------------------------------------------------
 
     def batches(self) -> Any:
-        """An iterator over the clips from the next step on, for `train`."""
+        """Return an iterator over the clips from the next step on, for `train`."""
         task, seed = self.experiment.task, self.experiment.trainer.seed
         first = self.step * task.train_data.global_batch_size
 
@@ -159,7 +158,7 @@ class Trainer:
         return iter(self.strategy.distribute_datasets_from_function(read))
 
     def train(self, iterator: Any, steps: int) -> Progress:
-        """Does this many steps.
+        """Train for `steps` steps.
 
         Raises:
           Diverged: the loss is not finite, or above loss_upper_bound.
@@ -176,8 +175,8 @@ class Trainer:
         trainer = self.experiment.trainer
         if not math.isfinite(progress.loss):
             raise Diverged(
-                f"the loss is {progress.loss} by step {progress.step}: lower the learning rate, warm up for longer or "
-                "clip gradients; the last checkpoint is from before"
+                f"the loss is {progress.loss} by step {progress.step}: lower the learning rate, extend the warm-up or "
+                "clip gradients; the last checkpoint is from an earlier step"
             )
         if progress.step >= trainer.recovery_begin_steps and progress.loss > trainer.loss_upper_bound:
             raise Diverged(
@@ -194,7 +193,7 @@ class Trainer:
         return total
 
     def _replica_step(self, clips: Tensor, labels: Tensor) -> Tensor:
-        """Updates by one batch; this replica's share of loss and accuracies."""
+        """Update by one batch; return this replica's part of loss and accuracies."""
         share = 1.0 / self.strategy.num_replicas_in_sync
         with tf.GradientTape() as tape:
             logits = self.model(clips, training=True)

@@ -1,4 +1,4 @@
-"""The evaluation of a model in training: accuracies and loss over the validation data, on all replicas."""
+"""Evaluation of a model during training: accuracies and loss over the validation data, on all replicas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search_space.base.errors import InputError
 
 
 class Validation:
-    """Evaluates one model again and again; what is traced is kept."""
+    """Repeated evaluation of one model; traced functions are kept."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Validation:
         strategy: tf.distribute.Strategy,
         unusable: Unusable | None = None,
     ) -> None:
-        """Of a model made under the strategy's scope; what cannot be read is noted in `unusable`."""
+        """Prepare a model created under the strategy's scope; unreadable videos are added to `unusable`."""
         self._task, self._strategy = experiment.task, strategy
         self._data = experiment.task.validation_data
         self._unusable = {} if unusable is None else unusable
@@ -36,9 +36,9 @@ class Validation:
         self._step = tf.function(self._on_all)
 
     def run(self) -> dict[str, float]:
-        """By the names of the release: accuracy, top_1_accuracy, top_5_accuracy and validation_loss; also examples.
+        """Return accuracy, top_1_accuracy, top_5_accuracy and validation_loss as in the Model Garden; and examples.
 
-        Of an example with several views the probabilities are averaged.
+        Probabilities of an example's views are averaged.
 
         Raises:
           InputError: there is nothing to evaluate.
@@ -47,11 +47,15 @@ class Validation:
         for number, (clips, labels) in enumerate(self._strategy.distribute_datasets_from_function(self._read)):
             if number == self._most:
                 break
-            # Reduced out here: where a worker has no clips left, its functions are others than those of the rest.
+            # Reduced out here: a worker without clips left runs other functions than the rest.
             total += self._strategy.reduce(tf.distribute.ReduceOp.SUM, self._step(clips, labels), axis=None)
         loss, top1, top5, count = total.numpy().tolist()
         if not count:
-            raise InputError("task.validation_data", self._data.global_batch_size, "leaves no batch to evaluate")
+            raise InputError(
+                "task.validation_data",
+                self._data.global_batch_size,
+                "drops the only batch; no batch is left to evaluate",
+            )
         decay = float(self._loss.l2(self._decayed))
         return {
             "accuracy": top1 / count,
@@ -68,13 +72,13 @@ class Validation:
         return self._strategy.run(self._on_one, args=(clips, labels))
 
     def _on_one(self, clips: Tensor, labels: Tensor) -> Tensor:
-        """Sums over a replica's batch: loss, right at first, right among five, examples."""
+        """Return sums over a replica's batch: loss, top-1 hits, top-5 hits, examples."""
         if labels.shape[0] == 0:
             return tf.zeros([4])
         probabilities = tf.nn.softmax(self._model(clips, training=False))
         probabilities = tf.reduce_mean(tf.reshape(probabilities, [-1, self._views, self._loss.classes]), axis=1)
         count = tf.cast(tf.size(labels), tf.float32)
         right = [tf.reduce_sum(tf.cast(tf.math.in_top_k(labels, probabilities, k), tf.float32)) for k in (1, 5)]
-        # A softmax of logarithms of probabilities is these probabilities.
+        # The softmax of log probabilities returns the probabilities.
         loss = self._loss.cross_entropy(tf.math.log(tf.maximum(probabilities, 1e-30)), labels)
         return tf.stack([loss * count, *right, count])

@@ -1,4 +1,4 @@
-"""Checkpoints in tar archives, as the release publishes them, unpacked without leaving a folder."""
+"""Checkpoints in tar archives, as the TF Model Garden publishes them, unpacked to a temporary folder."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from search_space.base.errors import InputError
 
 ENDINGS = (".tar.gz", ".tgz", ".tar")
 MAX_BYTES = 1 << 30  # unpacked; A5 has 1.3e8
-MAX_FILES = 1000  # the release's have four
+MAX_FILES = 1000  # those of the Model Garden have four
 
 
 @contextmanager
 def unpacked(archive: Path) -> Iterator[Path]:
-    """A new folder with the files of an archive, gone afterwards.
+    """Yield a temporary folder with the files of an archive.
 
-    Files and folders below the archive's top are unpacked, and nothing else: one link, device, absolute path or `..`,
-    and none of it is used.
+    Only files and folders below the archive's top are accepted: a link, device, absolute path or `..` rejects the
+    whole archive.
 
     Raises:
-      InputError: no archive, a member that is refused, or too much in it.
+      InputError: not an archive, a rejected member, or too many files or bytes.
     """
     with tempfile.TemporaryDirectory(prefix="movinet-nas-") as folder:
         try:
@@ -44,7 +44,7 @@ def _opened(archive: Path) -> io.BufferedReader | gzip.GzipFile:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that ends in an error before it gives more than an archive may hold, headers included."""
+    """Stream that raises an error at the size limit of an archive, headers included."""
 
     def __init__(self, file: io.BufferedReader | gzip.GzipFile) -> None:
         self.file, self.left = file, MAX_BYTES
@@ -68,18 +68,18 @@ def _unpack(tar: tarfile.TarFile, folder: Path, archive: Path) -> None:
 def _check(member: tarfile.TarInfo, archive: Path) -> None:
     path = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()) or member.issparse():
-        raise InputError(str(archive), member.name, "is neither a file nor a folder; nothing of the archive is used")
+        raise InputError(str(archive), member.name, "is neither a file nor a folder; the archive is rejected")
     if path.is_absolute() or ".." in path.parts:
-        raise InputError(str(archive), member.name, "leads out of the archive's folder; nothing of it is used")
+        raise InputError(str(archive), member.name, "leads out of the archive's folder; the archive is rejected")
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is one by its name."""
+    """Return whether a path has the suffix of an archive."""
     return path.name.endswith(ENDINGS) and path.is_file()
 
 
 def checkpoint_in(folder: Path, archive: Path) -> Path:
-    """The folder of the one checkpoint in what was unpacked. Raises `InputError` if there is none, or several."""
+    """Return the folder of the only checkpoint among the unpacked files. Raises `InputError` for none or several."""
     found = sorted({path.parent for path in folder.rglob("*.index")})
     if len(found) != 1:
         raise InputError("weights", str(archive), f"must hold one folder with a checkpoint; it holds {len(found)}")

@@ -1,15 +1,15 @@
-"""Weights between files and models: this project's own forms, and the checkpoints of the MoViNet release.
+"""Load and save weights: the formats of this project, and the checkpoints of the TF Model Garden.
 
-`load_weights` recognises what it is given:
+`load_weights` recognises these formats:
 
-- a TensorFlow checkpoint of the release, as published (`tf.train.Checkpoint(model=...)`), as its trainer writes it
-  into a model_dir, or of Keras 2 `save_weights`; base and stream, factorised or not;
+- a TensorFlow checkpoint of the Model Garden, as published (`tf.train.Checkpoint(model=...)`), as its trainer
+  writes it into a model_dir, or by `save_weights` of Keras 2; base and stream, factorised or not;
 - a TensorFlow checkpoint of this project (`tf.train.Checkpoint(model=...)`, with or without optimiser);
 - `.keras` and `.weights.h5` files of this project;
-- an archive (`.tar.gz`, `.tar`) of the former, as the release publishes its checkpoints.
+- an archive (`.tar.gz`, `.tar`) of a TensorFlow checkpoint, as the Model Garden publishes its checkpoints.
 
-All weights of the part asked for are in the file, and none besides, or nothing is loaded and the lists of what
-differs are in the error. Nothing is downloaded, nothing unpickled.
+The file must contain exactly the weights of the requested part; otherwise nothing is loaded, and the error lists the
+differences. Nothing is downloaded, nothing unpickled.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from search_space.base.atomic_files import replaced
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 
-# What stays as it is, by part of the model to load.
+# Weights that are not loaded, by part of the model to load.
 PARTS = {
     "all": (),
     "features": ("head/classifier",),  # for other classes
-    "backbone": ("head/classifier", "head/dense"),  # the release's `init_checkpoint_modules: backbone`
+    "backbone": ("head/classifier", "head/dense"),  # the Model Garden's `init_checkpoint_modules: backbone`
 }
 LISTED = 6  # names of each kind in an error
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The weights in a file: arrays by this project's names, and what is there besides them."""
+    """The weights in a file: arrays by this project's names, and the names of all others."""
 
     arrays: Mapping[str, np.ndarray]
     unknown: tuple[str, ...] = ()
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str], part: str = "all") -> None:
-    """Loads a file's weights into a model of the same architecture and variant.
+    """Load a file's weights into a model of the same architecture and variant.
 
     Args:
       model: of `movinet.model.keras_model.build` or `build_ensemble`, or a member of the latter.
-      path: a `.keras` or `.weights.h5` file; or of a TensorFlow checkpoint its prefix (`ckpt-1`), one of its files, or
-        the folder that holds it (its newest, if there are several), or an archive of that.
-      part: "all"; "features", all but the classifier, for training on other classes; "backbone", what comes before
-        the dense layers, as the release's `init_checkpoint_modules` means it.
+      path: a `.keras` or `.weights.h5` file; or for a TensorFlow checkpoint its prefix (`ckpt-1`), one of its files,
+        its folder (with several checkpoints the newest), or an archive of it.
+      part: "all"; "features", all but the classifier, for training on other classes; "backbone", all before the dense
+        layers, as in the Model Garden's `init_checkpoint_modules`.
 
     Raises:
       InputError: there is no such file, it cannot be read, or its weights are not exactly those of the part.
@@ -73,7 +73,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], part: str = "
 
 
 def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Writes `.keras` (the whole model), `.weights.h5`, or else a TensorFlow checkpoint of that prefix.
+    """Write `.keras` (the whole model), `.weights.h5`, or otherwise a TensorFlow checkpoint with that prefix.
 
     A `.keras` or `.weights.h5` file appears complete or not at all.
     """
@@ -90,7 +90,7 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 
 def named_variables(model: keras.Model, prefix: str = "") -> dict[str, Any]:
-    """The weights and moving statistics of a model: `block1_layer1/expand`; of an ensemble `member1/block1_...`."""
+    """Return weights and moving statistics of a model: `block1_layer1/expand`; of an ensemble `member1/block1_...`."""
     found: dict[str, Any] = {}
     for layer in model.layers:
         if isinstance(layer, keras.Model):
@@ -101,7 +101,7 @@ def named_variables(model: keras.Model, prefix: str = "") -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike[str], names: list[str]) -> Stored:
-    """The weights in a file. `names` are those of the model they are for: the release's files count layers only.
+    """Return the weights in a file. `names` are the model's names, as the Model Garden's files only number layers.
 
     Raises:
       InputError: it cannot be read as weights.
@@ -115,16 +115,16 @@ def read(path: str | os.PathLike[str], names: list[str]) -> Stored:
     prefix = checkpoint_prefix(path)
     try:
         return _read_checkpoint(open_checkpoint(prefix), names)
-    except (tf.errors.OpError, OSError, ValueError, IndexError, RuntimeError) as error:  # from the readers
+    except (tf.errors.OpError, OSError, ValueError, IndexError, RuntimeError) as error:  # raised by the readers
         why = " ".join(str(error).split())
         raise InputError("weights", str(path), f"cannot be read as a checkpoint: {why}") from None
 
 
 def checkpoint_prefix(path: str | os.PathLike[str]) -> str:
-    """The prefix of the TensorFlow checkpoint that a prefix, one of its files or a folder names.
+    """Return the prefix of a TensorFlow checkpoint, from its prefix, one of its files or its folder.
 
     Raises:
-      InputError: there is none, or a folder holds several and no `checkpoint` file that says which is the newest.
+      InputError: there is none, or a folder holds several and no `checkpoint` file that names the newest.
     """
     given = str(path)
     for prefix in (given, given.removesuffix(".index"), given.rpartition(".data-")[0]):
@@ -133,7 +133,7 @@ def checkpoint_prefix(path: str | os.PathLike[str]) -> str:
     if not Path(path).is_dir():
         raise InputError("weights", given, "is not a .keras or .weights.h5 file, nor a TensorFlow checkpoint")
     state = tf.train.get_checkpoint_state(given)
-    # By name, so that the file cannot lead elsewhere: to another folder, or to an address.
+    # By name only, so that the file cannot point to another folder or to an address.
     newest = Path(path, Path(state.model_checkpoint_path).name) if state else Path(path)
     if Path(f"{newest}.index").is_file():
         return str(newest)
@@ -145,7 +145,7 @@ def checkpoint_prefix(path: str | os.PathLike[str]) -> str:
 
 
 def _within(name: str, skipped: Iterable[str]) -> bool:
-    """Whether a variable belongs to a skipped layer, its bias included, in whatever member."""
+    """Return whether a variable belongs to a skipped layer, its bias included, in any member."""
     layer, _, own = name.rpartition("/")
     plain = f"{layer.rpartition('/')[2]}/{own}"
     return plain.removesuffix("_bias") in skipped
@@ -178,7 +178,7 @@ def _check(path: Any, wanted: Mapping[str, Any], arrays: Mapping[str, np.ndarray
 
 
 def _long(shape: Iterable[int]) -> list[int]:
-    """A shape without its axes of length one: all that the layouts of a kernel differ in."""
+    """Return a shape without axes of length one, the only difference between layouts of a kernel."""
     return [size for size in shape if size != 1]
 
 
@@ -206,19 +206,19 @@ def _read_checkpoint(root: Node, names: Iterable[str]) -> Stored:
 
 
 def _members(names: Iterable[str]) -> list[str]:
-    """The members of an ensemble, in order; none of a single network."""
+    """Return the members of an ensemble in order; none for a single network."""
     return list(dict.fromkeys(name.partition("/")[0] for name in names if name.count("/") > 1))
 
 
 def _own_variables(model: Node, members: list[str], inner: bool = False) -> Iterator[tuple[str, Node]]:
-    """Keras 3 keeps the layers of a functional model in `_operations`; ours hold their variables by name."""
+    """Yield variables: Keras 3 keeps layers of a functional model in `_operations`; ours hold variables by name."""
     waiting = iter(members)
     for _, layer in _children(model, "_operations"):
         if layer.child("_operations") is None:
             variables = [held for _, held in layer.children() if held.key]
             yield from (("/".join(variable.full_name.split("/")[-2:]), variable) for variable in variables)
         elif inner:
-            raise ValueError("it holds models in models in models")
+            raise ValueError("it holds nested models of three levels")
         else:
             member = next(waiting, "another member")
             yield from ((f"{member}/{name}", variable) for name, variable in _own_variables(layer, [], inner=True))

@@ -1,7 +1,7 @@
-"""What the index of a TensorFlow checkpoint says of its tensors, checked before TensorFlow reads it.
+"""Check of the index of a TensorFlow checkpoint before TensorFlow reads it.
 
-TensorFlow believes an index: a size that cannot be ends its process, one that is too large takes the memory. An index
-is a sorted table of leveldb (https://github.com/google/leveldb/blob/main/doc/table_format.md), which TensorFlow writes
+TensorFlow trusts an index: an impossible size ends the process, a too large one uses all memory. An index is a sorted
+table of leveldb (https://github.com/google/leveldb/blob/main/doc/table_format.md), which TensorFlow writes
 uncompressed, with messages of tensorflow/core/protobuf/tensor_bundle.proto.
 """
 
@@ -20,7 +20,7 @@ from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleH
 from search_space.base import untrusted_files
 
 MAX_INDEX = 2**26  # bytes; the index of A5 with the slots of its optimizer has 3e5
-# Bytes of a value by the number of its type. TensorFlow ends its process at a reference to one, which is a type too.
+# Bytes of a value by the number of its type. A reference type, which also has a number, ends the process.
 WIDTHS = {
     kind.as_datatype_enum: kind.size
     for kind in (
@@ -32,7 +32,7 @@ FOOTER, MAGIC = 48, 0xDB4775248B80FB57
 
 
 def check(prefix: str) -> None:
-    """That the tensors of a checkpoint are in its files, each of the size that it says.
+    """Check that the tensors of a checkpoint are in its files, with the sizes in the index.
 
     Raises:
       ValueError: they are not, or the index is damaged.
@@ -47,7 +47,7 @@ def check(prefix: str) -> None:
             if key:
                 _check_entry(key.decode(errors="replace"), BundleEntryProto.FromString(value), shards, sizes)
             elif BundleHeaderProto.FromString(value).num_shards != len(shards):
-                raise ValueError("its data are not all there")
+                raise ValueError("its data files are incomplete")
     except (struct.error, IndexError, DecodeError) as error:
         raise ValueError(f"its index is damaged: {error}") from None
 
@@ -55,26 +55,26 @@ def check(prefix: str) -> None:
 def _check_entry(name: str, entry: BundleEntryProto, shards: list[Path], sizes: list[int]) -> None:
     dims = [dim.size for dim in entry.shape.dim]
     if entry.slices or entry.shape.unknown_rank or min([*dims, entry.shard_id, entry.offset, entry.size]) < 0:
-        raise ValueError(f"{name} has no size that could be read")
+        raise ValueError(f"{name} has no readable size")
     if entry.shard_id >= len(shards) or entry.offset + entry.size > sizes[entry.shard_id]:
         raise ValueError(f"{name} is not in the files")
     if entry.dtype == tf.string.as_datatype_enum:
         _check_text(name, entry, dims, shards[entry.shard_id])
     elif entry.dtype not in WIDTHS:
-        raise ValueError(f"{name} is of a type that has no numbers")
+        raise ValueError(f"{name} is not of a numeric type")
     elif math.prod(dims) * WIDTHS[entry.dtype] != entry.size:
-        raise ValueError(f"{name} is said to be of shape {dims} in {entry.size} bytes")
+        raise ValueError(f"{name} has shape {dims}, but {entry.size} bytes")
 
 
 def _check_text(name: str, entry: BundleEntryProto, dims: list[int], shard: Path) -> None:
-    """One text: its length as a varint, four bytes of checksum, itself."""
+    """Check one text: its length as a varint, a checksum of four bytes, then the text."""
     if dims:
         raise ValueError(f"{name} is a list of texts")
     with shard.open("rb") as file:
         file.seek(entry.offset)
         length, start = _varint(file.read(min(10, entry.size)), 0)
     if start + 4 + length != entry.size:
-        raise ValueError(f"{name} is said to have {length} bytes")
+        raise ValueError(f"{name} has an impossible length of {length} bytes")
 
 
 # -- the table ------------------------------------------------------------------------------------
@@ -82,9 +82,9 @@ def _check_text(name: str, entry: BundleEntryProto, dims: list[int], shard: Path
 
 def _entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(data) < FOOTER or struct.unpack("<Q", data[-8:])[0] != MAGIC:
-        raise ValueError("its index is no table")
+        raise ValueError("its index is not a leveldb table")
     at = len(data) - FOOTER
-    for _ in range(3):  # the handle of the other index, and where ours begins
+    for _ in range(3):  # the handle of the other index, and the start of ours
         value, at = _varint(data, at)
     for _, handle in _block(data, value, _varint(data, at)[0]):
         start, then = _varint(handle, 0)
@@ -92,7 +92,7 @@ def _entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(data: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values; of a key only what differs from the one before is there."""
+    """Yield keys and values; a stored key holds only its difference from the key before."""
     block = data[start : start + size]
     if len(block) < size or size < 4 or data[start + size]:
         raise ValueError("its index is damaged or compressed")
@@ -107,7 +107,7 @@ def _block(data: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number and where it ends."""
+    """Return a number and the position after it."""
     value = shift = 0
     while True:
         byte = data[at]

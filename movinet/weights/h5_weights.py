@@ -1,7 +1,7 @@
-"""Weights from files of Keras, read in a process of its own: a damaged HDF5 file can crash its library or keep it busy.
+"""Weights from Keras files, read in a separate process: a damaged HDF5 file can crash or block its library.
 
-Of a `.keras` archive only `model.weights.h5` is read: the description of the model, which Keras makes code of, is not.
-The process writes a line of JSON, names with types and shapes or what is wrong, and then the arrays' bytes.
+Of a `.keras` archive only `model.weights.h5` is read, not the description of the model, which can contain code.
+The process writes a line of JSON, with names, types and shapes or an error, and then the bytes of the arrays.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from search_space.base.errors import InputError
 ROOT = Path(__file__).parents[2]
 MAX_BYTES = 1 << 31  # of all weights; A5 in float32 has 1e8
 MEMORY = MAX_BYTES + (3 << 30)  # bytes of address space; Python with its libraries takes 1e9 of it
-SECONDS = 20  # of processor time; A5 takes one, and a byte changed in the wrong place all there is
+SECONDS = 20  # of processor time; A5 takes one, and one damaged byte can block forever
 
-# From the libraries, for files that are damaged or made to mislead.
+# Raised by the libraries for damaged or malicious files.
 _DAMAGE = (
     OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, MemoryError, zipfile.BadZipFile
 )  # fmt: skip
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The weights of a `.weights.h5` file, or of the one in a `.keras` archive, by this project's names.
+    """Return the weights of a `.weights.h5` file, or of the one in a `.keras` archive, by this project's names.
 
     Raises:
       InputError: the file is damaged, too large or of another kind.
@@ -50,7 +50,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         except (EOFError, ValueError) as error:
             process.kill()
             why = str(error) or "its reader crashed or took too long"
-            raise InputError("weights", str(path), f"cannot be read as a file of Keras: {why}") from None
+            raise InputError("weights", str(path), f"cannot be read as a Keras file: {why}") from None
 
 
 def _received(pipe: IO[bytes]) -> dict[str, np.ndarray]:
@@ -67,12 +67,12 @@ def _array(pipe: IO[bytes], dtype: np.dtype, shape: list[int]) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-# -- in the process of its own ------------------------------------------------------------------------
+# -- in the separate process ---------------------------------------------------------------------------
 
 
 def serve(path: Path, answers: IO[bytes]) -> None:
-    """Writes what is in a file."""
-    if sys.platform == "linux":  # elsewhere what is set aside and never used may be of any size
+    """Write the content of a file to `answers`."""
+    if sys.platform == "linux":  # elsewhere reserved but unused address space can be of any size
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -94,7 +94,7 @@ def serve(path: Path, answers: IO[bytes]) -> None:
 
 def _opened(path: Path) -> IO[bytes]:
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     if path.suffix != ".keras":
         return open(path, "rb")
     with zipfile.ZipFile(path) as archive:
@@ -105,7 +105,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _weights(model: h5py.Group, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Keras numbers the layers of a file and notes their names; our layers note those of their variables."""
+    """Yield variables: Keras numbers the layers of a file and stores their names; our layers store variable names."""
     layers = _held(model, "layers", h5py.Group)
     for number in layers:
         layer = _held(layers, number, h5py.Group)
@@ -114,13 +114,13 @@ def _weights(model: h5py.Group, prefix: str = "") -> Iterator[tuple[str, Any]]:
         if "layers" not in layer:
             yield from ((f"{name}{own}", _held(variables, own, h5py.Dataset)) for own in variables)
         elif prefix:
-            raise ValueError("it holds models in models in models")
+            raise ValueError("it holds nested models of three levels")
         else:
             yield from _weights(layer, name)
 
 
 def _held(group: h5py.Group, name: str, kind: type) -> Any:
-    """What a group itself holds: a link could lead to another file."""
+    """Return an object that the group itself holds: a link could lead to another file."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"it has no {name}, or only a link")
     found = group[name]
@@ -130,13 +130,13 @@ def _held(group: h5py.Group, name: str, kind: type) -> Any:
 
 
 def _check(found: dict[str, Any]) -> None:
-    """That they are numbers, in the file itself, and no more of them than fit."""
+    """Check that the weights are numbers, in the file itself, and within the size limit."""
     for name, value in found.items():
         if value.dtype.kind not in "fiub" or value.shape is None or value.external or value.is_virtual:
-            raise ValueError(f"{name} is no array of numbers of its own")
+            raise ValueError(f"{name} is not an array of numbers in this file")
     total = sum(math.prod(value.shape) * value.dtype.itemsize for value in found.values())
     if total > MAX_BYTES:
-        raise ValueError(f"its weights are said to take {total} bytes, more than {MAX_BYTES}")
+        raise ValueError(f"its weights would take {total} bytes, more than {MAX_BYTES}")
 
 
 if __name__ == "__main__":

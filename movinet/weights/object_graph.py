@@ -1,4 +1,4 @@
-"""What a TensorFlow checkpoint says about itself: the objects that were saved, by the names they have for each other.
+"""Object graph of a TensorFlow checkpoint: saved objects, connected by attribute names.
 
 One variable has many paths (`model/_backbone/...`, `model/layer_with_weights-0/...`) and a checkpoint stores it under
 one of them, which differs with the version that wrote it. Here an object is found by walking.
@@ -54,19 +54,19 @@ class Node:
 
     @property
     def key(self) -> str:
-        """Where the file stores the value of a variable; empty for any other object."""
+        """Key under which the file stores the value of a variable; empty for any other object."""
         return next((a.checkpoint_key for a in self.nodes[self.number].attributes if a.name == _VALUE), "")
 
     @property
     def full_name(self) -> str:
-        """The name that a variable had for its program."""
+        """The name of a variable in the program that saved it."""
         return next((a.full_name for a in self.nodes[self.number].attributes if a.name == _VALUE), "")
 
     def value(self) -> np.ndarray:
-        """The value of a variable, of any shape. Raises `ValueError` if it is none."""
+        """Return the value of a variable, of any shape. Raises `ValueError` for other objects."""
         kind = self.reader.get_variable_to_dtype_map().get(self.key)
         if kind is None or not (kind.is_floating or kind.is_integer or kind.is_bool):
-            raise ValueError(f"{self.key} is no array of numbers")
+            raise ValueError(f"{self.key} is not an array of numbers")
         return np.asarray(self.reader.get_tensor(self.key))
 
 
@@ -74,7 +74,7 @@ def open_checkpoint(prefix: str) -> Node:
     """The root of a checkpoint's objects.
 
     Raises:
-      ValueError: the checkpoint is one of names alone, as TensorFlow 1 wrote them; or what it says cannot be.
+      ValueError: the checkpoint has only names, as TensorFlow 1 wrote them; or its content is invalid.
       tf.errors.OpError: a file is missing or damaged.
     """
     checkpoint_index.check(prefix)

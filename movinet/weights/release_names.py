@@ -1,8 +1,8 @@
-"""Which object of the released implementation's checkpoints is which weight here.
+"""Mapping from objects of the TF Model Garden's checkpoints to weights of this project.
 
 Kernels differ in their layout only by axes of length one: a 1x1x1 convolution is [1,1,1,C,D] or [1,1,C,D] there and
 [C,D] here, a depthwise one [kT,k,k,1,C] there and [kT,k,k,C] here, its factorised parts [k,k,C,1] and [kT,1,C,1] or
-[1,k,k,1,C] and [kT,1,1,1,C] there. So what it takes is names.
+[1,k,k,1,C] and [kT,1,1,1,C] there. So only names have to be mapped.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from movinet.weights.object_graph import Node
 
-# A kernel, its bias and its norm: our suffix, and the paths from the release's `ConvBlock` of which one is there.
-# `{}` is empty, or `_temporal` for the second kernel of a factorised block. In 2plus1d a convolution is a layer around
-# one.
+# A kernel, its bias and its norm: our suffix, and the possible paths from the Model Garden's `ConvBlock`.
+# `{}` is empty, or `_temporal` for the second kernel of a factorised block. In 2plus1d a layer
+# wraps the convolution.
 _CONVOLUTION = {
     "": ("_conv{}/kernel", "_conv{}/depthwise_kernel", "_conv{}/_conv/kernel", "_conv{}/_conv/depthwise_kernel"),
     "_bias": ("_conv{}/bias", "_conv{}/_conv/bias"),
@@ -32,7 +32,7 @@ def _convolution(ours: str, block: str, which: str = "") -> dict[str, tuple[str,
     }
 
 
-# Our name of a weight: the paths from the release's layer of which one is there.
+# Our name of a weight: the possible paths from the Model Garden's layer.
 STEM = _convolution("conv", "_stem")
 BOTTLENECK = {
     **_convolution("expand", "_expansion"),
@@ -50,10 +50,10 @@ CLASSIFIER = {**_convolution("dense", "_head"), **_convolution("classifier", "_c
 
 
 def release_variables(root: Node, bottlenecks: Sequence[str]) -> tuple[dict[str, Node], list[str]]:
-    """The variables of a checkpoint's MoViNet by our names, and the keys of those that have none.
+    """Return the variables of a checkpoint's MoViNet by our names, and the keys of unknown ones.
 
     The backbone is the first object whose numbered layers begin with a stem: a classifier may hold it, or the file may
-    be of a backbone alone. A file has no names for layers, so the bottlenecks get those given, in order.
+    hold a backbone only. A file has no names of layers, so the bottlenecks get the names `bottlenecks`, in order.
     """
     objects = list(root.walk())
     backbone = next((layers for layers in map(_numbered_layers, objects) if _holding(layers, "_stem")), [])
@@ -77,7 +77,7 @@ def _named(place: str, layer: Node, table: Mapping[str, tuple[str, ...]]) -> Ite
 
 
 def _numbered_layers(holder: Node) -> list[Node]:
-    """The layers of a Keras 2 model in order: held as `layer-3`, those with weights as `layer_with_weights-2` too."""
+    """Return the layers of a Keras 2 model in order: `layer-3`, those with weights also `layer_with_weights-2`."""
     numbered = [
         (match[1], int(match[2]), held)
         for name, held in holder.children()

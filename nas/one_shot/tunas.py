@@ -136,7 +136,7 @@ class OneShotSearch:
 
         The moving statistics are taken from training clips; no weight changes.
         """
-        member, train = self.supernet.member(architecture), self.trainer.data.train
+        member, train = self.supernet.network(architecture), self.trainer.data.train
         rng = np.random.default_rng([self.config.seed, ORDER])
         chosen = rng.permutation(clip_subset(train.labels, self.settings.recalibration_clips, rng))
         batches = np.array_split(chosen, -(-len(chosen) // CALIBRATION_BATCH))

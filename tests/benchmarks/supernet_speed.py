@@ -45,7 +45,7 @@ def measured(
     steps: dict[str, Callable[[], object]] = {
         "candidate": lambda: candidate.step(frames, labels),
         "supernet": lambda: supernet.step(network, frames, labels),
-        "reward": lambda: supernet.member(network).batch_logits(frames, batch),
+        "reward": lambda: supernet.network(network).batch_logits(frames, batch),
     }
     turns_of_all = [{name: milliseconds(step) for name, step in steps.items()} for _ in range(turns + 1)]
     return {name: statistics.median(turn[name] for turn in turns_of_all[1:]) for name in steps}

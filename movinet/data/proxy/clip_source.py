@@ -1,4 +1,4 @@
-"""Clips of a class that the user brings, written once into the cached form of `store`."""
+"""Clips from a user's class, written once into the cached form of `store`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search_space.base.errors import InputError
 
 
 class ClipSource(Protocol):
-    """Clips of three splits. A source is made with `frames` and `resolution`, and its options by name.
+    """Clips of three splits. A source is created with `frames`, `resolution` and its options as keyword arguments.
 
     Attributes:
       classes: names of the classes, in order of their labels.
@@ -34,19 +34,19 @@ class ClipSource(Protocol):
 def clip_dataset(
     kind: type[ClipSource], name: str, options: Mapping[str, Any], frames: int, resolution: int
 ) -> Dataset:
-    """Return the data set of a source, written into the cache unless it is there already.
+    """Return the data set of a source; write it into the cache if it is not there.
 
-    The cache knows it by name, options, sizes and the file in which its class is defined.
+    The cache key consists of name, options, sizes and the source file of the class.
 
     Args:
       kind: class of the source.
-      name: as the configuration calls it.
-      options: arguments of the class by name, plain data.
+      name: its name in the configuration.
+      options: keyword arguments of the class, plain data.
       frames: of a clip.
       resolution: height and width.
 
     Raises:
-      InputError: clips or labels of another form, a label without a class, or a class without a clip in training.
+      InputError: clips or labels of another shape or type, a label without a class, or a class without a training clip.
     """
     source = kind(frames, resolution, **options)  # type: ignore[call-arg]
     classes = source.classes
@@ -69,17 +69,17 @@ def pieces(source: ClipSource, name: str, split: str, shape: tuple[int, ...]) ->
     place, seen = f"{name}: {split}", np.zeros(len(source.classes), dtype=bool)
     for piece in source.clips(split):
         if not isinstance(piece, tuple) or len(piece) != 2:
-            raise InputError(place, type(piece).__name__, "was yielded; it must be a tuple (clips, labels)")
+            raise InputError(place, type(piece).__name__, "was yielded; expected a tuple (clips, labels)")
         clips, labels = map(np.asarray, piece)
         if clips.dtype != np.uint8 or clips.shape[1:] != shape:
             found = f"{clips.dtype} {'x'.join(map(str, clips.shape))}"
-            raise InputError(place, found, f"are clips that must be uint8 N x {'x'.join(map(str, shape))}")
+            raise InputError(place, found, f"are clips; expected uint8 N x {'x'.join(map(str, shape))}")
         if labels.dtype.kind not in "iu" or labels.shape != clips.shape[:1]:
             found = f"{labels.dtype} {'x'.join(map(str, labels.shape))}"
-            raise InputError(place, found, f"are labels that must be integers, one for each of {len(clips)} clips")
+            raise InputError(place, found, f"are labels; expected {len(clips)} integers, one per clip")
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(source.classes):
             wrong = int(labels.max() if labels.min() >= 0 else labels.min())
-            raise InputError(place, wrong, f"is a label that must be from 0 to {len(source.classes) - 1}")
+            raise InputError(place, wrong, f"is not a valid label; expected 0 to {len(source.classes) - 1}")
         seen[labels] = True
         yield Split(clips, labels.astype(np.int32))
     if split == "train" and not seen.all():

@@ -1,11 +1,11 @@
 """Moving digits of graded difficulty, after Moving MNIST (Srivastava et al. 2015, arXiv 1502.04681).
 
 A real handwritten digit (`digits.npz`: UCI optdigits, Alpaydin and Kaynak 1998) moves over a drifting texture. The
-label is the motion and the digit. Speed, tremor, noise, contrast, gaps in which the digit is not seen, a distractor
-that moves by itself and a strip that hides the digits are drawn clip by clip from easy to hard, independently of the
-label. So every network begins to learn at once, and networks differ in how many of the hard clips they get right. The
-two senses of an axis show the same frames in the opposite order, so a network without temporal kernels cannot tell
-them apart. Digits are split by contiguous index, that is by writer.
+label is the motion and the digit. Speed, tremor, noise, contrast, gaps (ticks at which the digit is hidden), a moving
+distractor and an occluding strip are drawn per clip from easy to hard, independently of the label. So every network
+starts to learn at once, and networks differ in the number of hard clips that they classify correctly. The two senses of
+an axis show the same frames in the opposite order, so a network without temporal kernels cannot distinguish them.
+Digits are split by contiguous index, that is by writer.
 
 Clips are bit for bit the same on every machine: draws, positions and bilinear weights are integers, those in matrix
 products small enough to be exact in float32; all rounding is elementwise.
@@ -80,7 +80,7 @@ class MovingDigitsConfig:
 
     @property
     def classes(self) -> int:
-        """Every motion with every digit."""
+        """Number of classes: every motion with every digit."""
         return self.motions * self.digits
 
 
@@ -119,7 +119,7 @@ def digit_of(label: Labels, digits: int) -> Labels:
 
 
 def moving_digits(config: MovingDigitsConfig = DEFAULT, counts: Counts | None = None) -> Dataset:
-    """Return the dataset of `config`, rendered at about 2 000 clips/s into the cache unless it is there already."""
+    """Return the dataset of `config`; if it is not cached, render it at about 2 000 clips/s."""
     sizes = asdict(counts or Counts())
     settings = {"source": "moving_digits/4", **asdict(config), "counts": sizes}
     classes = tuple(f"{motion}: {digit}" for motion in MOTIONS[: config.motions] for digit in range(config.digits))
@@ -135,7 +135,7 @@ def rendered(config: MovingDigitsConfig, split: str, count: int) -> Iterator[Spl
         images, targets = file["images"][own].astype(np.float32), file["targets"][own]
     of_digit = [images[targets == digit] for digit in range(10)]
     for chunk, first in enumerate(range(0, count, config.classes)):
-        # A generator per split and chunk: what one draws never depends on the size of anything else.
+        # One generator per split and chunk: draws do not depend on the size of any other split or chunk.
         rng = np.random.Generator(np.random.PCG64([config.seed, SPLITS.index(split), chunk]))
         labels, draws = rng.permutation(config.classes).astype(np.int32), draw(rng, config.classes)
         labels = labels[: count - first]
@@ -151,7 +151,7 @@ def rendered(config: MovingDigitsConfig, split: str, count: int) -> Iterator[Spl
 
 @functools.cache
 def _noise_of_byte(sigma: int) -> bytes:
-    """256 equally likely values (int8) of a normal distribution, so that a random byte becomes noise by look-up."""
+    """Return 256 equally likely values (int8) of a normal distribution: noise is a look-up of random bytes."""
     normal = statistics.NormalDist()
     return np.array([round(sigma * normal.inv_cdf((byte + 0.5) / 256)) for byte in range(256)], np.int8).tobytes()
 
@@ -165,7 +165,7 @@ def _render(
     config: MovingDigitsConfig,
     rng: np.random.Generator,
 ) -> None:
-    """Fill `clip` (uint8 `T H W C`) with `digit` (0..16, 8x8) on its track and `other` on one of its own."""
+    """Fill `clip` (uint8 `T H W C`) with `digit` (0..16, 8x8) on its track and `other` on another track."""
     ticks, side = clip.shape[:2]
     pixel = (2 * np.arange(side) + 1) * SIDE // (2 * side)
     colour = rng.integers(170, 255, 3, endpoint=True)
@@ -201,7 +201,7 @@ def _render(
 
 
 def _transparency(image: Floats, track: Trajectory, pixel: Integers, opacity: int) -> Floats:
-    """1 where `image` (0..16) of at most `opacity` / 256 on its track leaves the ground free: `T H W`."""
+    """Return 1 where `image` (0..16, at most `opacity` / 256) on its track leaves the background visible: `T H W`."""
     rows = _sprite_weights(track.y, track.size * HEIGHT[0] // HEIGHT[1], pixel) @ image
     clear: Floats = np.matmul(rows, _sprite_weights(track.x, track.size, pixel).swapaxes(1, 2))
     clear *= np.float32(-opacity / (256 * 16 * WEIGHT**2))
@@ -210,7 +210,7 @@ def _transparency(image: Floats, track: Trajectory, pixel: Integers, opacity: in
 
 
 def _texture(cells: Floats, ticks: int, pixel: Integers, rng: np.random.Generator) -> Floats:
-    """`cells` (`C 8 8`) stretched over the frame and drifting, by up to half the side in a clip: `T H C W`."""
+    """Stretch `cells` (`C 8 8`) over the frame; they drift by up to half the side in a clip: `T H W C`."""
     start, drift = rng.integers(SIDE, size=2), rng.integers(-(SIDE // 2), SIDE // 2, 2, endpoint=True) // ticks
     shift = start[:, None] + drift[:, None] * np.arange(ticks)
     rows = _torus_weights(shift[0], pixel) @ cells.transpose(1, 0, 2).reshape(GRID, 3 * GRID)
@@ -221,13 +221,13 @@ def _texture(cells: Floats, ticks: int, pixel: Integers, rng: np.random.Generato
 
 
 def _sprite_weights(centre: Integers, size: Integers, pixel: Integers) -> Floats:
-    """Bilinear weight of each of the 8 cells of an image at each pixel: integers 0..WEIGHT, `T pixels 8`."""
+    """Return the bilinear weight of each of the 8 cells of an image at each pixel: integers 0..WEIGHT, `T pixels 8`."""
     distance = (pixel - centre[:, None] + SIDE // 2) % SIDE - SIDE // 2
     return _bilinear(distance * (GRID * WEIGHT) // size[:, None] + (GRID - 1) * WEIGHT // 2)
 
 
 def _torus_weights(shift: Integers, pixel: Integers) -> Floats:
-    """The same for cells that go round the whole side."""
+    """Return the same weights for cells that cover the whole side, which is a circle."""
     place = (pixel + shift[:, None]) % SIDE * (GRID * WEIGHT) // SIDE
     weights = _bilinear(place)
     weights[..., 0] += np.maximum(0, place - (GRID - 1) * WEIGHT)  # the first cell follows the last

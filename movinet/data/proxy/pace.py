@@ -1,7 +1,7 @@
-"""Playback pace as a label: clips of any videos, played at several speeds, to and fro, or shuffled.
+"""Playback pace as a label: clips of any videos, played at several speeds, forth and back, or shuffled.
 
-Needs no annotation. All paces show frames of the same pieces of video, each in either direction half of the time, so
-only the order of the frames and how far apart they are tell one from another.
+No annotation is needed. All paces show frames of the same pieces of video, each in either direction with equal
+probability. Paces differ only in the order of the frames and in the distance between them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from search_space.base.checks import check_integer
 
 PACES = ("1x", "2x", "4x", "ping-pong", "shuffled")
 FASTEST = 4
-MARGIN = 1.25  # short side of the frames over that of the clips cropped from them
+MARGIN = 1.25  # short side of a frame, as a multiple of that of the clip cropped from it
 
 
 def pace_folder(config: VideoFolder, seed: int = 0, workers: int = 2) -> Dataset:
-    """Return the dataset of the videos anywhere below the root, decoded into the cache unless it is there already.
+    """Return the dataset of all videos below the root folder; decode them into the cache if they are not there.
 
-    A video gives `clips_per_video` evenly spaced pieces, and each piece a randomly cropped clip of every pace. Videos
-    are divided by the shares `validation` and `test`, or by folders train, validation (or val) and test.
+    A video yields `clips_per_video` evenly spaced pieces, and each piece yields one randomly cropped clip per pace.
+    Videos are divided by the shares `validation` and `test`, or by folders train, validation (or val) and test.
 
     Raises:
       InputError: the folder cannot be read, or a split has no usable video.
@@ -51,7 +51,7 @@ def read_paces(config: VideoFolder, file: VideoFile, decoder: Decoder, rng: np.r
     """Return a clip of every pace for each piece of a video, all drawn from `rng`.
 
     Raises:
-      UnusableVideo: it cannot be decoded, or is shorter than a clip of the fastest pace.
+      UnusableVideo: the video cannot be decoded, or is shorter than a clip of the fastest pace.
     """
     timeline = decoder.scan(file.path)
     span = FASTEST * (config.ticks - 1) + 1
@@ -71,9 +71,9 @@ def read_paces(config: VideoFolder, file: VideoFile, decoder: Decoder, rng: np.r
 
 
 def order(pace: str, ticks: int, rng: np.random.Generator) -> Numbers:
-    """Return which frames of a piece a clip of `ticks` shows, in either direction with equal probability."""
+    """Return the frame numbers of a piece that a clip of `ticks` shows, in either direction with equal probability."""
     if pace == "ping-pong":
-        turn = int(rng.integers(ticks // 4, ticks - ticks // 4))  # where it turns round
+        turn = int(rng.integers(ticks // 4, ticks - ticks // 4))  # the tick at which the direction changes
         shown = np.abs(np.arange(ticks) - turn)
     elif pace == "shuffled":
         shown = rng.permutation(ticks)

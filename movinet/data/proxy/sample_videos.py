@@ -1,4 +1,4 @@
-"""Moving digits as video files in class folders: something real to try what reads videos on."""
+"""Moving digits as video files in class folders: test data for code that reads videos."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from movinet.data.video.decoding import Frames
 from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 
-BITS_A_SECOND = 2_000_000  # so that digits of a few pixels survive
+BITS_A_SECOND = 2_000_000  # high enough to keep digits of a few pixels
 
 
 def write_video(file: Path, clip: Frames, rate: int = 25) -> None:
-    """Writes a clip, uint8 `T H W 3` of even height and width, as an MP4 of `rate` frames a second; makes the folder.
+    """Write a clip, uint8 `T H W 3` of even height and width, as an MP4 of `rate` frames per second; create the folder.
 
     Raises:
-      InputError: a clip of another form, or the file cannot be written.
+      InputError: the clip has another shape or type, or the file cannot be written.
     """
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] != 3 or clip.shape[1] % 2 or clip.shape[2] % 2:
         raise InputError("clip", f"{clip.dtype} {clip.shape}", "must be uint8 T H W 3 of even height and width")
@@ -37,13 +37,13 @@ def write_video(file: Path, clip: Frames, rate: int = 25) -> None:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
     except OSError as error:
-        raise InputError(str(file), error.strerror, "is why it cannot be written") from None
+        raise InputError(str(file), error.strerror, "prevented writing the file") from None
 
 
 def write_class_folders(root: Path, videos: int, config: MovingDigitsConfig = TINY) -> tuple[str, ...]:
-    """Writes `videos` moving digits to `root/<motion>/<number>.mp4`; returns the names of the folders, sorted.
+    """Write `videos` moving digits to `root/<motion>/<number>.mp4`; returns the names of the folders, sorted.
 
-    Labels are motions alone. Which digit and colour it is says nothing about them, as the single frames do not.
+    Labels are the motions. They are independent of digit, colour and any single frame.
 
     Raises:
       InputError: a number out of range, or a file cannot be written.

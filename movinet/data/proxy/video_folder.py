@@ -1,6 +1,6 @@
 """A folder of real videos, one sub-folder per class, decoded once into the cached form of `store`.
 
-Decoding is PyAV's (FFmpeg). A file that cannot be decoded is named in the dataset's `skipped`, never fatal by itself.
+PyAV (FFmpeg) decodes. A file that cannot be decoded is listed in the dataset's `skipped`; it is not an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from search_space.base.errors import InputError
 
 @dataclass(frozen=True)
 class VideoFolder:
-    """What to take from `root`: `clips_per_video` clips of `ticks` frames, every `frame_stride`-th of the source.
+    """Clips to read from `root`: `clips_per_video` clips of `ticks` frames, every `frame_stride`-th of the source.
 
     `root` holds either class folders, which are split by `validation` and `test` (shares of each class's files), or
     train, validation (or val) and test folders that hold them. Raises `InputError` for a value out of range.
@@ -49,10 +49,10 @@ class VideoFolder:
 
 
 def video_folder(config: VideoFolder, workers: int = 2) -> Dataset:
-    """The dataset of `config`, decoded into the cache by `workers` threads unless it is there already.
+    """Return the dataset of `config`; if it is not cached, `workers` threads decode it.
 
-    Videos shorter than a clip are looped. A changed, added or removed file makes another dataset.
-    Raises `InputError` if the folder cannot be read, or lacks usable videos of a split, or of a class in training.
+    Videos shorter than a clip are looped. A changed, added or removed file gives a new dataset.
+    Raises `InputError` if the folder cannot be read, or if a split, or a class in training, has no usable video.
     """
     check_integer("video.workers", workers, 1, 256)
     listing = list_videos(config)
@@ -69,7 +69,7 @@ def video_folder(config: VideoFolder, workers: int = 2) -> Dataset:
 
 
 def list_videos(config: VideoFolder) -> Listing:
-    """`list_folder` of the root. Raises `InputError` also if a split has no videos."""
+    """Return `list_folder` of the root. Raises `InputError` also if a split has no videos."""
     listing = list_folder(config.root, config.validation, config.test)
     check_splits(config.root, listing)
     return listing
@@ -86,7 +86,7 @@ def check_splits(root: Path, listing: Listing) -> None:
 
 
 def listing_sha256(listing: Listing) -> str:
-    """Return a hash of the files of all splits: their names, labels, sizes and times of change."""
+    """Return a hash of the files of all splits: their names, labels, sizes and modification times."""
     digest = hashlib.sha256()
     for split in SPLITS:
         for file in listing.splits[split]:
@@ -99,10 +99,10 @@ Read = Callable[[VideoFile, Decoder], Split]  # may raise `UnusableVideo`
 
 
 def usable(root: Path, split: str, listing: Listing, read: Read, workers: int) -> Iterator[Split | Skipped]:
-    """Yield what `read` makes of the files of `split`, in their order, and what was skipped.
+    """Yield the results of `read` for the files of `split`, in their order, and the skipped files.
 
     Raises:
-      InputError: no clip is left, or none of a class in training.
+      InputError: there is no clip, or none of a class in training.
     """
     skipped = list(listing.skipped) if split == "train" else []
     yield from skipped
@@ -122,10 +122,10 @@ def usable(root: Path, split: str, listing: Listing, read: Read, workers: int) -
 
 
 def read_clips(config: VideoFolder, file: Path, decoder: Decoder) -> Frames:
-    """Up to `clips_per_video` clips, evenly spaced in the file: uint8 `N T H W C`, RGB.
+    """Return up to `clips_per_video` clips, evenly spaced in the file: uint8 `N T H W C`, RGB.
 
     Each frame is resized so that its short side is the resolution, and cropped in the centre. A file shorter than a
-    clip is looped and gives one. Raises `UnusableVideo`.
+    clip is looped and yields one clip. Raises `UnusableVideo`.
     """
     timeline = decoder.scan(file)
     starts = centred(len(timeline), config.ticks, config.frame_stride, config.clips_per_video)

@@ -1,14 +1,14 @@
 """Lists of videos with labels.
 
 - Kinetics: `label,youtube_id,time_start,time_end,split`; the file is `<id>_<start:06d>_<end:06d>.mp4`, in the root or
-  in a folder of it that is called like the class or the split.
+  in its sub-folder with the name of the class or the split.
 - General: `label,file[,start,end][,split]`, start and end in seconds from the first frame.
 - Lines of `path label`, without a header.
 
-Labels are names, numbered in sorted order over the whole list, or whole numbers from 0, which stay; 3.0 is 3, as pandas
-writes a column with a gap. A `classes.txt` beside the list, one name a line, overrules the order. Numbers among names,
-and numbers that are no class (-1, 1.5, nan), are refused unless `classes.txt` has them as names. Columns that are not
-named here are ignored.
+Labels are names, numbered in sorted order over the whole list, or whole numbers from 0, which are kept. 3.0 is read as
+3, because pandas writes integers so in a column with gaps. A `classes.txt` beside the list, one name per line, sets the
+order. Numbers among names, and numbers that are no class (-1, 1.5, nan), are errors unless `classes.txt` has them as
+names. Other columns are ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WHOLE_NUMBER = re.compile(r"\d{1,18}(\.0*)?", re.ASCII)
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a list: the places, relative to the root, at which its file may be, the best first."""
+    """Line of a list, with the paths relative to the root where its file may be, in order of preference."""
 
     line: int
     label: str
@@ -45,10 +45,10 @@ class Row:
 def read_csv(
     list_file: Path, split: str = "all", root: Path | None = None
 ) -> tuple[tuple[str, ...], list[VideoFile], list[Skipped]]:
-    """The classes of the whole list, and of its `split` the files below `root` (by default the list's folder).
+    """Return the classes of the whole list, and the files of `split` below `root` (by default the list's folder).
 
-    A list without splits is taken as the one asked for. Files that are not there, or lie outside of the root, are
-    skipped. Raises `InputError` for a list that cannot be read, a line that is wrong, or if no file is there.
+    A list without splits counts as the requested split. Missing files and files outside the root are skipped. Raises
+    `InputError` for an unreadable list, an invalid line, or a list without any existing file.
     """
     rows = list(_rows(list_file))
     if not rows:
@@ -71,7 +71,7 @@ def read_csv(
 
 
 def listed_splits(list_file: Path) -> tuple[str, ...]:
-    """The splits that the list names, or "all" if it names none."""
+    """Return the splits in the list, or "all" if it has none."""
     named = {row.split for row in _rows(list_file)}
     return tuple(split for split in SPLITS if split in named) or ("all",)
 
@@ -83,7 +83,7 @@ def _find(base: str, places: Sequence[str]) -> str | Skipped:
             if os.path.commonpath((path, base)) != base:
                 return Skipped(place, f"lies outside of {base}")
             return place
-    return Skipped(places[0], "is not there")
+    return Skipped(places[0], "does not exist")
 
 
 def _rows(list_file: Path) -> Iterator[Row]:
@@ -95,7 +95,7 @@ def _rows(list_file: Path) -> Iterator[Row]:
         else:
             yield from _plain_rows(list_file, lines)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(str(list_file), str(error), "stopped the list from being read") from error
+        raise InputError(str(list_file), str(error), "prevented reading the list") from error
 
 
 def _csv_rows(list_file: Path, header: Sequence[str], lines: Iterable[str]) -> Iterator[Row]:
@@ -134,13 +134,15 @@ def _plain_rows(list_file: Path, lines: Iterable[str]) -> Iterator[Row]:
         if line.strip():
             path, _, label = line.strip().rpartition(" ")
             if not path:
-                raise InputError(f"{list_file}: line {number}", line, "must be `path label`, or the list have a header")
+                raise InputError(
+                    f"{list_file}: line {number}", line, "must be `path label`, or the list needs a header"
+                )
             yield Row(number, label, (path.strip(),), None, "")
 
 
 def _filled(place: str, row: dict[str, str], name: str) -> str:
     if not row[name] or "\0" in row[name]:
-        raise InputError(f"{place}: {name}", row[name], "must be filled in")
+        raise InputError(f"{place}: {name}", row[name], "must not be empty")
     return row[name]
 
 
@@ -150,12 +152,12 @@ def _segment(place: str, row: dict[str, str], start: str, end: str) -> tuple[flo
     except ValueError as error:
         raise InputError(place, f"{row.get(start)}, {row.get(end)}", "must be seconds") from error
     if not 0 <= first < last or first > MAX_SECONDS:
-        raise InputError(place, f"{row.get(start)}, {row.get(end)}", "must begin at 0 or later, and end after that")
+        raise InputError(place, f"{row.get(start)}, {row.get(end)}", "must be a start from 0 on and a later end")
     return first, last
 
 
 def _classes(list_file: Path, rows: Sequence[Row]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The class names in order, and the number of each label of the list."""
+    """Return the class names in order, and the number of each label of the list."""
     labels = {row.label: row.line for row in reversed(rows)}  # and the first line of each
     names_file = list_file.with_name("classes.txt")
     given = read_classes(names_file) if names_file.exists() else ()
@@ -177,7 +179,7 @@ def _classes(list_file: Path, rows: Sequence[Row]) -> tuple[tuple[str, ...], dic
     if odd and not given:
         odd = [label for label in odd if label not in whole] or odd
         first = min(odd, key=labels.__getitem__)
-        rule = "is no label among these: all must be names, or all whole numbers from 0"
+        rule = "is not a valid label here: all labels must be names, or all whole numbers from 0"
         raise InputError(f"{list_file}: line {labels[first]}", first, rule)
     return names, {name: number for number, name in enumerate(names)}
 
@@ -191,12 +193,12 @@ def _is_number(label: str) -> bool:
 
 
 def read_classes(file: Path) -> tuple[str, ...]:
-    """The names in `file`, one a line. Raises `InputError` if there are none, or one comes twice."""
+    """Return the names in `file`, one per line. Raises `InputError` if it is empty or has a duplicate."""
     try:
         lines = content(file, MAX_LIST).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(str(file), str(error), "stopped the class names from being read") from error
+        raise InputError(str(file), str(error), "prevented reading the class names") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) < len(names):
-        raise InputError(str(file), f"{len(names)} names", "must be one or more, each of its own")
+        raise InputError(str(file), f"{len(names)} names", "must be at least one, without duplicates")
     return names

@@ -1,7 +1,7 @@
-"""A source whose videos are decoded once and kept on a drive, uncompressed and memory-mapped.
+"""Cache of decoded videos on a drive, uncompressed and memory-mapped; each video is decoded once.
 
-A video takes frames x height x width x 3 bytes: 250 frames of 256 x 340 are 65 MB. Where that is too much, there are
-records of JPEGs (`python -m movinet.convert`).
+A video takes frames x height x width x 3 bytes: 250 frames of 256 x 340 are 65 MB. To save disk space, convert the
+videos to records of JPEGs instead (`python -m movinet.convert`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ CHUNK = 32  # frames decoded at a time
 
 
 @dataclass(frozen=True, eq=False)
-class KeptSource:
-    """`source` with its frames kept in `folder`, which several processes may share. Larger videos are decoded anew.
+class CachedSource:
+    """`source` with its decoded frames cached in `folder`, which processes may share. Too large videos are not cached.
 
-    A changed file, rate or size is kept anew; nothing is ever removed. `read` raises `InputError` if the folder cannot
-    be written.
+    A changed file, rate or size adds a new entry; entries are never removed. `read` raises `InputError` if the folder
+    cannot be written.
     """
 
     source: VideoSource
@@ -38,32 +38,32 @@ class KeptSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """As of `Source`."""
+        """See `Source`."""
         return self.source.classes
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
-        """As of `Source`: `[N]`."""
+        """See `Source`: `[N]`."""
         return self.source.labels
 
     @property
     def skipped(self) -> Sequence[Skipped]:
-        """As of `Source`."""
+        """See `Source`."""
         return self.source.skipped
 
     def __len__(self) -> int:
         return len(self.source)
 
     def name(self, i: int) -> str:
-        """As of `Source`."""
+        """See `Source`."""
         return self.source.name(i)
 
     def frames(self, i: int) -> int:
-        """As of `Source`."""
+        """See `Source`."""
         return self.source.frames(i)
 
     def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
-        """As of `Source`; what is not kept yet is decoded whole, and kept.
+        """See `Source`; a video that is not cached is decoded whole and cached.
 
         Raises:
           InputError: the folder cannot be written.
@@ -75,9 +75,7 @@ class KeptSource:
                 return self.source.read(i, own, short_side)
             return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False)[own])
         except (OSError, ValueError, IndexError) as error:
-            raise InputError(
-                str(self.folder), str(error), "stopped decoded videos from being kept (delete it)"
-            ) from error
+            raise InputError(str(self.folder), str(error), "prevented caching decoded videos (delete it)") from error
 
     def _file(self, i: int, short_side: int | None) -> Path:
         file = self.source.files[i]
@@ -97,7 +95,7 @@ class KeptSource:
         return self.folder / digest[:2] / f"{digest[2:34]}.npy"
 
     def _keep(self, i: int, file: Path, short_side: int | None) -> bool:
-        """Decode example `i` into `file`, a chunk at a time; False if it is too large to be kept."""
+        """Decode example `i` into `file` by chunks; return False if it is too large to be cached."""
         count = self.frames(i)
         first = self.source.read(i, np.arange(min(CHUNK, count)), short_side)
         if count * first[0].nbytes > MAX_BYTES:

@@ -1,9 +1,9 @@
-"""Videos decoded in processes of their own, so that no file can take this one with it.
+"""Decode videos in separate processes, so that a broken file cannot crash this one.
 
-A decoding process that crashes, or that needs more memory or processor time than a video may, ends; the file is then
-an `UnusableVideo`, and another process takes the next. It ends as well when the pipe from here does.
+A decoding process that crashes, or exceeds its memory or processor time, ends; the file then raises `UnusableVideo`,
+and another process takes the next file. It also ends when the pipe from here closes.
 
-A request is a line of JSON. An answer is a line of JSON, and the bytes of the arrays that it tells of.
+A request is a line of JSON. An answer is a line of JSON, followed by the bytes of the arrays that it announces.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may take.
+    """Limits of one request.
 
     A file of 1 kB whose tables promise 8e7 frames makes FFmpeg take 3 GB and 7 s; none of 20 000 files damaged at
-    random came to more than 0.4 GB (docs/data.md).
+    random took more than 0.4 GB (docs/data.md).
 
     Attributes:
       memory: bytes of address space of a decoding process; 8K video with 16 reference frames takes 1.5e9.
-      processor_seconds: whatever else the machine does.
-      wall_seconds: for a drive that does not answer.
+      processor_seconds: of the decoding process, independent of other load.
+      wall_seconds: limit for a drive that does not respond.
     """
 
     memory: int = 3 << 30
@@ -55,9 +55,9 @@ class Limits:
 
 
 class Decoder:
-    """Up to `processes` decoding processes (by default one a core), started when they are needed.
+    """Up to `processes` decoding processes (by default one per core), started on demand.
 
-    Any number of threads may use it. It pickles as a new one.
+    It is thread-safe. Unpickling creates a new one.
     """
 
     def __init__(self, processes: int | None = None, limits: Limits = Limits()) -> None:
@@ -71,19 +71,19 @@ class Decoder:
         return Decoder, (self._processes, self._limits)
 
     def scan(self, file: Path) -> Timeline:
-        """`decoding.scan`, there."""
+        """Run `decoding.scan` in a decoding process."""
         head, times, keys = self._ask({"file": os.fspath(file.absolute())})
         return Timeline(times, keys, Fraction(*head["unit"]), head["end"], head["counted"])
 
     def read(self, file: Path, timeline: Timeline, numbers: Numbers, short_side: int | None = None) -> Frames:
-        """The frames `numbers` of `file`, in any order, by `decoding.read_frames`: uint8 `T H W C`."""
+        """Return the frames `numbers` of `file`, in any order, by `decoding.read_frames`: uint8 `T H W C`."""
         want, places = wanted(timeline, numbers)
         _, frames = self._ask({"file": os.fspath(file.absolute()), "want": vars(want), "short_side": short_side})
         in_order = len(places) == len(frames) and bool((np.diff(places) > 0).all())
         return frames if in_order else frames[places]
 
     def close(self) -> None:
-        """End the processes that are at rest."""
+        """End the idle processes."""
         _close(self._idle)
 
     def _ask(self, request: dict[str, Any]) -> list[Any]:
@@ -91,7 +91,7 @@ class Decoder:
             worker = self._worker()
             try:
                 answer = worker.ask(request)
-            except BaseException:  # an interrupt, too, leaves an answer half read
+            except BaseException:  # an interrupt also leaves an answer half read
                 worker.end()
                 raise
             self._idle.append(worker)
@@ -111,7 +111,7 @@ class Decoder:
 
 
 def in_order(function: Callable[[Argument], Result], arguments: Iterable[Argument], threads: int) -> Iterator[Result]:
-    """The function's results in the order of the arguments, from `threads` threads a few ahead of what is taken."""
+    """Yield the function's results in the order of the arguments; `threads` threads work a few results ahead."""
     with ThreadPoolExecutor(threads) as pool:
         pending: deque[Future[Result]] = deque()
         for argument in arguments:
@@ -128,7 +128,7 @@ def _close(workers: list[_Worker]) -> None:
 
 
 class _Worker:
-    """One decoding process, asked by one thread at a time."""
+    """One decoding process, used by one thread at a time."""
 
     def __init__(self, limits: Limits) -> None:
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -137,17 +137,17 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
-            process_group=0,  # an interrupt at the terminal is for the process that asks
+            process_group=0,  # ctrl-C at the terminal goes to the parent only
         )
         if self._process.stdout and self._process.stdout.readline() != READY:
             self.end()
-            raise RuntimeError(f"the decoding process ended with code {self._process.returncode} before it began")
+            raise RuntimeError(f"the decoding process ended with code {self._process.returncode} before it started")
 
     def lives(self) -> bool:
         return self._process.poll() is None
 
     def ask(self, request: dict[str, Any]) -> list[Any]:
-        """The head of the answer and its arrays. Raises `UnusableVideo` if the process did not live to give it."""
+        """Return the answer's head and its arrays. Raises `UnusableVideo` if the process ends without an answer."""
         pipes = self._process
         assert pipes.stdin and pipes.stdout
         try:
@@ -181,8 +181,8 @@ def _received(pipe: IO[bytes], dtype: str, shape: list[int]) -> np.ndarray[Any, 
 
 
 def serve(requests: IO[bytes], answers: IO[bytes], limits: Limits) -> None:
-    """Answer requests until there are no more; what a decoding process does."""
-    if sys.platform == "linux":  # elsewhere what is set aside and never used may be of any size
+    """Answer requests until the pipe closes: the main loop of a decoding process."""
+    if sys.platform == "linux":  # elsewhere reserved but unused address space can be of any size
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers.write(READY)

@@ -1,7 +1,8 @@
-"""Frames of a video file by number, decoded with PyAV (FFmpeg) in this process; see `decoder` for one of its own.
+"""Frames of a video file by number, decoded with PyAV (FFmpeg) in this process; `decoder` uses separate processes.
 
-Frames are found by timestamp, from the key frame before them, where every packet has a timestamp of its own; else by
-counting from the start. Both give the frames that a full decode would.
+If every packet has a distinct timestamp, frames are found by timestamp, from the key frame before them; else by
+counting
+from the start. Both give the same frames as decoding the whole file.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from movinet.data.video.timeline import Numbers, Timeline, UnusableVideo
 
 Frames = npt.NDArray[np.uint8]
 
-MAX_PIXELS = 1 << 26  # of a frame: 8K UHD has 33 million
-MAX_BYTES = 1 << 30  # of what is read at a time: 300 frames of 720p are 8e8
+MAX_PIXELS = 1 << 26  # per frame; 8K UHD has 33 million
+MAX_BYTES = 1 << 30  # per read; 300 frames of 720p are 8e8
 MAX_PACKETS = 1 << 22  # 19 hours at 60 frames/s
 
 DAMAGE = (av.FFmpegError, OSError, IndexError)
@@ -42,7 +43,7 @@ class Wanted:
 
 
 def scan(file: Path) -> Timeline:
-    """When each frame of `file` is shown, from a pass over its packets. Raises `UnusableVideo`."""
+    """Return the time of each frame of `file`, from a pass over its packets. Raises `UnusableVideo`."""
     try:
         with _open(file) as container:
             return _scan(container, _video(container))
@@ -51,7 +52,7 @@ def scan(file: Path) -> Timeline:
 
 
 def wanted(timeline: Timeline, numbers: Numbers) -> tuple[Wanted, Numbers]:
-    """What to decode to have the frames `numbers` of `timeline`, in any order, and which of it each number is."""
+    """Return the frames to decode for `numbers` of `timeline`, in any order, and the index of each number in them."""
     unique, places = np.unique(numbers, return_inverse=True)
     times = timeline.times[unique]
     before = np.maximum(np.searchsorted(timeline.keys, times, side="right") - 1, 0)
@@ -59,40 +60,40 @@ def wanted(timeline: Timeline, numbers: Numbers) -> tuple[Wanted, Numbers]:
 
 
 def read_frames(file: Path, want: Wanted, short_side: int | None = None) -> Frames:
-    """The frames of `file` as uint8 `T H W C`, RGB, upright, the short side resized to `short_side` if it is given.
+    """Return frames of `file` as uint8 `T H W C`, RGB, upright; `short_side` resizes the short side.
 
-    A frame that cannot be had is the one shown before it. Raises `UnusableVideo`, before memory is taken if the frames
-    would be too large.
+    A frame that cannot be decoded is replaced by the previous one. Raises `UnusableVideo`; for too large frames before
+    memory is allocated.
     """
     try:
-        picture = _Picture(len(want.times), short_side)
-        if want.counted or not _decode(file, want, picture, seek=True):
-            _decode(file, want, picture, seek=False)
-        return picture.frames
+        output = _Output(len(want.times), short_side)
+        if want.counted or not _decode(file, want, output, seek=True):
+            _decode(file, want, output, seek=False)
+        return output.frames
     except DAMAGE as error:
         raise UnusableVideo(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, IndexError):  # PyAV's, whose list of streams is made at the beginning
-        return "has a stream that turns up in the middle"
+    if isinstance(error, IndexError):  # raised by PyAV, which lists the streams only at the beginning
+        return "has a stream that starts in the middle"
     return f"cannot be decoded: {getattr(error, 'strerror', None) or error}"
 
 
 def _open(file: Path) -> InputContainer:
     if not file.is_file():
-        raise UnusableVideo("is no file")
-    # Nothing but this file: a playlist under a video's name must not make FFmpeg open other files or addresses.
+        raise UnusableVideo("is not a file")
+    # Only this file: a playlist with a video's name must not make FFmpeg open other files or addresses.
     options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
     return av.open(str(file.absolute()), metadata_errors="replace", options=options)
 
 
 def _video(container: InputContainer) -> VideoStream:
-    """The first video stream that is no cover of an audio file."""
+    """Return the first video stream that is not the cover of an audio file."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             if stream.codec_context is None:
-                raise UnusableVideo("has a video stream that nothing here can decode")
+                raise UnusableVideo("has a video stream without a decoder")
             stream.thread_type = "NONE"  # files are decoded in parallel instead
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             return stream
@@ -104,7 +105,7 @@ def _scan(container: InputContainer, stream: VideoStream) -> Timeline:
     codec = stream.codec_context.name
     for packet in container.demux(stream):
         if packet.is_corrupt:
-            raise UnusableVideo("is damaged or cut off")
+            raise UnusableVideo("is damaged or truncated")
         if packet.size and not packet.is_discard and not _hidden(packet, codec):
             shown.append((packet.pts, packet.duration or 0, packet.is_keyframe))
         if len(shown) > MAX_PACKETS:
@@ -125,18 +126,18 @@ def _scan(container: InputContainer, stream: VideoStream) -> Timeline:
 def _hidden(packet: av.Packet, codec: str) -> bool:
     """Return whether the packet is a frame of VP8 that is never shown (RFC 6386, section 9.1: show_frame).
 
-    Those of VP9 and AV1 lie in one packet with a frame that is shown.
+    Hidden frames of VP9 and AV1 share a packet with a shown frame.
     """
     return codec in ("vp8", "libvpx") and not memoryview(packet)[0] >> 4 & 1
 
 
-def _decode(file: Path, want: Wanted, picture: _Picture, seek: bool) -> bool:
-    """Draw what is wanted. With `seek`, from key frame to key frame; False if that does not lead to all frames."""
+def _decode(file: Path, want: Wanted, output: _Output, seek: bool) -> bool:
+    """Store the wanted frames. With `seek`, go from key frame to key frame; return False if this misses frames."""
     with _open(file) as container:
         stream = _video(container)
         done = 0
         while done < len(want.times):
-            reached = _decode_on(container, stream, want, picture, done, seek)
+            reached = _decode_on(container, stream, want, output, done, seek)
             if reached is None:
                 return False
             done = reached
@@ -144,9 +145,9 @@ def _decode(file: Path, want: Wanted, picture: _Picture, seek: bool) -> bool:
 
 
 def _decode_on(
-    container: InputContainer, stream: VideoStream, want: Wanted, picture: _Picture, done: int, seek: bool
+    container: InputContainer, stream: VideoStream, want: Wanted, output: _Output, done: int, seek: bool
 ) -> int | None:
-    """Draw wanted frames from number `done` up to the end, or to where another key frame leads there sooner."""
+    """Store wanted frames from number `done` on, up to the end or to where a later key frame is faster."""
     first, last, times = done, None, want.times
     if seek and not _sought(container, stream, want.keys[done]):
         return None
@@ -154,7 +155,7 @@ def _decode_on(
         while done < len(times) and times[done] <= position:
             if times[done] < position and seek:
                 return None
-            picture.draw(done, frame if times[done] == position or last is None else last)
+            output.draw(done, frame if times[done] == position or last is None else last)
             done += 1
         if done == len(times) or (seek and first < done and position < want.keys[done]):
             return done
@@ -162,16 +163,16 @@ def _decode_on(
     if seek:
         return None
     if last is None:
-        raise UnusableVideo("has no frame that can be decoded")
+        raise UnusableVideo("has no decodable frame")
     for number in range(done, len(times)):
-        picture.draw(number, last)
+        output.draw(number, last)
     return len(times)
 
 
 def _sought(container: InputContainer, stream: VideoStream, time: int) -> bool:
     try:
         container.seek(time, stream=stream)
-    except av.FFmpegError:  # some containers cannot
+    except av.FFmpegError:  # not supported by some containers
         return False
     return True
 
@@ -184,13 +185,13 @@ def _positions(container: InputContainer, stream: VideoStream, counted: bool) ->
             yield frame.pts, frame
 
 
-class _Picture:
-    """`count` frames of the size of the one drawn first, which has the memory for all of them set aside."""
+class _Output:
+    """Array of `count` frames with the size of the first one stored, which allocates the memory for all."""
 
     def __init__(self, count: int, short_side: int | None) -> None:
         self.frames: Frames = np.empty((count, 0, 0, 3), np.uint8)
         self._short_side = short_side
-        self._size = (0, 0)  # width, height before it is put upright
+        self._size = (0, 0)  # width, height before rotation
         self._upright: Callable[[Frames], Frames] = _as_it_is
         self._reformatter = VideoReformatter()
 
@@ -212,7 +213,7 @@ class _Picture:
 
 
 def upright(frame: av.VideoFrame) -> Callable[[Frames], Frames]:
-    """Return a function that turns and mirrors the pixels `H W C` of a frame as the display matrix of the file says.
+    """Return a function that rotates and mirrors the pixels `H W C` of a frame by the display matrix of the file.
 
     Quarter turns, with or without a mirror, are eight cases; another matrix counts as the nearest of them. As in
     FFmpeg's libavutil/display.h, the pixel (x, y) is shown at (a x + c y, b x + d y), up to a shift.
@@ -237,14 +238,14 @@ def _as_it_is(pixels: Frames) -> Frames:
 
 
 def evaluated(frame: av.VideoFrame, short_side: int, height: int, width: int) -> Frames:
-    """A frame as an evaluation gives it to a network: uint8 `height width C`, RGB.
+    """Return a frame as evaluation feeds it to a network: uint8 `height width C`, RGB.
 
-    Upright, the short side resized to `short_side` (`min_image_size` of the validation data), cut out of the middle;
-    black around it where it is smaller.
+    It is upright, with the short side resized to `short_side` (`min_image_size` of the validation data), cropped at the
+    centre, and padded with black where it is smaller.
     """
-    picture = _Picture(1, short_side)
-    picture.draw(0, frame)
-    image = picture.frames[0]
+    output = _Output(1, short_side)
+    output.draw(0, frame)
+    image = output.frames[0]
     for axis, side in enumerate((height, width)):
         spare = image.shape[axis] - side
         if spare >= 0:
@@ -256,7 +257,7 @@ def evaluated(frame: av.VideoFrame, short_side: int, height: int, width: int) ->
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """Width and height with the short side resized to `short_side`, if it is given."""
+    """Return width and height, with the short side resized to `short_side` if set."""
     short = min(width, height)
     if short < 1:
         raise UnusableVideo(f"has frames of {width}x{height}")

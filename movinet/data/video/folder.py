@@ -1,4 +1,4 @@
-"""Lists a folder of videos by class and split; opens none of them."""
+"""List a folder of videos by class and split, without opening the files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A file, its path relative to the root in POSIX form, its class as a label, and what of it counts, in seconds."""
+    """File with its path relative to the root in POSIX form, its class as a label, and its segment in seconds."""
 
     path: Path
     name: str
@@ -30,33 +30,33 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The class names, the videos of each split, and what was left out already."""
+    """The class names, the videos of each split, and the skipped files."""
 
     classes: tuple[str, ...]
     splits: Mapping[str, Sequence[VideoFile]]
     skipped: Sequence[Skipped]
 
     def of(self, split: str) -> Sequence[VideoFile]:
-        """The files of a split, or of "all" of them in the order of their names."""
+        """Return the files of a split, or of "all" splits in the order of their names."""
         if split == "all":
             return sorted((file for files in self.splits.values() for file in files), key=lambda file: file.name)
         return self.splits.get(split, ())
 
 
 def list_folder(root: Path, validation: float = 0.15, test: float = 0.15) -> Listing:
-    """The video files below `root`, by split. Links are followed only to files within the root.
+    """Return the video files below `root`, by split. Links are followed only to files within the root.
 
     `root` holds either class folders, which are split by `validation` and `test` (shares of each class's files), or
-    folders of splits, each with class folders; `movinet.data.store.SPLIT_NAMES` lists how a split may be called.
+    folders of splits, each with class folders; `movinet.data.store.SPLIT_NAMES` lists the accepted names of splits.
 
     Raises:
-      InputError: the folder cannot be read, is laid out by split in part only, or a class has no videos to train on.
+      InputError: the folder cannot be read, only a part of it is laid out by split, or a class has no training videos.
     """
     names, folders, skipped = _walk(root)
     split_folders = _split_folders(root, names)
     for split, folder in split_folders.items():
         if any(len(parts) == 2 for parts in names if parts[0] == folder):
-            rule = f"is taken for the {split} split, and has videos that are in no class folder"
+            rule = f"counts as the {split} split, but has videos outside of class folders"
             raise InputError(str(root), folder, rule)
     above = [split_folders.get("train", min(split_folders.values()))] if split_folders else []
     classes = tuple(folder[-1] for folder in folders if list(folder[:-1]) == above)
@@ -70,12 +70,12 @@ def list_folder(root: Path, validation: float = 0.15, test: float = 0.15) -> Lis
     training = {file.label for file in listing.of("train" if "train" in splits else "all")}
     for label, name in enumerate(classes):
         if label not in training:
-            raise InputError(str(root), name, "is a class folder without videos to train on")
+            raise InputError(str(root), name, "is a class folder without videos for training")
     return listing
 
 
 def list_unlabelled(root: Path, validation: float = 0.15, test: float = 0.15) -> Listing:
-    """The video files below `root`, at any depth, by split and all of one class; otherwise as `list_folder`."""
+    """Return the video files below `root`, at any depth, by split, all of one class; otherwise like `list_folder`."""
     names, folders, skipped = _walk(root)
 
     def below(*above: str) -> list[VideoFile]:
@@ -91,7 +91,7 @@ Parts = tuple[str, ...]
 
 
 def _walk(root: Path) -> tuple[list[Parts], list[Parts], list[Skipped]]:
-    """Below `root`, sorted: video files and folders, as the parts of their relative paths, and what was left out."""
+    """Return video files and folders below `root`, sorted, as parts of their relative paths, and the skipped files."""
     files: list[Parts] = []
     folders: list[Parts] = []
     skipped: list[Skipped] = []
@@ -111,10 +111,10 @@ def _walk(root: Path) -> tuple[list[Parts], list[Parts], list[Skipped]]:
                     Path(name).suffix.lower() for name in names if not _is_video_name(name) and name[0] != "."
                 )
     except OSError as error:
-        rule = "is why it cannot be read; it must be a folder of class folders"
+        rule = "prevented reading it; expected a folder of class folders"
         raise InputError(str(root), error.strerror, rule) from error
     for suffix, count in unknown.items():
-        skipped.append(Skipped(f"*{suffix}", f"is not the name of a video, by its suffix ({count} files)"))
+        skipped.append(Skipped(f"*{suffix}", f"is not a suffix of video files ({count} files)"))
     return sorted(files), sorted(folders), sorted(skipped, key=lambda item: item.file)
 
 
@@ -123,10 +123,10 @@ def _is_video_name(name: str) -> bool:
 
 
 def _unfit(path: Path, root: Path) -> str:
-    """Why `path` is not to be opened or entered, if there is a reason."""
+    """Return the reason why `path` must not be opened or entered, or ''."""
     if path.is_symlink() and (path.is_dir() or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))):
-        return "is a link to a folder or out of the root"
-    return "" if path.is_dir() or path.is_file() else "is no regular file or a broken link"
+        return "is a link to a folder or to outside of the root"
+    return "" if path.is_dir() or path.is_file() else "is a broken link or not a regular file"
 
 
 def _raise(error: OSError) -> None:
@@ -134,9 +134,10 @@ def _raise(error: OSError) -> None:
 
 
 def _split_folders(root: Path, names: Sequence[Parts]) -> dict[str, str]:
-    """The folder of each split if the root is laid out by split, else nothing.
+    """Return the folder of each split if the root is laid out by split, else an empty dictionary.
 
-    Class folders may be called like a split, if their videos lie directly in them. Folders without videos do not count.
+    Class folders may have the name of a split, if their videos lie directly in them. Folders without videos are
+    ignored.
 
     Raises:
       InputError: some folders are splits and others are not, or two are of the same split.
@@ -146,7 +147,7 @@ def _split_folders(root: Path, names: Sequence[Parts]) -> dict[str, str]:
     for folder in top:
         split = SPLIT_NAMES.get(folder.lower())
         if split in found:
-            rule = f"are both called like the {split} split; leave one of them, or rename a class"
+            rule = f"both have names of the {split} split; keep one of them, or rename a class"
             raise InputError(str(root), [found[split], folder], rule)
         if split is not None:
             found[split] = folder
@@ -154,13 +155,13 @@ def _split_folders(root: Path, names: Sequence[Parts]) -> dict[str, str]:
     if not others:
         return found
     if nested := [folder for folder in found.values() if any(parts[0] == folder and len(parts) > 2 for parts in names)]:
-        rule = f"is no split, and {', '.join(nested)} beside it is; move it away, or call it train, validation or test"
+        rule = f"is not a split, but {', '.join(nested)} beside it is; move it, or name it train, validation or test"
         raise InputError(str(root), others[0] if len(others) == 1 else others, rule)
     return {}
 
 
 def _labelled(root: Path, names: Iterable[Parts], classes: Sequence[str], above: Parts) -> list[VideoFile]:
-    """The files that lie in a class folder below `above`, labelled."""
+    """Return the files in class folders below `above`, with labels."""
     label_of = {name: label for label, name in enumerate(classes)}
     depth = len(above)
     files = []
@@ -188,7 +189,7 @@ def _divide(files: Iterable[VideoFile], classes: int, validation: float, test: f
 
 
 def _shares(count: int, first: float, second: float) -> tuple[int, int]:
-    """How many of `count` files to hold out for each share: at least one each, and at least one left to train on."""
+    """Return how many of `count` files to hold out for each share: at least one each; training keeps at least one."""
     if count < 3:
         return 0, 0
     ahead = min(max(1, round(count * first)), count - 2)

@@ -1,4 +1,4 @@
-"""Videos with labels, of any origin, to be read frame by frame: `open_source` opens them by name."""
+"""Labelled videos of any origin, read frame by frame: `open_source` opens them by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from movinet.data.proxy.moving_digits import Counts, level, moving_digits
 from movinet.data.store import SPLITS, Dataset, Skipped, open_dataset, split_called
 from movinet.data.video.csv_list import listed_splits, read_csv
-from movinet.data.video.decoded_cache import KeptSource
+from movinet.data.video.decoded_cache import CachedSource
 from movinet.data.video.decoding import Frames, scaled_size
 from movinet.data.video.folder import list_folder
 from movinet.data.video.timeline import checked
@@ -29,38 +29,37 @@ FILE_TYPES = ("video_folder", "video_csv", "moving_digits", "cached")
 
 
 class Source(Protocol):
-    """Examples by number. Any number of threads may read; it pickles without what it has opened."""
+    """Examples by number. Reading is thread-safe; pickling leaves out open files."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Their names, by label."""
+        """Class names, by label."""
         ...
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
-        """Of all N examples: `[N]`."""
+        """Labels of all N examples: `[N]`."""
         ...
 
     @property
     def skipped(self) -> Sequence[Skipped]:
-        """Files left out already when it was opened."""
+        """Files that were left out when the source was opened."""
         ...
 
     def __len__(self) -> int: ...
 
     def name(self, i: int) -> str:
-        """Of example `i`, to show."""
+        """Return a name of example `i` for display."""
         ...
 
     def frames(self, i: int) -> int:
-        """How many frames example `i` has, at least one. Raises `UnusableVideo`."""
+        """Return the number of frames of example `i`, at least one. Raises `UnusableVideo`."""
         ...
 
     def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
-        """Its frames of those `numbers`, in any order: uint8 `T H W C`, RGB, upright.
+        """Return the frames `numbers` of example `i`, in any order: uint8 `T H W C`, RGB, upright.
 
-        The short side is resized to `short_side` if it is given.
-        Raises `UnusableVideo`, `IndexError` for a number outside the example.
+        `short_side` resizes the short side. Raises `UnusableVideo`, and `IndexError` for a number outside the example.
         """
         ...
 
@@ -76,19 +75,18 @@ def open_source(
     seed: int = 0,
     cache_dir: str | os.PathLike[str] = "",
 ) -> Source:
-    """The examples of `split`: train, validation, test, or of a folder or list of videos also all.
+    """Return the examples of `split`: train, validation, test; for a folder or list of videos also all.
 
-    `input_path` is the folder of a "video_folder", the list of a "video_csv" (files relative to `video_root`, by
-    default the list's folder), the level of "moving_digits" (`num_examples` clips made from `seed`) or the folder of
-    a "cached" dataset. Of videos, `target_fps` counts frames at that rate and not as they are in the file, and
-    `cache_dir` keeps decoded ones.
-    Raises `InputError` if there is nothing of that kind to read.
+    `input_path` is the folder of a "video_folder" or of a "cached" dataset, the list of a "video_csv" (files relative
+    to `video_root`, by default the list's folder), or the level of "moving_digits" (`num_examples` clips rendered from
+    `seed`). For videos, `target_fps` numbers frames at that rate instead of the file's, and `cache_dir` keeps decoded
+    videos. Raises `InputError` if there is nothing of that kind to read.
     """
     wanted = split_called(split)
     input_path, video_root, cache_dir = (os.path.expanduser(each) for each in (input_path, video_root, cache_dir))
     if file_type in ("video_folder", "video_csv"):
         source = _videos(file_type, Path(input_path), wanted, os.fspath(video_root), _rate(target_fps))
-        return KeptSource(source, Path(cache_dir)) if cache_dir else source
+        return CachedSource(source, Path(cache_dir)) if cache_dir else source
     for name, value in (("target_fps", target_fps), ("cache_dir", cache_dir)):
         if value:
             raise InputError(name, value, f"is for videos, not for {file_type}")
@@ -100,7 +98,7 @@ def open_source(
 
 
 def splits_of(file_type: str, input_path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The splits of a folder or list of videos that have any; "all" for a list that tells of none."""
+    """Return the non-empty splits of a folder or list of videos; "all" for a list without a column of splits."""
     path = Path(input_path)
     if file_type == "video_folder":
         listing = list_folder(path)
@@ -112,8 +110,8 @@ def _rate(fps: float | None) -> Fraction | None:
     if fps is None:
         return None
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0.001 <= fps <= 1000:
-        raise InputError("target_fps", fps, "must be from 0.001 to 1000 pictures a second")
-    return Fraction(fps).limit_denominator(1001)  # 30000/1001, too
+        raise InputError("target_fps", fps, "must be from 0.001 to 1000 frames per second")
+    return Fraction(fps).limit_denominator(1001)  # also finds 30000/1001
 
 
 def _videos(file_type: str, path: Path, split: str, root: str, fps: Fraction | None) -> VideoSource:
@@ -123,7 +121,7 @@ def _videos(file_type: str, path: Path, split: str, root: str, fps: Fraction | N
     files = listing.of(split)
     if not files:
         others = sorted(name for name, own in listing.splits.items() if own)
-        raise InputError(str(path), split, f"has no videos; these splits have: {', '.join(others)}")
+        raise InputError(str(path), split, f"has no videos; splits with videos: {', '.join(others)}")
     return VideoSource(listing.classes, files, listing.skipped, fps)
 
 
@@ -138,7 +136,7 @@ def _digits(name: str, split: str, count: int, seed: int) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class ClipSource:
-    """A split of a dataset in the cached form: clips as they are there."""
+    """Clips of one split of a dataset in the cached form."""
 
     dataset: Dataset
     split: str
@@ -148,32 +146,32 @@ class ClipSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """As of `Source`."""
+        """See `Source`."""
         return self.dataset.classes
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
-        """As of `Source`: `[N]`."""
+        """See `Source`: `[N]`."""
         return getattr(self.dataset, self.split).labels
 
     @property
     def skipped(self) -> Sequence[Skipped]:
-        """As of `Source`."""
+        """See `Source`."""
         return self.dataset.skipped
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def name(self, i: int) -> str:
-        """The split and the number."""
+        """Return the split and the number."""
         return f"{self.split} {i}"
 
     def frames(self, i: int) -> int:
-        """The length of every clip."""
+        """Return the length, which all clips share."""
         return self.dataset.ticks
 
     def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
-        """As of `Source`."""
+        """See `Source`."""
         clip = getattr(self.dataset, self.split).clips[i]
         frames = clip[checked(numbers, len(clip))]
         if short_side in (None, self.dataset.resolution):
@@ -182,7 +180,7 @@ class ClipSource:
 
 
 def resized(frame: Frames, short_side: int | None) -> Frames:
-    """uint8 `H W C` with the short side resized, as a video's frames are."""
+    """Return uint8 `H W C` with the short side resized in the same way as frames of a video."""
     width, height = scaled_size(frame.shape[1], frame.shape[0], short_side)
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
     return picture.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR").astype(np.uint8)

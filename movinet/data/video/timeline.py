@@ -1,4 +1,4 @@
-"""When each frame of a video is shown, and which frames a rate or a segment of time picks."""
+"""Time of each frame of a video, and the frames that a rate or a time segment selects."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Numbers = npt.NDArray[np.int64]
 
 
 class UnusableVideo(Exception):
-    """A file that holds no frames that can be decoded; the message says why, without the file's name."""
+    """A file without decodable frames; the message gives the reason, without the file's name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """The shown frames of a file, in the order in which they are shown.
+    """The frames of a file in the order in which they are shown.
 
     Attributes:
       times: int64 `N`, strictly rising, of each frame in units of `unit`; 0, 1, 2 … if `counted`.
       keys: int64, rising, those times at which decoding can begin.
-      unit: seconds; 0 where nothing in the file says how long a frame is shown.
-      end: when the last frame is over.
-      counted: the file has no usable timestamps, so frame n is the n-th that is decoded.
+      unit: seconds; 0 if the file does not record how long a frame is shown.
+      end: end of the last frame.
+      counted: the file has no usable timestamps, so frame n is the n-th decoded frame.
     """
 
     times: Numbers
@@ -39,11 +39,11 @@ class Timeline:
         return len(self.times)
 
     def numbers(self, fps: Fraction | None = None, segment: tuple[float, float] | None = None) -> Numbers:
-        """The frames of `segment` (seconds from the first frame), at `fps` pictures a second or just as they come.
+        """Return the frames of `segment` (seconds from the first frame), at `fps` frames per second or all of them.
 
         At a rate, tick k is the frame that is shown k / fps after the beginning. A time may be half a unit late:
-        containers round 1/30 s to whole milliseconds. There is one number at least.
-        Raises `UnusableVideo` if the segment lies behind the end, or if a time is asked of a file that has none.
+        containers round 1/30 s to whole milliseconds. At least one number is returned.
+        Raises `UnusableVideo` if the segment begins after the end, or if a time is needed and the file has none.
         """
         if fps is None and segment is None:
             return np.arange(len(self))
@@ -67,19 +67,19 @@ class Timeline:
 
 
 def clip_numbers(count: int, start: int, ticks: int, stride: int, short_clip: str = "loop") -> Numbers:
-    """`ticks` of `count` frames, `stride` apart from `start`. Past the end they "loop", or "pad" with the last one."""
+    """Return `ticks` of `count` frames, `stride` apart from `start`. Past the end, "loop" or "pad" with the last."""
     numbers = start + stride * np.arange(ticks)
     return numbers % count if short_clip == "loop" else np.minimum(numbers, count - 1)
 
 
 def centred(count: int, ticks: int, stride: int, clips: int) -> Sequence[int]:
-    """Where up to `clips` evenly spaced clips of `ticks` frames begin. One is the centre; equal ones are one."""
+    """Return the first frames of up to `clips` evenly spaced clips of `ticks` frames; a single clip is centred."""
     slack = max(0, count - 1 - (ticks - 1) * stride)
     return sorted({slack * (2 * clip + 1) // (2 * clips) for clip in range(clips)})
 
 
 def checked(numbers: npt.ArrayLike, count: int) -> Numbers:
-    """As int64 `T`. Raises `IndexError` unless all are frames of an example of `count`."""
+    """Return the numbers as int64 `T`. Raises `IndexError` for a number that is no frame of an example of `count`."""
     own = np.asarray(numbers, np.int64)
     if own.ndim != 1 or not own.size or own.min() < 0 or own.max() >= count:
         raise IndexError(f"frames {own.tolist()} of {count}")

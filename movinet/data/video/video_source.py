@@ -1,4 +1,4 @@
-"""Video files with labels, read frame by frame."""
+"""Labelled video files, read frame by frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REMEMBERED = 1 << 22  # frames of the timelines that a source keeps: 8 bytes eac
 
 
 class VideoSource:
-    """Video files; how each is laid out in time is found when it is first asked for, and remembered."""
+    """Video files; the timeline of a file is read when first needed, then cached."""
 
     def __init__(
         self,
@@ -46,21 +46,21 @@ class VideoSource:
         return len(self.files)
 
     def name(self, i: int) -> str:
-        """As of `Source`."""
+        """See `Source`."""
         file = self.files[i]
         return file.name + ("@{:g}-{:g}".format(*file.segment) if file.segment else "")
 
     def frames(self, i: int) -> int:
-        """As of `Source`."""
+        """See `Source`."""
         return len(self._laid_out(i)[1])
 
     def read(self, i: int, numbers: npt.ArrayLike, short_side: int | None = None) -> Frames:
-        """As of `Source`."""
+        """See `Source`."""
         timeline, own = self._laid_out(i)
         return self._decoder.read(self.files[i].path, timeline, own[checked(numbers, len(own))], short_side)
 
     def _laid_out(self, i: int) -> tuple[Timeline, Numbers]:
-        """The timeline of the file, and which of its frames are the example's."""
+        """Return the timeline of the file, and the numbers of the example's frames in it."""
         found = self._timelines.get(i)
         if found is None:
             file = self.files[i]
@@ -71,7 +71,7 @@ class VideoSource:
 
 
 class _Timelines:
-    """The timelines asked for last, up to `REMEMBERED` frames together."""
+    """Cache of the most recently used timelines, up to `REMEMBERED` frames together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

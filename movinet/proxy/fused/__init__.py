@@ -1,10 +1,10 @@
-"""Training engine of search candidates on one CPU core, in numba: no tensor of a layer's inside leaves the cache.
+"""Training engine of search candidates on one CPU core, in numba: tensors inside a layer stay in the cache.
 
 `kernels` holds the compiled loops, `geometry` the offsets by which they run a depthwise convolution, `layers` one layer
 of a network, `optimizer` a step of its weights, `network` a network in training and in evaluation. Frames are
 `B T H W C`, float32, contiguous.
 
-The mathematics is that of `movinet.model.layers`, derived a second time for speed: a clip passes through expansion,
-swish, depthwise convolution, squeeze-excite and projection while it is in the cache, where TensorFlow writes each of
-some 40 intermediate tensors of a whole batch to memory. `tests/test_fused.py` holds the two equal.
+The mathematics is that of `movinet.model.layers`, implemented a second time for speed. A clip passes through expansion,
+swish, depthwise convolution, squeeze-excite and projection while it is in the cache; TensorFlow writes some 40
+intermediate tensors of a whole batch to memory. `tests/test_fused.py` tests that both are equal.
 """

@@ -1,8 +1,8 @@
 """Offsets by which the kernels run a depthwise convolution of one clip, forward and backward.
 
 A clip lies in a padded buffer, one plane for each phase of the stride in columns: column w of plane p is column
-`w * stride + p` of the clip. So each tap of the kernel multiplies whole rows of `W * E` floats, whatever the stride,
-and the convolution, its gradient by the clip and its gradient by the taps are three lists of products of rows.
+`w * stride + p` of the clip. So each tap of the kernel multiplies whole rows of `W * E` floats at any stride. The
+convolution, its gradient by the clip and its gradient by the taps are three lists of products of rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Program = tuple[np.ndarray, ...]  # starts, lengths, first, a_offsets, b_offsets
 
 
 def same_padding(kernel: int, stride: int, size: int) -> int:
-    """Zeros before an axis under TensorFlow's 'SAME'."""
+    """Return the number of zeros before an axis under TensorFlow's 'SAME'."""
     return max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
 
 
@@ -27,11 +27,11 @@ class Geometry:
     """A depthwise convolution of clips `T H W E` with a kernel (time, space, space).
 
     Attributes:
-      out_side: rows and columns that go out.
-      row: floats of a row that goes out.
-      buffer_size, d_size: floats of the padded buffers, of what comes in and of the gradient of what goes out.
-      places: where each pixel lies in the first buffer; d_places: where each row lies in the second.
-      forward: of (out, buffer, taps); backward: of (gradient buffer, d, taps); of_taps: of (taps, buffer, d).
+      out_side: rows and columns of the output.
+      row: floats in a row of the output.
+      buffer_size, d_size: floats of the padded buffers, of the input and of the output's gradient.
+      places: position of each pixel in the first buffer; d_places: of each row in the second.
+      forward: rows of (out, buffer, taps); backward: of (gradient buffer, d, taps); of_taps: of (taps, buffer, d).
     """
 
     out_side: int
@@ -74,7 +74,7 @@ def geometry(kernel: tuple[int, int, int], stride: int, frames: int, side: int, 
     def d_place(t: int, h: int, w: int) -> int:
         return (t * out + h) * d_pitch + (d_left + w) * channels
 
-    # (tap, offset in time, offset in rows, phase, shift) of the taps that meet a pixel at all.
+    # (tap, offset in time, offset in rows, phase, shift) of the taps that reach a pixel.
     met = [
         ((a * space + b) * space + c, a - time // 2, b - before, *columns[c])
         for a in range(time)

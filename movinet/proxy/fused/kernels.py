@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs
 """Compiled loops of the fused engine. Arrays are float32 and contiguous; `n` floats are one row of `W * C`.
 
-Vectors by channel are given tiled over a row, as loops over a few channels would not fill a vector register.
-Indices are unsigned, since numba otherwise tests each for a negative value, which keeps a loop from being vectorised.
+Channel vectors are tiled over a row, as loops over a few channels would not fill a vector register. Indices are
+unsigned, because numba tests signed ones for negative values, which prevents vectorisation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ compiled: Callable[..., Any] = numba.njit(
 
 @compiled
 def sigmoid(x):
-    """1 / (1 + exp(-x)) by a rational function of tanh(x / 2), as exp would not vectorise; error below 1e-6."""
+    """Compute 1 / (1 + exp(-x)) by a rational function of tanh(x / 2), as exp does not vectorise; error below 1e-6."""
     x = max(min(x * F(0.5), F(7.905311)), F(-7.905311))
     q = x * x
     p = F(-2.76076847742355e-16) * q + F(2.00018790482477e-13)
@@ -41,7 +41,7 @@ def sigmoid(x):
 
 @compiled
 def tile(vector, n):
-    """[C] -> [n], repeated."""
+    """Repeat a vector: [C] -> [n]."""
     out = np.empty(n, F)
     channels = len(vector)
     for i in range(n):
@@ -51,7 +51,7 @@ def tile(vector, n):
 
 @compiled
 def tile_rows(rows, n):
-    """[R, C] -> [R * n], each repeated."""
+    """Repeat each row: [R, C] -> [R * n]."""
     out = np.empty(len(rows) * n, F)
     for r in range(len(rows)):
         out[r * n : (r + 1) * n] = tile(rows[r], n)
@@ -60,7 +60,7 @@ def tile_rows(rows, n):
 
 @compiled
 def fold(row, channels):
-    """[n] -> [C] in float64: the sum over the pixels of a row."""
+    """Sum over the pixels of a row: [n] -> [C] in float64."""
     out = np.zeros(channels)
     for i in range(len(row)):
         out[i % channels] += row[i]
@@ -69,7 +69,7 @@ def fold(row, channels):
 
 @compiled
 def run_rows(out, a, b, starts, lengths, first, a_offsets, b_offsets):
-    """For each row r: out[row r] += the sum of a[row] * b[row] over its pairs `first[r]` to `first[r + 1]`."""
+    """Add, for each row r, the sum of a[row] * b[row] over its pairs `first[r]` to `first[r + 1]` to out[row r]."""
     one, two, three, four = U(1), U(2), U(3), U(4)
     for r in range(len(starts)):
         o, n, j, end = starts[r], lengths[r], first[r], first[r + 1]
@@ -90,7 +90,7 @@ def run_rows(out, a, b, starts, lengths, first, a_offsets, b_offsets):
 
 @compiled
 def _bias_swish(v, bias, size):
-    """v[size] += bias (a row, tiled), and swish of it."""
+    """Add bias (a row, tiled) to v[size], and return swish of it."""
     y = np.empty(size, F)
     n = U(len(bias))
     start = U(0)
@@ -105,7 +105,7 @@ def _bias_swish(v, bias, size):
 
 @compiled
 def _times_slope(g, v, size):
-    """g[size] *= the slope of swish at v."""
+    """Multiply g[size] by the slope of swish at v."""
     for i in range(U(size)):
         s = sigmoid(v[i])
         g[i] *= s * (F(1) + v[i] * (F(1) - s))
@@ -113,7 +113,7 @@ def _times_slope(g, v, size):
 
 @compiled
 def _scatter(y, start, plane, places, channels):
-    """Copies the pixels of a clip to their places in a padded buffer."""
+    """Copy the pixels of a clip to their places in a padded buffer."""
     source, c = U(start), U(channels)
     for p in range(len(places)):
         target = places[p]
@@ -141,7 +141,7 @@ def _zero(row, start, size):
 
 @compiled
 def row_sums(u, n, channels):
-    """Mean and (biased) variance by channel of u, flat rows of n."""
+    """Return mean and (biased) variance by channel of u, flat rows of n."""
     rows = len(u) // n
     total, square = np.zeros(channels), np.zeros(channels)
     step = max(1, 4096 // n)
@@ -162,7 +162,7 @@ def row_sums(u, n, channels):
 
 @compiled
 def centre(x, n):
-    """x[N, C] -> x minus its mean over rows, the mean [C], and the covariance [C, C]; n: floats of a row of pixels."""
+    """Return x[N, C] minus its mean over rows, the mean [C], the covariance [C, C]; n: floats of a row of pixels."""
     channels = x.shape[1]
     mean, _ = row_sums(x.reshape(-1), n, channels)
     away = tile(mean, n)
@@ -182,8 +182,8 @@ def expand_depthwise(x, kernel, offset, depthwise, geometry, n_in, n_out, clips,
     Args:
       x: [clips * pixels, C]; kernel: [C, E]; offset: [E]; depthwise: [taps, E].
       geometry: of `geometry.Geometry.compiled`.
-      n_in, n_out: floats of a row that comes in, and that goes out.
-      v: [clips * pixels * E], filled with what comes into swish, for the backward pass; or empty.
+      n_in, n_out: floats of a row of input and of output.
+      v: [clips * pixels * E], filled with the input of swish for the backward pass; or empty.
 
     Returns:
       The convolution's output, flat [clips * out_size].
@@ -373,11 +373,11 @@ def expand_depthwise_backward(
       v, x: as left by the forward pass; x is centred.
       kernel: [C, E] that the forward pass multiplied with.
       geometry: of `geometry.Geometry.compiled`.
-      n_in, n_out: floats of a row that comes in, and that goes out.
+      n_in, n_out: floats of a row of input and of output.
 
     Returns:
-      Of x, without the part that flows through the expansion's statistics, [rows, C]; x' times the gradient at the
-      expansion's norm, [C, E]; the sum of that gradient [E]; of the depthwise kernel, [taps, E].
+      Gradient of x, without the part through the expansion's statistics, [rows, C]; x' times the gradient at the
+      expansion's norm, [C, E]; the sum of that gradient [E]; the gradient of the depthwise kernel, [taps, E].
     """
     buffer_size, places, d_size, d_places, _, backward, of_taps = geometry
     channels = kernel.shape[1]
@@ -436,7 +436,7 @@ def expand_depthwise_backward(
 
 @compiled
 def combine(u, scale, offset, keep, skip, n):
-    """u[N, D] * scale[D] + offset[D], weighted by keep[B] for each clip if any, plus skip[N, D]: all of it new."""
+    """Compute u[N, D] * scale[D] + offset[D], weighted by keep[B] per clip if given, plus skip[N, D]; a new array."""
     out = np.empty_like(u)
     a, b, y, o = u.reshape(-1), skip.reshape(-1), out.reshape(-1), U(0)
     scales, offsets = tile(scale, n), tile(offset, n)
@@ -493,7 +493,7 @@ def norm_backward(g, u, mean, inverse, scale, keep, n):
 
 @compiled
 def affine_swish(u, scale, offset, n):
-    """u[N, C] -> swish(u * scale + offset); n: floats of a row of pixels."""
+    """Compute u[N, C] -> swish(u * scale + offset); n: floats of a row of pixels."""
     out = np.empty_like(u)
     x, y, o = u.reshape(-1), out.reshape(-1), U(0)
     scales, offsets = tile(scale, n), tile(offset, n)
@@ -507,7 +507,7 @@ def affine_swish(u, scale, offset, n):
 
 @compiled
 def affine_swish_backward(g, u, scale, offset, n):
-    """g[N, C] at the output of `affine_swish` -> at its affine part."""
+    """Compute the gradient at the affine part of `affine_swish` from g[N, C] at its output."""
     out = np.empty_like(g)
     x, y, d, o = u.reshape(-1), g.reshape(-1), out.reshape(-1), U(0)
     scales, offsets = tile(scale, n), tile(offset, n)
@@ -522,7 +522,7 @@ def affine_swish_backward(g, u, scale, offset, n):
 
 @compiled
 def finish_expansion(dx, x, through, across, g, n):
-    """dx[N, C] -= x through[C, C] + across[C]; plus g[N, C], the gradient of the skip; n: floats of a row of pixels."""
+    """Subtract x through[C, C] + across[C] from dx[N, C], and add g[N, C], the gradient of the skip; n: as above."""
     part = np.dot(x, through).reshape(-1)
     d, skip, offset, o = dx.reshape(-1), g.reshape(-1), tile(across, n), U(0)
     for _ in range(dx.size // n):
@@ -533,7 +533,7 @@ def finish_expansion(dx, x, through, across, g, n):
 
 @compiled
 def pool(x, before):
-    """Average pool 3 x 3 of stride 2 with 'same' padding, which does not count: x[N, H, W, C] -> [N, H/2, W/2, C]."""
+    """Average pool 3 x 3 of stride 2, 'same' padding left out of the mean: x[N, H, W, C] -> [N, H/2, W/2, C]."""
     frames, height, width, channels = x.shape
     out = np.zeros((frames, (height + 1) // 2, (width + 1) // 2, channels), F)
     for f in range(frames):
@@ -569,7 +569,7 @@ def pool_backward(g, height, width, before):
 
 @compiled
 def patches(frames, before):
-    """3 x 3 patches of stride 2 with 'same' padding: [N, H, W, C] -> [N * H/2 * W/2, 9 C]."""
+    """Return 3 x 3 patches of stride 2 with 'same' padding: [N, H, W, C] -> [N * H/2 * W/2, 9 C]."""
     count, height, width, channels = frames.shape
     rows, columns = (height + 1) // 2, (width + 1) // 2
     out = np.zeros((count * rows * columns, 9 * channels), F)
@@ -593,10 +593,10 @@ def patches(frames, before):
 
 @compiled
 def area_resize(clips, rows, row_weights, columns, column_weights):
-    """uint8 [T, B, H, W, C] -> float32 [B, T, r, r, C] in 0..1, resized by area.
+    """Resize by area: uint8 [T, B, H, W, C] -> float32 [B, T, r, r, C] in 0..1.
 
-    Row i that goes out is the sum over k of row `rows[k, i]` times `row_weights[k, i]`; so is float j of it, out of
-    the W * C floats of a row, by `columns` and `column_weights`.
+    Output row i is the sum over k of row `rows[k, i]` times `row_weights[k, i]`. Float j of a row is the same sum over
+    the W * C floats of an input row, by `columns` and `column_weights`.
     """
     frames, batch, height, width, channels = clips.shape
     size = rows.shape[1]

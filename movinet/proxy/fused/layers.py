@@ -1,7 +1,7 @@
 """Stem, bottleneck and head of the fused engine: forward pass in training and in evaluation, and gradient.
 
-Activations between layers are `[N, C]`, the pixels of a batch `B T H W C` as rows. The form is that of the base
-variant: 3D depthwise convolutions that see both sides in time, squeeze-excite over the whole clip, swish.
+Activations between layers are `[N, C]`, the pixels of a batch `B T H W C` as rows. Only the base variant is supported:
+3D depthwise convolutions with past and future frames, squeeze-excite over the whole clip, swish.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Weights:
             self.gradients[name][...] = np.reshape(value, self.gradients[name].shape)
 
     def observe(self, name: str, mean: Array, variance: Array, count: int, momentum: float) -> None:
-        """Bring the moving statistics of a norm nearer to those of a batch of `count` pixels."""
+        """Update the moving statistics of a norm with those of a batch of `count` pixels."""
         statistics = mean, variance * F(count / max(count - 1, 1))
         for moving, value in zip(self.moving[name], statistics, strict=True):
             moving *= F(momentum)
@@ -58,13 +58,13 @@ def _inverse(variance: Array) -> Array:
 
 
 class _Norm:
-    """Batch norm of u[N, C] by its own statistics, or by moving ones."""
+    """Batch norm of u[N, C] by the batch's statistics, or by moving ones."""
 
     def __init__(self, weights: Weights, name: str, rezero: Array | None = None) -> None:
         self._weights, self._name, self._rezero = weights, name, rezero
 
     def forward(self, u: Array, row: int, momentum: float | None) -> tuple[Array, Array]:
-        """Factor and offset by channel; `row`: floats of a row of pixels; momentum None uses the moving statistics."""
+        """Return factor and offset by channel; `row`: floats of a row of pixels; momentum None: moving statistics."""
         gamma, beta = self._weights.norm(self._name)
         if momentum is None:
             mean, variance = self._weights.moving[self._name]
@@ -79,7 +79,7 @@ class _Norm:
         return scale, beta - mean * scale
 
     def backward(self, g: Array, u: Array, keep: Array = _NONE) -> Array:
-        """Gradient at u of g[N, C]; stores those of its own weights."""
+        """Return the gradient at u from g[N, C]; store those of its weights."""
         du, d_gamma, d_beta = kernels.norm_backward(g, u, self.mean, self.inverse, self.scale, keep, self.row)
         if self._rezero is not None:
             gamma, beta = self._weights.norm(self._name)
@@ -99,7 +99,7 @@ class Stem:
         self._norm = _Norm(weights, "conv")
 
     def forward(self, frames: Array, clips: int, momentum: float | None, keep: Array) -> Array:
-        """[B*T, H, W, 3] -> [N, C]."""
+        """Compute [B*T, H, W, 3] -> [N, C]."""
         kernel = self._weights["conv"]
         self._patches = kernels.patches(frames, self._before)
         self._u = self._patches @ kernel.reshape(-1, kernel.shape[-1])
@@ -107,7 +107,7 @@ class Stem:
         return kernels.affine_swish(self._u, *self._affine, self._row)
 
     def backward(self, g: Array) -> None:
-        """Stores the gradients of its weights; the pixels need none."""
+        """Store the gradients of its weights; the pixels need none."""
         du = self._norm.backward(kernels.affine_swish_backward(g, self._u, *self._affine, self._row), self._u)
         self._weights.gradient(conv=self._patches.T @ du)
 
@@ -124,7 +124,7 @@ class Bottleneck:
         self._skip_norm = _Norm(weights, "skip") if spec.projected_skip else None
 
     def forward(self, x: Array, clips: int, momentum: float | None, keep: Array) -> Array:
-        """[N, C] -> [N, D]; keep[B] weighs each clip's branch, or is empty."""
+        """Compute [N, C] -> [N, D]; keep[B] weighs each clip's branch, or is empty."""
         u, v = self._expand_depthwise(x, clips, momentum)
         project = self._gate_project(u, clips, momentum)
         scale, offset = self._project_norm.forward(project, self.side * self._spec.width, momentum)
@@ -190,7 +190,7 @@ class Bottleneck:
         return self._skipped * scale + offset
 
     def backward(self, g: Array) -> Array:
-        """Gradient at its input of g[N, D]; stores those of its weights."""
+        """Return the gradient at its input from g[N, D]; store those of its weights."""
         w = self._weights
         u, v, project = self._saved
         du = self._project_norm.backward(g, project, self._keep)
@@ -258,7 +258,7 @@ class Head:
         self._norm = _Norm(weights, "project")
 
     def forward(self, x: Array, clips: int, momentum: float | None, keep: Array) -> Array:
-        """[N, C] -> logits [B, classes]."""
+        """Compute [N, C] -> logits [B, classes]."""
         w = self._weights
         self._x, self._u = x, x @ w["project"]
         self._affine = self._norm.forward(self._u, self._row, momentum)
@@ -271,7 +271,7 @@ class Head:
         return self._active @ w["classifier"] + w["classifier_bias"]
 
     def backward(self, g: Array) -> Array:
-        """Gradient at its input of g[B, classes]; stores those of its weights."""
+        """Return the gradient at its input from g[B, classes]; store those of its weights."""
         w, clips = self._weights, len(g)
         one = np.ones_like(w["dense_bias"])
         d_dense = kernels.affine_swish_backward(

@@ -19,18 +19,18 @@ from search_space.architecture import Architecture
 
 F = np.float32
 Array = np.ndarray
-_DIVERGES = np.errstate(over="ignore", invalid="ignore")  # shows in the loss, which the trainer checks
+_DIVERGES = np.errstate(over="ignore", invalid="ignore")  # the trainer checks the loss
 
 
 def use_one_thread() -> None:
     """Limit the matrix products of this process to one core."""
-    import scipy.linalg.cython_blas  # noqa: F401  the library behind numba's products; only what is loaded is limited
+    import scipy.linalg.cython_blas  # noqa: F401  the BLAS of numba's products; only loaded libraries are limited
 
     threadpool_limits(1)
 
 
 def prepare(clips: Array, resolution: int) -> Array:
-    """uint8 `T B H W C` clips as a candidate takes them: float32 [B*T, resolution, resolution, C] in 0..1, by area."""
+    """Convert uint8 `T B H W C` clips to float32 [B*T, resolution, resolution, C] in 0..1, resized by area."""
     frames = kernels.area_resize(clips, *_area_weights(clips.shape[2], resolution, clips.shape[4]))
     return frames.reshape(-1, *frames.shape[2:])
 
@@ -47,12 +47,12 @@ class Network:
     """A network in training.
 
     Args:
-      architecture: its clip's frames and resolution are those of the batches it will be given; square frames.
+      architecture: frames and resolution of its clip are those of the batches; frames are square.
       classes: number of classes.
       recipe: how to train.
       states: of each layer from stem to head, float32 [3, weights]: its flat weights and their two moments.
       rng: of stochastic depth.
-      steps_done: how many steps of the recipe are behind it.
+      steps_done: number of finished steps of the recipe.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Network:
 
     @_DIVERGES
     def step(self, frames: Array, labels: Array) -> float:
-        """One optimiser step.
+        """Run one optimiser step.
 
         Args:
           frames: float32 [B*T, H, W, 3] in 0..1.
@@ -122,7 +122,7 @@ class Network:
 
     @_DIVERGES
     def logits(self, frames: Array, clips: int) -> Array:
-        """float32 [B*T, H, W, 3] -> logits [B, classes], with moving statistics."""
+        """Compute logits [B, classes] of float32 [B*T, H, W, 3], with moving statistics."""
         return self._forward(frames, clips, None, [_ALL] * len(self._inner))
 
     def _forward(self, frames: Array, clips: int, momentum: float | None, keeps: Sequence[Array]) -> Array:
@@ -162,7 +162,7 @@ class Candidate(Network):
     """One network in training by itself.
 
     Args:
-      architecture, classes, recipe: as of a network.
+      architecture, classes, recipe: see `Network`.
       seed: of the initial weights and of stochastic depth.
     """
 
@@ -171,11 +171,11 @@ class Candidate(Network):
         super().__init__(architecture, classes, recipe, states, np.random.default_rng([seed, 1]))
 
 
-_ALL = np.empty(0, F)  # every clip's branch counts in full
+_ALL = np.empty(0, F)  # no stochastic depth
 
 
 def _cross_entropy(logits: Array, labels: Array, smoothing: float) -> tuple[float, Array]:
-    """Mean over the batch with label smoothing, and its gradient."""
+    """Return the mean over the batch with label smoothing, and its gradient."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     exponential = np.exp(shifted)
     total = exponential.sum(axis=1, keepdims=True)

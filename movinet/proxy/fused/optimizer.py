@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""The optimiser of the fused engine: Muon for kernels, AdamW for all else, as `movinet.proxy.recipe` says.
+"""The optimiser of the fused engine: Muon for kernels, AdamW for other weights (`movinet.proxy.recipe`).
 
 Weights, moments and gradients are flat float32 vectors of a whole network.
 """
@@ -17,7 +17,7 @@ from movinet.proxy.recipe import ADAM_SHARE, BETA1, BETA2, EPSILON, NEWTON_SCHUL
 
 
 def places(weights: Iterable[Weight]) -> np.ndarray:
-    """int64 [weights, 4]: size; rows and columns as a matrix, 0 rows if it is AdamW's; 1 if weight decay applies."""
+    """Return int64 [weights, 4]: size; rows and columns as a matrix, 0 rows for AdamW; 1 if weight decay applies."""
     return np.array([
         (size, size // w.shape[-1] * w.orthogonal, w.shape[-1], w.decayed)
         for w in weights
@@ -29,7 +29,7 @@ def places(weights: Iterable[Weight]) -> np.ndarray:
 def step(weights, first, second, gradient, places, rate, power1, power2, decay):
     """One step of the flat weights by Muon and AdamW; power1 and power2 are beta1^t and beta2^t.
 
-    `places` is that of all arrays, in the order in which they follow each other in the flat vectors.
+    `places` covers all arrays, in their order in the flat vectors.
     """
     adam = F(rate * ADAM_SHARE * np.sqrt(1 - power2) / (1 - power1))
     epsilon = F(EPSILON * np.sqrt(1 - power2))
@@ -62,7 +62,7 @@ def step(weights, first, second, gradient, places, rate, power1, power2, decay):
 
 @compiled
 def orthogonalised(matrix):
-    """[R, C] -> [R, C] with the same singular vectors and singular values near 1 (`movinet.proxy.recipe`)."""
+    """Map [R, C] to [R, C] with the same singular vectors and singular values near 1 (`movinet.proxy.recipe`)."""
     rows, columns = matrix.shape
     x = np.ascontiguousarray(matrix.T) if rows > columns else matrix.copy()
     norm = F(0)

@@ -1,10 +1,10 @@
-"""Experiments: the YAML files of the release and ours, as typed and checked values.
+"""Experiment files of the TF Model Garden and of this project, as typed and validated values.
 
-experiment       all of an experiment; its data and losses
-model_config     which network, or ensemble
+experiment       a whole experiment; its data and losses
+model_config     network or ensemble
 optimizer_config optimizer, schedule and warm-up
-trainer_config   steps, intervals, checkpoints; the machine
-experiment_file  files and overrides read over the defaults, and written
-fields           every key of the release: a field, or ignored or refused for a reason
-presets          experiments on the embedded digits
+trainer_config   steps, intervals, checkpoints; devices
+experiment_file  reads files and overrides over the defaults, and writes them
+fields           keys of the Model Garden that are ignored or refused, with the reason
+presets          experiments on the bundled digits
 """

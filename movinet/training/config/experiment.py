@@ -1,9 +1,9 @@
-"""An experiment: which network is trained, on which clips, how. Fields and nesting are those of the release's YAML.
+"""An experiment: network, clips and training. Fields and nesting are those of the TF Model Garden's YAML files.
 
-What a key of the release's configuration classes (official/core/config_definitions.py,
-official/vision/configs/video_classification.py, official/projects/movinet/configs/movinet.py) does here can be read
-off the classes below: it is a field; or one of `OTHER_KEYS`, which is ignored, or accepted only with the values given.
-Fields marked "ours" are additions. Defaults are those of the release's experiment `movinet_kinetics600`.
+Each key of the Model Garden's configuration classes (official/core/config_definitions.py,
+official/vision/configs/video_classification.py, official/projects/movinet/configs/movinet.py) is a field below, or one
+of `OTHER_KEYS`, which are ignored, or accepted only with the listed values. Fields marked "ours" are additions.
+Defaults are those of the Model Garden's experiment `movinet_kinetics600`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ FileType = Literal["tfrecord", "tfds", "video_folder", "video_csv", "moving_digi
 Ratio = Annotated[float, within(1e-3, 1e3)]
 Area = Annotated[float, within(1e-6, 1)]
 
-_SPEED = Other("it changes the speed, and only of the release's own input")
-_SERVICE = Other("every worker of the service serves the whole of the data")
+_SPEED = Other("it affects only the speed of the Model Garden's input")
+_SERVICE = Other("every worker of the service serves all data")
 _LABEL = Other("only a label")
 
 
@@ -54,7 +54,7 @@ class RandAugment:
       translate_const: largest shift in pixels.
       magnitude_std: standard deviation of the strength.
       prob_to_apply: probability of each operation; null applies all.
-      exclude_ops: operations that are left out.
+      exclude_ops: excluded operations.
     """
 
     num_layers: Annotated[int, within(0, 100)] = 2
@@ -85,7 +85,7 @@ class Augmentation:
 
     @staticmethod
     def spelled_out(given: Any) -> Any:
-        """`autoaug` alone stands for that type with its defaults."""
+        """Expand the text `autoaug` to that type with its defaults."""
         return {"type": given} if isinstance(given, str) else given
 
 
@@ -103,11 +103,11 @@ class DataConfig:
       split: train, valid (or validation) or test, of sources that have several.
       is_training: true for training data, false for evaluation data.
       global_batch_size: clips per step on all devices together.
-      drop_remainder: leaves out a last batch that is not full.
-      shuffle_buffer_size: examples that are shuffled at a time; 0 keeps their order.
+      drop_remainder: drops an incomplete last batch.
+      shuffle_buffer_size: size of the shuffle buffer in examples; 0 keeps their order.
       seed: seed of order and augmentation; null takes that of the trainer.
       feature_shape: frames, height, width and channels of a clip.
-      temporal_stride: frames of the source from one frame of the clip to the next.
+      temporal_stride: distance in source frames between frames of the clip.
       random_stride_range: in training the stride is drawn from temporal_stride - this (at least 1) to
         temporal_stride + this - 1.
       num_test_clips: clips per video whose probabilities are averaged in evaluation.
@@ -120,11 +120,11 @@ class DataConfig:
       zero_centering_image: scales pixels to -1 to 1 in place of 0 to 1.
       aug_min_aspect_ratio: least aspect ratio of a random crop.
       aug_max_aspect_ratio: largest aspect ratio of a random crop.
-      aug_min_area_ratio: least area of a random crop, as a share of the frame.
-      aug_max_area_ratio: largest area of a random crop, as a share of the frame.
+      aug_min_area_ratio: least area of a random crop, as a fraction of the frame.
+      aug_max_area_ratio: largest area of a random crop, as a fraction of the frame.
       aug_random_rotation: turns training clips by 0, 90, 180 or 270 degrees.
-      aug_flip: ours; mirrors every second training clip, as the Model Garden always does. Not for classes that tell
-        left from right.
+      aug_flip: ours; mirrors every second training clip, as the Model Garden always does. Not for classes that
+        distinguish left from right.
       aug_type: further augmentation; null has none.
       enable_tf_data_service: reads records through a tf.data service.
       tf_data_service_address: address of the tf.data service.
@@ -133,7 +133,7 @@ class DataConfig:
       input_image_format: encoding of the frames in records.
       video_root: ours; folder that the file column of a video_csv is relative to.
       target_fps: ours; frames per second that `temporal_stride` counts; null takes those of the source.
-      short_clip: ours; how a clip that is too short is filled up: loop starts again, pad repeats the last frame.
+      short_clip: ours; how a too short clip is filled: loop starts again, pad repeats the last frame.
       cache_dir: ours; folder to keep decoded videos in; '' keeps none.
     """
 
@@ -143,19 +143,19 @@ class DataConfig:
         "trainer_id": _LABEL,
         "data_format": Other("clips are channels_last", ("channels_last",)),
         "label_dtype": Other("labels are integers"),
-        "cache": Other("cache_dir keeps decoded videos; the release would keep augmented clips, always the same"),
-        "compressed_input": Other("compressed records are not read", (False,)),
+        "cache": Other("cache_dir keeps decoded videos; the Model Garden would cache clips with a fixed augmentation"),
+        "compressed_input": Other("compressed records are not supported", (False,)),
         "is_multilabel": Other("a clip has one label", (False,)),
         "output_audio": Other("there is no sound", (False,)),
         "audio_feature": Other("there is no sound"),
         "audio_feature_shape": Other("there is no sound"),
         "mixup_and_cutmix": Other("clips are not mixed", (None,)),
-        "tfds_as_supervised": Other("clips are read by name", (False,)),
+        "tfds_as_supervised": Other("datasets are read by tfds_name", (False,)),
         "tfds_skip_decoding_feature": Other("only the frames of the clip are decoded"),
         "cycle_length": _SPEED,
         "block_length": _SPEED,
         "ram_budget": _SPEED,
-        "deterministic": Other("it always is"),
+        "deterministic": Other("it is always on"),
         "sharding": _SPEED,
         "prefetch_buffer_size": _SPEED,
         "autotune_algorithm": _SPEED,
@@ -228,7 +228,7 @@ class Losses:
 
     Attributes:
       one_hot: takes labels as vectors.
-      label_smoothing: share of the label that is spread over all classes.
+      label_smoothing: fraction of the label that is spread over all classes.
       l2_weight_decay: weight of the squares.
     """
 
@@ -247,17 +247,17 @@ class TaskConfig:
       validation_data: clips of evaluations.
       losses: loss and regularisation.
       init_checkpoint: weights to start from: a folder or a checkpoint, of this project or of the Model Garden.
-      init_checkpoint_modules: weights that are taken from it; the backbone is all but the dense layers after the pool.
+      init_checkpoint_modules: weights to load from it; the backbone is all but the dense layers after the pool.
       freeze_backbone: trains only the dense layers after the pool.
     """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
         "name": _LABEL,
-        "metrics": Other("accuracy by class is always written"),
-        "allow_image_summary": Other("summaries are numbers", (False,)),
-        "differential_privacy_config": Other("gradients are not made private", (None,)),
-        "train_input_partition_dims": Other("a clip is not divided", (None,)),
-        "eval_input_partition_dims": Other("a clip is not divided", (None,)),
+        "metrics": Other("accuracy per class is always written"),
+        "allow_image_summary": Other("summaries contain only numbers", (False,)),
+        "differential_privacy_config": Other("differential privacy is not supported", (None,)),
+        "train_input_partition_dims": Other("a clip is not split over devices", (None,)),
+        "eval_input_partition_dims": Other("a clip is not split over devices", (None,)),
     }
     model: ModelConfig = field(default_factory=ModelConfig)
     train_data: DataConfig = field(default_factory=lambda: DataConfig(global_batch_size=1024, dtype="bfloat16"))

@@ -1,4 +1,4 @@
-"""Reads an experiment as the release's command line does: its defaults, then files, then overrides."""
+"""Read an experiment as the TF Model Garden's command line does: its defaults, then files, then overrides."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def load(
     tpu: str | None = None,
     tf_data_service: str | None = None,
 ) -> tuple[ExperimentConfig, list[Ignored]]:
-    """The experiment of this name with what the files and then `override` say instead, and the keys that are ignored.
+    """Return the experiment, changed by the files and then by `override`, and the keys that are ignored.
 
     Args:
       name: movinet_kinetics600.
-      files: YAML or JSON files, or names of presets; later ones count more.
+      files: YAML or JSON files, or names of presets; later files override earlier ones.
       override: YAML or JSON text, `key.path=value,...`, or a file.
-      tpu, tf_data_service: addresses, as the release's flags of these names.
+      tpu, tf_data_service: addresses, as in the Model Garden's flags of these names.
 
     Raises:
-      InputError: a file cannot be read, or a key or value is not understood; says in which file.
+      InputError: a file cannot be read, or a key or value is invalid; names the file.
     """
     check_choice("--experiment", name, EXPERIMENTS)
     merged: dict[str, Any] = {}
@@ -63,7 +63,7 @@ def load(
 
 @dataclass(frozen=True)
 class _Source:
-    """A file, or an option that stands for one."""
+    """A file, or a command line option in its place."""
 
     name: str
     data: Any
@@ -71,7 +71,7 @@ class _Source:
     path: Path | None = None
 
     def sets(self, place: str) -> bool:
-        """Return whether this source gives the value at a place such as `task.model.dropout_rate`, or what holds it."""
+        """Return whether this source sets the value at a place such as `task.model.dropout_rate`, or its section."""
         data = self.data
         for key in re.split(r"[.\[]", place):
             if not isinstance(data, Mapping):
@@ -109,15 +109,15 @@ def _sources(
 
 
 def presets() -> list[str]:
-    """The names of the experiments that come with the project."""
+    """Return the names of the bundled experiments."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def file_of(given: str | Path) -> Path:
-    """The file of a preset, or what is given.
+    """Return the file of a preset, or the given path.
 
     Raises:
-      InputError: a name that is neither a preset's nor a file's, where one is near.
+      InputError: `given` is neither a preset nor a file.
     """
     name = str(given)
     if name in presets():
@@ -128,7 +128,7 @@ def file_of(given: str | Path) -> Path:
 
 
 def _located(found: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """With the files of an ensemble's members relative to the file that names them."""
+    """Resolve files of an ensemble's members relative to the file that names them."""
     ensemble: Any = found
     for key in ("task", "model", "ensemble"):
         ensemble = ensemble.get(key) if isinstance(ensemble, Mapping) else None
@@ -147,19 +147,19 @@ def _member(member: Any, folder: Path) -> Any:
 
 
 def _as_experiment(merged: dict[str, Any]) -> dict[str, Any]:
-    """Merged into the defaults, which come from the classes."""
+    """Merge into the defaults, which come from the classes."""
     defaults = to_dict(ExperimentConfig())
     full = merge(defaults, merged)
     task = full["task"] if isinstance(full["task"], Mapping) else {}
     for data in (task.get("train_data"), task.get("validation_data")):
-        # the Model Garden implementation has only these two, told apart so
+        # the Model Garden implementation has only these two
         if isinstance(data, dict) and data.get("tfds_name") and data.get("file_type") == "tfrecord":
             data["file_type"] = "tfds"
     return full
 
 
 def to_dict(experiment: ExperimentConfig) -> dict[str, Any]:
-    """Plain data; the inverse of `made_from`."""
+    """Return plain data; the inverse of `made_from`."""
     return _plain(dataclasses.asdict(experiment))  # type: ignore[no-any-return]
 
 
@@ -170,12 +170,12 @@ def _plain(value: Any) -> Any:
 
 
 def dump(experiment: ExperimentConfig) -> str:
-    """As YAML that `load` reads as a file."""
+    """Return YAML that `load` accepts as a file."""
     return yaml.safe_dump(to_dict(experiment), sort_keys=False, width=120)
 
 
 def notes(ignored: Sequence[Ignored]) -> list[str]:
-    """A line for each reason, with the keys."""
+    """Return a line for each reason, with the keys."""
     keys: dict[tuple[str, str], list[str]] = {}
     for each in ignored:
         source, _, key = each.place.rpartition(": ")
@@ -184,7 +184,7 @@ def notes(ignored: Sequence[Ignored]) -> list[str]:
 
 
 def parse_override(text: str) -> Any:
-    """What an override says: `key.path=value,...` (values as in YAML, lists in brackets), YAML, JSON, or a file of it.
+    """Parse an override: `key.path=value,...` (values as in YAML, lists in brackets), YAML, JSON, or a file of one.
 
     Raises:
       InputError: none of these.
@@ -209,20 +209,20 @@ def _assignments(text: str) -> dict[str, Any]:
             result = merge(result, _nest(key, value))
     for key, items in entries.items():
         if sorted(items) != list(range(len(items))):
-            raise InputError(f"{OVERRIDE}: {key}", sorted(items), "must be all entries, from [0] on")
+            raise InputError(f"{OVERRIDE}: {key}", sorted(items), "must set all entries, from [0] on")
         result = merge(result, _nest(key, [items[i] for i in range(len(items))]))
     return result
 
 
 def _nest(key: str, value: Any) -> dict[str, Any]:
-    """{a: {b: value}} for the key a.b."""
+    """Return {a: {b: value}} for the key a.b."""
     for name in reversed(key.split(".")):
         value = {name: value}
     return value  # type: ignore[no-any-return]
 
 
 def _split(text: str) -> Iterator[str]:
-    """The parts between commas that are in no bracket and no quotes."""
+    """Yield the parts between commas outside of brackets and quotes."""
     depth, quote, start = 0, "", 0
     for i, character in enumerate(text):
         if quote:

@@ -1,6 +1,6 @@
-"""Keys of the Model Garden implementation's configuration files that are no field here, and merging of files.
+"""Keys of Model Garden configuration files without a field here, and merging of files.
 
-A configuration class may name such keys in `OTHER_KEYS`. So every key of a file is a field, an `Other` key with its
+A configuration class lists such keys in `OTHER_KEYS`. So every key of a file is a field, an `Other` key with its
 reason, or an error.
 """
 
@@ -21,7 +21,7 @@ from search_space.base.names import hint
 
 @dataclass(frozen=True)
 class Other:
-    """A key of the Model Garden implementation that is no field here.
+    """A key of the Model Garden implementation without a field here.
 
     Attributes:
       why: the reason why it is ignored or refused.
@@ -35,7 +35,7 @@ class Other:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A key that was given and has no meaning here."""
+    """A key of a file that has no effect here."""
 
     place: str
     why: str
@@ -43,18 +43,18 @@ class Ignored:
 
 @cache
 def field_types(kind: Any) -> Mapping[str, Any]:
-    """Field names of a configuration class and their types."""
+    """Return field names and types of a configuration class."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def other_keys(kind: type) -> Mapping[str, Other]:
-    """Keys of the Model Garden implementation that `kind` has no field for."""
+    """Return the keys of the Model Garden implementation that `kind` has no field for."""
     return cast(Mapping[str, Other], getattr(kind, "OTHER_KEYS", {}))
 
 
 def _section(annotation: Any) -> Any:
-    """The configuration class of a field that holds one, several, or may hold none; else None."""
+    """Return the configuration class of a field that holds one, several or optionally one; else None."""
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return annotation
     if typing.get_origin(annotation) in (types.UnionType, tuple):
@@ -85,7 +85,7 @@ def select(kind: type, data: object, place: str = "") -> tuple[dict[str, Any], l
 def _select_field(kind: Any, value: Any, place: str) -> tuple[Any, list[Ignored]]:
     value = getattr(kind, "spelled_out", lambda given: given)(value)
     if not kind or not isinstance(value, Mapping):
-        return value, []  # what is wrong with it is found when all files are merged
+        return value, []  # validated when all files are merged
     return select(kind, value, place)
 
 

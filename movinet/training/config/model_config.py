@@ -1,8 +1,8 @@
-"""Which network an experiment trains, as plain data: a published one by name, one layer by layer, or an ensemble.
+"""Network of an experiment, as plain data: a published one by name, one described layer by layer, or an ensemble.
 
-Names and nesting are those of the release (official/projects/movinet/configs/movinet.py); of `MovinetConfig` the
-fields stem, blocks and head, of `ModelConfig` the fields num_classes and ensemble are ours, as
-`results.family.experiment` emits them.
+Names and nesting are those of the TF Model Garden (official/projects/movinet/configs/movinet.py). The fields stem,
+blocks and head of `MovinetConfig`, and num_classes and ensemble of `ModelConfig`, are ours; `results.family.experiment`
+emits them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class BlockConfig:
             raise InputError("strides", self.strides, "must be [1, 1, 1], of the first layer also [1, 2, 2]")
 
     def block(self) -> Block:
-        """In the language of the space."""
+        """Return the block as a value of `search_space`."""
         gates = self.squeeze_excite or (True,) * len(self.expand_filters)
         layers = zip(self.expand_filters, self.kernel_sizes, gates, strict=True)
         made = tuple(Layer(expand, kernel, gate) for expand, kernel, gate in layers)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ class MovinetConfig:
 
     Attributes:
       model_id: a0 to a5 or t0.
-      causal: looks at past frames only, as a stream does.
+      causal: uses past frames only, as a stream requires.
       use_positional_encoding: adds the position of a frame to its features.
       conv_type: factorisation of the convolutions.
       se_type: statistics that squeeze-excite reads.
@@ -132,7 +132,7 @@ class MovinetConfig:
             self.architecture(Clip(1, 1, 1))
 
     def variant(self) -> Variant:
-        """How the network is carried out."""
+        """Return the variant of the network's layers."""
         return Variant(
             causal=self.causal,
             conv_type=self.conv_type,
@@ -143,7 +143,7 @@ class MovinetConfig:
         )
 
     def architecture(self, clip: Clip) -> Architecture:
-        """The network in the language of the space, for this clip."""
+        """Return the architecture for this clip."""
         if self.blocks is None or self.stem is None or self.head is None:
             published = PUBLISHED[self.model_id]
             return Architecture(clip, published.stem, published.blocks, published.head)
@@ -178,7 +178,7 @@ class NormConfig:
     """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
-        "activation": Other("as in the release it is not used"),
+        "activation": Other("it has no effect, as in the Model Garden"),
         "norm_epsilon": Other("it is part of the network", (0.001,)),
     }
     use_sync_bn: bool = True
@@ -191,9 +191,9 @@ class MemberConfig:
 
     Attributes:
       network: YAML file of the network, relative to the folder of the experiment's file.
-      experiment: file of the experiment that trains it; only for the reader.
+      experiment: file of the experiment that trains it; for information only.
       clip: frames, height, width and channels of its clip; an empty list takes those of its file.
-      frame_stride: frames of the source from one frame of its clip to the next; null takes that of its file.
+      frame_stride: distance in source frames between frames of its clip; null uses that of its file.
       offset: frames of the source by which its clip starts later.
       checkpoint: folder or checkpoint of its weights, relative to the folder of the experiment's file.
     """
@@ -210,7 +210,7 @@ class MemberConfig:
 class EnsembleConfig:
     """Ensemble of networks that see one clip, `search_space.network.common_clip`, and average their logits.
 
-    Each is trained by an experiment of its own, or all are as one model. Two members of one network at half its frame
+    Members are trained by separate experiments, or together as one model. Two members of one network at half its frame
     rate, the second with an offset of one frame of the full rate, are a temporal ensemble.
 
     Attributes:

@@ -1,7 +1,7 @@
-"""How weights are updated, as plain data: optimizer, learning rate, warm-up and moving average of weights.
+"""Update of weights, as plain data: optimizer, learning rate, warm-up and moving average of weights.
 
-Names, nesting and defaults are those of the release (official/modeling/optimization/configs). Where one of several
-can be chosen, `type` names it and the field of that name holds its settings.
+Names, nesting and defaults are those of the TF Model Garden (official/modeling/optimization/configs). Where there is a
+choice, `type` names one option and the field of that name holds its settings.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Sgd(Clipped):
       momentum: momentum; 0 has none.
     """
 
-    OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME | {"decay": Other("a schedule says it", (0,))}
+    OTHER_KEYS: ClassVar[Mapping[str, Other]] = NAME | {"decay": Other("the schedule sets the learning rate", (0,))}
     nesterov: bool = False
     momentum: Share = 0.0
 
@@ -99,8 +99,8 @@ class AdamW(Adam):
 
     Attributes:
       weight_decay_rate: weight decay.
-      include_in_weight_decay: regular expressions; weights whose name one of them finds are decayed.
-      exclude_from_weight_decay: regular expressions; all other weights are decayed unless one of them finds the name.
+      include_in_weight_decay: regular expressions; weights with a matching name are decayed.
+      exclude_from_weight_decay: regular expressions; all other weights are decayed unless their name matches.
       gradient_clip_norm: norm to which all gradients together are clipped.
     """
 
@@ -130,7 +130,7 @@ class Optimizer:
     type: Literal["sgd", "rmsprop", "adam", "adamw"] = "sgd"
     sgd: Sgd = field(
         default_factory=lambda: Sgd(momentum=0.9, nesterov=True)
-    )  # so in the experiment movinet_kinetics600
+    )  # as in the experiment movinet_kinetics600
     rmsprop: RmsProp = field(default_factory=RmsProp)
     adam: Adam = field(default_factory=Adam)
     adamw: AdamW = field(default_factory=AdamW)
@@ -220,7 +220,7 @@ class Cosine:
     Attributes:
       initial_learning_rate: learning rate at the start.
       decay_steps: steps of the decay.
-      alpha: learning rate at the end, as a share of the initial one.
+      alpha: learning rate at the end, as a fraction of the initial one.
       offset: steps by which the schedule starts later.
     """
 
@@ -317,7 +317,7 @@ class Ema:
     """Moving average of the weights, which evaluation and the best checkpoint then use.
 
     Attributes:
-      trainable_weights_only: leaves the moving statistics of norms out.
+      trainable_weights_only: excludes the moving statistics of norms.
       average_decay: decay of the average.
       start_step: step at which averaging starts.
       dynamic_decay: raises the decay from 0.1 at the start to `average_decay`.

@@ -1,4 +1,4 @@
-"""On which devices an experiment runs and what its trainer does when, as plain data. Names as in the release."""
+"""Devices of an experiment and schedule of its trainer, as plain data. Names are those of the TF Model Garden."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _lower(name: Any) -> Any:
     return name.lower() if isinstance(name, str) else name
 
 
-_SPEED = Other("it changes the speed, and only of the release's own loops")
+_SPEED = Other("it affects only the speed of the Model Garden's loops")
 
 
 @configuration
@@ -42,7 +42,7 @@ class RuntimeConfig:
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = dict.fromkeys(
         ("enable_xla", "gpu_thread_mode", "dataset_num_private_threads", "per_gpu_thread_count", "num_packs")
         + ("all_reduce_alg", "run_eagerly", "batchnorm_spatial_persistent", "tpu_enable_xla_dynamic_padder"),
-        Other("it changes the speed, and the devices' own choice is kept"),
+        Other("it affects only the speed; the devices' default is used"),
     ) | {
         "num_cores_per_replica": Other("a replica has one device", (1,)),
         "default_shard_dim": Other("a replica has one device", (-1,)),
@@ -63,22 +63,22 @@ class TrainerConfig:
 
     Attributes:
       optimizer_config: how weights are updated.
-      steps_per_loop: steps from one line of progress to the next.
-      summary_interval: steps from one TensorBoard summary to the next.
-      checkpoint_interval: steps from one checkpoint to the next.
-      max_to_keep: latest checkpoints that are kept.
+      steps_per_loop: steps between lines of progress.
+      summary_interval: steps between TensorBoard summaries.
+      checkpoint_interval: steps between checkpoints.
+      max_to_keep: number of latest checkpoints that are kept.
       continuous_eval_timeout: seconds for which the mode eval waits for the next checkpoint.
       train_steps: steps of the training.
       validation_steps: batches of an evaluation at most; -1 evaluates all. (The experiment of the Model Garden has 434,
         which is all of Kinetics-600 in batches of 64.)
-      validation_interval: steps from one evaluation to the next.
+      validation_interval: steps between evaluations.
       best_checkpoint_export_subdir: folder in that of the model for the best checkpoint; '' keeps none.
       best_checkpoint_eval_metric: metric by which the best checkpoint is chosen.
       best_checkpoint_metric_comp: whether a higher or a lower value of it is better.
       loss_upper_bound: training ends with a message when the loss is larger after `recovery_begin_steps`.
       recovery_begin_steps: step from which `loss_upper_bound` counts.
       validation_summary_subdir: folder in that of the model for summaries of evaluations.
-      preemption_on_demand_checkpoint: saves a checkpoint when the system tells the program to end.
+      preemption_on_demand_checkpoint: saves a checkpoint when the system ends the program.
       seed: ours; seed of the initial weights, dropout and stochastic depth, and of the data where it has none.
     """
 
@@ -88,7 +88,7 @@ class TrainerConfig:
         "eval_tf_function": _SPEED,
         "eval_tf_while_loop": _SPEED,
         "allow_tpu_summary": _SPEED,
-        "recovery_max_trials": Other("the same clips follow again, so it would end the same way", (0,)),
+        "recovery_max_trials": Other("the same clips would follow, with the same result", (0,)),
     }
     optimizer_config: OptimizationConfig = field(default_factory=OptimizationConfig)
     steps_per_loop: SomeSteps = 357  # an epoch of Kinetics-600: 366 016 clips in batches of 1 024

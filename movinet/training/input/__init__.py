@@ -1,8 +1,8 @@
 """Batches of clips for training and evaluation, as tf.data.
 
-batches          from any source; every example a function of the seed and its number
-examples         which video an example is, and which of its frames
-record_examples  the same of TFRecords and TensorFlow Datasets
-records          TFRecords of the release's form, written
-augment          what is done to the pixels of a clip; autoaugment and its autoaugment_policies
+batches          batches of any source; an example is a function of the seed and its number
+examples         video and frames of an example
+record_examples  the same for TFRecords and TensorFlow Datasets
+records          writes TFRecords in the TF Model Garden's format
+augment          augmentation of a clip; autoaugment and autoaugment_policies
 """

@@ -1,8 +1,8 @@
-"""From a video's frames to the clips a network sees: which frames, which crop, which changes.
+"""Clips of a video as input of a network: choice of frames, crops, augmentation.
 
-Clips are `T H W 3`, uint8 until `pixels`; whatever is random is a function of a stateless seed (int `2`) and the same
-for all frames of a clip. Frames, sizes and crops are those of the release (official/vision/dataloaders/video_input.py
-and official/vision/ops/preprocess_ops_3d.py).
+Clips are `T H W 3`, uint8 until `pixels`. Everything random is a function of a stateless seed (int `2`) and the same
+for all frames of a clip. Frames, sizes and crops are those of the TF Model Garden
+(official/vision/dataloaders/video_input.py and official/vision/ops/preprocess_ops_3d.py).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ CROPS = (1, 3)
 
 
 def random_frames(count: Tensor, frames: int, stride: int, spread: int, loop: bool, seed: Tensor) -> Tensor:
-    """The numbers of `frames` of a video's `count` frames from a random start, int32 `T`.
+    """Return the numbers of `frames` of a video's `count` frames from a random start, int32 `T`.
 
-    The stride is uniform in [stride - spread, stride + spread), and at least 1: what the release carries out, although
-    it documents that the upper end is included. Any start that leaves the clip inside the video is as likely; a video
-    too short for that is repeated from any of its frames on, or begins with the first if its last frame is repeated.
+    The stride is uniform in [stride - spread, stride + spread), and at least 1. The Model Garden's code does the same,
+    although its documentation includes the upper end. All starts that keep the clip inside the video are equally
+    likely.
+    A too short video is looped from a random frame, or starts at its first frame if its last one is repeated.
     """
     seeds = tf.random.split(seed, 2)
     if spread:
@@ -32,12 +33,12 @@ def random_frames(count: Tensor, frames: int, stride: int, spread: int, loop: bo
 
 
 def centre_frames(count: Tensor, frames: int, stride: int, loop: bool) -> Tensor:
-    """Those of the clip in the middle: int32 `T`."""
+    """Return the frame numbers of the clip in the middle: int32 `T`."""
     return _numbers(count, tf.maximum(0, (count - frames * stride) // 2), frames, stride, loop)
 
 
 def even_frames(count: Tensor, frames: int, stride: int, clips: int, loop: bool) -> Tensor:
-    """Those of `clips` clips from the first to the last that the video holds: int32 `clips T`. One is the middle."""
+    """Return the frames of `clips` clips from the first to the last possible one: int32 `clips T`; one is centred."""
     if clips == 1:
         return centre_frames(count, frames, stride, loop)[None]
     last = tf.cast(tf.maximum(0, count - frames * stride), tf.float32)
@@ -46,7 +47,7 @@ def even_frames(count: Tensor, frames: int, stride: int, clips: int, loop: bool)
 
 
 def _numbers(count: Tensor, start: Tensor, frames: int, stride: Tensor | int, loop: bool) -> Tensor:
-    """A video too short is repeated from its beginning, or its last frame is."""
+    """Return frame numbers; a too short video is looped from its beginning, or its last frame is repeated."""
     numbers = start + tf.range(frames) * stride
     return numbers % count if loop else tf.minimum(numbers, count - 1)
 
@@ -54,9 +55,9 @@ def _numbers(count: Tensor, start: Tensor, frames: int, stride: Tensor | int, lo
 def random_resized_crop(
     clip: Tensor, size: tuple[int, int], area: tuple[float, float], aspect: tuple[float, float], seed: Tensor
 ) -> Tensor:
-    """A part with a share of the picture in `area` and an aspect ratio in `aspect` times that of `size`, resized to it.
+    """Crop an area fraction in `area` with an aspect ratio in `aspect` times that of `size`; resize to `size`.
 
-    If no such part is found in 100 attempts it is the whole picture.
+    After 100 failed attempts to find such a part, the whole frame is used.
     """
     height, width = size
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
@@ -72,23 +73,23 @@ def random_resized_crop(
 
 
 def random_flip(clip: Tensor, seed: Tensor) -> Tensor:
-    """Left and right are exchanged in every second clip."""
+    """Mirror every second clip left to right."""
     flipped = tf.random.stateless_uniform([], seed) < 0.5
     return tf.cond(flipped, lambda: tf.reverse(clip, [2]), lambda: clip)
 
 
 def random_rotation(clip: Tensor, seed: Tensor) -> Tensor:
-    """By 0, 90, 180 or 270 degrees; square pictures only keep their shape."""
+    """Rotate by 0, 90, 180 or 270 degrees; only square frames keep their shape."""
     return tf.image.rot90(clip, tf.random.stateless_uniform([], seed, 0, 4, tf.int32))
 
 
 def resized(clip: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Bilinear, values cut off to integers as in the release."""
+    """Resize bilinearly; values are truncated to integers as in the Model Garden."""
     return tf.cast(tf.image.resize(clip, (height, width)), clip.dtype)
 
 
 def resize_short_side(clip: Tensor, side: int) -> Tensor:
-    """The same picture with its short side `side` long."""
+    """Resize so that the short side is `side` pixels."""
     height, width = tf.shape(clip)[1], tf.shape(clip)[2]
     new_height, new_width = tf.maximum(side, height * side // width), tf.maximum(side, width * side // height)
     fits = (new_height == height) & (new_width == width)
@@ -96,10 +97,11 @@ def resize_short_side(clip: Tensor, side: int) -> Tensor:
 
 
 def crops(clip: Tensor, size: tuple[int, int], count: int) -> Tensor:
-    """The centre (1), or begin, middle and end of the long side (3): `count T h w 3`.
+    """Return the centre (1), or start, middle and end of the long side (3): `count T h w 3`.
 
-    One crop larger than the picture gets black around it; of three, each must fit. Three of them start at the top left
-    and go only along the long side, as in the release: its crops are not centred on the short side.
+    A single crop larger than the frame is padded with black; three crops must fit. Three crops start at the top left
+    and
+    move only along the long side, as in the Model Garden: they are not centred on the short side.
     """
     height, width = size
     if count == 1:
@@ -117,6 +119,6 @@ def _cut(clip: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Te
 
 
 def pixels(clip: Tensor, zero_centred: bool, dtype: tf.DType = tf.float32) -> Tensor:
-    """Values 0..255 as 0..1, or as -1..1; computed in float32."""
+    """Scale values 0..255 to 0..1, or to -1..1; computed in float32."""
     values = tf.cast(clip, tf.float32)
     return tf.cast(values * (2.0 / 255.0) - 1.0 if zero_centred else values / 255.0, dtype)

@@ -1,8 +1,8 @@
 """AutoAugment and RandAugment for clips: one transform, the same for all frames, by stateless seeds.
 
-A clip is uint8 `T H W 3`. Operations agree with those of the release (official/vision/ops/augment.py), which follow
-PIL's; what moves pixels reflects the picture at its edges and takes the nearest pixel. Statistics (autocontrast,
-equalize) are the clip's, except the mean of `contrast`, which is each frame's.
+A clip is uint8 `T H W 3`. Operations agree with those of the TF Model Garden (official/vision/ops/augment.py), which
+follow PIL's. Geometric operations reflect the frame at its edges and use the nearest pixel. Statistics (autocontrast,
+equalize) are of the clip, except the mean of `contrast`, which is of each frame.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from movinet.training.input.autoaugment_policies import Policy
 Tensor = Any
 
 MAX_LEVEL = 10.0
-GREY = 128  # what fills a cut-out
+GREY = 128  # fill value of a cut-out
 
-# RandAugment's operations (arXiv 1909.13719), as the release lists them for its `exclude_ops`.
+# RandAugment's operations (arXiv 1909.13719), as the Model Garden lists them for its `exclude_ops`.
 # fmt: off
 RANDAUGMENT = (
     "AutoContrast", "Equalize", "Invert", "Rotate",
@@ -33,45 +33,45 @@ RANDAUGMENT = (
 
 
 def invert(clip: Tensor) -> Tensor:
-    """The negative."""
+    """Return the negative."""
     return 255 - clip
 
 
 def solarize(clip: Tensor, threshold: Tensor) -> Tensor:
-    """Inverts what is not below `threshold`, 0..255; in the release 256, that of level 10, overflows to 0."""
+    """Invert values of at least `threshold`, 0..255; the Model Garden's 256, for level 10, overflows to 0."""
     values = tf.range(256)
     return _replaced(clip, tf.where(values < tf.cast(threshold, tf.int32) % 256, values, 255 - values))
 
 
 def solarize_add(clip: Tensor, addition: Tensor) -> Tensor:
-    """Adds to what is below 128."""
+    """Add to values below 128."""
     values = tf.range(256)
     return _replaced(clip, tf.where(values < 128, values + tf.cast(addition, tf.int32), values))
 
 
 def posterize(clip: Tensor, bits: Tensor) -> Tensor:
-    """Keeps the upper `bits`, and at least one: the release's shift by 8 is one by 7 in TensorFlow."""
+    """Keep the upper `bits`, at least one: the Model Garden's shift by 8 is a shift by 7 in TensorFlow."""
     shift = tf.cast(tf.minimum(8 - tf.cast(bits, tf.int32), 7), tf.uint8)
     return tf.bitwise.left_shift(tf.bitwise.right_shift(clip, shift), shift)
 
 
 def color(clip: Tensor, factor: Tensor) -> Tensor:
-    """From grey (0) over the clip (1) to colours stronger than its own."""
+    """Blend grey (0) with the clip (1); above 1 colours are stronger."""
     return _blend(tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(clip)), clip, factor)
 
 
 def contrast(clip: Tensor, factor: Tensor) -> Tensor:
-    """Differences from each frame's mean times `factor`."""
+    """Multiply differences from each frame's mean by `factor`."""
     return tf.image.adjust_contrast(clip, factor)
 
 
 def brightness(clip: Tensor, factor: Tensor) -> Tensor:
-    """Blended with black: 0 is black, 1 the clip, above 1 brighter."""
+    """Blend with black: 0 is black, 1 the clip, above 1 brighter."""
     return _blend(tf.zeros_like(clip), clip, factor)
 
 
 def sharpness(clip: Tensor, factor: Tensor) -> Tensor:
-    """From PIL's SMOOTH (0) over the clip (1) to sharper; the outermost pixels stay."""
+    """Blend PIL's SMOOTH (0) with the clip (1); above 1 sharper; the outermost pixels do not change."""
     kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13
     kernel = tf.tile(kernel[:, :, None, None], [1, 1, 3, 1])
     smooth = tf.nn.depthwise_conv2d(tf.cast(clip, tf.float32), kernel, [1, 1, 1, 1], "VALID")
@@ -83,7 +83,7 @@ def sharpness(clip: Tensor, factor: Tensor) -> Tensor:
 
 
 def autocontrast(clip: Tensor) -> Tensor:
-    """Stretches each channel to 0..255; one that is constant stays."""
+    """Stretch each channel to 0..255; constant channels do not change."""
     low, high = (tf.cast(reduce(clip, [0, 1, 2]), tf.float32)[:, None] for reduce in (tf.reduce_min, tf.reduce_max))
     scale = 255.0 / tf.maximum(high - low, 1.0)
     values = tf.range(256.0)
@@ -91,7 +91,7 @@ def autocontrast(clip: Tensor) -> Tensor:
 
 
 def equalize(clip: Tensor) -> Tensor:
-    """Makes each channel's histogram flat, by PIL's integer arithmetic; one that nothing can stretch stays."""
+    """Equalize each channel's histogram by PIL's integer arithmetic; constant channels do not change."""
     flat = tf.reshape(_by_channel(clip), [-1])
     counts = tf.reshape(tf.math.bincount(flat, minlength=768, maxlength=768), [3, 256])
     brightest = tf.cast(tf.reduce_max(clip, [0, 1, 2]), tf.int32)
@@ -101,12 +101,12 @@ def equalize(clip: Tensor) -> Tensor:
 
 
 def _by_channel(clip: Tensor) -> Tensor:
-    """Values as int32, those of the second and third channel behind those of the one before."""
+    """Return values as int32, those of the second and third channel shifted to separate ranges."""
     return tf.cast(clip, tf.int32) + tf.constant([0, 256, 512])
 
 
 def _replaced(clip: Tensor, table: Tensor) -> Tensor:
-    """Each value by its entry in a table `256`, or in that of its channel, `3 256`; entries are cut off to 0..255."""
+    """Replace each value by its entry in a table `256`, or its channel's in `3 256`; clip to 0..255."""
     entries = tf.cast(tf.clip_by_value(table, 0, 255), tf.uint8)
     if len(table.shape) == 1:
         return tf.gather(entries, tf.cast(clip, tf.int32))
@@ -114,7 +114,7 @@ def _replaced(clip: Tensor, table: Tensor) -> Tensor:
 
 
 def rotate(clip: Tensor, degrees: Tensor) -> Tensor:
-    """About the centre."""
+    """Rotate about the centre."""
     angle = degrees * (math.pi / 180)
     sine, cosine = tf.sin(angle), tf.cos(angle)
     bottom, right = (tf.cast(tf.shape(clip)[axis] - 1, tf.float32) for axis in (1, 2))
@@ -124,27 +124,27 @@ def rotate(clip: Tensor, degrees: Tensor) -> Tensor:
 
 
 def shear_x(clip: Tensor, level: Tensor) -> Tensor:
-    """Each row moved by `level` times its number."""
+    """Shift each row by `level` times its number."""
     return _moved(clip, [1, level, 0, 0, 1, 0])
 
 
 def shear_y(clip: Tensor, level: Tensor) -> Tensor:
-    """Each column moved by `level` times its number."""
+    """Shift each column by `level` times its number."""
     return _moved(clip, [1, 0, 0, level, 1, 0])
 
 
 def translate_x(clip: Tensor, pixels: Tensor) -> Tensor:
-    """To the left."""
+    """Shift to the left."""
     return _moved(clip, [1, 0, pixels, 0, 1, 0])
 
 
 def translate_y(clip: Tensor, pixels: Tensor) -> Tensor:
-    """Upwards."""
+    """Shift upwards."""
     return _moved(clip, [1, 0, 0, 0, 1, pixels])
 
 
 def cutout(clip: Tensor, seed: Tensor) -> Tensor:
-    """Greys a box around a uniform place: half its sides are T of 1..T/4, H of H/4..H/2, W of W/4..W/2."""
+    """Fill a box at a uniform position with grey: half its sides are T of 1..T/4, H of H/4..H/2, W of W/4..W/2."""
     shape, seeds = tf.shape(clip), tf.random.split(seed, 2)
     centres = _integers(seeds[0], tf.zeros(3, tf.int32), shape[:3])
     least = tf.stack([1, tf.maximum(1, shape[1] // 4), tf.maximum(1, shape[2] // 4)])
@@ -155,7 +155,7 @@ def cutout(clip: Tensor, seed: Tensor) -> Tensor:
 
 
 def _integers(seed: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Uniform in [low, high), one for each of their entries; `low` itself where nothing lies between."""
+    """Draw integers uniform in [low, high), one per entry; `low` itself if the range is empty."""
     share = tf.random.stateless_uniform(tf.shape(low), seed)
     return low + tf.cast(share * tf.cast(tf.maximum(high - low, 1), tf.float32), tf.int32)
 
@@ -166,13 +166,13 @@ def _span(length: Tensor, centre: Tensor, half: Tensor) -> Tensor:
 
 
 def _blend(start: Tensor, end: Tensor, factor: Tensor) -> Tensor:
-    """`start` at 0, `end` at 1, beyond it extrapolated."""
+    """Interpolate from `start` at 0 to `end` at 1, and extrapolate beyond."""
     start, end = tf.cast(start, tf.float32), tf.cast(end, tf.float32)
     return tf.cast(tf.clip_by_value(start + factor * (end - start), 0.0, 255.0), tf.uint8)
 
 
 def _moved(clip: Tensor, affine: Sequence[Any]) -> Tensor:
-    """Each output pixel (x, y) from (a x + b y + c, d x + e y + f)."""
+    """Set each output pixel (x, y) to the input pixel (a x + b y + c, d x + e y + f)."""
     transform = tf.stack([tf.cast(value, tf.float32) for value in affine] + [tf.zeros(())] * 2)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=clip,
@@ -185,7 +185,7 @@ def _moved(clip: Tensor, affine: Sequence[Any]) -> Tensor:
 
 
 class Operation(NamedTuple):
-    """`apply(clip)`, or `apply(clip, argument)` if a level has an argument; a signed one is as often negative."""
+    """Function `apply(clip)`, or `apply(clip, argument)` for a level; half of signed arguments are negated."""
 
     apply: Callable[..., Tensor]
     argument: Callable[[float], float] | None = None
@@ -193,7 +193,7 @@ class Operation(NamedTuple):
 
 
 def operations(translate_const: float) -> dict[str, Operation]:
-    """All by their names in a policy but Cutout, whose size is random; levels are 0..10."""
+    """Return all operations by their names in a policy except Cutout, whose size is random; levels are 0..10."""
 
     def share(factor: float, least: float = 0.0) -> Callable[[float], float]:
         return lambda level: level / MAX_LEVEL * factor + least
@@ -221,7 +221,7 @@ def operations(translate_const: float) -> dict[str, Operation]:
 
 
 def auto_augment(clip: Tensor, policy: Policy, seed: Tensor, translate_const: float = 250.0) -> Tensor:
-    """The clip after one sub-policy of `policy`, drawn by `seed` (int `2`)."""
+    """Apply one sub-policy of `policy` to the clip, drawn by `seed` (int `2`)."""
     names = sorted({name for row in policy for name, _, _ in row})
     depth = max(map(len, policy))
     rows = [(*row, *[(names[0], 0.0, 0.0)] * (depth - len(row))) for row in policy]
@@ -245,9 +245,9 @@ def rand_augment(
     chance: float | None = None,
     exclude: Sequence[str] = (),
 ) -> Tensor:
-    """The clip after `layers` operations drawn by `seed`, none of `exclude`; each layer has effect by `chance`.
+    """Apply `layers` operations drawn by `seed`, except those of `exclude`, each with probability `chance`.
 
-    "No operation" is drawn as often as any one of them.
+    "No operation" is as likely as any single operation.
     """
     names = [name for name in RANDAUGMENT if name not in exclude]
     arguments = tf.constant([*(_argument(name, magnitude, translate_const) for name in names), 0.0])
@@ -272,7 +272,7 @@ def _argument(name: str, level: float, translate_const: float) -> float:
 def _applied(
     clip: Tensor, names: Sequence[str], which: Tensor, argument: Tensor, seed: Tensor, translate_const: float
 ) -> Tensor:
-    """The clip after operation number `which` of `names`."""
+    """Apply operation number `which` of `names` to the clip."""
     known = operations(translate_const)
     signed = tf.where(_happens(0.5, seed), argument, -argument)
 

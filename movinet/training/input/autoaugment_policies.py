@@ -1,8 +1,9 @@
-"""The policies of AutoAugment as data, by the names of the release's `aug_type.autoaug.augmentation_name`.
+"""The policies of AutoAugment as data, by the Model Garden's names in `aug_type.autoaug.augmentation_name`.
 
 A policy is a tuple of sub-policies; one of them is drawn for a clip, and its operations, each `(name, probability,
-level of 0..10)`, are applied in order. From Cubuk et al. 2019 (arXiv 1805.09501), tables 7 to 9 of its appendix, but
-for `v0`, `panoptic_deeplab_policy` and `vit`, which are the release's (official/vision/ops/augment.py).
+level of 0..10)`, are applied in order. They are from Cubuk et al. 2019 (arXiv 1805.09501), tables 7 to 9 of the
+appendix, except `v0`, `panoptic_deeplab_policy` and `vit`, which are from the Model Garden
+(official/vision/ops/augment.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Batches of clips, from any source, for training and evaluation: a `tf.data.Dataset`.
+"""Batches of clips from any source, for training and evaluation, as a `tf.data.Dataset`.
 
-Example number n of a run, counted from its first one, and the seed decide everything about it: which video it is, which
-of its frames, how they are changed. So a run that stopped after s batches goes on with `first_example = s * batch` as
-if it had not stopped, and P input pipelines together make the batches that one would.
+The seed and the number n of an example, counted from the start of the run, determine its video, its frames and its
+augmentation. So a run that stopped after s batches resumes with `first_example = s * batch` as if it had not stopped,
+and P input pipelines together produce the same batches as one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from search_space.base.errors import InputError
 
 Tensor = Any
 
-THREADS = 16  # at most: each holds the frames of a video
+THREADS = 16  # upper limit: each thread holds the frames of a video
 
 
 def batches(
@@ -35,23 +35,25 @@ def batches(
     context: tf.distribute.InputContext | None = None,
     unusable: Unusable | None = None,
 ) -> tf.data.Dataset:
-    """(clips `B T H W 3` of `data.dtype`, labels int32 `B`), without end in training, else once over the data.
+    """Return batches of clips `B T H W 3` of `data.dtype` and labels int32 `B`: endless in training, else one pass.
 
-    In evaluation with several views of an example its clips follow each other, `B*views T H W 3`: crop by crop, and in
-    each the clips from early to late. Videos that cannot be used are replaced by the next one in training, left out in
-    evaluation, and noted in `unusable`.
+    In evaluation with several views per example, its clips follow each other, `B*views T H W 3`: crop by crop, and
+    within a
+    crop in order of time. Unusable videos are replaced by the next one in training, left out in evaluation, and added
+    to
+    `unusable`.
 
     Args:
-      data: the clips; `global_batch_size` of them are a batch of all pipelines and replicas together.
-      training: shuffle, cut and augment at random; or the centre, in order.
+      data: the clips; `global_batch_size` is a batch of all pipelines and replicas together.
+      training: shuffle, crop and augment at random; else centre crops in order.
       seed: of everything random.
-      first_example: how many examples came before; a whole number of batches if there are several pipelines.
+      first_example: number of earlier examples; a whole number of batches if there are several pipelines.
       context: of `tf.distribute.Strategy.distribute_datasets_from_function`, which then gets batches of one replica:
         the s-th batches of all replicas, in order, are the s-th global batch.
-      unusable: name -> why, filled while the data is read.
+      unusable: name -> reason, filled while the data is read.
 
     Raises:
-      InputError: the data cannot be read, or holds nothing usable.
+      InputError: the data cannot be read, or has no usable video.
     """
     examples = open_examples(data, training=training, seed=seed, unusable=unusable)
     numbered = indexed_batches(examples, data, training, seed, first_example, context)
@@ -59,10 +61,10 @@ def batches(
 
 
 def open_examples(data: DataConfig, *, training: bool, seed: int, unusable: Unusable | None = None) -> Examples:
-    """The videos of `data`, which know their names and classes.
+    """Return the videos of `data`, with their names and classes.
 
     Raises:
-      InputError: the data cannot be read, or its path is several where it must be one.
+      InputError: the data cannot be read, or there are several paths where one is allowed.
     """
     if data.file_type in RECORDS:
         return RecordExamples(data, training, seed)
@@ -88,10 +90,10 @@ def indexed_batches(
     first_example: int = 0,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """As `batches`, with the videos' indices, int64 `B`, as the third part.
+    """Return the same as `batches`, with the videos' indices, int64 `B`, as third element.
 
     Raises:
-      InputError: a rotation is asked for of clips that are not square.
+      InputError: rotation is configured, but clips are not square.
     """
     if data.aug_random_rotation and data.feature_shape[1] != data.feature_shape[2]:
         raise InputError("feature_shape", data.feature_shape, "must be square for aug_random_rotation")
@@ -110,7 +112,7 @@ def indexed_batches(
     dataset = dataset.batch(own_batch, drop_remainder=training or data.drop_remainder).map(joined)
     options = tf.data.Options()
     options.deterministic = True
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF  # done here
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF  # sharded here
     return _served(dataset, data).prefetch(2).with_options(options)
 
 
@@ -119,7 +121,7 @@ def _threads() -> int:
 
 
 def _served(dataset: tf.data.Dataset, data: DataConfig) -> tf.data.Dataset:
-    """By the workers of a tf.data service if there is one. Each serves everything, so only one keeps the order."""
+    """Read through a tf.data service if configured. Each worker serves all data, so only one worker keeps the order."""
     if not (data.enable_tf_data_service and data.tf_data_service_address):
         return dataset
     if data.file_type not in RECORDS:
@@ -132,7 +134,7 @@ def _served(dataset: tf.data.Dataset, data: DataConfig) -> tf.data.Dataset:
 
 
 def _views(data: DataConfig, training: bool, frames: Tensor, key: Tensor) -> Tensor:
-    """The views of one example, `views T H W 3` of `data.dtype`, from its frames, uint8 `clips*T h w 3`."""
+    """Return the views of one example, `views T H W 3` of `data.dtype`, from its frames, uint8 `clips*T h w 3`."""
     _, height, width, _ = data.feature_shape
     if training:
         views = _changed(data, frames, key)[None]
@@ -145,7 +147,7 @@ def _views(data: DataConfig, training: bool, frames: Tensor, key: Tensor) -> Ten
 
 
 def _changed(data: DataConfig, clip: Tensor, key: Tensor) -> Tensor:
-    """A training clip, cut, mirrored and augmented at random."""
+    """Return a training clip after random crop, flip and augmentation."""
     _, height, width, _ = data.feature_shape
     keys = tf.unstack(tf.random.split(key, 4))
     area = data.aug_min_area_ratio, data.aug_max_area_ratio

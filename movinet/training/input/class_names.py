@@ -1,6 +1,6 @@
-"""Names of the classes, which travel with data and checkpoints: label 3 must be the same class in both.
+"""Names of the classes, stored with data and checkpoints: label 3 must mean the same class in both.
 
-A list or folder that lacks a class numbers the others anew, so a network would be right and counted as wrong.
+A list or folder that lacks a class renumbers the others, so correct predictions would count as wrong.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from movinet.training.config.experiment import DataConfig
 from movinet.training.input.batches import open_examples
 from search_space.base.errors import InputError
 
-FILE = "classes.txt"  # in the folder of a run: one name a line, by label
+FILE = "classes.txt"  # in the folder of a run: one name per line, by label
 
 
 def class_names(data: DataConfig) -> tuple[str, ...]:
-    """Return the names of the classes of an input, by label; empty if nothing names them.
+    """Return the class names of an input, by label; empty if the input has none.
 
     Raises:
       InputError: the data cannot be read.
@@ -26,16 +26,16 @@ def class_names(data: DataConfig) -> tuple[str, ...]:
 
 
 def check_same(place: str, names: Sequence[str], other_place: str, others: Sequence[str]) -> None:
-    """Check that two lists of names give no label two meanings; one may be the beginning of the other.
+    """Check that two lists give every label the same name; one may be the beginning of the other.
 
     Raises:
-      InputError: they do.
+      InputError: a label has two names.
     """
     for label, (name, other) in enumerate(zip(names, others, strict=False)):
         if name != other:
             rule = (
-                f"is class {label}, which is {other!r} in {other_place}: a folder or list that lacks a class numbers"
-                f" the others anew. Name all {max(len(names), len(others))} classes in a classes.txt beside each list"
+                f"is class {label}, which is {other!r} in {other_place}: a folder or list that lacks a class renumbers"
+                f" the others. Name all {max(len(names), len(others))} classes in a classes.txt beside each list"
             )
             raise InputError(place, name, rule)
 

@@ -1,7 +1,7 @@
-"""Videos by the number of an example in a run: which one it is, and which of its frames.
+"""Videos and frames of the numbered examples of a run.
 
-Random access: every epoch is a permutation of its own, made by the index of the example, so nothing is shuffled in
-memory and any example can be the first.
+Access is random: every epoch is a separate permutation, computed from the number of the example. So nothing is shuffled
+in memory, and reading can start at any example.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Frames = npt.NDArray[np.uint8]
 Unusable = MutableMapping[str, str]
 
 ENDLESS = 1 << 62
-BLOCK_BYTES = 1 << 26  # of clips gathered from a mapped file by one call of Python
+BLOCK_BYTES = 1 << 26  # of clips read from a mapped file by one Python call
 BLOCK = 64  # clips, at most
 
 
@@ -35,24 +35,24 @@ class Examples(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """By label; empty if nothing names them."""
+        """Class names by label; empty if the source has none."""
         ...
 
     def name(self, index: int) -> str:
-        """Of a video, to show."""
+        """Return the name of a video for display."""
         ...
 
     def of(self, share: Share) -> tf.data.Dataset:
-        """(number of the example, index of the video, its chosen frames uint8 `T H W 3`, label int32) of this share.
+        """Return the dataset (number of the example, index of the video, frames uint8 `T H W 3`, label int32).
 
-        In training without end; else videos in order, until there are no more.
+        It is endless in training; in evaluation it passes once over the videos in order.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Share:
-    """The examples of one of several input pipelines, from number `first` on: of every `batch` an equal part."""
+    """Examples of one of several input pipelines, from number `first` on: an equal part of every `batch`."""
 
     first: int
     batch: int
@@ -61,24 +61,24 @@ class Share:
 
     def __post_init__(self) -> None:
         if self.pipelines > 1 and (self.batch % self.pipelines or self.first % self.batch):
-            rule = f"must begin a batch of {self.batch}, which {self.pipelines} pipelines must divide"
+            rule = f"must be a multiple of the batch {self.batch}, and {self.pipelines} pipelines must divide the batch"
             raise InputError("first_example", self.first, rule)
 
     def numbers(self) -> tf.data.Dataset:
-        """Of its examples, int64, without end."""
+        """Return the endless dataset of its example numbers, int64."""
         own = self.batch // self.pipelines
         counted = tf.data.Dataset.range(self.first // self.pipelines, ENDLESS // self.pipelines)
         return counted.map(lambda m: m // own * self.batch + self.place * own + m % own)
 
     def taken_from(self, dataset: tf.data.Dataset, begins: int) -> tf.data.Dataset:
-        """(number, element) of its elements of a dataset that begins with example number `begins`."""
+        """Return (number, element) of its elements in a dataset that starts at example number `begins`."""
         own = self.batch // self.pipelines
         numbered = dataset.skip(self.first - begins).enumerate(self.first)
         return numbered.filter(lambda n, _: n % self.batch // own == self.place) if self.pipelines > 1 else numbered
 
 
 def frame_numbers(data: DataConfig, training: bool, count: Tensor, key: Tensor) -> Tensor:
-    """Which of `count` frames an example shows: int32 `T`, in evaluation of all its clips one after another."""
+    """Return numbers of an example's frames out of `count`: int32 `T`; in evaluation of all its clips."""
     loop, frames, stride = data.short_clip == "loop", data.feature_shape[0], data.temporal_stride
     if training:
         return augment.random_frames(count, frames, stride, data.random_stride_range, loop, key)
@@ -86,12 +86,12 @@ def frame_numbers(data: DataConfig, training: bool, count: Tensor, key: Tensor) 
 
 
 def frame_key(seed: int, number: Tensor) -> Tensor:
-    """The seed, int64 `[2]`, of an example's frames, apart from that of their changes."""
+    """Return the seed, int64 `[2]`, of an example's choice of frames, independent of that of its augmentation."""
     return tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), number]), 1)
 
 
 class SourceExamples:
-    """The examples of a source with random access."""
+    """Examples of a source with random access."""
 
     def __init__(
         self, source: Source, data: DataConfig, training: bool, seed: int, threads: int, unusable: Unusable
@@ -103,17 +103,17 @@ class SourceExamples:
         wrong = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
         if len(wrong):
             place, label = source.name(int(wrong[0])), int(source.labels[wrong[0]])
-            raise InputError(place, label, f"is not a label of the {len(source.classes)} classes of the data")
+            raise InputError(place, label, f"is not one of the labels 0 to {len(source.classes) - 1} of the data")
         unusable.update({item.file: item.reason for item in source.skipped})
         if not isinstance(source, ClipSource):
             self._check_usable()
 
     def name(self, index: int) -> str:
-        """As of `Examples`."""
+        """See `Examples`."""
         return self.source.name(index)
 
     def of(self, share: Share) -> tf.data.Dataset:
-        """As of `Examples`."""
+        """See `Examples`."""
         numbers = share.numbers()
         if not self._training:
             numbers = numbers.take_while(lambda n: n < len(self.source))
@@ -121,7 +121,7 @@ class SourceExamples:
         return self._gathered(placed) if isinstance(self.source, ClipSource) else self._read(placed)
 
     def _index(self, n: Tensor) -> Tensor:
-        """Which video example `n` is: in training, place `n` of epochs that are each shuffled anew."""
+        """Return the video of example `n`: in training, position `n` in a sequence of shuffled epochs."""
         if not self._training:
             return n
         count = tf.constant(len(self.source), tf.int64)
@@ -129,7 +129,7 @@ class SourceExamples:
         return tf.random.experimental.index_shuffle(n % count, key, count - 1)
 
     def _gathered(self, placed: tf.data.Dataset) -> tf.data.Dataset:
-        """From a mapped file, many clips by one call."""
+        """Read many clips from a mapped file per call."""
         assert isinstance(self.source, ClipSource)
         split = getattr(self.source.dataset, self.source.split)
         clips, labels = np.asarray(split.clips), np.asarray(split.labels)
@@ -150,7 +150,7 @@ class SourceExamples:
         return placed.map(planned).batch(block).map(read).unbatch()
 
     def _read(self, placed: tf.data.Dataset) -> tf.data.Dataset:
-        """From video files, a few at a time."""
+        """Read video files, a few at a time."""
 
         def read(n: Tensor, index: Tensor) -> tuple[Tensor, ...]:
             index, count = tf.numpy_function(self._count, [index], (tf.int64, tf.int32))
@@ -166,7 +166,7 @@ class SourceExamples:
         return examples.filter(lambda n, index, frames, label: index >= 0)
 
     def _count(self, index: np.int64) -> tuple[np.int64, np.int32]:
-        """The first usable video from `index` on, and its frames; -1 and 1 if there is none."""
+        """Return the first usable video from `index` on, and its number of frames; -1 and 1 if there is none."""
         for i in self._from(int(index)):
             try:
                 return np.int64(i), np.int32(self.source.frames(i))
@@ -175,7 +175,7 @@ class SourceExamples:
         return np.int64(-1), np.int32(1)
 
     def _frames(self, index: np.int64, numbers: Integers) -> tuple[np.int64, Frames, np.int32]:
-        """The frames of the first usable video from `index` on; of another one those that take their places."""
+        """Return frames of the first usable video from `index` on, at the corresponding positions of a replacement."""
         for i in self._from(int(index)):
             try:
                 own = numbers if i == index else numbers % self.source.frames(i)
@@ -186,16 +186,16 @@ class SourceExamples:
         return np.int64(-1), np.zeros((len(numbers), 1, 1, 3), np.uint8), np.int32(-1)
 
     def _from(self, index: int) -> Iterator[int]:
-        """`index`, and in training then all others in turn.
+        """Yield `index`, and in training then all other videos in turn.
 
-        Those found unusable are tried again: what an example shows must not depend on what was read before it.
+        Unusable videos are tried again: the content of an example must not depend on earlier reads.
         """
         if index >= 0:
             for step in range(len(self.source) if self._training else 1):
                 yield (index + step) % len(self.source)
 
     def _check_usable(self) -> None:
-        """At least one video must be usable, so that no epoch yields nothing."""
+        """Check that at least one video is usable; otherwise an epoch would yield nothing."""
         for i in range(len(self.source)):
             if self._frames(np.int64(i), np.zeros(1, np.int64))[0] == i:
                 return

@@ -1,4 +1,4 @@
-"""Which record is at fault, and why, after TensorFlow could not read one: its own errors name neither."""
+"""Find the faulty record and the reason after a read error of TensorFlow, whose message names neither."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from movinet.training.input import record_fields
 from search_space.base.errors import InputError
 
 GZIP = b"\x1f\x8b"
-_AROUND = (  # what TensorFlow writes around the reason
+_AROUND = (  # text that TensorFlow writes around the reason
     r"\{\{.*?\}\}",
     r"\[\[.*?\]\]",
     r"\[Op:\w+\]( name:.*)?",
@@ -21,7 +21,7 @@ _AROUND = (  # what TensorFlow writes around the reason
 
 
 def plain(error: tf.errors.OpError) -> str:
-    """Return the reason in the message of an error of TensorFlow, without the names of functions and nodes."""
+    """Return the reason in an error message of TensorFlow, without names of functions and nodes."""
     text = error.message
     for pattern in _AROUND:
         text = re.sub(pattern, " ", text)
@@ -53,7 +53,7 @@ def file_fault(data: DataConfig, file: str, most: int | None = None) -> InputErr
             if fault := _record_fault(data, f"{file}: record {number}", record):
                 return fault
     except tf.errors.OpError as error:
-        return InputError(f"{file}: record {number + 1}", plain(error), "is why it cannot be read")
+        return InputError(f"{file}: record {number + 1}", plain(error), "prevented reading the record")
     return None
 
 
@@ -61,17 +61,17 @@ def _record_fault(data: DataConfig, place: str, record: tf.Tensor) -> InputError
     try:
         encoded, labels = record_fields.fields(data, record)
     except tf.errors.OpError as error:
-        return InputError(place, plain(error), "is why it is not understood")
+        return InputError(place, plain(error), "prevented parsing the record")
     frames_key, label_key = record_fields.keys(data)
     if not len(encoded):
-        return InputError(place, frames_key, "is the key of the frames, and there are none")
+        return InputError(place, frames_key, "is the key of the frames, but the record has none")
     if not len(labels):
-        return InputError(place, label_key, "is the key of the label, and there is none")
+        return InputError(place, label_key, "is the key of the label, but the record has none")
     if not 0 <= labels[0] < data.num_classes:
-        return InputError(place, int(labels[0]), f"is not a label of num_classes: {data.num_classes}")
-    for frame, picture in enumerate(encoded):
+        return InputError(place, int(labels[0]), f"is not a valid label for num_classes: {data.num_classes}")
+    for frame, image in enumerate(encoded):
         try:
-            record_fields.picture(picture)
+            record_fields.decode_image(image)
         except tf.errors.OpError as error:
-            return InputError(f"{place}: frame {frame}", plain(error), "is why it cannot be decoded")
+            return InputError(f"{place}: frame {frame}", plain(error), "prevented decoding the frame")
     return None

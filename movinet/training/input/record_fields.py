@@ -1,4 +1,4 @@
-"""Files of records, and the fields of a record: SequenceExamples as the release has them, and examples of TFDS."""
+"""Record files and the fields of a record: SequenceExamples of the TF Model Garden, and examples of TFDS."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from search_space.base.errors import InputError
 Tensor = Any
 
 RECORDS = ("tfrecord", "tfds")  # file types
-TFDS_KEYS = "video", "label"  # of its video datasets, where the release looks for them
+TFDS_KEYS = "video", "label"  # of TFDS video datasets, as in the Model Garden
 
 
 def files_of(data: DataConfig) -> list[str]:
-    """The files of records that the patterns of `input_path` match, or that TFDS prepared, in order of name.
+    """Return the record files that match the patterns of `input_path`, or that TFDS prepared, sorted by name.
 
     Raises `InputError` if a pattern matches none.
     """
@@ -28,7 +28,7 @@ def files_of(data: DataConfig) -> list[str]:
     for pattern in given:
         own = sorted(tf.io.gfile.glob(os.path.expanduser(pattern.strip()))) if pattern.strip() else []
         if not own:
-            raise InputError("input_path", pattern, "matches no file of records")
+            raise InputError("input_path", pattern, "matches no record file")
         found += own
     return found
 
@@ -46,9 +46,9 @@ def _prepared_files(data: DataConfig) -> list[str]:
 
 
 def parsed(data: DataConfig, record: Tensor) -> tuple[Tensor, Tensor]:
-    """The encoded frames, string `N`, and the label, int32, of one record.
+    """Return the encoded frames, string `N`, and the label, int32, of one record.
 
-    A label that is not one of the model's classes is an error of TensorFlow's; see `record_faults`.
+    An invalid label raises a TensorFlow error; see `record_faults`.
     """
     encoded, labels = fields(data, record)
     label = labels[0]
@@ -63,7 +63,7 @@ def keys(data: DataConfig) -> tuple[str, str]:
 
 
 def fields(data: DataConfig, record: Tensor) -> tuple[Tensor, Tensor]:
-    """The encoded frames, string `N`, and all labels, int64 `M`, of one record."""
+    """Return the encoded frames, string `N`, and all labels, int64 `M`, of one record."""
     frames, label = keys(data)
     if data.file_type == "tfds":
         features = {
@@ -79,10 +79,10 @@ def fields(data: DataConfig, record: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decoded(encoded: Tensor) -> Tensor:
-    """uint8 `T H W 3` from JPEG or PNG."""
-    return tf.map_fn(picture, encoded, fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
+    """Decode JPEG or PNG frames to uint8 `T H W 3`."""
+    return tf.map_fn(decode_image, encoded, fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
 
 
-def picture(frame: Tensor) -> Tensor:
-    """uint8 `H W 3` from JPEG or PNG."""
+def decode_image(frame: Tensor) -> Tensor:
+    """Decode a JPEG or PNG to uint8 `H W 3`."""
     return tf.io.decode_image(frame, channels=3, expand_animations=False)

@@ -1,4 +1,4 @@
-"""Writes TFRecords of SequenceExamples as the MoViNet release reads them; `record_examples` reads them here.
+"""Write TFRecords of SequenceExamples in the TF Model Garden's format; `record_examples` reads them here.
 
 An example's frames are JPEG strings in the feature list `image/encoded`; its context holds `clip/label/index`,
 `clip/label/text` and, for people, `clip/data_path`.
@@ -23,12 +23,12 @@ PATH_KEY = "clip/data_path"
 
 
 def encode_jpeg(frames: npt.NDArray[np.uint8], quality: int = 95) -> list[bytes]:
-    """Each of the frames (uint8 `T H W C`, RGB) as a JPEG."""
+    """Return each of the frames (uint8 `T H W C`, RGB) as a JPEG."""
     return [tf.io.encode_jpeg(frame, quality=quality).numpy() for frame in frames]
 
 
 def sequence_example(frames: Sequence[bytes], label: int, text: str = "", path: str = "") -> bytes:
-    """One example, serialized."""
+    """Return one serialized example."""
     feature = tf.train.Feature
     context = {
         LABEL_KEY: feature(int64_list=tf.train.Int64List(value=[label])),
@@ -52,7 +52,7 @@ def write_records(file: Path, examples: Iterable[bytes]) -> None:
                 writer.write(example)
         unfinished.replace(file)
     except (OSError, tf.errors.OpError) as error:
-        raise InputError(str(file), str(error), "stopped the records from being written") from error
+        raise InputError(str(file), str(error), "prevented writing the records") from error
     finally:
-        with contextlib.suppress(OSError):  # it may never have been there, nor its folder
+        with contextlib.suppress(OSError):  # the file or its folder may not exist
             unfinished.unlink()
