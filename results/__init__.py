@@ -1,4 +1,4 @@
-"""Reads runs and writes what a user takes from them. The package knows neither TensorFlow nor Ray.
+"""Read runs, and write their results. The package imports neither TensorFlow nor Ray.
 
 - `outcome`: all files of a finished run.
 - `tables/`: trials and fronts as tables, and intervals.

@@ -1,4 +1,4 @@
-"""Everything that is made of a finished run, in one go: tables, pictures, family, comparison, and the closing words."""
+"""All results of a finished run: tables, figures, family, comparison, and the closing summary."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ REPORT = "report.html"
 
 
 def family_config(ledger: Ledger) -> FamilyConfig:
-    """The family that the run's configuration asks for.
+    """Return the family that the run's configuration defines.
 
-    Of a run on own videos, classes and length of clips are those of the search where it does not name them.
-    Coefficients that it does not name are those that a search for them has chosen, where the run's folder has one.
+    For a run on your own videos, missing classes and clip length are those of the search. Missing coefficients are
+    those selected by a search for coefficients, if the run's folder has one.
     """
     given = ledger.header.config.get("family", {})
-    if isinstance(given, Mapping):  # what is none is refused below
+    if isinstance(given, Mapping):  # invalid values are rejected below
         given = {**_of_own_videos(ledger.header.config), **given}
     config = families.from_dict(given, f"{ledger.path}:1: config.family")
     chosen = coefficients.chosen(ledger.path.parent) if config.coefficients_from == "default" else None
@@ -49,7 +49,7 @@ def family_config(ledger: Ledger) -> FamilyConfig:
 
 
 def _of_own_videos(config: Mapping[str, Any]) -> dict[str, int]:
-    """Nothing where the header, which may have been written by anyone, does not say it in whole numbers."""
+    """Return classes and clip length from the header; nothing if they are not integers, as headers are untrusted."""
     data, space = config.get("data"), config.get("space")
     if not (isinstance(data, Mapping) and isinstance(space, Mapping)):
         return {}
@@ -62,9 +62,9 @@ def _of_own_videos(config: Mapping[str, Any]) -> dict[str, int]:
 
 
 def with_targets(ledger: Ledger, targets: Sequence[str] | None) -> FamilyConfig:
-    """`family_config`, with the targets `name=macs` in place of its own.
+    """Return `family_config` with the targets `name=macs` instead.
 
-    An ensemble stays where all its members are among the targets. Raises `InputError` for a target of another form.
+    An ensemble is kept if all its members are among the targets. Raises `InputError` for a target of another form.
     """
     config = family_config(ledger)
     if not targets:
@@ -93,13 +93,13 @@ def _target(text: str) -> tuple[str, float]:
 
 
 def family_of(ledger: Ledger, config: FamilyConfig) -> Family:
-    """Return the family that grows from the networks of the run."""
+    """Return the family scaled from the networks of the run."""
     settled = parent_variants.settled(ledger.path.parent) if config.settle else {}
     return scale_family(parents.of_run(ledger), config, settled)
 
 
 def comparison(ledger: Ledger) -> Comparison | None:
-    """The front against the published networks at proxy scale, on test clips; None if either was not trained."""
+    """Compare the front with the published networks at proxy scale, on test clips; None if either was not trained."""
     tested = {ledger.proposals[i].kind for i, done in ledger.completed.items() if TEST_ACCURACY in done.metrics}
     if not {"finalist", "reference"} <= tested:
         return None
@@ -107,7 +107,7 @@ def comparison(ledger: Ledger) -> Comparison | None:
 
 
 def write_tables(ledger: Ledger, folder: Path) -> list[Path]:
-    """trials.csv, front.csv and, where there is one, comparison.json; returns their paths."""
+    """Write trials.csv, front.csv and, if there is a comparison, comparison.json; return their paths."""
     paths = [folder / "trials.csv", folder / "front.csv"]
     frame.write_trials(ledger, paths[0])
     frame.write_front(ledger, paths[1])
@@ -119,7 +119,7 @@ def write_tables(ledger: Ledger, folder: Path) -> list[Path]:
 
 
 def write_json(compared: Comparison, path: Path) -> None:
-    """A comparison as JSON; what is not known is null. Raises `InputError` if it cannot be written."""
+    """Write a comparison as JSON; unknown values are null. Raises `InputError` if it cannot be written."""
     with replaced(path) as new:
         new.write_text(json.dumps(_without_nan(asdict(compared)), indent=2) + "\n", encoding="utf-8")
 
@@ -132,22 +132,22 @@ def _without_nan(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write_pictures(
+def write_figures(
     ledger: Ledger, folder: Path, family: Family | None = None, formats: Sequence[str] = ("png",)
 ) -> list[Path]:
-    """front.png, with the parents of the family marked if one is given, and hypervolume.png; returns their paths."""
-    from results.figures import run  # with matplotlib a second of loading, which a report does without
+    """Write front.png, with the parents of a given family marked, and hypervolume.png; return their paths."""
+    from results.figures import run  # imports matplotlib, a second that a report does not need
 
     fronts, volumes = ([folder / f"{name}.{kind}" for kind in formats] for name in ("front", "hypervolume"))
-    run.save_frontier(ledger, family, *fronts)
+    run.save_front(ledger, family, *fronts)
     run.save_hypervolume(ledger, *volumes)
     return [*fronts, *volumes]
 
 
 def write_plots(ledger: Ledger, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Tables and pictures of a run, finished or not, into its folder; returns their paths.
+    """Write tables and figures of a run, finished or not, to its folder; return their paths.
 
-    Parents are marked where the run has a family by now: what is in the way of one is told by `family_of`.
+    Parents are marked if the run has a family; `family_of` reports why there is none.
 
     Raises:
       InputError: no trial has finished yet, or the folder cannot be written.
@@ -158,15 +158,14 @@ def write_plots(ledger: Ledger, folder: Path, formats: Sequence[str] = ("png",))
     family = None
     with contextlib.suppress(InputError):
         family = family_of(ledger, family_config(ledger))
-    return [*tables, *write_pictures(ledger, folder, family, formats)]
+    return [*tables, *write_figures(ledger, folder, family, formats)]
 
 
 def write_report(ledger: Ledger, path: Path, family: Family | None = None) -> Path:
-    """The run as one HTML page, finished or not, with its family if that is not given; returns its path.
+    """Write a run, finished or not, as one HTML page; `family` is by default the run's. Return the path.
 
     Raises:
-      InputError: no trial has finished yet, the ledger holds a trial that cannot be drawn, or the file cannot be
-        written.
+      InputError: no trial has finished yet, a trial of the event log cannot be drawn, or the file cannot be written.
     """
     report_data.check(ledger)
     without = ""
@@ -179,22 +178,22 @@ def write_report(ledger: Ledger, path: Path, family: Family | None = None) -> Pa
 
 
 def write_outcome(ledger: Ledger, folder: Path) -> str:
-    """Tables, pictures and family of a finished run into its folder; returns what to tell the user.
+    """Write tables, figures and family of a finished run to its folder; return the text to print.
 
     Raises:
       InputError: no trial was trained to the full budget, no network can be scaled to a target of the family, or the
-        folder cannot be written. Tables and pictures are there also without a family.
+        folder cannot be written. Tables and figures are written also without a family.
     """
     write_tables(ledger, folder)
     try:
         family = family_of(ledger, family_config(ledger))
     except InputError:
-        write_pictures(ledger, folder)
+        write_figures(ledger, folder)
         if ledger.completed or ledger.stopped:
             write_report(ledger, folder / REPORT)
         raise
     emit(family, folder / "configs")
-    write_pictures(ledger, folder, family)
+    write_figures(ledger, folder, family)
     write_report(ledger, folder / REPORT, family)
     parts = [_counts(ledger), _front_table(ledger), family_table(family)]
     compared = comparison(ledger)
@@ -217,13 +216,13 @@ def _counts(ledger: Ledger) -> str:
     text += f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early"
     text += f", {len(ledger.failed)} failed" if ledger.failed else ""
     again = len(kinds) - kinds.count("search")
-    text += f"; {again} trainings of finalists and published networks" if again else ""
+    text += f"; {again} re-evaluations and trainings of published networks" if again else ""
     statistic = searched_by(ledger)
-    return f"{text}; searched by {statistic}, reported is accuracy" if statistic else text
+    return f"{text}; search objective {statistic}, reported accuracy" if statistic else text
 
 
 def _front_table(ledger: Ledger) -> str:
-    """The front as text; accuracy is on validation clips, with the half-width of its 95 % interval."""
+    """Return the front as text; accuracy is on validation clips, with the half-width of its 95 % interval."""
     costs = {name: label_of(name) for name in ledger.costs}
     rows = [("front: network", *(each.words for each in costs.values()), "accuracy", "trainings")]
     for row in frame.selected_front(ledger).to_dict("records"):
@@ -236,7 +235,7 @@ def _front_table(ledger: Ledger) -> str:
 
 
 def family_table(family: Family) -> str:
-    """The family as text."""
+    """Return the family as text."""
     rows = [("model", "multiply-adds", "target", "parameters", "clip", "layers", "from")]
     for model in family.models:
         network = model.network

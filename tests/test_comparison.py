@@ -84,7 +84,7 @@ def test_beyond_its_last_network_a_front_keeps_its_accuracy_and_without_a_common
     found = of([run(tmp_path, rows)])
     assert found.within is None and math.isnan(found.difference.value)
     assert [point.difference.value for point in found.points] == pytest.approx([0.1, -0.1])
-    assert "no range of cost where every front has networks" in runs_text.text(found)
+    assert "the cost ranges of the fronts do not overlap" in runs_text.text(found)
 
 
 def test_clips_are_one_draw_for_all_networks(tmp_path: Path) -> None:

@@ -154,9 +154,9 @@ def test_a_parent_that_leaves_the_order_of_cost_is_passed_over():
         family = scale_family(candidates(first, second), wide)
         low, high = (member.network.cost["macs"] for member in family.models)
         assert low <= high
-        found += [member.decision for member in family.models if "better passed over" in member.decision["why"]]
+        found += [member.decision for member in family.models if "better candidates rejected" in member.decision["why"]]
     assert found, "no pair of parents tests anything"
-    assert "are fewer than the" in found[0]["comparison"][0]["verdict"] and "1 better passed over" in found[0]["why"]
+    assert "are below the" in found[0]["comparison"][0]["verdict"] and "1 better candidates rejected" in found[0]["why"]
 
 
 def test_trained_variants_settle_the_choice():
@@ -170,7 +170,7 @@ def test_trained_variants_settle_the_choice():
     rows = {row["fingerprint"]: row for row in decision["comparison"]}
     assert rows[first]["verdict"] == "its scaled variant was worse"
     assert rows[first]["scaled_variant"] == {"accuracy": 0.5, "trainings": 2}
-    assert "expected to be the best" in other["why"] and "scaled_variant" not in other["comparison"][0]
+    assert "best expected accuracy" in other["why"] and "scaled_variant" not in other["comparison"][0]
 
 
 def test_an_unreachable_target_is_refused():
@@ -186,7 +186,7 @@ def test_an_unreachable_target_is_refused():
 
 def test_a_cheap_ensemble_breaks_the_order():
     config = FamilyConfig(ensemble={"a6": ("a0", "a1")})
-    with pytest.raises(InputError, match=r"family\.ensemble\.a6: \d+ multiply-adds are fewer than"):
+    with pytest.raises(InputError, match=r"family\.ensemble\.a6: \d+ multiply-adds are below"):
         scale_family(candidates(A0, A5), config)
 
 
@@ -237,7 +237,7 @@ REFUSED = [
     ({"ensemble": {"a6": "a4"}}, "family.ensemble.a6: 'a4' must be a list of"),
     ({"ensemble": {"a6": ["a4", "a9"]}}, "family.ensemble.a6: 'a9' must be one of a0, a1"),
     ({"ensemble": {"a6": ["a4", ["a5"]]}}, "family.ensemble.a6[1]: ['a5'] must be a text"),
-    ({"ensemble": {"a5": ["a3", "a4"]}}, "family.ensemble.a5: 'a5' is the name of a target already"),
+    ({"ensemble": {"a5": ["a3", "a4"]}}, "family.ensemble.a5: 'a5' is already the name of a target"),
     ({"ensemble": None}, "family.ensemble: None must be a mapping"),
 ]
 

@@ -66,8 +66,8 @@ def draw_all(folder: Path) -> dict[str, tuple[Figure, Axes]]:
     heights = {"frontier, one column": 3.3, "confusion": figure_style.WIDTHS[2]}
     made = {name: figure_style.new(columns, heights.get(name)) for name, (columns, *_) in PICTURES.items()}
     axes = {name: each for name, (_, each) in made.items()}
-    plots.frontier(axes["frontier"], *tables)
-    plots.frontier(axes["frontier, one column"], *tables)
+    plots.draw_front(axes["frontier"], *tables)
+    plots.draw_front(axes["frontier, one column"], *tables)
     plots.hypervolume_over_time(axes["hypervolume"], hypervolume_over_time.hypervolume_over_time(ledger))
     table_comparison.draw(axes["arena"], np.arange(1, 51), arena_volumes(), "evaluations")
     reliability_report.draw_ranking(axes["ranking"], rank(synthetic_table(1, (3, 3, 3), seeds=3), draws=50).rows)

@@ -87,7 +87,7 @@ def test_the_closing_words_count_the_trials(whole: Path, words: str) -> None:
     )
     again = len(kinds) - kinds.count("search")
     searched = "searched by likelihood, reported is accuracy"
-    assert words.startswith(f"{said}; {again} trainings of finalists and published networks; {searched}\n")
+    assert words.startswith(f"{said}; {again} re-evaluations and trainings of published networks; {searched}\n")
 
 
 def test_the_closing_words_hold_the_front(whole: Path, words: str) -> None:
@@ -168,7 +168,7 @@ def test_networks_trained_once_have_no_interval(tmp_path: Path) -> None:
 def test_without_finals_there_is_no_comparison(tmp_path: Path) -> None:
     ledger = plain(tmp_path / "run", Finals(repeats=0))
     text = write_outcome(ledger, tmp_path / "run")
-    assert "hypervolume" not in text and "trainings of finalists" not in text
+    assert "hypervolume" not in text and "re-evaluations" not in text
     assert files(tmp_path / "run").keys() == FILES - {"comparison.json"}
 
 

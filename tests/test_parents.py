@@ -94,7 +94,7 @@ def test_where_nothing_beats_chance_there_is_one_warning() -> None:
 def test_a_neighbour_that_is_clearly_better_rules_a_parent_out() -> None:
     found = compared(table([2e5, 2.29e5, 4e5, 4.7e5], [0.2, 0.4, 0.6, 0.8], n=10), noise=0.02, chance=0.0)
     verdicts = {guess.candidate.macs: guess.rejected for guess in found.at(2e5)}
-    assert "the whole interval of trial 1 is above its own, at +14.5% of cost" in verdicts[200000]
+    assert "the whole interval of trial 1 is above its interval, at +14.5% of cost" in verdicts[200000]
     assert not verdicts[229000] and not verdicts[400000] and not verdicts[470000]  # the last costs 17 % more
 
 

@@ -44,7 +44,7 @@ def drawn(ledger: Ledger, family: Family | None) -> Axes:
     figure, axes = style.new(columns=2)
     chosen = family.parents() if family else pd.DataFrame()
     tables = frame.trials(ledger), frame.selected_front(ledger), frame.networks(ledger, ("reference",))
-    plots.frontier(axes, *tables, chosen)
+    plots.draw_front(axes, *tables, chosen)
     figure.draw_without_rendering()
     return axes
 
@@ -121,7 +121,7 @@ def test_the_first_minutes_of_a_run(tmp_path, records):
     net = sampled(np.random.default_rng(0), 1)[0]
     story = [Note("started"), proposal(0, net), Completed(0, 9, {"accuracy": 0.5}, 1.0)]
     ledger = ledger_of(tmp_path, story[: records + 1])
-    plots.save_frontier(ledger, None, tmp_path / "front.png")
+    plots.save_front(ledger, None, tmp_path / "front.png")
     plots.save_hypervolume(ledger, tmp_path / "hypervolume.png")
     assert imread(tmp_path / "front.png").std() > 0
     waiting = [text.get_text() for text in drawn(ledger, None).texts]
@@ -139,14 +139,14 @@ def test_hypervolume_over_time(ledger):
 
 
 def test_files_are_whole_and_alone(ledger, family, tmp_path):
-    plots.save_frontier(ledger, family, tmp_path / "front.png")
+    plots.save_front(ledger, family, tmp_path / "front.png")
     plots.save_hypervolume(ledger, tmp_path / "hypervolume.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["front.png", "hypervolume.png"]
     height, width = imread(tmp_path / "front.png").shape[:2]
     assert (width, height) == (2070, 1320)
     before = (tmp_path / "front.png").read_bytes()
     with pytest.raises(InputError, match="is why it cannot be written"):
-        plots.save_frontier(ledger, family, tmp_path / "none" / "front.png")
+        plots.save_front(ledger, family, tmp_path / "none" / "front.png")
     assert (tmp_path / "front.png").read_bytes() == before
 
 

@@ -155,7 +155,7 @@ def test_of_equally_reliable_statistics_the_better_predictor_is_recommended() ->
     macs, accuracy = simulated(rng, 60, 3, 0.8, 0.2)
     _, other = simulated(rng, 60, 3, 0.82, 0.18)
     found = reliability(of(macs, accuracy=accuracy, likelihood=other), draws=200)
-    assert found.recommended == "accuracy" and "not told apart in reliability from likelihood" in found.verdict
+    assert found.recommended == "accuracy" and "not more reliable than likelihood" in found.verdict
 
 
 def test_noise_is_not_recommended_and_a_constant_has_no_reliability() -> None:

@@ -211,7 +211,7 @@ def test_a_cost_of_any_name_is_followed(run: Run, tmp_path: Path) -> None:
     assert all(list(point.costs) == ["latency"] for point in found.points)
     candidates = parents.of_run(by_latency)
     assert candidates is not None and all([*each.costs] == ["latency"] for each in candidates.networks)
-    plots.save_frontier(by_latency, None, tmp_path / "front.svg")
+    plots.save_front(by_latency, None, tmp_path / "front.svg")
     assert "latency" in (tmp_path / "front.svg").read_text()
 
 

@@ -1,4 +1,4 @@
-"""The coefficients that a search of `nas.studies.coefficients` tried, and those that it chose."""
+"""Scaling coefficients that a search of `nas.studies.coefficients` tried, and those that it selected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KEYS = ("schema", "chosen", "why", "coefficients", "parents", "times", "draws")
 
 
 def _accuracies(ledger: Ledger) -> dict[tuple[str, int], float]:
-    """(fingerprint, repeat) -> validation accuracy."""
+    """Return validation accuracies by (fingerprint, repeat)."""
     trained = ledger.proposals
     return {
         (trained[i].fingerprint, trained[i].repeat): done.metrics[ACCURACY.name] for i, done in ledger.completed.items()
@@ -37,22 +37,25 @@ def _accuracies(ledger: Ledger) -> dict[tuple[str, int], float]:
 
 
 def table(ledger: Ledger) -> pd.DataFrame:
-    """One row per draw; draw 0 is the incumbent.
+    """Return one row per draw; draw 0 is the incumbent.
 
-    The coefficients of depth, width, resolution and frames; each one's share of the growth, and the growth; the worst
-    of the steps of phi (`miss`, as a share of a doubling); `same_as`: the first draw that comes to the same networks,
-    itself if none does; `first`: mean accuracy over the parents of the one training that all draws have. Of finalists,
-    from trainings with other seeds: accuracy, and the mean difference from the incumbent of the same parent and
-    repeat, their number n and its 95 % interval low to high, by Student's t.
+    Columns:
+
+    - the coefficients of depth, width, resolution and frames, with the share of each in the growth; the growth;
+    - `miss`: the worst error of a step of phi, as a fraction of a doubling;
+    - `same_as`: the first draw with the same networks, itself if there is none;
+    - `first`: mean accuracy over the parents of the first training, which all draws have;
+    - for selected draws, from trainings with new seeds: accuracy; the mean difference from the incumbent of the same
+      parent and repeat, their number n, and its 95 % interval low to high, by Student's t.
     """
     found = _accuracies(ledger)
     planned = ledger.header.config
     networks = [draw["fingerprints"] for draw in planned["draws"]]
-    incumbent = _finals(planned["draws"][0], planned["settings"]["seeds"], found)
+    incumbent = _re_evaluations(planned["draws"][0], planned["settings"]["seeds"], found)
     rows = []
     for index, draw in enumerate(planned["draws"]):
         coefficients = Coefficients(**draw["coefficients"])
-        finals = _finals(draw, planned["settings"]["seeds"], found)
+        finals = _re_evaluations(draw, planned["settings"]["seeds"], found)
         first = np.mean([found.get((name, 0), math.nan) for name in draw["fingerprints"]])
         rows.append(
             {
@@ -70,8 +73,8 @@ def table(ledger: Ledger) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _finals(draw: Mapping[str, Any], seeds: int, found: Mapping[tuple[str, int], float]) -> np.ndarray:
-    """Accuracies [parents, seeds] of the trainings that come after the choice of finalists; NaN where there is none."""
+def _re_evaluations(draw: Mapping[str, Any], seeds: int, found: Mapping[tuple[str, int], float]) -> np.ndarray:
+    """Return accuracies [parents, seeds] of the re-evaluations of a draw; NaN where there is none."""
     names = draw["fingerprints"]
     return np.array([[found.get((name, repeat), math.nan) for repeat in range(1, seeds + 1)] for name in names])
 
@@ -84,10 +87,9 @@ def _difference(pairs: np.ndarray) -> dict[str, Any]:
 
 
 def decision(ledger: Ledger) -> dict[str, Any]:
-    """What is chosen and why, and everything tried, as plain data.
+    """Return the selected coefficients with the reason, and everything tried, as plain data.
 
-    The finalist that is best on the trainings that did not make it one replaces the incumbent if the interval of its
-    difference is above zero.
+    The best selected draw by its re-evaluations replaces the incumbent if the interval of its difference is above zero.
 
     Raises:
       InputError: the search is not finished.
@@ -99,12 +101,12 @@ def decision(ledger: Ledger) -> dict[str, Any]:
     best = others.sort_values(ACCURACY.name).iloc[-1] if len(others) else tried.iloc[0]
     better = bool(best["low"] > 0)
     reach = f"{best['difference']:+.3f} [{best['low']:+.3f}, {best['high']:+.3f}]"
-    said = f"draw {best['draw']:.0f} is the best of {len(others)} retrained; its difference from the incumbent, {reach}"
+    reason = f"draw {best['draw']:.0f} is the best of {len(others)} re-evaluated; its lead over the incumbent, {reach}"
     chosen = int(best["draw"]) if better else 0
     return {
         "schema": SCHEMA,
         "chosen": chosen,
-        "why": f"{said}, is above zero" if better else f"{said}, is not enough evidence to replace it",
+        "why": f"{reason}, is above zero" if better else f"{reason}, is not enough evidence to replace it",
         "coefficients": planned["draws"][chosen]["coefficients"],
         "parents": planned["parents"],
         "times": planned["times"],
@@ -116,7 +118,7 @@ def decision(ledger: Ledger) -> dict[str, Any]:
 
 
 def _steps(planned: Mapping[str, Any], draw: Mapping[str, Any]) -> dict[str, float]:
-    """By how much the expected cost grows up to each phi from the one before."""
+    """Return the factor by which the expected cost grows up to each phi from the phi before."""
     return {str(phi): round(step, 4) for phi, step in zip(planned["phis"][1:], draw["steps"], strict=True)}
 
 
@@ -125,7 +127,7 @@ def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def write(ledger: Ledger, folder: Path) -> list[Path]:
-    """coefficients.csv and coefficients.yaml; returns their paths. Raises `InputError` as `decision`."""
+    """Write coefficients.csv and coefficients.yaml; return their paths. Raises `InputError` as `decision` does."""
     decided, paths = decision(ledger), [folder / TABLE, folder / RECORD]
     with replaced(paths[0]) as new:
         table(ledger).to_csv(new, index=False)
@@ -135,7 +137,7 @@ def write(ledger: Ledger, folder: Path) -> list[Path]:
 
 
 def text(ledger: Ledger) -> str:
-    """The table and the decision, for the terminal."""
+    """Return the table and the decision, for the terminal."""
     rows = [("draw", *DIMENSIONS, "growth", "off by", "first", "accuracy", "difference")]
     for row in table(ledger).to_dict("records"):
         retrained = row["n"] > 0
@@ -155,10 +157,10 @@ def text(ledger: Ledger) -> str:
 
 
 def chosen(folder: Path) -> tuple[Coefficients, str] | None:
-    """The coefficients that the record in a run's folder chose, and where they are from; None without a record.
+    """Return the coefficients selected by the record in a run's folder, and their source; None without a record.
 
     Raises:
-      InputError: the record cannot be read or is none.
+      InputError: the record cannot be read or has another schema.
     """
     path = folder / FOLDER / RECORD
     if not path.exists():

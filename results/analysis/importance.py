@@ -1,22 +1,22 @@
-"""Which choices matter beyond what they cost: an analysis of variance by dimension, and the direction of each choice.
+"""Importance of choices beyond cost: analysis of variance by dimension, and the direction of each choice.
 
 Expensive networks are more accurate, and nearly every choice changes the cost, so a plain correlation would mostly
-repeat log cost. Log cost and its square are therefore first taken out of the statistic and of the choices, by least
-squares (Frisch & Waugh 1933); what is left is compared at equal cost.
+repeat log cost. Log cost and its square are therefore first removed from the statistic and from the choices, by least
+squares (Frisch & Waugh 1933). The residuals are compared at equal cost.
 
 Shares of variance. A dimension is for example the depth of one block, or the spatial kernel of all layers; it has a few
 numbers per network. A ridge regression (Hoerl & Kennard 1970) on the numbers of some dimensions, their mean and its
-square predicts networks to which it was not fitted. R^2 of these predictions is the share of the variance beyond cost
-that these dimensions explain. The share of one dimension is what it adds to R^2, as the mean over random orders in
-which dimensions are added (Lindeman, Merenda & Gold 1980; Shapley values of R^2), so shares add up to R^2 of all. At
-equal cost dimensions depend on each other: a larger width goes with a lower resolution. This rule shares equally what
-cannot be told apart, where dropping one dimension at a time would attribute it to none.
+square predicts networks that were held out. R^2 of these predictions is the share of the variance beyond cost that
+these dimensions explain. The share of one dimension is its increase of R^2, the mean over random orders of adding
+dimensions (Lindeman, Merenda & Gold 1980; Shapley values of R^2). So shares add up to R^2 of all. At equal cost
+dimensions are correlated: a larger width goes with a lower resolution. This rule splits a common share equally;
+dropping one dimension at a time would attribute it to none.
 
 Limits. Interactions of dimensions are not modelled and count as unexplained, so a share is a lower bound. It depends on
 the networks compared: a search prefers some choices, so shares are smaller than among random networks, and they do not
-show what a choice alone would cause. Intervals are of 95 %, by bootstrap over the prediction errors of networks;
-regressions are not fitted again, so with fewer than some 100 networks intervals are too narrow. The share of a
-dimension that does not matter is slightly below 0.
+show the causal effect of a choice. Intervals are of 95 %, by bootstrap over the prediction errors of networks.
+Regressions are not fitted again, so with fewer than some 100 networks intervals are too narrow. The share of an
+irrelevant dimension is slightly below 0.
 
 Directions. The partial correlation of a measure of a network with the statistic at equal cost.
 """
@@ -43,7 +43,7 @@ ENOUGH = 20  # trials trained to the full budget
 MOST = 2000  # trials or networks; more would take minutes
 DRAWS = 1000
 FOLDS = 5
-ORDERS = 12  # in which dimensions are added, and as many the other way round
+ORDERS = 12  # in which dimensions are added, and the same number in reverse
 PENALTIES = np.geomspace(1e-3, 1e3, 13)  # for each trial, on choices in units of their standard deviation
 
 
@@ -58,7 +58,7 @@ class Effect:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval is there and does not contain 0."""
+        """True if the interval exists and does not contain 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -74,10 +74,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Importance:
-    """Importance of choices in so many `trials`; without `effects` and `shares` where there is not enough evidence.
+    """Importance of choices in `trials` trials; without `effects` and `shares` if there is not enough evidence.
 
     Attributes:
-      statistic: what was measured.
+      statistic: name of the measured statistic.
       effects: of measures, the strongest first.
       shares: of dimensions, the largest first; `together` that of all.
       by_cost: share of the variance of held-out trials that log cost predicts.
@@ -100,11 +100,11 @@ def importance(
     rng: np.random.Generator,
     draws: int = DRAWS,
 ) -> Importance:
-    """Estimate the importance of the choices of n trials; of more than `MOST` those of a random sample.
+    """Estimate the importance of the choices of n trials; above `MOST` trials, of a random sample.
 
     Args:
       statistic: name of the values.
-      measured: measures of each trial, for directions; only those that all trials have count.
+      measured: measures of each trial, for directions; only those of all trials are used.
       chosen: dimensions of each trial, for shares; the same names and lengths for all trials.
       log_cost, values: [n].
       rng: of folds, orders and draws.
@@ -122,13 +122,13 @@ def importance(
 
 
 def of_table(table: Table, statistic: str, seed: int = 0, draws: int = DRAWS) -> Importance:
-    """Importance of the choices of a table for the mean of a statistic over seeds.
+    """Estimate the importance of the choices of a table for the mean of a statistic over seeds.
 
-    By the architectures of the table; if it has none, each of its choices is a dimension. Of more than `MOST` rows a
-    random sample.
+    Dimensions come from the architectures of the table; without them each choice is a dimension. Above `MOST` rows a
+    random sample is used.
 
     Raises:
-      InputError: an architecture that is none, or architectures with different numbers of blocks.
+      InputError: an invalid architecture, or architectures with different numbers of blocks.
     """
     rng = np.random.default_rng(seed)
     values = mean_of(table.statistics[statistic])
@@ -146,7 +146,7 @@ def of_table(table: Table, statistic: str, seed: int = 0, draws: int = DRAWS) ->
 
 
 def _chosen(table: Table, genes: np.ndarray) -> dict[str, list[float]]:
-    """The options of a row: 1 for the one chosen of each choice, 0 for the others."""
+    """Return the options of a row: 1 for the selected option of each choice, 0 for the others."""
     choices = zip(table.space.choices, genes, strict=True)
     return {choice.name: [float(gene == i) for i in range(len(choice.options))] for choice, gene in choices}
 
@@ -169,7 +169,7 @@ def _standardised(columns: np.ndarray) -> np.ndarray:
 
 
 def _cost_terms(log_cost: np.ndarray) -> np.ndarray:
-    """1, log cost and its square: [n, 3], or [n, 1] where all cost the same."""
+    """Return 1, log cost and its square: [n, 3], or [n, 1] if all costs are equal."""
     if np.ptp(log_cost) == 0:
         return np.ones((len(log_cost), 1))
     unit = _standardised(log_cost[:, None])[:, 0]
@@ -177,14 +177,14 @@ def _cost_terms(log_cost: np.ndarray) -> np.ndarray:
 
 
 def _copies(n: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of n trials is in a draw: float [1 + draws, n]; in the first, which is no draw, once."""
+    """Return how often each of n trials is in a draw: float [1 + draws, n]; all once in the first."""
     return np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=draws)])
 
 
 def partial_correlations(cost: np.ndarray, columns: np.ndarray, accuracy: np.ndarray, copies: np.ndarray) -> np.ndarray:
-    """Correlations beside `cost` [n, p] of columns [n, m] with accuracy [n], in each draw: [draws, m].
+    """Return partial correlations of columns [n, m] with accuracy [n] given `cost` [n, p], in each draw: [draws, m].
 
-    NaN where nothing of a column, or of the accuracy, is left beside the cost.
+    NaN where the cost explains a column, or the accuracy, completely.
     """
     values = np.column_stack([columns, accuracy - accuracy.mean()])
     gram = np.stack([copies @ (column[:, None] * cost) for column in cost.T], axis=1)  # [draws, p, p]
@@ -192,7 +192,7 @@ def partial_correlations(cost: np.ndarray, columns: np.ndarray, accuracy: np.nda
     fitted = np.linalg.pinv(gram) @ along
     products = copies @ (values * values[:, [-1]]) - (along * fitted[:, :, [-1]]).sum(axis=1)
     squares = copies @ values**2 - (along * fitted).sum(axis=1)
-    # What rounding leaves of a column that is a function of the cost is not to be taken for a rest.
+    # Rounding errors of a column that is a function of the cost are not a residual.
     squares = np.where(squares > 1e-9 * (copies @ values**2), squares, np.nan)
     return np.clip(products[:, :-1] / np.sqrt(squares[:, :-1] * squares[:, [-1]]), -1, 1)
 
@@ -204,7 +204,7 @@ def _shares(
     copies: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[tuple[Share, ...], Share, float]:
-    """Shares of the dimensions that vary and of all together, beyond cost, and the share of cost itself."""
+    """Return shares beyond cost of the varying dimensions and of all together, and the share of the cost."""
     columns = {name: _terms(np.array([each[name] for each in chosen], float)) for name in chosen[0]}
     columns = {name: each for name, each in columns.items() if each.shape[1]}
     names = [*columns]
@@ -228,14 +228,14 @@ def _shares(
 
 
 def _terms(numbers: np.ndarray) -> np.ndarray:
-    """Regressors of a dimension: its numbers [n, m], their mean and the square of that; standardised, if they vary."""
+    """Return regressors of a dimension: its numbers [n, m], their mean and its square; standardised, if they vary."""
     mean = _standardised(numbers).mean(axis=1, keepdims=True)
     columns = np.hstack([numbers, mean, _standardised(mean) ** 2] if numbers.shape[1] > 1 else [numbers, mean**2])
     return _standardised(columns[:, np.ptp(columns, axis=0) > 1e-9])
 
 
 class _HeldOut:
-    """Squared errors of predictions of trials that the regression was not fitted to, by the dimensions it uses."""
+    """Squared errors of predictions of held-out trials, by the dimensions in the regression."""
 
     def __init__(self, cost: np.ndarray, groups: Sequence[np.ndarray], values: np.ndarray, folds: np.ndarray) -> None:
         ends = np.cumsum([0, *(group.shape[1] for group in groups)])
@@ -245,7 +245,7 @@ class _HeldOut:
         self.rest = [_beyond(cost, together, out) for out in self.folds]
 
     def errors(self, chosen: frozenset[int]) -> np.ndarray:
-        """Of the dimensions chosen by number: float [n]."""
+        """Return the errors for the dimensions in `chosen`: float [n]."""
         found = np.empty(sum(map(len, self.folds)))
         some = np.concatenate([np.empty(0, int), *(self.places[i] for i in sorted(chosen))])
         for out, (fitted, held) in zip(self.folds, self.rest, strict=True):
@@ -255,7 +255,7 @@ class _HeldOut:
 
 
 def _beyond(cost: np.ndarray, columns: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the cost leaves of columns, by the trials that are not `out`: of these trials, and of those `out`."""
+    """Return the residuals of columns after a fit to the trials not in `out`: of these, and of those in `out`."""
     kept = np.delete(np.arange(len(cost)), out)
     by_cost = np.linalg.pinv(cost[kept]) @ columns[kept]
     rest = columns - cost @ by_cost
@@ -263,7 +263,7 @@ def _beyond(cost: np.ndarray, columns: np.ndarray, out: np.ndarray) -> tuple[np.
 
 
 def _ridge(columns: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Coefficients held small, by the penalty of highest marginal likelihood (MacKay 1992)."""
+    """Return ridge coefficients, with the penalty of highest marginal likelihood (MacKay 1992)."""
     squares, directions = np.linalg.eigh(columns.T @ columns)
     squares, along, n = np.maximum(squares, 1e-9), directions.T @ (columns.T @ values), len(values)
     kept = squares / (squares + PENALTIES[:, None] * n)  # [penalties, m], a share of each direction

@@ -1,10 +1,10 @@
-"""Proxy rank correlation: how well cheap measurements rank networks as fully trained networks rank.
+"""Proxy rank correlation: agreement of the ranking by cheap measurements with that by full training.
 
-The truth about a network is the mean accuracy of its trainings with the *other* seeds, for each seed in turn: an early
-measurement is never compared with the training it is a part of, and all predictors are compared with the same truths.
-The accuracy of one other seed at the full budget is the ceiling. A table with long trainings has a second truth, their
-mean accuracy. Networks of unlike cost are easily told apart, so what counts is the ranking within FLOPs bins, and there
-what a predictor adds to log-FLOPs.
+The reference accuracy of a network is the mean of its trainings with the *other* seeds, for each seed in turn: an early
+measurement is never compared with the training it is a part of, and all predictors have the same references. The
+accuracy of one other seed at the full budget is the ceiling. A table with long trainings has a second reference, their
+mean accuracy. Networks of unlike cost are easy to rank, so the important values are the ranking within FLOPs bins, and
+there the gain of a predictor over log-FLOPs.
 
 Intervals are of 95 %, by bootstrap over networks. There is not enough evidence for a predictor if fewer than `ENOUGH`
 networks could be compared, or if the intervals of its τ within bins and beside log-FLOPs contain 0.
@@ -29,9 +29,9 @@ from search_space.base.checks import check_integer
 from search_space.space.choices import Choice
 
 ENOUGH = 20  # networks compared
-BIN_ENOUGH = 6  # networks of a bin, or it is left out: one more than the most that are chosen
-MOST = 2000  # networks compared; of a larger table a random sample, as all pairs of it would not fit in memory
-CHOSEN = (1, 5)  # how many networks a predictor is let choose
+BIN_ENOUGH = 6  # networks of a bin, else it is left out: one more than the largest choice
+MOST = 2000  # networks compared; a random sample of a larger table, whose pairs would not fit in memory
+CHOSEN = (1, 5)  # numbers of networks that a predictor chooses
 NUMBERS = (
     "tau",
     "tau_within",
@@ -46,8 +46,8 @@ DRAWS = 1000
 class Predictor:
     """A measurement of n networks.
 
-    values: float [n, seeds] if it is of a training with that seed, else [n, 1]; more is better. NaN where missing.
-    kind: early, full, ceiling, cost or score. share: of the full budget's steps that it takes; NaN if unknown.
+    values: float [n, seeds] if each belongs to a training with that seed, else [n, 1]; higher is better. NaN: missing.
+    kind: early, full, ceiling, cost or score. share: fraction of the full budget's steps that it takes; NaN if unknown.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Predictor:
 
     @property
     def seeded(self) -> bool:
-        """Whether a value belongs to one training."""
+        """True if each value belongs to one training."""
         return self.kind in ("early", "full", "ceiling")
 
 
 def predictors(table: Table) -> Iterator[Predictor]:
-    """Predictors of a table: each statistic by budget, then costs and scores, which take no training.
+    """Yield predictors of a table: each statistic by budget, then costs and scores, which need no training.
 
-    A loss is left out, because its likelihood ranks the same.
+    Losses are left out, because their likelihoods rank the same.
     """
     for name in dict.fromkeys(name.partition("@")[0] for name in table.statistics if not is_loss(name)):
         for steps, values in table.early(name).items():
@@ -94,7 +94,7 @@ def _column(values: np.ndarray) -> np.ndarray:
 class ProxyRanking:
     """Proxy rank correlations, `rows` as in `rank`.
 
-    `networks` were compared of the `of` in the table, `bins` holds how many there are in each FLOPs bin; `long` of them
+    `networks` of the `of` networks in the table were compared; `bins` has the number in each FLOPs bin; `long` of them
     have long trainings.
     """
 
@@ -112,12 +112,19 @@ class ProxyRanking:
 def rank(table: Table, bins: int = 4, draws: int = DRAWS, seed: int = 0) -> ProxyRanking:
     """Compare the rankings of each predictor of a table with those of full and of long trainings.
 
-    A row for each predictor: predictor, kind; share of the steps of the full budget, and seconds of training; networks
-    compared; tau (Kendall's τ-b) over all of them, tau_within bins (the mean weighted by pairs), beyond_cost (the
-    partial τ within bins beside log-FLOPs); tau_long (τ within bins with the mean accuracy of the long trainings);
-    regret_1, regret_5 and the same _within bins (their plain mean), a share: what the best of so many chosen networks
-    lacks to the best of all; the verdict. Each number has its interval in columns _low and _high. A draw has fewer
-    different networks than the table, so the interval of a regret lies low.
+    One row per predictor:
+
+    - predictor, kind; share of the steps of the full budget, and seconds of training; number of networks;
+    - tau: Kendall's τ-b over all networks; tau_within: within bins, the mean weighted by pairs;
+    - beyond_cost: the partial τ within bins given log-FLOPs;
+    - tau_long: τ within bins with the mean accuracy of the long trainings;
+    - regret_1, regret_5 and the same _within bins (their plain mean): the difference in accuracy between the best
+      network
+      and the best of the 1 or 5 chosen ones;
+    - the verdict.
+
+    Columns _low and _high have the intervals. A draw has fewer different networks than the table, so the interval of a
+    regret is too low.
 
     Raises:
       InputError: a number of bins below 1.
@@ -161,7 +168,7 @@ class _Networks:
         return cls(rows, table.accuracy[rows], long, np.log(macs), bin_of, copies, rng)
 
     def comparisons(self, predictor: Predictor) -> Iterator[_Comparison]:
-        """A comparison for each seed with the mean of the others; with the only seed, for what has no seed."""
+        """Yield a comparison for each seed with the mean of the others; a predictor without seeds uses all."""
         seeds = self.accuracy.shape[1]
         for seed in range(seeds):
             itself = seeds == 1 and not predictor.seeded
@@ -173,7 +180,7 @@ class _Networks:
                 yield _Comparison(*arrays, self.rng)
 
     def tau_long(self, predictor: Predictor) -> np.ndarray:
-        """Mean over seeds of τ within bins with the long trainings: [1 + draws]."""
+        """Return the mean over seeds of τ within bins with the long trainings: [1 + draws]."""
         columns = predictor.values[self.rows].T
         found = [within_bins(each, self.long, self.bins, self.copies, BIN_ENOUGH) for each in columns]
         return mean([tau for tau, _ in found], [pairs for _, pairs in found])
@@ -181,7 +188,7 @@ class _Networks:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A predictor and the truth [n], log-FLOPs and bins [n]; copies int [1 + draws, n], the first of them all 1."""
+    """A predictor and the reference [n], log-FLOPs and bins [n]; copies int [1 + draws, n], the first all 1."""
 
     predicted: np.ndarray
     truth: np.ndarray
@@ -191,7 +198,7 @@ class _Comparison:
     rng: np.random.Generator
 
     def numbers(self) -> dict[str, np.ndarray]:
-        """Numbers by name, each [1 + draws]: first of the networks themselves, then of the draws."""
+        """Return numbers by name, each [1 + draws]: first of the networks themselves, then of the draws."""
         within = self._within(self.predicted, self.truth)
         with_cost = self._within(self.predicted, self.cost), self._within(self.truth, self.cost)
         found = {
@@ -244,5 +251,5 @@ def _verdict(row: Mapping[str, Any]) -> str:
 
 
 def _clear(row: Mapping[str, Any], name: str) -> bool:
-    """Whether the interval is there and does not contain 0."""
+    """Return whether the interval exists and does not contain 0."""
     return bool(row[f"{name}_low"] > 0 or row[f"{name}_high"] < 0)

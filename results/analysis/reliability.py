@@ -1,9 +1,9 @@
-"""Reliability of the statistics of a training: is a difference between two networks the networks' or the seeds'?
+"""Reliability of training statistics: is a difference between two networks due to the networks or to the seeds?
 
-For each statistic, beyond what cost explains: variance between architectures, variance between seeds, and the share of
-the former, the reliability of one training (`results.analysis.variance_components` states the estimator and its
-sources). Beside it Kendall's τ-b between two seeds within cost bins, and τ-b with the accuracy of the other seeds at
-the full budget. Intervals are of 95 %, by bootstrap over architectures, with the same draws for all statistics.
+For each statistic, beyond the effect of cost: the variance between architectures, the variance between seeds, and the
+share of the former, which is the reliability of one training (`results.analysis.variance_components` has the estimator
+and its sources). In addition, Kendall's τ-b between two seeds within cost bins, and τ-b with the accuracy of the other
+seeds at the full budget. Intervals are of 95 %, by bootstrap over architectures, with equal draws for all statistics.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from results.tables.trainings import Trainings, mean_without, sign
 from search_space.base.checks import check_integer
 
 ENOUGH = 10  # architectures with two trainings
-MOST = 2000  # architectures; of more a random sample, because their pairs would not fit in memory
+MOST = 2000  # architectures; above, a random sample, because all pairs would not fit in memory
 DRAWS = 1000
 NUMBERS = ("between", "within", "reliability", "tau_seeds", "tau_accuracy")
 
@@ -37,10 +37,10 @@ class Reliability:
     Attributes:
       name: of the run or table.
       kind: of its trainings.
-      architectures, repeated: all that were compared, and those with two trainings or more.
+      architectures, repeated: number compared, and number with at least two trainings.
       rows: see `reliability`.
       recommended: statistic to search by; None without enough evidence.
-      verdict: the recommendation and its reason, or why there is none, as one line.
+      verdict: the recommendation and its reason, or the reason for having none, as one line.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Reliability:
 def reliability(trainings: Trainings, bins: int = 4, draws: int = DRAWS, seed: int = 0) -> Reliability:
     """Estimate the reliability of each statistic.
 
-    A row for each statistic that was measured with two seeds: statistic; architectures; trainings; mean; between and
-    within: variance between architectures beyond cost, and between seeds; reliability; tau_seeds; tau_accuracy; the
-    last five with their intervals in columns _low and _high. Variances and reliabilities below 0 are given as 0.
+    One row per statistic that was measured with two seeds: statistic; architectures; trainings; mean; between and
+    within: variance between architectures beyond cost, and between seeds; reliability; tau_seeds; tau_accuracy. The
+    last five have intervals in columns _low and _high. Variances and reliabilities below 0 are set to 0.
 
     Args:
       trainings: at least one statistic.
@@ -89,7 +89,7 @@ def reliability(trainings: Trainings, bins: int = 4, draws: int = DRAWS, seed: i
 
 @dataclass(frozen=True)
 class _Sample:
-    """Costs' trend [R, 3], bins int [R], accuracy [R, S] if known, and copies int [1 + draws, R], the first all 1."""
+    """Trend of costs [R, 3], bins int [R], accuracy [R, S] if known, and copies int [1 + draws, R], the first all 1."""
 
     trend: np.ndarray
     bins: np.ndarray
@@ -106,7 +106,7 @@ class _Sample:
 
 
 class _Judged:
-    """A statistic [R, S] and its `NUMBERS`: arrays [1 + draws], the first number of the architectures as they are."""
+    """A statistic [R, S] and its `NUMBERS`: arrays [1 + draws], first of the architectures themselves."""
 
     def __init__(self, name: str, values: np.ndarray) -> None:
         self.name, self.values = name, values
@@ -131,7 +131,7 @@ class _Judged:
             self.found["tau_accuracy"] = tau_with_others(signed, sample.accuracy, sample.bins, sample.copies)
 
     def row(self) -> dict[str, Any]:
-        """For the table."""
+        """Return the row of the table."""
         there = np.isfinite(self.values)
         row: dict[str, Any] = {
             "statistic": self.name,
@@ -162,10 +162,10 @@ def tau_with_others(values: np.ndarray, accuracy: np.ndarray, bins: np.ndarray, 
 
 
 def _recommendation(found: Sequence[_Judged]) -> tuple[str | None, str]:
-    """The most reliable statistic; of those not told apart from it, the one that best predicts other seeds' accuracy.
+    """Return the most reliable statistic, or of equally reliable ones that which best predicts other seeds' accuracy.
 
-    Only accuracies and likelihoods of full trainings on validation clips take part: other statistics are of a part of
-    the label (motion, appearance), and a loss ranks as its likelihood does.
+    Only accuracies and likelihoods of full trainings on validation clips are considered: other statistics measure a
+    part of the label (motion, appearance), and a loss ranks as its likelihood does.
     """
     by_name: Mapping[str, _Judged] = {
         each.name: each
@@ -180,19 +180,17 @@ def _recommendation(found: Sequence[_Judged]) -> tuple[str | None, str]:
     if repeated < ENOUGH:
         return None, f"not enough evidence: {repeated} architectures have two seeds, {ENOUGH} are needed"
     best = max(by_name.values(), key=lambda each: float(each.found["reliability"][0]))
-    equal = [each for each in by_name.values() if each is best or not _told_apart(best, each)]
+    equal = [each for each in by_name.values() if each is best or not _distinguishable(best, each)]
     chosen = max(equal, key=lambda each: float(np.nan_to_num(np.atleast_1d(each.found["tau_accuracy"])[0], nan=-1.0)))
     value, low, high = estimate(chosen.found["reliability"])
     line = f"{chosen.name}: reliability {value:.2f} [{low:.2f}, {high:.2f}]"
     if not low > 0:
         return None, f"not enough evidence: 0 lies within the interval of {line}"
     others = [each.name for each in equal if each is not chosen]
-    why = (
-        f"; not told apart in reliability from {', '.join(others)}, best τ with other seeds' accuracy" if others else ""
-    )
+    why = f"; not more reliable than {', '.join(others)}; best τ with other seeds' accuracy" if others else ""
     return chosen.name, f"search by {line}{why}"
 
 
-def _told_apart(best: _Judged, other: _Judged) -> bool:
-    """Whether the interval of the paired difference in reliability lies above 0."""
+def _distinguishable(best: _Judged, other: _Judged) -> bool:
+    """Return whether the interval of the paired difference in reliability lies above 0."""
     return estimate(best.found["reliability"] - other.found["reliability"])[1] > 0

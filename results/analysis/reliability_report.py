@@ -37,7 +37,7 @@ FILES = ("reliability.csv", "ranking.csv", "importance.csv")
 
 @dataclass(frozen=True)
 class Findings:
-    """Reliability of the statistics of a table or a run, what ranks its networks, and which choices matter."""
+    """Reliability of the statistics of a table or a run, proxy rank correlations, and importance of choices."""
 
     reliability: Reliability
     ranking: ProxyRanking
@@ -45,7 +45,7 @@ class Findings:
 
     @classmethod
     def of_table(cls, table: Table, bins: int, trainings: Trainings | None = None) -> Findings:
-        """Judge a table; the reliability is that of the table's own trainings if no others are given."""
+        """Analyse a table; `trainings` are by default those of the table."""
         reliable = statistics.reliability(trainings or of_table(table), bins)
         statistic = reliable.recommended if reliable.recommended in table.statistics else None
         choices = importance.of_table(table, statistic or table.usual_statistic)
@@ -53,7 +53,7 @@ class Findings:
 
     @classmethod
     def of_run(cls, ledger: Ledger, bins: int) -> Findings:
-        """Judge a run: reliability by its repeated trainings, the others by its search trials.
+        """Analyse a run: reliability by its repeated trainings, the rest by its search trials.
 
         Raises:
           InputError: no search trial was trained to the full budget.
@@ -62,7 +62,7 @@ class Findings:
 
 
 def text(found: Findings) -> str:
-    """Tables for the terminal; regrets are those within bins, in points of accuracy."""
+    """Return tables for the terminal; regrets are those within bins, in points of accuracy."""
     return "\n\n".join([_reliability(found.reliability), _ranking(found.ranking), _importance(found.importance)])
 
 
@@ -94,7 +94,7 @@ def _ranking(found: ProxyRanking) -> str:
     head = f"Proxy rank correlation: {found.networks} networks{sampled}, {found.seeds} seeds; {bins} in FLOPs bins"
     legend = [
         "tau: Kendall's tau-b with the mean accuracy of the other seeds at full budget. regret: points of accuracy",
-        "that the best of the 1 or 5 networks chosen in a bin lacks to its best. 95 % intervals by bootstrap over",
+        "between the best network of a bin and the best of the 1 or 5 chosen in it. 95 % intervals by bootstrap over",
         f"networks. Not enough evidence: fewer than {ENOUGH} networks, or 0 in both intervals, of tau within bins and",
         f"beyond log-FLOPs. Bins of fewer than {BIN_ENOUGH} networks are left out.",
     ]
@@ -112,7 +112,7 @@ def _ranking(found: ProxyRanking) -> str:
 
 
 def _compared(found: ProxyRanking) -> pd.DataFrame:
-    """Rows of predictors that could be compared with something."""
+    """Return rows of predictors that could be compared."""
     rows = found.rows
     return rows[(rows["networks"] > 0) | rows["tau_long"].notna()].reset_index(drop=True)
 
@@ -132,7 +132,7 @@ def _importance(found: Importance) -> str:
     by_cost = f"{100 * max(found.by_cost, 0):.0f} %"
     legend = [
         f"log-FLOPs predicts {by_cost} of the variance in held-out networks. Shares are of the",
-        "rest, in held-out networks too. What dimensions explain in common is shared equally among them; interactions",
+        "rest, also in held-out networks. A share common to several dimensions is split equally; interactions",
         "count as unexplained.",
     ]
     return "\n".join([head, "", *_aligned([DIMENSIONS, *rows]), "", *legend])
@@ -163,7 +163,7 @@ def _number(value: float, form: str, unit: str = "") -> str:
 
 
 def as_json(found: Findings) -> dict[str, Any]:
-    """Plain data; None where there is no number."""
+    """Return plain data; None for a missing number."""
     reliable, ranking, choices = found.reliability, found.ranking, found.importance
     names = ("networks", "of", "seeds", "steps", "long", "long_steps")
     return {
@@ -200,7 +200,7 @@ def _shares(found: Importance) -> pd.DataFrame:
 
 
 def write(found: Findings, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """`FILES` and reliability.png, or in other formats, in a folder, which is made if it is missing.
+    """Write `FILES` and reliability.png, or other formats, to a folder, which is created if missing.
 
     Raises:
       InputError: they cannot be written.
@@ -208,7 +208,7 @@ def write(found: Findings, folder: Path, formats: Sequence[str] = ("png",)) -> l
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError("--out", str(folder), f"cannot be made: {error.strerror}") from None
+        raise InputError("--out", str(folder), f"cannot be created: {error.strerror}") from None
     tables_ = [folder / name for name in FILES]
     frames = (found.reliability.rows, found.ranking.rows, _shares(found.importance))
     for path, frame in zip(tables_, frames, strict=True):
@@ -226,7 +226,7 @@ def write(found: Findings, folder: Path, formats: Sequence[str] = ("png",)) -> l
 
 
 def draw_reliability(axes: Axes, rows: pd.DataFrame) -> None:
-    """Reliability of each statistic filled, Kendall's τ between seeds hollow, with their intervals."""
+    """Draw reliability (filled) and Kendall's τ between seeds (hollow) of each statistic, with intervals."""
     places = np.arange(len(rows))[::-1]
     if len(rows):
         _dots(axes, rows, "tau_seeds", places + 0.13, BLUE, mfc="white")
@@ -237,7 +237,7 @@ def draw_reliability(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def draw_ranking(axes: Axes, rows: pd.DataFrame) -> None:
-    """Kendall's τ of each predictor with its interval: within bins filled, over all networks hollow.
+    """Draw Kendall's τ of each predictor with its interval: within bins filled, over all networks hollow.
 
     Args:
       axes: where to draw.
@@ -256,7 +256,7 @@ def draw_ranking(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def draw_shares(axes: Axes, rows: pd.DataFrame) -> None:
-    """Share of the variance beyond cost of each dimension, with its interval."""
+    """Draw the share of the variance beyond cost of each dimension, with its interval."""
     places = np.arange(len(rows))[::-1]
     if len(rows):
         _dots(axes, rows.rename(columns={"low": "value_low", "high": "value_high"}), "value", places, GREEN)

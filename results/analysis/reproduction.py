@@ -1,4 +1,4 @@
-"""Compares a network of a run that was trained again with what the run recorded."""
+"""Comparison of a retrained network of a run with its recorded accuracy."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from results.tables.frame import student_t, summary, trainings
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Accuracies of one network, shares on the validation clips.
+    """Accuracies of one network, as fractions of the validation clips.
 
     Attributes:
-      recorded, repeated: of one training and of the same with the same seed; NaN if that failed now.
-      before, again: of the network's other trainings in the run (of its only one, if there is no other), and of those
-        with new seeds now.
+      recorded, repeated: of one training and of its repetition with the same seed; NaN if that failed.
+      before, again: of the network's other trainings in the run (of its only one, if there is no other), and of new
+        ones
+        with new seeds.
       spread: standard deviation between the seeds of one network, over all networks of the run trained more than once
-        and over those new ones; NaN if there is none.
+        and over the new trainings; NaN if there is none.
       freedom: its degrees of freedom.
-      failures: reasons of the trainings that failed now.
+      failures: reasons of the new trainings that failed.
       selected: the run's only training of this network is the one that put it on the front.
     """
 
@@ -40,7 +41,7 @@ class Reproduction:
 
     @property
     def difference(self) -> float:
-        """Mean accuracy with new seeds less that of the run; NaN if there are none."""
+        """Mean accuracy with new seeds minus that of the run; NaN if there are none."""
         return float(np.mean(self.again) - np.mean(self.before)) if self.again else math.nan
 
     @property
@@ -54,14 +55,14 @@ class Reproduction:
 def reproduction(
     ledger: Ledger, point: Proposal, trained: Iterable[tuple[Proposal, Completed | Failed]]
 ) -> Reproduction:
-    """Compares trainings made now, of which the one with the seed of `point` is the same again, with a run's."""
+    """Compare new trainings with those of a run; the one with the seed of `point` repeats a recorded training."""
     results = list(trained)
     done = {p.seed: r.metrics[ACCURACY.name] for p, r in results if isinstance(r, Completed)}
     repeated = done.pop(point.seed, math.nan)
     again = tuple(done.values())
     table = trainings(ledger)
     own = table[table["fingerprint"] == point.fingerprint]
-    # The search's trial is on the front also because it was lucky; later trainings did not choose the network.
+    # The search trial is biased upwards, because it selected the network; later trainings are not.
     later = own[own["kind"] != "search"]
     before = (later if len(later) else own)[ACCURACY.name]
     groups = [group.to_numpy(float) for _, group in table.groupby("fingerprint")[ACCURACY.name]]
@@ -79,7 +80,7 @@ def reproduction(
 
 
 def _spread(groups: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Standard deviation within groups, and its degrees of freedom."""
+    """Return the standard deviation within groups, and its degrees of freedom."""
     repeated = [group for group in groups if len(group) > 1]
     freedom = sum(len(group) - 1 for group in repeated)
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in repeated)
@@ -87,7 +88,7 @@ def _spread(groups: Sequence[np.ndarray]) -> tuple[float, int]:
 
 
 def text(found: Reproduction, point: Proposal) -> str:
-    """What a reader wants to know, in a few lines."""
+    """Return a summary in a few lines."""
     name = point.label or f"trial {point.index}"
     repeat = f", repeat {point.repeat}" if point.repeat else ""
     lines = [
@@ -118,20 +119,20 @@ def _mean(values: Sequence[float]) -> str:
 
 def _spread_text(found: Reproduction) -> str:
     if found.freedom == 0:
-        return "unknown: no network was trained twice"
+        return "unknown: the run trained no network twice"
     return f"{found.spread:.4f} between seeds of one network ({found.freedom} degrees of freedom)"
 
 
 def verdict(found: Reproduction) -> str:
-    """One line: whether it reproduces within the spread between seeds."""
+    """Return one line: whether the result is reproduced within the spread between seeds."""
     if not found.again:
         equal = found.repeated == found.recorded
         return "the same training gives the same result" if equal else "the same training does not give the same result"
     if math.isnan(found.by_chance):
         return "not enough evidence: the spread between seeds is unknown; give more --repeats"
     within = abs(found.difference) <= found.by_chance
-    told = f"{found.difference:+.4f}, where seeds alone stay below {found.by_chance:.4f} in 19 of 20 cases"
+    told = f"{found.difference:+.4f}; seeds alone stay below {found.by_chance:.4f} in 19 of 20 cases"
     if within:
         return f"reproduces within the spread between seeds: {told}"
-    why = "; its one recorded training chose it, which flatters it" if found.selected and found.difference < 0 else ""
+    why = "; selection bias: its one recorded training selected it" if found.selected and found.difference < 0 else ""
     return f"does not reproduce: {told}{why}"

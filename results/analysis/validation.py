@@ -1,9 +1,9 @@
-"""Whether a search carries over to long trainings and to larger networks: its ranking, and its lead.
+"""Validation of a search on long trainings and larger networks: its ranking, and its lead over published networks.
 
-Compares a run with its validation (`nas.studies.validation`), in two parts: the networks as they are, and the same
-networks scaled. Each part has Kendall's rank correlation between the statistic that the run was searched by (mean over
-its re-evaluations) and the test accuracy of the long trainings, over all networks and over pairs within cost bins; and
-`results.comparison.runs` of the searched with the published networks. Intervals are of 95 % and of the basic kind, over
+It compares a run with its validation (`nas.studies.validation`), in two parts: the networks themselves, and the same
+networks scaled. Each part has Kendall's rank correlation between the objective of the run (mean over its
+re-evaluations) and the test accuracy of the long trainings, over all networks and over pairs within cost bins. It also
+compares searched with published networks (`results.comparison.runs`). Intervals are of 95 % and of the basic kind, over
 seeds (of both runs) and test clips.
 """
 
@@ -54,10 +54,10 @@ class Part:
     Attributes:
       scale: multiply-adds, in those of the run's networks.
       networks: a row per network: of (its name in the run), kind, costs, n, test accuracy with its interval.
-      missing: names of the networks that could not be scaled, or none of whose trainings was completed.
+      missing: names of the networks that could not be scaled, or have no completed training.
       correlation: the run's statistic beside test accuracy.
       comparison: searched networks beside published ones; None if either kind is missing.
-      ledger: the trainings of these networks alone.
+      ledger: event log with the trainings of these networks only.
     """
 
     scale: float
@@ -82,7 +82,7 @@ def validation(run: Ledger, long: Ledger) -> Validation:
     """Compare a run with its validation.
 
     Raises:
-      InputError: the ledger `long` is not of a validation, or nothing in it was trained.
+      InputError: `long` is not the event log of a validation, or has no completed training.
     """
     listed = long.header.config.get("networks")
     if not listed or not long.completed:
@@ -106,7 +106,7 @@ def _part(
     labels = {_label(each["of"], scale): each["of"] for each in listed if each["scale"] == scale}
     some = _restricted(long, labels.keys())
     networks = frame.networks(some, objective=TEST_ACCURACY).sort_values(long.costs[0], ignore_index=True)
-    networks.insert(0, "of", networks["label"].str.partition(", ")[0].map(labels))  # of equal networks the first
+    networks.insert(0, "of", networks["label"].str.partition(", ")[0].map(labels))  # the first of equal networks
     kinds = set(networks["kinds"])
     return Part(
         scale=scale,
@@ -119,12 +119,12 @@ def _part(
 
 
 def _label(name: str, scale: float) -> str:
-    """The label of the trainings of a network at a scale, as in `nas.loop.fixed_networks`."""
+    """Return the label of the trainings of a network at a scale, as in `nas.loop.fixed_networks`."""
     return name if scale == 1 else f"{name} x{scale:g}"
 
 
 def _restricted(ledger: Ledger, labels: Any) -> Ledger:
-    """The ledger with the trainings of these labels alone."""
+    """Return the event log with the trainings of these labels only."""
     kept = {index for index, proposal in ledger.proposals.items() if proposal.label in labels}
     entries = tuple(entry for entry in ledger.entries if getattr(entry.record, "index", None) in kept)
     return replace(ledger, entries=entries)
@@ -160,13 +160,13 @@ def _correlation(run: Ledger, long: Ledger, labels: Mapping[str, str], rng: np.r
 
 
 def _statistics(run: Ledger, statistic: str) -> dict[str, np.ndarray]:
-    """The statistic of every re-evaluation of a run by the network's name."""
+    """Return the statistic of every re-evaluation of a run by the network's name."""
     table = frame.trainings(run, ("finalist", "reference"), statistic)
     return {str(name): group.to_numpy(float) for name, group in table.groupby("label")[statistic]}
 
 
 def _drawn(values: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Means [N] of repeated values, and with the seeds drawn again [D, N], as in `results.tables.resampling`."""
+    """Return means [N] of repeated values, and with resampled seeds [D, N], as in `results.tables.resampling`."""
     means = np.array([each.mean() for each in values])
     several = [each for each in values if len(each) > 1]
     if not several:
@@ -177,7 +177,7 @@ def _drawn(values: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[np.n
 
 
 def _tau(x: np.ndarray, y: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """τ-b over the pairs (i, j) of the networks [..., N]: [...]; NaN where a ranking ties all pairs."""
+    """Return τ-b over the pairs (i, j) of the networks [..., N]: [...]; NaN where a ranking ties all pairs."""
     by_x, by_y = np.sign(x[..., i] - x[..., j]), np.sign(y[..., i] - y[..., j])
     told = np.abs(by_x).sum(axis=-1) * np.abs(by_y).sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -185,7 +185,7 @@ def _tau(x: np.ndarray, y: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarr
 
 
 def _estimate(value: float, sample: np.ndarray) -> Estimate:
-    """The basic interval of a correlation, within -1..1."""
+    """Return the basic interval of a correlation, within -1..1."""
     if math.isnan(value) or np.isnan(sample).mean() > 0.5:
         return Estimate(value, math.nan, math.nan)
     low, high = np.nanquantile(sample, (0.025, 0.975))
@@ -193,7 +193,7 @@ def _estimate(value: float, sample: np.ndarray) -> Estimate:
 
 
 def plain(found: Validation) -> dict[str, Any]:
-    """A validation as data for JSON."""
+    """Return a validation as data for JSON."""
     parts = [
         {
             "scale": part.scale,
@@ -215,13 +215,13 @@ def write(found: Validation, data: str, folder: Path, formats: Sequence[str] = (
     for part in found.parts:
         name = "front" if part.scale == 1 else f"front_x{part.scale:g}"
         figures = [folder / f"{name}.{kind}" for kind in formats]
-        plots.save_frontier(part.ledger, None, *figures)
+        plots.save_front(part.ledger, None, *figures)
         paths += figures
     return paths
 
 
 def text(found: Validation) -> str:
-    """The validation in words."""
+    """Return the validation in words."""
     lines = [f"trained for {found.steps} steps in place of {found.run_steps}, {found.repeats} seeds each"]
     for part in found.parts:
         lines += ["", *_part_text(part)]
@@ -230,7 +230,7 @@ def text(found: Validation) -> str:
 
 def _part_text(part: Part) -> Iterator[str]:
     correlation, compared = part.correlation, part.comparison
-    yield "the networks of the run:" if part.scale == 1 else f"the networks scaled to {part.scale:g} times their FLOPs:"
+    yield "networks of the run:" if part.scale == 1 else f"networks scaled to {part.scale:g} times their FLOPs:"
     if part.missing:
         yield f"  without {', '.join(part.missing)}: not scaled or not trained"
     yield f"  rank correlation of the search's {correlation.statistic} with test accuracy (Kendall's tau)"

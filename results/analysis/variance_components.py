@@ -54,10 +54,10 @@ def components(values: np.ndarray, trend: np.ndarray, copies: np.ndarray | None 
     Args:
       values: float [R, S], NaN where a training is missing.
       trend: float [R, p], terms of the fixed trend of each architecture.
-      copies: int [draws, R], how often a bootstrap draw holds each architecture; default: one draw, of each once.
-        Copies count as different architectures. A trend fitted to a draw also follows the drawn residuals, which
-        makes them smaller by (R - p) / R; the draws are scaled up by that factor (as in Davison & Hinkley 1997,
-        section 6.2.3), the estimate itself is not.
+      copies: int [draws, R], how often a bootstrap draw contains each architecture; default: one draw with each once.
+        Copies count as different architectures. A trend fitted to a draw also follows the drawn residuals, which makes
+        them smaller by (R - p) / R. So the draws are scaled up by that factor (as in Davison & Hinkley 1997, section
+        6.2.3); the estimate is not.
 
     NaN where the trend leaves no degree of freedom, or no architecture has two trainings.
     """
@@ -67,7 +67,7 @@ def components(values: np.ndarray, trend: np.ndarray, copies: np.ndarray | None 
     values, trend, there, counts = values[used], trend[used], there[used], counts[used].astype(float)
     weights = np.ones((1, len(values))) if copies is None else copies[:, used].astype(float)
     filled = np.where(there, values, 0)
-    shift = filled.sum() / max(counts.sum(), 1)  # rounding: the mean is taken out before anything is squared
+    shift = filled.sum() / max(counts.sum(), 1)  # against rounding errors: subtract the mean before squaring
     means = filled.sum(axis=1) / np.maximum(counts, 1) - shift
     inside = np.where(there, filled - shift - means[:, None], 0)
     squares_within = weights @ (inside**2).sum(axis=1)
@@ -88,5 +88,5 @@ def components(values: np.ndarray, trend: np.ndarray, copies: np.ndarray | None 
 
 
 def _sums(weights: np.ndarray, terms: np.ndarray) -> np.ndarray:
-    """Sum over architectures: [draws, R], [R, p, p] -> [draws, p, p]."""
+    """Return the sum over architectures: [draws, R], [R, p, p] -> [draws, p, p]."""
     return np.einsum("dr,rpq->dpq", weights, terms, optimize=True)

@@ -1,9 +1,9 @@
-"""What a comparison of search algorithms on a benchmark table shows: tables of hypervolume, with intervals over seeds.
+"""Comparison of search algorithms on a benchmark table: tables of hypervolume, with intervals over seeds.
 
-A run is scored on the mean over the trainings of every architecture it has evaluated, not on the one training it was
-told: hypervolume (`nas.record.hypervolume`) over the costs of the table's rows, divided by that of the whole table, so
-that 1 is the true front. Runs of one seed see the same noise and are paired. `S` is the number of seeds, `N` of
-evaluations.
+The score of a run uses the mean over all trainings of every architecture it evaluated, not the single training that the
+algorithm received: hypervolume (`nas.record.hypervolume`) over the costs of the table's rows, divided by that of the
+whole table, so that 1 is the true Pareto front. Runs of one seed have the same noise and are paired. `S` is the number
+of seeds, `N` of evaluations.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TARGETS = (0.95, 0.98)  # of the true hypervolume
 
 
 def score(table: Table, rows: Sequence[int]) -> np.ndarray:
-    """Share of the true hypervolume after each of the evaluations of `rows`, in order: float [len(rows)].
+    """Return the share of the true hypervolume after each of the evaluations of `rows`, in order: float [len(rows)].
 
     Raises:
       InputError: all rows of the table cost the same, or all have accuracy 0.
@@ -40,16 +40,17 @@ def score(table: Table, rows: Sequence[int]) -> np.ndarray:
     if whole <= 0:
         raise InputError(table.name, whole, "is the hypervolume of the whole table; it needs networks of several costs")
     chosen = np.array(rows, dtype=np.int64)
-    # Row k holds what is known after evaluation k.
+    # Row k holds the results after evaluation k.
     known = np.tril(np.broadcast_to(table.means[chosen], (len(chosen), len(chosen))))
     return hypervolume(macs[chosen], known, within) / whole
 
 
 def curves(table: Table, played: Sequence[Played]) -> pd.DataFrame:
-    """A row for each evaluation of runs without early stopping.
+    """Return a row for each evaluation of runs without early stopping.
 
-    algorithm, seed, evaluation from 1, row of the table, hypervolume so far, suggestion_seconds and training_seconds of
-    this evaluation (the latter missing if the table does not say), wasted suggestions, repeat: rows seen before.
+    Columns: algorithm, seed, evaluation from 1, row of the table, hypervolume so far, suggestion_seconds and
+    training_seconds of this evaluation (the latter is missing if the table lacks it), wasted suggestions, repeat: rows
+    seen before.
     """
     parts = []
     for run in played:
@@ -71,33 +72,40 @@ def curves(table: Table, played: Sequence[Played]) -> pd.DataFrame:
 
 
 def matrix(frame: pd.DataFrame, algorithm: str, evaluations: int) -> np.ndarray:
-    """Hypervolumes [S, N] of an algorithm; one that had nothing left to propose keeps its last."""
+    """Return hypervolumes [S, N] of an algorithm; the last value is kept if it has nothing left to propose."""
     runs = frame[frame["algorithm"] == algorithm].groupby("seed")["hypervolume"]
     return np.stack([np.pad(each, (0, evaluations - len(each)), mode="edge") for _, each in runs])
 
 
 def reached(volumes: np.ndarray, target: float) -> np.ndarray:
-    """Evaluations until each of hypervolumes [S, N] first is at least `target`: float [S], infinite if it never is."""
+    """Return the evaluations until hypervolumes [S, N] first reach `target`: float [S], infinite if never."""
     there = volumes >= target
     return np.where(there.any(axis=1), there.argmax(axis=1) + 1.0, math.inf)
 
 
 def thirds(evaluations: int) -> tuple[int, ...]:
-    """The evaluations at which algorithms are compared: 50, 100 and 150 of 150."""
+    """Return the evaluations at which algorithms are compared: 50, 100 and 150 of 150."""
     return tuple(dict.fromkeys(max(evaluations * part // 3, 1) for part in (1, 2, 3)))
 
 
 def summary(
     frame: pd.DataFrame, algorithms: Sequence[str], evaluations: int, seed: int = 0, baseline: str = BASELINE
 ) -> pd.DataFrame:
-    """A row for each algorithm; 95 % intervals (`.low`, `.high`) by bootstrap over seeds.
+    """Return a row for each algorithm; 95 % intervals (`.low`, `.high`) by bootstrap over seeds.
 
-    hypervolume@N: mean after N evaluations. lead@N: mean of its paired difference to the baseline. area: under the
-    curve, the mean over all evaluations. to_95: median of the evaluations to 95 % of the true hypervolume, infinite
-    where fewer than half of the runs got there; to_95.mean: their mean, a run that did not counted with N, so too low
-    where to_95.reached is below the number of seeds. ratio_95: that mean over the baseline's, paired. Where runs did
-    not get there, ratio_95.bound says what the true ratio is to it: "<=" if only baseline's did not, ">=" if only its
-    own, "?" if both. repeats and wasted: per run. suggestion_seconds: median and highest over all evaluations.
+    Columns:
+
+    - hypervolume@N: mean after N evaluations; lead@N: mean of its paired difference to the baseline;
+    - area: under the curve, the mean over all evaluations;
+    - to_95: median of the evaluations to 95 % of the true hypervolume, infinite if fewer than half of the runs reached
+      it;
+    - to_95.mean: their mean; a run that did not reach it counts as N, so the mean is too low if to_95.reached is below
+      the
+      number of seeds;
+    - ratio_95: that mean divided by the baseline's, paired. ratio_95.bound: "<=" if only runs of the baseline did not
+      reach
+      it, ">=" if only runs of the algorithm, "?" if both;
+    - repeats and wasted: per run; suggestion_seconds: median and highest over all evaluations.
     """
     volumes = {name: matrix(frame, name, evaluations) for name in algorithms}
     return pd.DataFrame(
@@ -127,7 +135,7 @@ _PER_RUN = {"repeats": "repeat", "wasted": "wasted"}
 
 
 def mean_with_interval(name: str, values: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """The mean of values [S] under `name`, and its 95 % interval under `name`.low and `name`.high."""
+    """Return the mean of values [S] as `name`, and its 95 % interval as `name`.low and `name`.high."""
     low, high = bootstrap_interval(values, np.mean, rng)
     return {name: float(values.mean()), f"{name}.low": low, f"{name}.high": high}
 
@@ -154,17 +162,21 @@ def _ratio(pairs: np.ndarray) -> float:
 
 
 def _bound(own: bool, theirs: bool) -> str:
-    """What the true ratio is to one of means that count runs too low that did not get there."""
+    """Return the relation of the true ratio to one of means in which unfinished runs count too low."""
     return "?" if own and theirs else ">=" if own else "<=" if theirs else ""
 
 
 def stopping(table: Table, played: Sequence[Played], algorithms: Sequence[str], seed: int = 0) -> pd.DataFrame:
-    """A row for each algorithm: early stopping against none, given the same number of training steps.
+    """Return a row for each algorithm: early stopping compared with none, for the same number of training steps.
 
-    hypervolume.with and .without: means over seeds, of architectures trained to the full budget; difference: paired.
-    candidates: architectures begun with stopping, per run (without, as many as evaluations); steps: share of the full
-    budget that one took on average, so saved = 1 - steps. full.1 to full.4: share of the candidates of each quarter of
-    cost, cheapest first, that were trained to the end; factor: highest of them over lowest. Intervals as in `summary`.
+    Columns:
+
+    - hypervolume.with and .without: means over seeds, of architectures trained to the full budget; difference: paired;
+    - candidates: architectures started with stopping, per run; without stopping, it is the number of evaluations;
+    - steps: mean share of the full budget per candidate, so saved = 1 - steps;
+    - full.1 to full.4: share of the candidates of each quarter of
+    cost,
+    cheapest first, that were fully trained; factor: highest of them divided by lowest. Intervals as in `summary`.
     """
     return pd.DataFrame([_stopping(table, played, name, np.random.default_rng(seed)) for name in algorithms])
 
@@ -194,7 +206,7 @@ def _end(table: Table, run: Played, full: int) -> float:
 
 
 def _by_quarter(table: Table, runs: Sequence[Played], full: int) -> np.ndarray:
-    """Candidates, and those trained to the end, of each run and quarter of cost: int [S, 2, 4].
+    """Return candidates, and fully trained ones, of each run and quarter of cost: int [S, 2, 4].
 
     The quarters are those of all candidates of all runs.
     """
@@ -218,7 +230,7 @@ def _factor(counts: np.ndarray) -> float:
 
 
 def write(frame: pd.DataFrame, path: Path) -> Path:
-    """As CSV, whole or not at all."""
+    """Write the table as CSV, completely or not at all."""
     with replaced(path) as new:
         frame.to_csv(new, index=False, float_format="%.6g")
     return path

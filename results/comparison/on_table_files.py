@@ -1,4 +1,4 @@
-"""All files of a comparison on a table, and what is printed at its end."""
+"""All files of a comparison on a table, and the text printed at its end."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from results.figures import table_comparison
 
 def write_comparison(
     table: Table,
-    played: Sequence[Played],
+    runs: Sequence[Played],
     algorithms: Sequence[str],
     settings: Settings,
     folder: Path,
     formats: Sequence[str] = ("png",),
 ) -> str:
-    """curves.csv, summary.csv and the pictures; with early stopping stopping.csv. Returns the text to print."""
-    frame = on_table.curves(table, played)
+    """Write curves.csv, summary.csv and figures; with early stopping, stopping.csv. Return the text to print."""
+    frame = on_table.curves(table, runs)
     summary = on_table.summary(frame, algorithms, settings.evaluations, settings.seed)
     paths = [on_table.write(frame, folder / "curves.csv"), on_table.write(summary, folder / "summary.csv")]
-    told = f"algorithms see {settings.statistic} of one training, hypervolumes are of accuracy, the mean over trainings"
+    told = f"algorithms receive {settings.statistic} of one training; hypervolumes use the mean accuracy over trainings"
     texts = [told, on_table_text.summary_text(summary, settings.evaluations)]
-    if any(run.stopping for run in played):
-        stopped = on_table.stopping(table, played, algorithms, settings.seed)
+    if any(run.stopping for run in runs):
+        stopped = on_table.stopping(table, runs, algorithms, settings.seed)
         paths.append(on_table.write(stopped, folder / "stopping.csv"))
         texts.append(on_table_text.stopping_text(stopped))
     paths += table_comparison.save(frame, algorithms, settings.evaluations, folder, formats)

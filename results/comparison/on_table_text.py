@@ -12,7 +12,7 @@ from results.comparison.on_table import BASELINE, TARGETS, thirds
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Cells under each other: the first column to the left, the others to the right."""
+    """Return cells in columns: the first column aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     first = widths[0]
@@ -20,14 +20,14 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def interval(row: Mapping[Hashable, Any], name: str, digits: int = 3) -> str:
-    """A value with its 95 % interval, as 0.912 [0.905, 0.920]."""
+    """Return a value with its 95 % interval, as 0.912 [0.905, 0.920]."""
     value, low, high = (row[key] for key in (name, f"{name}.low", f"{name}.high"))
     reach = "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
     return f"{value:.{digits}f}{reach}"
 
 
 def summary_text(table: pd.DataFrame, evaluations: int) -> str:
-    """The table of `results.comparison.on_table.summary`, in parts that fit a terminal."""
+    """Return the table of `results.comparison.on_table.summary`, in parts that fit a terminal."""
     rows = table.to_dict("records")
     volumes = [["hypervolume", *(f"after {at}" for at in thirds(evaluations)), "area under curve"]]
     for row in rows:
@@ -61,7 +61,7 @@ def _effort(row: Mapping[Hashable, Any]) -> list[str]:
 
 
 def stopping_text(table: pd.DataFrame) -> str:
-    """The table of `results.comparison.on_table.stopping`, in parts that fit a terminal."""
+    """Return the table of `results.comparison.on_table.stopping`, in parts that fit a terminal."""
     volumes = [["early stopping, equal steps", "hypervolume with", "without", "difference"]]
     budgets = [["", "candidates", "steps of one", "full budget by quarter of cost", "factor"]]
     for row in table.to_dict("records"):

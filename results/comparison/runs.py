@@ -1,8 +1,8 @@
 """Fronts compared on test clips: searched networks with the published ones, or with those of other runs.
 
-Selection uses validation clips, the report test clips. At each cost a set of networks is represented by the one with
-the best validation accuracy (mean over its re-evaluations) among those of equal or lower cost, and counts with its
-test accuracy. Costs are those that the runs searched by. Two measures are made of that:
+Networks are selected on validation clips and reported on test clips. At each cost, a set of networks is represented by
+the test accuracy of the network with the best validation accuracy (mean over its re-evaluations) among those of equal
+or lower cost. Costs are the cost objectives of the runs. There are two measures:
 
 - Hypervolume (`nas.record.hypervolume`) over the range of each cost where every set has networks.
 - Points of accuracy at equal cost, at the cost of each published network. Between two networks of a front its
@@ -13,8 +13,8 @@ test accuracy. Costs are those that the runs searched by. Two measures are made 
   represents it at equal or lower costs of every kind.
 
 Intervals are of 95 %, by resampling runs (if there are several), seeds and test clips: `results.tables.resampling`. The
-selection is repeated in every draw. As the selected network is a lucky one too, and in a draw of the draws twice so,
-intervals are of the basic kind: the draws' quantiles reflected at the estimate.
+selection is repeated in every draw. Selection bias raises the estimate, and raises it twice in a draw. So intervals are
+of the basic kind: the draws' quantiles reflected at the estimate.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Point:
-    """Accuracies at the costs of a published network; NaN where a front has no network that costs so little."""
+    """Accuracies at the costs of a published network; NaN where a front has no network at equal or lower cost."""
 
     name: str
     costs: Mapping[str, float]
@@ -58,7 +58,7 @@ class Point:
 
 @dataclass(frozen=True)
 class RunVolume:
-    """Hypervolumes of one run, over the range of the whole comparison; NaN for what it is not compared with."""
+    """Hypervolumes of one run, over the range of the whole comparison; NaN where there is no comparison."""
 
     run: str
     searched: float
@@ -67,14 +67,14 @@ class RunVolume:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Searched networks beside references: the published networks, or the searched networks of other runs.
+    """Searched networks compared with references: the published networks, or the searched networks of other runs.
 
     Attributes:
       searched, references, difference: hypervolumes of test accuracy; NaN where the fronts share no range of cost.
-      probability: share of the draws in which the difference is above 0; NaN without an interval.
-      within: by cost, the range where every front has networks, if there is one in every cost.
+      probability: fraction of the draws in which the difference is above 0; NaN without an interval.
+      within: by cost, the range where every front has networks; empty if a cost has none.
       points: accuracies at the costs of each published network, cheapest first.
-      resampled: levels of chance in the intervals, of "runs", "seeds", "clips", "videos"; none: no interval.
+      resampled: levels of resampling, of "runs", "seeds", "clips", "videos"; none: no interval.
       test_clips: number of them, if they were resampled.
       against: "published networks" or "other runs".
       runs: hypervolumes of each run, those compared with last.
@@ -105,7 +105,7 @@ def compare(
 ) -> Comparison:
     """Compare the searched networks of runs with their published networks, or with the searched ones of other runs.
 
-    The published networks are those that each run trained, or those that the run `published_by` did.
+    The published networks are those trained by each run, or by the run `published_by`.
 
     Several runs are pooled: values are means over runs, and runs are resampled first, then seeds, then clips. Of the
     published networks each run has its own trainings, so runs are drawn together with them.
@@ -113,7 +113,7 @@ def compare(
     Raises:
       InputError: a run has no re-evaluated networks, or runs have different clips or training recipes.
     """
-    elsewhere = [published_by] if published_by else against  # runs whose networks are compared with
+    elsewhere = [published_by] if published_by else against  # runs to compare with
     own = [] if against else elsewhere or runs  # runs whose published networks are
     names = _costs_of([*runs, *elsewhere])
     searched = [_tested(ledger, "finalist") for ledger in runs]
@@ -158,7 +158,7 @@ def compare(
 
 
 def _costs_of(ledgers: Sequence[Ledger]) -> tuple[str, ...]:
-    """Return the costs that all runs searched by; `InputError` for a run named twice or not comparable to the first."""
+    """Return the cost objectives that all runs share; `InputError` for a repeated or incomparable run."""
     folders = [ledger.path.resolve().parent for ledger in ledgers]
     for i, folder in enumerate(folders):
         if folder in folders[:i]:
@@ -180,7 +180,7 @@ def _tested(ledger: Ledger, kind: str) -> Tested:
     found = tested(ledger, kind)
     if not len(found.costs):
         what = {"finalist": "searched", "reference": "published"}[kind]
-        rule = f"has no re-evaluated {what} network that was measured on test clips; a comparison needs one"
+        rule = f"has no re-evaluated {what} network measured on test clips; a comparison needs one"
         raise InputError("run", str(ledger.path.parent), rule)
     return found
 
@@ -189,7 +189,7 @@ Measured = tuple[np.ndarray, np.ndarray]  # hypervolume and accuracy at each poi
 
 
 def _measured(networks: Tested, means: Drawn, within: Ranges | None, costs: np.ndarray, at_own_cost: bool) -> Measured:
-    """Hypervolume of a set over ranges, and its accuracy at each of the costs [K, m], or that of its own networks."""
+    """Return the hypervolume of a set over ranges, and its accuracy at costs [K, m] or of its networks."""
     values = []
     for validation, test in ((means.validation, means.test), (means.drawn_validation, means.drawn_test)):
         volume = np.full(validation.shape[:-1], math.nan)
@@ -210,7 +210,7 @@ def _points(own: np.ndarray, validation: np.ndarray, test: np.ndarray, costs: np
 
 
 def selected(validation: np.ndarray, test: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Return the test accuracy of the network that validation selects among some; the last of equal ones, 0 of none.
+    """Return the test accuracy of the network with the best validation accuracy; the last of equal ones, 0 of none.
 
     Args:
       validation, test: accuracies, float [*, N].
@@ -228,7 +228,7 @@ def selected(validation: np.ndarray, test: np.ndarray, among: np.ndarray) -> np.
 
 
 def interpolation(own: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Weights [N, K] of the values at rising costs `own` [N] that interpolate them in log cost at other costs [K]."""
+    """Return weights [N, K] that interpolate values at rising costs `own` [N] in log cost at other costs [K]."""
     weights = np.zeros((len(own), len(costs)))
     for k, cost in enumerate(costs):
         i = int(np.searchsorted(own, cost, side="right")) - 1
@@ -243,7 +243,7 @@ def interpolation(own: np.ndarray, costs: np.ndarray) -> np.ndarray:
 
 
 def _paired(ours: Sequence[Measured], theirs: Sequence[Measured], rng: np.random.Generator) -> list[Measured]:
-    """Means over runs of what was searched, of the references and of the difference; runs are drawn with both."""
+    """Return means over runs of searched networks, references and difference; both are resampled together."""
     pairs = [
         tuple(np.stack([a, b, a - b], axis=-1) for a, b in zip(own, other, strict=True))
         for own, other in zip(ours, theirs, strict=True)
@@ -253,13 +253,13 @@ def _paired(ours: Sequence[Measured], theirs: Sequence[Measured], rng: np.random
 
 
 def _against_runs(ours: Sequence[Measured], theirs: Sequence[Measured], rng: np.random.Generator) -> list[Measured]:
-    """The same for two groups of runs, drawn independently."""
+    """Return the same for two groups of runs, resampled independently."""
     own, other = _over_runs(ours, rng), _over_runs(theirs, rng)
     return [own, other, (own[0] - other[0], own[1] - other[1])]
 
 
 def _over_runs(runs: Sequence[Measured], rng: np.random.Generator) -> Measured:
-    """Means over runs, in each draw over runs drawn anew, whose deviations are widened as those of few seeds are."""
+    """Return means over runs, resampled in each draw, with deviations widened as for a small number of seeds."""
     values, samples = (np.stack(each) for each in zip(*runs, strict=True))
     n, draws = samples.shape[:2]
     mean = samples.mean(axis=0)
@@ -271,7 +271,7 @@ def _over_runs(runs: Sequence[Measured], rng: np.random.Generator) -> Measured:
 
 
 def _estimates(pooled: Sequence[Measured], k: int, known: bool) -> tuple[Estimate, Estimate, Estimate]:
-    """Measure k of what was searched, of the references and of the difference; without intervals if not `known`."""
+    """Return measure k of searched networks, references and difference; without intervals if not `known`."""
     searched, references, difference = (
         estimate(value[k], sample[:, k]) if known else Estimate(float(value[k]), math.nan, math.nan)
         for value, sample in pooled
@@ -280,7 +280,7 @@ def _estimates(pooled: Sequence[Measured], k: int, known: bool) -> tuple[Estimat
 
 
 def estimate(value: float, sample: np.ndarray) -> Estimate:
-    """A value with its basic bootstrap interval by draws of it [D]."""
+    """Return a value with its basic bootstrap interval, from draws [D]."""
     low, high = np.quantile(sample, (0.025, 0.975))
     return Estimate(float(value), float(2 * value - high), float(2 * value - low))
 
@@ -297,7 +297,7 @@ def _each_run(runs: Sequence[Ledger], against: Sequence[Ledger], measured: Seque
 
 
 def basis(resampled: tuple[str, ...], test_clips: int) -> str:
-    """Caption that names what the intervals cover."""
+    """Return a caption that names the sources of variation in the intervals."""
     if not resampled:
         return "no intervals, as no network was trained twice"
     clips = {"clips": f"{test_clips:,} test clips", "videos": f"the videos of {test_clips:,} test clips"}
@@ -308,7 +308,7 @@ def basis(resampled: tuple[str, ...], test_clips: int) -> str:
 
 @dataclass(frozen=True)
 class Curve:
-    """Test accuracy of the fronts of runs over `cost`, the first they searched by: the mean over runs, 95 % intervals.
+    """Test accuracy of the fronts of runs over `cost`, the first cost objective: mean over runs, 95 % intervals.
 
     `costs`, `value`, `low` and `high` are float [K].
     """
@@ -321,7 +321,7 @@ class Curve:
 
 
 def curve(runs: Sequence[Ledger], rng: np.random.Generator, costs: int = 100, draws: int = DRAWS) -> Curve:
-    """The fronts of runs over the first cost searched by, interpolated as in a comparison.
+    """Return the fronts of runs over the first cost objective, interpolated as in a comparison.
 
     The curve begins at the cost at which every run has a network.
 
@@ -343,15 +343,15 @@ def curve(runs: Sequence[Ledger], rng: np.random.Generator, costs: int = 100, dr
 
 @dataclass(frozen=True)
 class FrontTables:
-    """What a figure of a run's front shows.
+    """Data of the figure of a run's front.
 
     Attributes:
-      cost: the first cost searched by, over which the figure is drawn.
+      cost: the first cost objective, the horizontal axis.
       front: the rows of `results.tables.frame.selected_front`, which validation selects.
       references: the published networks. In both tables the column `selected` is true for the networks on the front of
         validation accuracy and of `cost` alone, through which the figure draws a line.
       clips: "test" where both were tested, else "validation": the clips of their accuracy and interval.
-      intervals: what the intervals count, for a caption; empty on validation clips.
+      intervals: sources of variation in the intervals, for a caption; empty on validation clips.
     """
 
     cost: str
@@ -362,7 +362,7 @@ class FrontTables:
 
 
 def front_tables(ledger: Ledger, rng: np.random.Generator) -> FrontTables:
-    """Front and published networks with accuracies on test clips, as a comparison counts them, where there are any."""
+    """Return front and published networks with accuracies on test clips, if measured, as in a comparison."""
     cost = ledger.costs[0]
     front, references = (
         table.assign(selected=table["fingerprint"].isin(frame.non_dominated(table, [cost])["fingerprint"]))

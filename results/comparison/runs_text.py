@@ -12,8 +12,8 @@ from search_space.cost.labels import label_of
 
 
 def text(compared: Comparison) -> str:
-    """Hypervolumes and points of accuracy at equal cost; of several runs also the hypervolumes of each."""
-    title = f"accuracy on test clips, searched networks and {compared.against}; "
+    """Return hypervolumes and points of accuracy at equal cost; for several runs also the hypervolume of each."""
+    title = f"accuracy on test clips: searched networks and {compared.against}; "
     parts = [title + basis(compared.resampled, compared.test_clips), _volumes(compared)]
     if compared.points:
         parts.append(_points(compared))
@@ -26,7 +26,7 @@ def text(compared: Comparison) -> str:
 
 def _volumes(compared: Comparison) -> str:
     if compared.within is None:
-        return "no hypervolumes: there is no range of cost where every front has networks"
+        return "no hypervolumes: the cost ranges of the fronts do not overlap"
     rows = [
         ["  searched front", _interval(compared.searched)],
         [f"  {compared.against}", _interval(compared.references)],
@@ -69,7 +69,7 @@ def _number(value: float) -> str:
 
 
 def points_of(estimate: Estimate) -> str:
-    """A difference of accuracies in points, with its interval: +3.1 [-0.2, +6.4]."""
+    """Return a difference of accuracies in points, with its interval: +3.1 [-0.2, +6.4]."""
     if math.isnan(estimate.value):
         return "-"
     reach = "" if math.isnan(estimate.low) else f" [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"

@@ -1,8 +1,8 @@
-"""Search algorithms compared in real training, at equal time: hypervolume over time, and of the fronts trained again.
+"""Search algorithms compared in real training at equal time: hypervolume over time, and of the re-evaluated fronts.
 
 Hypervolumes are those of `nas.record.hypervolume`, over one range of cost for all runs: all that their spaces and
-limits allow. What was recorded during a search flatters it, each network being judged by the one training that chose
-it; so runs are compared by the means of new trainings of their fronts. Runs of one seed are paired.
+limits allow. The accuracies recorded during a search have selection bias, because the training that is measured also
+selects the network. So runs are compared by the mean of new trainings of their fronts. Runs of one seed are paired.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ Runs = Mapping[tuple[str, int], Ledger]
 
 
 def whole_ranges(runs: Runs) -> Ranges:
-    """Return the range of each cost searched by that any run's space and limits allow."""
+    """Return the range of each cost objective that the space and limits of any run allow."""
     by_cost = zip(*(ranges_of_run(ledger) for ledger in runs.values()), strict=True)
     return tuple(CostRange(min(each.low for each in ranges), max(each.high for each in ranges)) for ranges in by_cost)
 
 
 def of_each_run(runs: Runs) -> pd.DataFrame:
-    """A row for each run: algorithm, seed; candidates begun, completed to the full budget; the size of its front;
+    """Return a row for each run.
 
-    recorded: hypervolume as the search saw it; retrained: of the front's means over new trainings alone.
+    Columns: algorithm, seed; candidates started, and completed to the full budget; size of the front; recorded:
+    hypervolume during the search; retrained: of the front by the means of new trainings only.
     """
     within = whole_ranges(runs)
     rows = []
@@ -56,9 +57,9 @@ def of_each_run(runs: Runs) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, seed: int = 0, baseline: str = BASELINE) -> pd.DataFrame:
-    """Means of `of_each_run` over seeds, by algorithm, with 95 % intervals by bootstrap over seeds.
+    """Return means of `of_each_run` over seeds, by algorithm, with 95 % intervals by bootstrap over seeds.
 
-    lead: of the retrained hypervolume, paired, over the baseline if it ran.
+    lead: paired difference of the retrained hypervolume to the baseline, if it ran.
     """
     rows = []
     by_seed = {name: runs.sort_values("seed") for name, runs in table.groupby("algorithm", sort=False)}
@@ -75,7 +76,7 @@ def summary(table: pd.DataFrame, seed: int = 0, baseline: str = BASELINE) -> pd.
 
 
 def text(table: pd.DataFrame, minutes: float) -> str:
-    """The table of `summary`."""
+    """Return the table of `summary`."""
     lead = f"lead over {BASELINE}"
     rows = [[f"{minutes:g} minutes each", "seeds", "candidates", "to the end", "recorded", "trained again", lead]]
     for row in table.to_dict("records"):
@@ -89,7 +90,7 @@ def text(table: pd.DataFrame, minutes: float) -> str:
 def write(
     runs: Runs, algorithms: Sequence[str], minutes: float, folder: Path, formats: Sequence[str] = ("png",)
 ) -> str:
-    """runs.csv, summary.csv, time.csv and time.png, or in other formats; returns the text to print."""
+    """Write runs.csv, summary.csv, time.csv and time.png, or other formats; return the text to print."""
     each = of_each_run(runs)
     found = summary(each)
     times = _over_time(runs)
@@ -105,7 +106,7 @@ def write(
 
 
 def _over_time(runs: Runs) -> pd.DataFrame:
-    """algorithm, seed and `results.tables.hypervolume_over_time.hypervolume_over_time` of each run."""
+    """Return algorithm, seed and `results.tables.hypervolume_over_time.hypervolume_over_time` of each run."""
     within = whole_ranges(runs)
     parts = []
     for (name, number), ledger in runs.items():

@@ -5,5 +5,5 @@
 - `parent_variants`: compares trained variants of the best candidates.
 - `emit`: writes the family; `experiment` writes a network as an experiment.
 - `refinement`: a search around one model of the family.
-- `beside_published`: the family beside the published networks.
+- `beside_published`: the family compared with the published networks.
 """

@@ -1,4 +1,4 @@
-"""A family beside the published networks that have the names of its models."""
+"""Comparison of a family with the published networks of the same names."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from search_space.published import published
 
 
 def beside_published(family: Family) -> pd.DataFrame:
-    """One row per model that is called a0 to a5, in the family's order; indexed by that name.
+    """Return one row per model named a0 to a5, in the family's order, indexed by name.
 
-    macs per clip, trainable parameters, layers and the clip as frames x side²/stride, each followed by the published
-    network's, counted by the same rules for as many classes.
+    Columns: macs per clip, trainable parameters, layers and the clip as frames x side²/stride, each followed by the
+    value of the published network, counted by the same rules for the same number of classes.
     """
     rows = {}
     for model in family.models:

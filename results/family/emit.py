@@ -1,4 +1,4 @@
-"""The family as files: each model as our own YAML and as an experiment of the release's trainer, and the decisions."""
+"""Files of a family: YAML of each model, an experiment for the TF Model Garden's trainer, and the decisions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ MAX_RECORD = 2**24  # bytes
 
 
 def emit(family: Family, folder: str | Path) -> list[Path]:
-    """Writes the family into `folder` and returns the paths: movinet_<model>.yaml and .experiment.yaml, family.json.
+    """Write the family into `folder` and return the paths: movinet_<model>.yaml and .experiment.yaml, family.json.
 
-    All are written to a folder beside it first, so that none is ever half written. A new folder appears whole; in an
-    existing one the files replace those of an earlier family, the record last, and that family's other models go.
+    All files are first written to a temporary folder beside it, so that no file is incomplete. A new folder appears
+    whole. In an existing one the files replace those of an earlier family, the record last; other models of the
+    earlier family are deleted.
 
     Raises:
       InputError: the folder cannot be written.
@@ -39,14 +40,14 @@ def emit(family: Family, folder: str | Path) -> list[Path]:
         else:
             _move(new, folder, names)
     except OSError as error:
-        raise InputError(str(folder), error.strerror, "is why the family cannot be written") from None
+        raise InputError(str(folder), error.strerror, "prevented writing the family") from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return [folder / name for name in names]
 
 
 def _files(family: Family) -> Iterator[tuple[str, str]]:
-    """Name and text of every file, the record last."""
+    """Yield name and text of every file, the record last."""
     files = []
     for member in family.models:
         for name, text in (
@@ -99,11 +100,11 @@ def _move(new: Path, folder: Path, names: list[str]) -> None:
 
 
 def _recorded(path: Path) -> list[str]:
-    """Files of the family that is in the folder already."""
+    """Return the files of the family that is already in the folder."""
     if not path.exists():
         return []
     try:
         record: Mapping[str, Any] = untrusted_files.parsed_json(untrusted_files.content(path, MAX_RECORD))
         return [Path(name).name for name in record["files"]]
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(str(path), "contents", "are not the record of a family; choose another folder") from None
+        raise InputError(str(path), "contents", "is not the record of a family; choose another folder") from None

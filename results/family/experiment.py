@@ -1,8 +1,9 @@
-"""A network as an experiment of the release's trainer: TensorFlow Model Garden, official/projects/movinet.
+"""A network as an experiment of the TF Model Garden's trainer, official/projects/movinet.
 
-The recipe is that of the released experiment files, movinet_a0_k600_8x8.yaml to movinet_a5_k600_8x8.yaml; the release
-trained all of A0 to A5 with it, but for dropout and clip. Instead of the name of a published network the backbone has
-its layers, with the field names of the release's StemSpec, MovinetBlockSpec and HeadSpec, and squeeze-excite by layer.
+The recipe is that of the published experiment files, movinet_a0_k600_8x8.yaml to movinet_a5_k600_8x8.yaml, which the
+Model Garden uses for all of A0 to A5 except for dropout and clip. The backbone lists its layers instead of the name of
+a published network, with the field names of the Model Garden's StemSpec, MovinetBlockSpec and HeadSpec, and
+squeeze-excite by layer.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ TRAIN_STEPS = 85_785  # 240 epochs of the 366 016 clips of Kinetics-600
 WARMUP_STEPS = 2_145
 LEARNING_RATE = 1.8
 
-# Between the multiply-adds of A0 and A1, A2 and A3, A3 and A4: where the release's settings change.
+# Between the multiply-adds of A0 and A1, A2 and A3, A3 and A4: where the Model Garden's settings change.
 LOW_DROPOUT_MACS = 4e9
 WHOLE_CLIP_MACS = 25e9
 HALF_CLIP_MACS = 77e9
 
 
 def experiment(network: Network) -> dict[str, Any]:
-    """The experiment that trains a network of one member on Kinetics-600; the user adds the paths of the data."""
+    """Return the experiment that trains a single network on Kinetics-600; the user adds the paths of the data."""
     (member,) = network.members
     return {
         "runtime": {"distribution_strategy": "mirrored", "mixed_precision_dtype": "bfloat16"},
@@ -40,7 +41,7 @@ def experiment(network: Network) -> dict[str, Any]:
 
 
 def ensemble_experiment(network: Network, files: Sequence[str], networks: Sequence[str]) -> dict[str, Any]:
-    """The evaluation of an ensemble on the members' common clip; each is trained by its own experiment, in `files`."""
+    """Return the evaluation of an ensemble on the members' common clip; `files` has the members' experiments."""
     members = [
         {"network": name, "experiment": file, "clip": _shape(member.clip)}
         for name, file, member in zip(networks, files, network.members, strict=True)
@@ -95,12 +96,12 @@ def _shape(clip: Clip) -> list[int]:
 
 
 def short_side(resolution: int) -> int:
-    """Pixels of a frame's short side before cropping: nine eighths of the crop, to 16; so in all released networks."""
+    """Return the short side before cropping in pixels: 9/8 of the crop, to 16, as for all published networks."""
     return max(16 * ((resolution * 9 + 64) // 128), 16 * -(-resolution // 16))
 
 
 def train_frames(clip: Clip, macs: int) -> int:
-    """Frames of a training clip: costly networks see less of a clip than in evaluation, as A3 (64), A4 and A5 (32)."""
+    """Return the frames of a training clip: expensive networks train on shorter clips, as A3 (64), A4 and A5 (32)."""
     if macs < WHOLE_CLIP_MACS:
         return clip.frames
     return min(clip.frames, 64 if macs < HALF_CLIP_MACS else 32)

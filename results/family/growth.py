@@ -44,14 +44,14 @@ PUBLISHED_MACS: Mapping[str, float] = {
     "a4": 105e9,
     "a5": 281e9,
 }
-SHOWN = 8  # best candidates in the record of a target, besides those that were ruled out
+SHOWN = 8  # best candidates in the record of a target, besides excluded ones
 NOTHING_SETTLED: Mapping[str, Mapping[str, Any]] = {}
 PUBLISHED_ENSEMBLE: Mapping[str, tuple[str, ...]] = {"a6": ("a4", "a5")}
 
 
 @configuration
 class FamilyConfig:
-    """The family of networks to make from a Pareto front.
+    """Family of networks to scale from a Pareto front.
 
     Attributes:
       classes: outputs of each network.
@@ -61,9 +61,9 @@ class FamilyConfig:
       strides: spatial stride of each block at full scale; an empty list keeps those of the proxy.
       coefficients: growth of each dimension per unit of phi.
       coefficients_from: source of the coefficients: default, configuration or the record that chose them.
-      targets: multiply-adds per clip of each network, not falling; any number of networks.
-      ensemble: further networks that average the logits of others, with the names of these.
-      tolerance: distance from its target that a network may have, as a share.
+      targets: multiply-adds per clip of each network, in rising order; any number of networks.
+      ensemble: further networks that average the logits of other networks, by their names.
+      tolerance: largest relative distance of a network from its target.
       settle: training of scaled variants of the best parents of each target after a search; null skips it.
     """
 
@@ -92,20 +92,20 @@ class FamilyConfig:
                 raise InputError(f"targets.{name}", target, f"must not be below the target before it, {last:g}")
         for name, members in self.ensemble.items():
             if name in self.targets:
-                raise InputError(f"ensemble.{name}", name, "is the name of a target already")
+                raise InputError(f"ensemble.{name}", name, "is already the name of a target")
             for member in members:
                 check_choice(f"ensemble.{name}", member, self.targets)
 
 
 def to_dict(config: FamilyConfig) -> dict[str, Any]:
-    """Plain data for YAML or JSON; the inverse of `from_dict`."""
+    """Return plain data for YAML or JSON; the inverse of `from_dict`."""
     return {"settle": None, **plain(config)}
 
 
 def from_dict(data: object, place: str = "family") -> FamilyConfig:
-    """The family written as plain data; what is left out has its default, and so has every factor left out of `lift`.
+    """Read the configuration from plain data; missing keys, also those of `lift`, have their defaults.
 
-    Without `ensemble`, A6 is made where the targets hold its members.
+    Without `ensemble`, A6 is added if its members are among the targets.
 
     Raises:
       InputError: an unknown key, a wrong type, a value out of range.
@@ -121,7 +121,7 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
 
 
 def checked(data: object, space: SpaceConfig, place: str) -> FamilyConfig:
-    """Return the family of a search of `space`, before hours of training; `InputError` if it does not fit."""
+    """Return the family configuration of a search in `space`; `InputError` if it does not fit, before any training."""
     config = from_dict(data, place)
     if config.strides:
         space.with_strides(config.strides, f"{place}.strides")
@@ -130,7 +130,7 @@ def checked(data: object, space: SpaceConfig, place: str) -> FamilyConfig:
 
 @dataclass(frozen=True)
 class Member:
-    """A model of the family, and how it came about, as plain data."""
+    """A model of the family, and the decisions that led to it, as plain data."""
 
     name: str
     network: Network
@@ -139,14 +139,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Family:
-    """Models in order of cost, and the candidates their parents were chosen from."""
+    """Models in order of cost, and the candidates for their parents."""
 
     models: tuple[Member, ...]
     config: FamilyConfig
     candidates: Candidates
 
     def record(self) -> dict[str, Any]:
-        """The whole decision, for JSON: the configuration, the candidates considered, and each model's steps."""
+        """Return the whole decision, for JSON: configuration, candidates, and each model's steps."""
         return {
             "schema": SCHEMA,
             "config": to_dict(self.config),
@@ -159,7 +159,7 @@ class Family:
         }
 
     def parents(self) -> pd.DataFrame:
-        """Return a row per chosen parent: macs, costs searched by, accuracy, low, high, fingerprint, n and models."""
+        """Return a row per chosen parent: macs, cost objectives, accuracy, low, high, fingerprint, n and models."""
         chosen: dict[str, dict[str, Any]] = {}
         for member in self.models:
             if parent := member.decision.get("parent"):
@@ -183,15 +183,15 @@ class Family:
 def scale_family(
     candidates: Candidates | None, config: FamilyConfig, settled: Mapping[str, Mapping[str, Settled]] = NOTHING_SETTLED
 ) -> Family:
-    """Return the family that grows from the candidates of a run.
+    """Scale the candidates of a run to a family.
 
-    The logarithms of the targets are mapped linearly onto the log cost of the front of the candidates (the first of the
-    costs searched by), the first target onto the cheapest network and the last onto the most expensive one (a single
-    target onto the middle). The parent of a target is the candidate expected to be best there
-    (`results.family.parents`), or the one whose scaled variant had the highest accuracy where `settled` has variants of
-    the model by fingerprint. It gets the strides of full scale, and is lifted and scaled to its target with
-    integer-exact cost. Where that misses the tolerance or the order of cost, the next best is taken, and the record
-    reports it.
+    The logarithms of the targets are mapped linearly to the log cost (the first cost objective) of the candidates'
+    front: the first target to the cheapest network and the last to the most expensive one (a single target to the
+    middle). The parent of a target is the candidate expected to be best there
+    (`results.family.parents`), or the one whose scaled variant had the highest accuracy if `settled` has variants of
+    the model by fingerprint. It gets the strides and the size of full scale (`lift`), and is scaled to its target with
+    integer-exact cost. If that misses the tolerance or the order of cost, the next best is used, and the record reports
+    it.
 
     Raises:
       InputError: no candidates; a target that no parent reaches; an ensemble cheaper than the model before it.
@@ -216,7 +216,7 @@ def _model(
 ) -> Member:
     place = candidates.place(name, config.targets)
     guesses = sorted(candidates.at(place), key=lambda guess: _settled_order(guess, settled))
-    missed: dict[str, str] = {}  # fingerprint -> why a better candidate was not taken
+    missed: dict[str, str] = {}  # fingerprint -> reason why a better candidate was rejected
     for guess in guesses:
         if guess.rejected:
             break
@@ -232,7 +232,7 @@ def _model(
 
 
 def _settled_order(guess: Guess, settled: Mapping[str, Settled]) -> tuple[bool, bool, float]:
-    """Candidates with a scaled variant first, the best of them before the others; the rest as they are."""
+    """Return the sort key: candidates with a scaled variant first, best first; the rest in their order."""
     variant = settled.get(guess.candidate.fingerprint)
     return bool(guess.rejected), variant is None, -variant.accuracy if variant else 0.0
 
@@ -244,7 +244,7 @@ def _comparison(
     chosen: Candidate,
     settled: Mapping[str, Settled],
 ) -> dict[str, Any]:
-    """How the candidates compare at a target's place, as plain data."""
+    """Compare the candidates at the cost of a target, as plain data."""
 
     def verdict(guess: Guess) -> str:
         name = guess.candidate.fingerprint
@@ -268,12 +268,12 @@ def _comparison(
         why = f"its scaled variant had the best accuracy of {len(settled)} that were trained: {variant.accuracy:.3f}"
     else:
         at = f"{label_of(cost).quantity(place)} {label_of(cost).words}"
-        why = f"expected to be the best at the target's place, {at}: accuracy {_interval(best)}"
+        why = f"best expected accuracy at the target's cost, {at}: {_interval(best)}"
     rest = [row for row in rows if row["verdict"] == "expected to be worse"]
     if rest:
         why = f"{why}; next {_interval(rest[0])}"
     if missed:
-        why = f"{why}; {len(missed)} better passed over"
+        why = f"{why}; {len(missed)} better candidates rejected"
     return {"place": {cost: place}, "why": why, "comparison": rows}
 
 
@@ -286,14 +286,12 @@ def _scaled(name: str, parent: Architecture, config: FamilyConfig, least: int) -
     target = config.targets[name]
     scaled = scale_to_macs(parent, target, config.classes, config.coefficients, config.lift, config.tolerance)
     if scaled.macs < least:
-        raise InputError(
-            name, scaled.macs, f"{scaled.macs} multiply-adds are fewer than the {least} of the model before"
-        )
+        raise InputError(name, scaled.macs, f"{scaled.macs} multiply-adds are below the {least} of the previous model")
     return scaled
 
 
 def _with_stride(network: Architecture, ticks: int) -> Architecture:
-    """The frame stride that spreads the clip over `ticks` frames of the source; costs nothing."""
+    """Set the frame stride that spreads the clip over `ticks` source frames; this does not change the cost."""
     clip = network.clip
     return replace(network, clip=replace(clip, frame_stride=max(1, math.floor(ticks / clip.frames + 0.5))))
 
@@ -325,9 +323,7 @@ def _ensemble(name: str, models: Sequence[Member], config: FamilyConfig) -> Memb
     target = sum(round(config.targets[member.name]) for member in members)
     macs, before = network_cost(networks, config.classes)["macs"], models[-1].network.cost["macs"]
     if macs < before:
-        raise InputError(
-            f"family.ensemble.{name}", macs, f"multiply-adds are fewer than the {before} of the model before"
-        )
+        raise InputError(f"family.ensemble.{name}", macs, f"multiply-adds are below the {before} of the previous model")
     decision = {
         "model": name,
         "target_macs": target,

@@ -1,4 +1,4 @@
-"""The best candidates for the parents of a family, as scaled variants that were trained to choose between them."""
+"""Scaled variants of the best parents of a family, trained to choose between these parents."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BETWEEN = ": "  # model and fingerprint of a variant's name
 
 @configuration
 class Settle:
-    """Training of scaled variants, by which the choice between the best parents of a target is settled.
+    """Training of scaled variants to choose between the best parents of a target.
 
     Attributes:
       parents: number of parents for each target whose scaled variants are trained.
-      factor: their multiply-adds, as a multiple of those of the parent at the target's place on the proxy's cost axis.
+      factor: their multiply-adds, as a multiple of the cost on the proxy's cost axis that corresponds to the target.
       repeats: trainings of each variant.
     """
 
@@ -44,7 +44,7 @@ class Settled:
 def contested(
     candidates: Candidates, targets: Mapping[str, float], settle: Settle
 ) -> Iterator[tuple[str, Candidate, float]]:
-    """For each target with a choice: the name of a variant, its parent, and the multiply-adds to train it at."""
+    """Yield, for each target with a choice, the name of a variant, its parent, and its multiply-adds."""
     for name in targets:
         place = candidates.place(name, targets)
         best = [guess.candidate for guess in candidates.at(place) if not guess.rejected][: settle.parents]
@@ -55,7 +55,7 @@ def contested(
 
 
 def settled(run: Path) -> dict[str, dict[str, Settled]]:
-    """The measured variants of a run by model and fingerprint of the parent; nothing until all are trained."""
+    """Return the measured variants of a run by model and fingerprint of the parent; empty until all are trained."""
     path = run / FOLDER / LEDGER
     if not path.exists():
         return {}

@@ -1,9 +1,9 @@
-"""Candidates for the parents of a family, compared by what they are expected to reach at a target's place.
+"""Candidates for the parents of a family, compared by their expected accuracy at the cost of a target.
 
 A hierarchical normal model (Gelman et al. 2013, "Bayesian Data Analysis", sections 5.4 and 5.5): the accuracies of all
 fully trained networks scatter around a trend over log cost, and every training adds noise. The scatter between networks
-has a flat prior and is integrated out; the noise of a training is that between the re-evaluations of one network. A
-network trained once is therefore drawn far towards the trend, one trained several times hardly at all.
+has a flat prior and is integrated out; the noise of a training is that between the re-evaluations of one network. So
+the estimate of a network trained once is pulled far towards the trend, that of one trained several times hardly.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY, MACS
 from results.tables.frame import NORMAL, non_dominated, trainings
 
-NEIGHBOUR = 1.15  # a network at most so many times as expensive is a neighbour
-NEAR = 12  # networks trained in the search alone that are compared at the most
-OWN_SHARE = 0.5  # of the scatter around the trend that is the networks', where nothing was trained twice
-DISCOUNT = 0.5  # share of the trend's change that scaling is expected to lose
-DISCOUNT_SD = 1 / math.sqrt(12)  # of a share that is uniform from 0 to 1
+NEIGHBOUR = 1.15  # a network up to this factor more expensive is a neighbour
+NEAR = 12  # upper limit of compared networks without re-evaluation
+OWN_SHARE = 0.5  # share of the scatter around the trend that is due to networks, if none was trained twice
+DISCOUNT = 0.5  # share of the trend's change that is expected to be lost by scaling
+DISCOUNT_SD = 1 / math.sqrt(12)  # standard deviation of a share that is uniform from 0 to 1
 _SCATTERS = np.linspace(0.05, 4, 40)  # standard deviations between networks, in those of the accuracies
 
 
@@ -57,8 +57,8 @@ class Candidate:
     Attributes:
       fingerprint, index: of the network, and of its first search trial if it has one.
       macs: multiply-adds at the proxy's scale.
-      costs: the costs searched by at the proxy's scale, by name; the first is the axis on which targets have a place.
-      accuracy, trainings: mean measured accuracy and the number of trainings behind it.
+      costs: the cost objectives at the proxy's scale, by name; targets are mapped to the first one.
+      accuracy, trainings: mean measured accuracy and the number of its trainings.
       posterior: its accuracy in the model of this module.
       architecture: as plain data.
     """
@@ -83,7 +83,7 @@ class Candidate:
         return f"network {self.fingerprint}" if self.index is None else f"trial {self.index}"
 
     def plain(self) -> dict[str, Any]:
-        """The candidate for a record, without its architecture."""
+        """Return the candidate for a record, without its architecture."""
         return {
             "index": self.index,
             "fingerprint": self.fingerprint,
@@ -105,14 +105,14 @@ class Trend:
     noise: float
 
     def __call__(self, cost: float) -> float:
-        """The trend's accuracy at a cost."""
+        """Return the trend's accuracy at a cost."""
         return float(np.polyval(self.coefficients, math.log(cost) - self.center))
 
     def scaled(self, candidate: Candidate, place: float) -> Interval:
-        """The accuracy expected of a candidate that is scaled to the cost `place`.
+        """Return the expected accuracy of a candidate that is scaled to the cost `place`.
 
-        The trend's change is added, and half of its amount taken off, as scaling does not search: how much is lost is
-        a share uniform from 0 to 1. The amount is at least `noise` per factor e of cost, also where the trend is flat.
+        The trend's change is added and half of its amount subtracted, because scaling does not search: the lost share
+        is uniform from 0 to 1. The amount is at least `noise` per factor e of cost, also where the trend is flat.
         """
         distance = math.log(place / candidate.cost)
         change = self(place) - self(candidate.cost)
@@ -124,7 +124,7 @@ class Trend:
 
 @dataclass(frozen=True)
 class Guess:
-    """A candidate at the place of a target: what is expected of it there; `rejected` says why it is out, if it is."""
+    """A candidate at the cost of a target: its expected accuracy, and in `rejected` the reason if it is excluded."""
 
     candidate: Candidate
     expected: Interval
@@ -137,8 +137,8 @@ class Candidates:
 
     Attributes:
       networks: the candidates.
-      trend: what joins them.
-      chance: accuracy of a network that has learned nothing.
+      trend: their common trend over log cost.
+      chance: accuracy of an untrained network.
     """
 
     networks: tuple[Candidate, ...]
@@ -152,28 +152,28 @@ class Candidates:
 
     @property
     def above_chance(self) -> list[Candidate]:
-        """Those whose whole interval is above chance."""
+        """Return those whose whole interval is above chance."""
         return [each for each in self.networks if each.posterior.low > self.chance]
 
     @property
     def warning(self) -> str:
-        """One line if no candidate beats chance, else nothing."""
+        """Return one line if no candidate beats chance, else ''."""
         if self.above_chance:
             return ""
         return (
             f"no network of the run beats chance ({self.chance:.3f}) with its whole interval: the family's parents are "
-            "guesses; train for more steps or on an easier task"
+            "arbitrary; train for more steps or on an easier task"
         )
 
     def span(self) -> tuple[float, float]:
-        """Return the ends of the front of posterior means, chance aside, by the first cost."""
+        """Return the ends of the front of posterior means above chance, by the first cost."""
         table = [{**each.costs, ACCURACY.name: each.posterior.mean} for each in self._eligible()]
         names = [*self.costs]
         along = non_dominated(pd.DataFrame(table), names)[names[0]]
         return along.iloc[0].item(), along.iloc[-1].item()
 
     def place(self, name: str, targets: Mapping[str, float]) -> float:
-        """The cost within `span` that corresponds to a target: log cost is mapped linearly from all targets to it."""
+        """Return the cost within `span` that corresponds to a target: log targets are mapped linearly to log costs."""
         low, high = self.span()
         logs = [math.log(target) for target in targets.values()]
         span = logs[-1] - logs[0]
@@ -184,7 +184,7 @@ class Candidates:
         return self.above_chance or self.networks
 
     def at(self, place: float) -> list[Guess]:
-        """Every candidate at a cost, the best guess first, those that are out last."""
+        """Return every candidate at a cost, the best first, excluded ones last."""
         guesses = [Guess(each, self.trend.scaled(each, place), self._rejection(each)) for each in self.networks]
 
         def order(guess: Guess) -> tuple[bool, float, float]:
@@ -193,27 +193,27 @@ class Candidates:
         return sorted(guesses, key=order)
 
     def _rejection(self, candidate: Candidate) -> str:
-        """Why a candidate can be no parent of any target; nothing if it can."""
+        """Return why a candidate cannot be a parent of any target, or ''."""
         if candidate not in self._eligible():
             return f"its interval reaches chance, {self.chance:.3f}"
         for other in self.networks:
             no_dearer = all(cost <= NEIGHBOUR * candidate.costs[name] for name, cost in other.costs.items())
             if no_dearer and other.posterior.low > candidate.posterior.high:
                 more = other.cost / candidate.cost - 1
-                return f"the whole interval of {other.name} is above its own, at {more:+.1%} of cost"
+                return f"the whole interval of {other.name} is above its interval, at {more:+.1%} of cost"
         return ""
 
 
 def compared(table: pd.DataFrame, noise: float, chance: float, costs: Sequence[str] = (MACS.name,)) -> Candidates:
-    """The candidates among networks that were trained to the full budget.
+    """Return the candidates among networks that were trained to the full budget.
 
     Args:
       table: a row per network with fingerprint, index, macs, the costs, accuracy (its mean), n (trainings),
-        architecture, and `selected`: whether it is a candidate wherever it lies. Of the others, up to `NEAR` whose
-        interval reaches the front are candidates.
-      noise: standard deviation between trainings of one network; NaN if nothing was trained twice.
+        architecture, and `selected`: whether it is a candidate in any case. Up to `NEAR` of the others whose interval
+        reaches the front are candidates.
+      noise: standard deviation between trainings of one network; NaN if no network was trained twice.
       chance: see `Candidates`.
-      costs: names of the costs searched by.
+      costs: names of the cost objectives.
     """
     table = table.sort_values([*costs, "fingerprint"], ignore_index=True)
     trend, means, sds = _posterior(table, noise, costs[0])
@@ -240,7 +240,7 @@ def compared(table: pd.DataFrame, noise: float, chance: float, costs: Sequence[s
 
 
 def _posterior(table: pd.DataFrame, noise: float, cost: str) -> tuple[Trend, np.ndarray, np.ndarray]:
-    """The trend, and mean and standard deviation of every network's accuracy [n]."""
+    """Return the trend, and mean and standard deviation of every network's accuracy [n]."""
     logs, y = np.log(table[cost].to_numpy(float)), table[ACCURACY.name].to_numpy(float)
     center = float(logs.mean())
     degree = min(2, len(np.unique(logs)) - 1)
@@ -264,7 +264,7 @@ def _posterior(table: pd.DataFrame, noise: float, cost: str) -> tuple[Trend, np.
 def _given_scatter(
     x: np.ndarray, y: np.ndarray, of_mean: np.ndarray, scatter: float
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Log density of a variance between networks, then the trend's coefficients [p] and the networks' posterior [n].
+    """Return log density of a variance between networks, the trend's coefficients [p], and posteriors [n].
 
     `x` is float [n, p], `y` [n] has the measured means and `of_mean` [n] the variances of their noise.
     """
@@ -274,16 +274,16 @@ def _given_scatter(
     off = y - x @ beta
     sign, log_determinant = np.linalg.slogdet(spread)
     density = 0.5 * (log_determinant if sign > 0 else 0.0) - 0.5 * np.sum(np.log(total) + off**2 / total)
-    own = scatter / total  # share of a deviation from the trend that is the network's
+    own = scatter / total  # share of a deviation from the trend that is due to the network
     of_trend = np.einsum("ni,ij,nj->n", x, spread, x)
     variance = scatter * (1 - own) + (1 - own) ** 2 * of_trend
     return float(density), beta, x @ beta + own * off, variance
 
 
 def of_run(ledger: Ledger) -> Candidates | None:
-    """The candidates of a run; None if no network was trained to the full budget.
+    """Return the candidates of a run; None if no network was trained to the full budget.
 
-    A network that was re-evaluated counts with these trainings alone: the ones that selected it do not confirm it.
+    A re-evaluated network counts only with its re-evaluations, because the trials that selected it are biased.
     """
     results = trainings(ledger, ("search", "finalist"))
     if results.empty:
@@ -304,7 +304,7 @@ def of_run(ledger: Ledger) -> Candidates | None:
 
 
 def _noise(ledger: Ledger) -> float:
-    """Standard deviation between the re-evaluations of a network; between search trials where there are none."""
+    """Return the standard deviation between re-evaluations of a network, or between search trials if there are none."""
     for kinds in (("finalist", "reference"), ("search",)):
         accuracy = trainings(ledger, kinds).groupby("fingerprint")[ACCURACY.name]
         freedom = accuracy.size() - 1
@@ -314,7 +314,7 @@ def _noise(ledger: Ledger) -> float:
 
 
 def chance_of(ledger: Ledger) -> float:
-    """Accuracy of always naming the most frequent class; 0 if the ledger does not tell the classes."""
+    """Return the accuracy of always predicting the most frequent class; 0 if the event log has no class counts."""
     space = ledger.header.config.get("space")
     classes = space.get("classes") if isinstance(space, Mapping) else None
     even = 1 / classes if isinstance(classes, int) and classes > 0 else 0.0

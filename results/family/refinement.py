@@ -1,7 +1,7 @@
-"""A search around one model of a family: the run's space scaled until its median member costs what the model does.
+"""A search around one model of a family: the run's space, scaled so that its median architecture costs the same.
 
-MoViNets, arXiv 2103.11511, section 3, scale the space as well as its networks. Scaling leaves the proportions of a
-parent as they were found at the proxy's scale; a search in the scaled space is free to mend them.
+MoViNets, arXiv 2103.11511, section 3, scale the space as well as its networks. Scaling keeps the proportions of a
+parent that were found at the proxy's scale; a search in the scaled space can improve them.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from search_space.space import movinet
 from search_space.space.movinet import SpaceConfig, nearest
 
 STEPS = 32  # of phi per unit: neighbours differ by 2 %, before rounding
-REACH = 12  # units of phi searched either way
+REACH = 12  # units of phi searched in both directions
 SAMPLE = 1000
 PARENTS = 3
-_FIXED_CLIPS = "moving_digits"  # the source whose clips have one length and size
-_STARTED = "frontier_search"  # the algorithm that can be told where to start
+_FIXED_CLIPS = "moving_digits"  # the source whose clips have a fixed length and size
+_STARTED = "frontier_search"  # the algorithm that accepts start architectures
 
 
 def refinement(ledger: Ledger, config: FamilyConfig, name: str) -> dict[str, Any]:
-    """The configuration of a search, as plain data, in the run's space scaled to the target of the model `name`.
+    """Return the configuration, as plain data, of a search in the run's space scaled to the target of the model `name`.
 
-    Everything else is the run's: clips, recipe, trials, algorithm. The cap on multiply-adds is the target; other caps
-    held for small networks and go, and so do the published networks, which fit the proxy's scale. An algorithm that
-    can be given a start begins with the nearest members to parents from the front, scaled to the target.
+    Clips, recipe, trials and algorithm are those of the run. The limit of multiply-adds is the target. Other limits
+    and the published networks are removed, because they fit the proxy's scale. An algorithm that accepts a start
+    begins with the architectures nearest to parents from the front, scaled to the target.
 
-    Moving digits cannot be had longer or larger, so there only depth and width grow.
+    Clips of moving digits have a fixed length and size, so for them only depth and width grow.
 
     Raises:
-      InputError: no such model; an option of the space leaves its range before its median member costs enough.
+      InputError: no such model; an option leaves its range before the median architecture costs enough.
     """
     if name not in config.targets:
         raise InputError(
@@ -66,7 +66,7 @@ def refinement(ledger: Ledger, config: FamilyConfig, name: str) -> dict[str, Any
         start = _start(ledger, scaled, target, coefficients, lift)
         kept = {name: option for name, option in algorithm["options"].items() if name != "hints"}  # of another space
         algorithm["options"] = {**kept, "start_genotypes": start}
-    # The same seconds of video in more frames.
+    # The clip has more frames of the same seconds of video.
     stride = max(1, round(run["data"]["frame_stride"] * space.frames / scaled.frames))
     return {
         **run,
@@ -80,12 +80,12 @@ def refinement(ledger: Ledger, config: FamilyConfig, name: str) -> dict[str, Any
 
 
 def _within_the_clips(config: FamilyConfig) -> tuple[Coefficients, Factors]:
-    """Growth of depth and width from where the proxy is: the lift is to the size of networks on other clips."""
+    """Return growth of depth and width only, without proxy-to-full scaling, which is for clips of other sizes."""
     return replace(config.coefficients, resolution=1, frames=1), UNSCALED
 
 
 def _scaled(space: SpaceConfig, target: float, coefficients: Coefficients, lift: Factors, seed: int) -> SpaceConfig:
-    """The space at the phi whose median member costs nearest to the target."""
+    """Return the space at the phi whose median architecture costs nearest to the target."""
 
     def scaled(step: int) -> SpaceConfig:
         return scale_space(space, step / STEPS, coefficients, lift)
@@ -93,29 +93,29 @@ def _scaled(space: SpaceConfig, target: float, coefficients: Coefficients, lift:
     def median(step: int) -> float:
         try:
             members = movinet.movinet_space(scaled(step))
-        except InputError:  # an option out of its range
+        except InputError:  # an option is out of its range
             return np.inf
         return float(np.median(members.count(members.sample(np.random.default_rng(seed), SAMPLE))["macs"]))
 
     low, high = -REACH * STEPS, REACH * STEPS
-    while high - low > 1:  # the median rises but for rounding, so this is near the best step, which is then looked for
+    while high - low > 1:  # the median rises except for rounding, so this is near the best step, which is searched next
         middle = (low + high) // 2
         low, high = (middle, high) if median(middle) < target else (low, middle)
     best = min(range(low - 4, high + 5), key=lambda step: abs(median(step) - target))
     if not abs(median(best) / target - 1) < 0.25:
-        raise InputError("target", target, "multiply-adds are not what the median member of any scaled space costs")
+        raise InputError("target", target, "multiply-adds: no scaled space has a median architecture of this cost")
     return scaled(best)
 
 
 def _start(
     ledger: Ledger, space: SpaceConfig, target: float, coefficients: Coefficients, lift: Factors
 ) -> list[list[int]]:
-    """Members nearest to the best parents, each scaled to the target."""
+    """Return the architectures nearest to the best parents, each scaled to the target."""
     members = movinet.movinet_space(space)
     front = selected_front(ledger).tail(PARENTS)  # the most expensive ones
     found: dict[tuple[int, ...], None] = {}
     for data in front["architecture"]:
-        with suppress(InputError):  # it does not reach the target without a larger clip
+        with suppress(InputError):  # raised if the target needs a larger clip
             parent = with_strides(architecture.from_dict(data), [block.stride for block in space.blocks])
             scaled = scale_to_macs(parent, target, space.classes, coefficients, lift, 0.25)
             found[nearest(members, scaled.architecture)] = None
@@ -123,11 +123,11 @@ def _start(
 
 
 def write(configuration: Mapping[str, Any], name: str, path: Path) -> str:
-    """The configuration as a YAML file that `run_search.py search` takes; returns what to say of it.
+    """Write the configuration as a YAML file for `run_search.py search`; return the text to print.
 
     Raises:
       InputError: the file cannot be written.
     """
     with replaced(path) as new:
         new.write_text(f"# A search around the model {name} of a family.\n{yaml_text(configuration)}", encoding="utf-8")
-    return f"{path}\nrun it with: run_search.py search {path}"
+    return f"{path}\nrun it by: run_search.py search {path}"

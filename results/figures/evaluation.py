@@ -1,7 +1,7 @@
-"""Pictures of an evaluation: accuracy by clips and crops or by frames seen, by class, and which classes are mistaken.
+"""Figures of an evaluation: accuracy by clips and crops or by frames, accuracy by class, and the confusion of classes.
 
-Reads the evaluation.json that `movinet.evaluate` wrote into each folder and writes the pictures beside it; several
-evaluations of one kind are also drawn into one picture, in the first folder.
+It reads the evaluation.json of `movinet.evaluate` in each folder and writes the figures beside it. Several evaluations
+of one kind are also drawn in one figure, in the first folder.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from search_space.base.errors import InputError, printable
 SCHEMA = "movinet-nas/evaluation/1"
 MAX_BYTES = 2**28
 NAMED = 40  # classes whose names are readable along an axis
-EXTREMES = 15  # of more classes, the best and the worst ones
+EXTREMES = 15  # above, only the best and the worst ones
 
 
 def multi_clip(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
-    """Top-1 over the number of clips, a line for each evaluation and number of crops.
+    """Draw top-1 accuracy over the number of clips, a line per evaluation and number of crops.
 
     Args:
       axes: where to draw.
@@ -46,7 +46,7 @@ def multi_clip(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
 
 
 def streaming(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
-    """Top-1 and top-5 over the frames seen; of several evaluations top-1.
+    """Draw top-1 and top-5 accuracy over the number of frames; for several evaluations only top-1.
 
     Args:
       axes: where to draw.
@@ -64,7 +64,7 @@ def streaming(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
 
 
 def class_accuracy(axes: Axes, classes: pd.DataFrame) -> None:
-    """A bar for each class, best first; of many classes those at both ends.
+    """Draw a bar per class, best first; of many classes only the best and the worst.
 
     Args:
       axes: where to draw.
@@ -88,7 +88,7 @@ def class_accuracy(axes: Axes, classes: pd.DataFrame) -> None:
 
 
 def confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
-    """The share of each label's examples (rows) that are predicted as each class (columns).
+    """Draw the fraction of each label's examples (rows) that are predicted as each class (columns).
 
     Args:
       axes: where to draw.
@@ -113,7 +113,7 @@ def confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
 
 
 def _named(name: str, part: str, curves: Mapping[str, Any]) -> str:
-    """What a line is called: the part alone where there is one evaluation."""
+    """Return the name of a line: only the part if there is one evaluation."""
     return part if len(curves) == 1 else f"{name}, {part}"
 
 
@@ -154,7 +154,7 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     try:
         found = untrusted_files.parsed_json(untrusted_files.content(file, MAX_BYTES))
     except (OSError, ValueError) as error:
-        raise InputError(str(file), str(error), "is why it cannot be read") from None
+        raise InputError(str(file), str(error), "prevented reading the file") from None
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema != SCHEMA:
         raise InputError(str(file), schema, f"must be the schema {SCHEMA!r}")
@@ -162,7 +162,7 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
 
 
 def save(folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """The pictures of an evaluation in its folder; returns which."""
+    """Write the figures of an evaluation to its folder; return their paths."""
     found = read_evaluation(folder)
     names = [row["name"] for row in found["classes"]]
     saved = save_curves({folder.name: found}, folder, formats)
@@ -178,7 +178,7 @@ def save(folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
 def save_curves(
     evaluations: Mapping[str, Mapping[str, Any]], folder: Path, formats: Sequence[str] = ("png",)
 ) -> list[Path]:
-    """A picture of what went over clips, and one of what went over frames; of several evaluations, of several each."""
+    """Write a figure over clips and one over frames, each for one or several evaluations."""
     saved = []
     for mode, draw in (("multi", multi_clip), ("stream", streaming)):
         curves = {name: pd.DataFrame(one["curve"]) for name, one in evaluations.items() if one["mode"] == mode}
@@ -196,21 +196,24 @@ def _saved(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> l
 
 
 EXAMPLES = (
-    ("results/runs/seen", "the pictures of one evaluation"),
-    ("results/runs/seen results/runs/by_frame --format png,svg", "of two, also together, in two formats"),
+    ("results/runs/seen", "figures of one evaluation"),
+    (
+        "results/runs/seen results/runs/by_frame --format png,svg",
+        "figures of two, and of both, in two formats",
+    ),
 )
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Return the command line parser."""
     top = Parser("results.figures.evaluation", __doc__, EXAMPLES)
     top.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder with an evaluation.json")
-    top.add_argument("--format", default="png", metavar="A,B", help="of the pictures: png, svg, pdf (png)")
+    top.add_argument("--format", default="png", metavar="A,B", help="of the figures: png, svg, pdf (png)")
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, or 2 for input that must be mended."""
+    """Return 0 on success, 2 for invalid input."""
 
     def work() -> int:
         options = parser().parse_args(arguments)
@@ -229,7 +232,7 @@ def _main(folders: Sequence[Path], formats: Sequence[str]) -> int:
 
 
 def _label(folder: Path, folders: Sequence[Path]) -> str:
-    """Its name, or its path where another has that name."""
+    """Return the folder's name, or its path if another one has that name."""
     return folder.name if sum(other.name == folder.name for other in folders) == 1 else str(folder)
 
 

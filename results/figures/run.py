@@ -1,4 +1,4 @@
-"""Figures of a run: its Pareto front and its hypervolume over time, each drawn on an Axes that is handed in."""
+"""Figures of a run: its Pareto front and its hypervolume over time, each drawn on an Axes of the caller."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from results.tables import hypervolume_over_time as volume
 from search_space.base.errors import printable
 from search_space.cost.labels import label_of
 
-SIZE = figure_style.TWO_COLUMNS  # inches, of the frontier
+SIZE = figure_style.TWO_COLUMNS  # inches, of the figure of the front
 MARGIN = 0.06  # of the data's range, on each side
 
-# Where a label may stand, in points from its mark: right, left, above, below, and farther out.
+# Positions of a label, in points from its mark: right, left, above, below, and farther out.
 _PLACES = [
     (x * far, y * far)
     for far in (1, 1.8, 3)
@@ -45,7 +45,7 @@ class _Label:
     colour: str
 
 
-def frontier(
+def draw_front(
     axes: Axes,
     trials: pd.DataFrame,
     front: pd.DataFrame,
@@ -55,11 +55,11 @@ def frontier(
     chance: float | None = None,
     cost: str = MACS.name,
 ) -> None:
-    """Accuracy over a cost, on a log axis.
+    """Draw accuracy over a cost, on a log axis.
 
-    The front and the published networks are step lines: at each cost they show the accuracy of the network that
-    validation selects among those of equal or lower cost; a front of several costs has networks beside its
-    line. Where both have networks the area between the lines is filled with the colour of the higher one.
+    The front and the published networks are step lines: at each cost they show the accuracy of the network with the
+    best validation accuracy at equal or lower cost. A front of several costs has networks beside its line. Where both
+    have networks the area between the lines is filled with the colour of the higher one.
 
     Args:
       axes: where to draw.
@@ -69,7 +69,7 @@ def frontier(
         names the networks of the step line; without it they are those on the front of accuracy and `cost`.
       parents: `results.family.growth.Family.parents`, on the front or, at their validation accuracy, near it; may be
         empty.
-      clips: on which the accuracies of front and references were measured.
+      clips: clips of the accuracies of front and references.
       chance: accuracy of guessing, drawn as a line.
       cost: the cost of the horizontal axis, a column of the tables.
     """
@@ -102,12 +102,12 @@ def frontier(
 
 
 def _selected(table: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """The networks through which a step line over a cost goes."""
+    """Return the networks of a step line over a cost."""
     return table[table["selected"]] if "selected" in table else frame.non_dominated(table, [cost])
 
 
 def _on(front: pd.DataFrame, parents: pd.DataFrame) -> pd.DataFrame:
-    """The parents with the accuracy that the front is drawn at, where they are on it."""
+    """Return the parents with the accuracy of the drawn front, if they are on it."""
     at = front.set_index("fingerprint")[ACCURACY.name].reindex(parents["fingerprint"])
     own = parents[ACCURACY.name].to_numpy(float)
     return parents.assign(**{ACCURACY.name: np.where(at.isna(), own, at)})
@@ -134,7 +134,7 @@ def _candidates(axes: Axes, search: pd.DataFrame, cost: str, where: str) -> None
 
 
 def _to_the_end(selected: pd.DataFrame, all_of_them: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """The selected networks; the last one stands for those of higher cost that are not selected, up to the last."""
+    """Return the selected networks; the line of the last one extends to the most expensive network."""
     return pd.concat([selected, selected.tail(1).assign(**{cost: all_of_them[cost].max()})])
 
 
@@ -159,7 +159,7 @@ def _between(axes: Axes, front: pd.DataFrame, published: pd.DataFrame, cost: str
 def _line(
     axes: Axes, table: pd.DataFrame, selected: pd.DataFrame, cost: str, colour: str, marker: str, name: str
 ) -> None:
-    """Networks with their intervals, and a step line through the selected ones."""
+    """Draw networks with their intervals, and a step line through the selected ones."""
     if table.empty:
         return
     line: dict[str, Any] = {"linewidth": 1.8, "drawstyle": "steps-post"}
@@ -177,7 +177,7 @@ def _line(
 
 
 def _limits(axes: Axes, tables: Sequence[pd.DataFrame], cost: str, chance: float | None) -> None:
-    """Those of the means and of chance: a wide interval may leave the figure, but doesn't flatten it."""
+    """Set limits by the means and chance: a wide interval may leave the figure, but does not flatten it."""
     points = np.concatenate([table.reindex(columns=[cost, ACCURACY.name]).to_numpy(float) for table in tables])
     if len(points) == 0:
         axes.text(0.5, 0.5, "no trial finished yet", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
@@ -203,11 +203,11 @@ def dress_accuracy(axes: Axes, clips: str, cost: str) -> None:
 
 
 def _place(axes: Axes, labels: Sequence[_Label], points: np.ndarray) -> None:
-    """Each label beside its mark where it covers least of the marks [n, 2] and of the labels before it."""
+    """Place each label beside its mark, where it covers least of the marks [n, 2] and of earlier labels."""
     figure = axes.get_figure(root=True)
     if figure is None or not labels:
         return
-    figure.draw_without_rendering()  # settles the layout, so that pixels are final
+    figure.draw_without_rendering()  # computes the layout, so that pixels are final
     at = axes.transData.transform(points)
     pixels = figure.dpi / 72
     taken = np.concatenate([at - 4 * pixels, at + 4 * pixels], axis=1)
@@ -224,7 +224,7 @@ def _place(axes: Axes, labels: Sequence[_Label], points: np.ndarray) -> None:
             va="center",
             zorder=7,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
-            parse_math=False,  # a label is a name, which may have dollars in it
+            parse_math=False,  # a name may contain dollar signs
         )
         text.set_in_layout(False)
         width = text.get_window_extent().width / pixels / 2
@@ -240,7 +240,7 @@ def _place(axes: Axes, labels: Sequence[_Label], points: np.ndarray) -> None:
 
 
 def _covered(box: Bbox, taken: np.ndarray, inside: Bbox) -> float:
-    """Area of a label that lies on something else, `taken` float [n, 4] as x0, y0, x1, y1, or outside the picture."""
+    """Return the area of a label over other objects, `taken` float [n, 4] as x0, y0, x1, y1, or outside the figure."""
 
     def overlap(boxes: np.ndarray) -> float:
         sides = np.minimum(boxes[:, 2:], box.max) - np.maximum(boxes[:, :2], box.min)
@@ -250,7 +250,7 @@ def _covered(box: Bbox, taken: np.ndarray, inside: Bbox) -> float:
 
 
 def hypervolume_over_time(axes: Axes, table: pd.DataFrame) -> None:
-    """Hypervolume as a step line over minutes, up to the last finished trial.
+    """Draw hypervolume as a step line over minutes, up to the last finished trial.
 
     `table` is from `results.tables.hypervolume_over_time`.
     """
@@ -266,8 +266,8 @@ def hypervolume_over_time(axes: Axes, table: pd.DataFrame) -> None:
     dress(axes)
 
 
-def save_frontier(ledger: Ledger, family: Family | None, *paths: Path) -> None:
-    """The frontier of a run, with the parents of its family if there is one, as the suffixes of the paths say.
+def save_front(ledger: Ledger, family: Family | None, *paths: Path) -> None:
+    """Save the figure of a run's front, with the parents of its family if any; suffixes of paths set the formats.
 
     Raises:
       InputError: a file cannot be written.
@@ -278,12 +278,12 @@ def save_frontier(ledger: Ledger, family: Family | None, *paths: Path) -> None:
     figure.suptitle(f"{title}; {shown.intervals}" if shown.intervals else title, fontsize=TEXT, x=0.01, ha="left")
     chosen = family.parents() if family else pd.DataFrame()
     tables = frame.trials(ledger), shown.front, shown.references
-    frontier(axes, *tables, chosen, shown.clips, chance_of(ledger) or None, shown.cost)
+    draw_front(axes, *tables, chosen, shown.clips, chance_of(ledger) or None, shown.cost)
     figure_style.save(figure, *paths)
 
 
 def save_hypervolume(ledger: Ledger, *paths: Path) -> None:
-    """The hypervolume of a run over time, as the suffixes of the paths say.
+    """Save the figure of a run's hypervolume over time; suffixes of paths set the formats.
 
     Raises:
       InputError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""Figure of a comparison of runs: mean front with its interval, each run's front, and what they are compared with."""
+"""Figure of a comparison of runs: mean front with its interval, each run's front, and the references."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def write(
     rng: np.random.Generator,
     published_by: Ledger | None = None,
 ) -> None:
-    """Draw the fronts of runs beside their published networks, and beside the fronts of other runs if there are any.
+    """Draw the fronts of runs with their published networks, and the fronts of other runs if any.
 
-    The published networks of another run, `published_by`, are drawn too, under the name of its folder.
+    Published networks of another run, `published_by`, are drawn under the name of its folder.
 
     Raises:
       InputError: runs cannot be compared, or the file has another suffix than .png, .svg or .pdf.

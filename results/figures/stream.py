@@ -1,4 +1,4 @@
-"""Pictures of one stream: its frames, and how probable each class is after every one of them."""
+"""Figures of one stream: its frames, and the probability of each class after every frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search_space.base.errors import InputError, printable
 
 
 def film(axes: Axes, frames: np.ndarray) -> None:
-    """Frames, uint8 `T H W 3`, one beside the other, each above its number on the axis of `running`."""
+    """Draw frames, uint8 `T H W 3`, side by side, each above its number on the axis of `running`."""
     count, height, width, _ = frames.shape
     strip = np.concatenate(list(frames), axis=1)
     axes.imshow(strip, extent=(0.5, count + 0.5, 0, height / width), interpolation="nearest")
@@ -21,16 +21,16 @@ def film(axes: Axes, frames: np.ndarray) -> None:
 
 
 def running(axes: Axes, probabilities: np.ndarray, classes: Sequence[str], label: int) -> None:
-    """Probability of each class over the frames seen, that of the label thicker.
+    """Draw the probability of each class over the frames so far, that of the label thicker.
 
     Args:
       axes: where to draw.
       probabilities: `T classes`, after each frame.
       classes: their names.
-      label: index of the true one.
+      label: index of the true class.
 
     Raises:
-      InputError: not a probability for each class, or no such label.
+      InputError: a wrong number of probabilities, or an invalid label.
     """
     if probabilities.ndim != 2 or probabilities.shape[1] != len(classes):
         raise InputError("probabilities", probabilities.shape, f"must be frames by {len(classes)} classes")

@@ -1,9 +1,9 @@
-"""One look for all pictures: sizes of a paper's columns, type that can be read there, colours and a second cue.
+"""Common style of all figures: sizes of a paper's columns, readable type, colours and a second cue.
 
-A picture is drawn at the size at which it is printed, one column of a paper or two, so that a point is a point. It is
-drawn without pyplot and its global state. Colours are those of Okabe & Ito 2008, "Color Universal Design", told apart
-also with defective colour vision; lines differ in dashes and marks as well. Files hold text as text and no dates, so
-that they can be searched, edited and compared.
+A figure is drawn at the size at which it is printed, one or two columns of a paper, so that a point is a point. It is
+drawn without pyplot and its global state. Colours are those of Okabe & Ito 2008, "Color Universal Design", which remain
+distinguishable with colour blindness; lines also differ in dashes and marks. Files contain text as text and no dates,
+so that they can be searched, edited and compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from search_space.base.names import hint
 
 BLUE, VERMILION, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
 COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", BLACK, "#6A3D9A", GREY)
-DASHES = ("-", "--", "-.", ":")  # as many as have no divisor in common with the colours: 36 lines before any is alike
+DASHES = ("-", "--", "-.", ":")  # their number has no divisor in common with that of colours: 36 different lines
 MARKS = "osD^vPX*h"
 FAINT = "#BBBBBB"
 GRID = "#E6E6E6"
@@ -35,14 +35,14 @@ FORMATS = ("png", "svg", "pdf")
 
 _FILES: dict[Any, Any] = {  # settings of matplotlib
     "svg.fonttype": "none",  # text, not outlines
-    "svg.hashsalt": "movinet-nas",  # else its names are drawn by chance
-    "pdf.fonttype": 42,  # TrueType, which publishers ask for
+    "svg.hashsalt": "movinet-nas",  # otherwise names in the file are random
+    "pdf.fonttype": 42,  # TrueType, which publishers require
 }
 _METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def formats_of(text: str) -> tuple[str, ...]:
-    """Formats by commas, as in png,svg. Raises `InputError` for any other than `FORMATS`."""
+    """Parse formats separated by commas, as png,svg. Raises `InputError` for any other than `FORMATS`."""
     names = text.split(",")
     if unknown := [name for name in names if name not in FORMATS]:
         raise InputError(
@@ -52,21 +52,21 @@ def formats_of(text: str) -> tuple[str, ...]:
 
 
 def new(columns: int = 1, height: float | None = None) -> tuple[Figure, Axes]:
-    """A picture for one column or for two, `height` inches high if that is given, and its axes."""
+    """Return a figure of one or two columns, `height` inches high if set, and its axes."""
     size = {1: ONE_COLUMN, 2: TWO_COLUMNS}[columns]
     figure = Figure(figsize=(size[0], height or size[1]), dpi=DPI, layout="constrained")
     return figure, figure.add_subplot()
 
 
 def stacked(rows: Sequence[int]) -> tuple[Figure, list[Axes]]:
-    """A picture for two columns with axes above each other, each high enough for so many rows of text."""
+    """Return a two-column figure with axes above each other, each high enough for its number of text rows."""
     heights = [0.9 + 0.25 * each for each in rows]
     figure = Figure(figsize=(WIDTHS[2], sum(heights)), dpi=DPI, layout="constrained")
     return figure, [*figure.subplots(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]]
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Colour, dashes and mark of the i-th line of a picture."""
+    """Return colour, dashes and mark of the i-th line of a figure."""
     return {
         "color": COLOURS[i % len(COLOURS)],
         "linestyle": DASHES[i % len(DASHES)],
@@ -76,7 +76,7 @@ def line_style(i: int) -> dict[str, Any]:
 
 
 def dress(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
-    """Spines, ticks, grid and the size of the axes' own text."""
+    """Set spines, ticks, grid and text sizes of the axes."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(labelsize=TEXT, color=GREY)
@@ -87,7 +87,7 @@ def dress(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
 
 
 def legend_above(axes: Axes, last_first: bool = False) -> None:
-    """What is named in the picture, above it: three to a row, or one below the other in a single column."""
+    """Place the legend above the figure: three entries per row, or one per row in a single column."""
     handles, names = axes.get_legend_handles_labels()
     if not handles:
         return
@@ -101,13 +101,13 @@ def legend_above(axes: Axes, last_first: bool = False) -> None:
 
 
 def save(figure: Figure, *paths: Path) -> None:
-    """Writes a picture to each path, in the format that its suffix names; equal pictures come to equal bytes.
+    """Write a figure to each path, in the format of its suffix; equal figures give equal bytes.
 
     Raises:
       InputError: a file cannot be written.
     """
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the layout moves a little with every drawing and with its resolution
+    figure.set_layout_engine("none")  # otherwise the layout changes slightly with every drawing and resolution
     for path in paths:
         kind = path.suffix.removeprefix(".")
         with matplotlib.rc_context(_FILES), replaced(path) as new_path:

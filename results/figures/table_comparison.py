@@ -1,4 +1,4 @@
-"""Pictures of a comparison: hypervolume against evaluations and against time, means with 95 % intervals over seeds."""
+"""Figures of a comparison: hypervolume against evaluations and against time, means with 95 % intervals over seeds."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RESAMPLES = 1000
 GRID = 300
 
 
-def band(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of the mean over the first axis of values [S, N], by bootstrap: low and high, [N]."""
+def interval(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 95 % interval of the mean over the first axis of values [S, N], by bootstrap: low and high, [N]."""
     seeds = len(values)
     weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
     low, high = np.quantile(weights @ values, (0.025, 0.975), axis=0)
@@ -25,13 +25,13 @@ def band(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.n
 
 
 def draw(axes: Axes, x: np.ndarray, volumes: dict[str, np.ndarray], label: str) -> None:
-    """Mean hypervolume of each algorithm, [S, N] by name, over x [N]."""
+    """Draw mean hypervolume of each algorithm, [S, N] by name, over x [N]."""
     rng = np.random.default_rng(0)
     for i, (name, values) in enumerate(volumes.items()):
         style = figure_style.line_style(i)
-        style["markevery"] = (0.02 * (i % 5), 0.1)  # of the picture's diagonal; not all at the same places
+        style["markevery"] = (0.02 * (i % 5), 0.1)  # of the figure's diagonal, at different positions
         axes.plot(x, values.mean(axis=0), linewidth=1.3, label=name, drawstyle="steps-post", **style)
-        axes.fill_between(x, *band(values, rng), step="post", color=style["color"], alpha=0.15, linewidth=0)
+        axes.fill_between(x, *interval(values, rng), step="post", color=style["color"], alpha=0.15, linewidth=0)
     finals = np.concatenate([values.mean(axis=0) for values in volumes.values()])
     low = float(np.quantile(finals, 0.05))
     axes.set_ylim(low, float(finals.max()) + 0.1 * (float(finals.max()) - low) + 1e-3)
@@ -43,7 +43,7 @@ def draw(axes: Axes, x: np.ndarray, volumes: dict[str, np.ndarray], label: str) 
 
 
 def over_time(frame: pd.DataFrame, algorithms: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
-    """A grid of seconds up to where the first run ends [GRID], hypervolumes [S, GRID] by name, and what is counted."""
+    """Return seconds up to the end of the first run [GRID], hypervolumes [S, GRID] by name, and the axis label."""
     trained = frame["training_seconds"].notna().all()
     spent = frame["suggestion_seconds"] + (frame["training_seconds"] if trained else 0)
     frame = frame.assign(time=spent.groupby([frame["algorithm"], frame["seed"]]).cumsum())
@@ -62,7 +62,7 @@ def _at(run: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
 def save(
     frame: pd.DataFrame, algorithms: Sequence[str], evaluations: int, folder: Path, formats: Sequence[str] = ("png",)
 ) -> list[Path]:
-    """`evaluations.png` and `time.png`, or in other formats; returns their paths."""
+    """Write `evaluations.png` and `time.png`, or other formats; return their paths."""
     volumes = {name: matrix(frame, name, evaluations) for name in algorithms}
     pictures = {"evaluations": (np.arange(1, evaluations + 1), volumes, "evaluations")}
     pictures["time"] = over_time(frame, algorithms)

@@ -1,8 +1,7 @@
-"""What the script of a report needs of a run, in columns: ten thousand trials are a few megabytes of JSON.
+"""Data of a run for the script of a report, in columns: ten thousand trials are a few megabytes of JSON.
 
-A network is described once, however often it was trained; a trial names its place in the list of networks. Text is
-stripped of what a screen would act on. Accuracies are shares, costs those of `search_space.cost.counting`, times
-minutes.
+A network is described once for all its trainings; a trial has its index in the list of networks. Control characters
+are removed from text. Accuracies are fractions, costs those of `search_space.cost.counting`, times minutes.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from search_space.base.errors import InputError, printable
 from search_space.cost.labels import label_of
 
 DIGITS = 5
-STEPS = 1000  # of the hypervolume that are drawn
-MOST = 12_000  # trials of the search that are drawn: a page of more opens slowly, and shows no more
+STEPS = 1000  # number of drawn steps of the hypervolume
+MOST = 12_000  # search trials that are drawn: with more, a page opens slowly without showing more
 
 
 def data(
@@ -41,10 +40,10 @@ def data(
     measured: Mapping[str, Mapping[Measure, float]],
     importance: Importance,
 ) -> dict[str, Any]:
-    """All that is drawn.
+    """Return everything that is drawn.
 
-    `front` is that of `results.tables.frame`, `trials` are the `drawn` ones, `found` their networks, `measured` their
-    choices.
+    `front` is that of `results.tables.frame`, `trials` are the `drawn` ones, `found` has their networks, `measured`
+    their choices.
     """
     place = {fingerprint: position for position, fingerprint in enumerate(found)}
     references = frame.networks(ledger, ("reference",))
@@ -69,9 +68,9 @@ def data(
 
 
 def drawn(trials: pd.DataFrame, kept: Collection[str]) -> pd.DataFrame:
-    """The rows of `results.tables.frame.trials` that are drawn: all, or `MOST` of them evenly and the necessary ones.
+    """Return the drawn rows of `results.tables.frame.trials`: all, or `MOST` evenly spaced ones and the necessary.
 
-    That are the trainings that are not of the search, and those of the networks `kept`, named by fingerprint.
+    Necessary are trainings outside of the search, and those of the networks `kept`, given by fingerprint.
     """
     if len(trials) <= MOST:
         return trials
@@ -81,10 +80,10 @@ def drawn(trials: pd.DataFrame, kept: Collection[str]) -> pd.DataFrame:
 
 
 def networks(ledger: Ledger, wanted: Set[str]) -> dict[str, Architecture]:
-    """The wanted networks of a run by their fingerprints, in the order proposed.
+    """Return the wanted networks of a run by their fingerprints, in the order proposed.
 
     Raises:
-      InputError: a proposal whose architecture is none.
+      InputError: a proposal has an invalid architecture.
     """
     found: dict[str, Architecture] = {}
     for index, proposal in ledger.proposals.items():
@@ -107,12 +106,12 @@ def _trials(trials: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _sparse(texts: Iterable[str]) -> dict[int, str]:
-    """Those that are not empty, by position."""
+    """Return the non-empty texts, by position."""
     return {position: printable(text) for position, text in enumerate(texts) if text}
 
 
 def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
-    """Repeated values as positions in the list of distinct ones, which is in their order."""
+    """Return repeated values as positions in the list of distinct ones, which keeps their order."""
     values = list(values)
     levels = sorted({value for value in values if value is not None})
     codes = {value: code for code, value in enumerate(levels)}
@@ -120,7 +119,7 @@ def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
 
 
 def _numbers(values: Iterable[Any]) -> list[float | int | None]:
-    """For JSON, which has no NaN."""
+    """Return numbers for JSON, which has no NaN."""
     return [_number(value) for value in values]
 
 
@@ -145,9 +144,9 @@ def _networks(ledger: Ledger, found: Mapping[str, Architecture]) -> dict[str, An
 
 
 def compact(network: Architecture) -> str:
-    """Clip, stem, blocks and head as a line: `8.16.2|8|8.2 16.1.5.1 24.3.3.0|...|96.512`.
+    """Return clip, stem, blocks and head as a line: `8.16.2|8|8.2 16.1.5.1 24.3.3.0|...|96.512`.
 
-    A layer is the channels inside, its kernel's size in time and in space, and whether it has squeeze-excite.
+    A layer is written as its inner channels, its kernel size in time and in space, and its squeeze-excite as 0 or 1.
     """
     clip = f"{network.clip.frames}.{network.clip.resolution}.{network.clip.frame_stride}"
     blocks = [
@@ -167,7 +166,7 @@ def _measures(measured: Sequence[Mapping[tuple[str, str], float]]) -> list[dict[
 
 
 def _points(table: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
-    """Networks with the mean of their trainings and its interval, cheapest first."""
+    """Return networks with the mean of their trainings and its interval, cheapest first."""
     return {
         "network": [place[fingerprint] for fingerprint in table["fingerprint"]],
         "label": [printable(label) for label in table["label"]],
@@ -176,7 +175,7 @@ def _points(table: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _parents(family: Family | None) -> pd.DataFrame:
-    """The parents of a family, labelled with the names of their models."""
+    """Return the parents of a family, labelled with the names of their models."""
     if family is None:
         return pd.DataFrame(columns=["fingerprint", "label", ACCURACY.name, "low", "high", "n"])
     table = family.parents()
@@ -195,7 +194,7 @@ def _members(family: Family | None) -> list[dict[str, Any]]:
 
 
 def _volume(ledger: Ledger) -> dict[str, Any]:
-    """Hypervolume over minutes where it changes, and at its end."""
+    """Return hypervolume over minutes where it changes, and at its end."""
     table = hypervolume_over_time.hypervolume_over_time(ledger)
     value = table["hypervolume"].to_numpy(float)
     steps = np.flatnonzero(np.diff(value, prepend=-1.0, append=-1.0)[:-1])
@@ -210,7 +209,7 @@ def _volume(ledger: Ledger) -> dict[str, Any]:
 
 
 def check(ledger: Ledger) -> None:
-    """`InputError` if there is nothing to show yet, or a trial without the costs at which it is drawn."""
+    """Raise `InputError` if no trial has finished, or a trial lacks the drawn costs."""
     if not (ledger.completed or ledger.stopped):
         raise InputError(str(ledger.path), 0, "trials have finished; there is nothing to show yet")
     _ = ledger.costs

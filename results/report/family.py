@@ -1,4 +1,4 @@
-"""The family of a report: its models, what they cost, and the record of how each came about."""
+"""Family section of a report: its models, their costs, and the record of the decisions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search_space.cost.labels import label_of
 
 
 def family(made: Family | None, without: str) -> Html:
-    """The models, and the record of how each came about."""
+    """Return the models, and the record of the decisions."""
     if made is None:
         return element("p", f"No family yet: {without}", class_="verdict")
     warning = element("p", made.candidates.warning, class_="verdict") if made.candidates.warning else ""
@@ -74,7 +74,7 @@ def _decision(member: Member, costs: Sequence[str]) -> Html:
 
 
 def _comparison(member: Member, costs: Sequence[str]) -> Html:
-    """Table of the candidates for a model's parent, the best first."""
+    """Return a table of the candidates for a model's parent, the best first."""
 
     def number(mean: float, ends: Sequence[float]) -> str:
         low, high = ends
@@ -99,7 +99,7 @@ def _comparison(member: Member, costs: Sequence[str]) -> Html:
         "accuracy",
         "trainings",
         "posterior mean, 95 %",
-        "expected at the target's place",
+        "expected at the target's cost",
     ]
     return table(f"Candidates for the parent of {member.name.upper()}", [*head, "verdict"], rows, texts=(0, len(head)))
 

@@ -1,7 +1,7 @@
-"""A run as one HTML page that needs nothing else: pictures, tables, record, and the script that draws.
+"""A run as one self-contained HTML page: figures, tables, record, and the script that draws.
 
-What the page may do is said in its head (Content Security Policy): no network, and no script but the two that stand
-in it, known by their hashes. All that comes from the run's folder is escaped text or JSON.
+The page's Content Security Policy allows no network access and no scripts except its two own, identified by their
+hashes. Everything from the run's folder is escaped text or JSON.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PLOTLY = "plotly/package_data/plotly.min.js"
 
 @dataclass(frozen=True)
 class Run:
-    """What a report is made of: `without_family` says why there is none, where there is none."""
+    """Input of a report; `without_family` is the reason if there is no family."""
 
     ledger: Ledger
     family: Family | None
@@ -48,12 +48,12 @@ class Run:
 
 
 def write(run: Run, path: Path) -> None:
-    """Writes the page of a run that passes `report_data.check`, whole or not at all.
+    """Write the page of a run that passes `report_data.check`, completely or not at all.
 
-    The run need not be finished; the same ledger gives the same bytes.
+    The run may be unfinished; the same event log gives the same bytes.
 
     Raises:
-      InputError: a proposal holds no architecture, Plotly's script is missing, or the file cannot be written.
+      InputError: a proposal has no valid architecture, Plotly's script is missing, or the file cannot be written.
     """
     page = html(run)
     with replaced(path) as new:
@@ -61,7 +61,7 @@ def write(run: Run, path: Path) -> None:
 
 
 def html(run: Run) -> str:
-    """The page."""
+    """Return the page."""
     ledger = run.ledger
     trials, front = frame.trials(ledger), frame.selected_front(ledger)
     parents = run.family.parents()["fingerprint"] if run.family else ()
@@ -106,7 +106,7 @@ def _importance(
     measured: Mapping[str, Mapping[Measure, float]],
     rng: np.random.Generator,
 ) -> Importance:
-    """Of the search's trials that were trained to the full budget, as far as they are shown."""
+    """Return the importance for the search trials that were trained to the full budget and are shown."""
     among = set(shown["index"])
     done = {
         index: each.metrics
@@ -131,16 +131,16 @@ def _page_file(name: str) -> str:
 
 
 def _plotly() -> str:
-    """The script that the package ships; its Python, which takes a while, is not imported."""
+    """Return the script of the plotly package, whose slow Python code is not imported."""
     try:
         script = metadata.distribution("plotly").locate_file(PLOTLY)
         return Path(str(script)).read_text(encoding="utf-8").replace("</script", "<\\/script")
     except (metadata.PackageNotFoundError, OSError):
-        raise InputError("plotly", PLOTLY, "is not installed, and the report needs it: pip install plotly") from None
+        raise InputError("plotly", PLOTLY, "is not installed, but the report requires it: pip install plotly") from None
 
 
 def _policy(*scripts: str) -> str:
-    """Nothing from anywhere, and of scripts only these. Plotly makes styles as it goes, and pictures to save."""
+    """Return a policy that allows no source but these scripts. Plotly also creates styles, and images to save."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{each}'" for each in hashes)
     return (

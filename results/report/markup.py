@@ -1,4 +1,4 @@
-"""HTML from data that nobody vouches for: every text is escaped, unless it is an `Html` made here."""
+"""HTML from untrusted data: every text is escaped, unless it is an `Html` created here."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from search_space.base.errors import printable
 
 
 class Html(str):
-    """Text that is markup already, made of escaped parts."""
+    """Text that is already markup, made of escaped parts."""
 
     __slots__ = ()
 
 
 def text(value: object) -> Html:
-    """A value as text of a page, without what a screen would act on."""
+    """Return a value as text of a page, without control characters."""
     return value if isinstance(value, Html) else Html(escape(printable(str(value), kept="\n")))
 
 
 def join(parts: Iterable[object], between: str = "") -> Html:
-    """Parts, each escaped, one after another."""
+    """Join parts, each escaped."""
     return Html(text(between).join(text(part) for part in parts))
 
 
 def element(name: str, *parts: object, **attributes: object) -> Html:
-    """`<name attributes>parts</name>`; underscores of an attribute's name are hyphens, class_ is class."""
+    """Return `<name attributes>parts</name>`; in names of attributes `_` becomes `-`, and class_ class."""
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items() if value != ""
     )
@@ -36,7 +36,7 @@ def element(name: str, *parts: object, **attributes: object) -> Html:
 
 
 def table(caption: str, head: Sequence[object], rows: Iterable[Sequence[object]], texts: Sequence[int] = (0,)) -> Html:
-    """A table that scrolls by itself where it is wider than the screen; the columns `texts` are no numbers.
+    """Return a table that scrolls if it is wider than the screen; the columns `texts` contain text, the others numbers.
 
     The first cell of a row is its heading.
     """
@@ -63,24 +63,24 @@ def table(caption: str, head: Sequence[object], rows: Iterable[Sequence[object]]
 
 
 def definitions(pairs: Iterable[tuple[object, object]], class_: str = "") -> Html:
-    """A list of names and their values."""
+    """Return a list of names and their values."""
     return element(
         "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs), class_=class_
     )
 
 
 def details(summary: str, *parts: object) -> Html:
-    """What is shown on demand."""
+    """Return content that is shown on demand."""
     return element("details", element("summary", summary), *parts)
 
 
 def number(value: float, form: str, unit: str = "") -> str:
-    """A dash where there is no figure."""
+    """Return the formatted number, or a dash for a missing one."""
     return "–" if value != value else f"{value:{form}}{unit}"
 
 
 def interval(value: float, low: float, high: float, form: str = "+.2f") -> str:
-    """A figure with its interval, with minus signs that are as wide as the plus."""
+    """Return a number with its interval, with minus signs as wide as the plus."""
     if math.isnan(value):
         return "–"
     shown = f"{value:{form}}" if math.isnan(low) else f"{value:{form}} [{low:{form}}, {high:{form}}]"
@@ -88,7 +88,7 @@ def interval(value: float, low: float, high: float, form: str = "+.2f") -> str:
 
 
 def bar(value: float, low: float, high: float, clear: bool) -> Html:
-    """A picture of a figure from -1 to 1 and its interval, for eyes only: the figure stands beside it."""
+    """Return a graphic of a value from -1 to 1 and its interval, hidden from screen readers."""
     if math.isnan(value):
         return Html("")
     parts = [Html('<line class="axis" x1="60" x2="60" y1="0" y2="16"/>')]
@@ -100,6 +100,6 @@ def bar(value: float, low: float, high: float, clear: bool) -> Html:
 
 
 def script_data(value: Any) -> Html:
-    """JSON that can neither end the script element that holds it nor begin a comment in it."""
+    """Return JSON that can neither end its script element nor begin a comment in it."""
     line = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return Html(line.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

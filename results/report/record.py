@@ -1,4 +1,4 @@
-"""What happened in a run, and how to do it again: the last sections of a report."""
+"""Record of a run, and how to reproduce it: the last sections of a report."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from nas.record.ledger import Ledger
 from results.report.markup import Html, definitions, details, element, join, table
 from search_space.network import yaml_text
 
-MOST_ROWS = 200  # of a table
+MOST_ROWS = 200  # per table
 
 
 def failures(ledger: Ledger) -> Html:
-    """What failed for good, and what was told on the way: attempts that were tried again, pauses."""
+    """Return failed trials and events of the run: retried attempts, pauses."""
     failed = [(f"trial {each.index}", each.attempts, each.reason) for each in ledger.failed.values()]
-    told = [(_after(ledger, entry.time), _told(entry.record)) for entry in ledger.entries if _is_told(entry.record)]
+    told = [(_after(ledger, entry.time), _event(entry.record)) for entry in ledger.entries if _is_logged(entry.record)]
     parts: list[Html] = []
     for caption, head, rows in (
         ("Trials without a result", ["trial", "attempts", "why"], failed),
-        ("What happened on the way: attempts tried again, pauses, notes", ["after", "what"], told),
+        ("Events: retried attempts, pauses, notes", ["after", "what"], told),
     ):
         if rows:
             more = f", the first {MOST_ROWS} of {len(rows)}" if len(rows) > MOST_ROWS else ""
             parts.append(table(caption + more, head, rows[:MOST_ROWS], texts=(0, len(head) - 1)))
-    nothing = element("p", "Nothing failed, nothing was tried again, and the run was never interrupted.")
+    nothing = element("p", "No failures, no retries, no interruptions.")
     return join(parts or [nothing])
 
 
-def _is_told(record: object) -> bool:
+def _is_logged(record: object) -> bool:
     return isinstance(record, Note | Resumed | Failed)
 
 
-def _told(record: object) -> str:
+def _event(record: object) -> str:
     if isinstance(record, Note):
         return record.text
     if isinstance(record, Failed):
@@ -46,13 +46,16 @@ def _after(ledger: Ledger, moment: float) -> str:
 
 
 def reproduce(ledger: Ledger) -> Html:
-    """Commands, seed, data, versions and configuration."""
+    """Return commands, seed, data, versions and configuration."""
     folder = shlex.quote(str(ledger.path.parent))
     commands = [
-        (f"python run_search.py search {folder}/config.yaml --seed {ledger.header.seed} --out NEW", "the search again"),
-        (f"python run_search.py search --resume {folder}", "carry it on, where it is not finished"),
-        (f"python run_search.py reproduce {folder} TRIAL", "one training again, beside its record"),
-        (f"python run_search.py report {folder}", "this page again"),
+        (
+            f"python run_search.py search {folder}/config.yaml --seed {ledger.header.seed} --out NEW",
+            "repeat the search",
+        ),
+        (f"python run_search.py search --resume {folder}", "resume it, if it is not finished"),
+        (f"python run_search.py reproduce {folder} TRIAL", "repeat one training and compare it with its record"),
+        (f"python run_search.py report {folder}", "create this page again"),
     ]
     facts = [("seed", ledger.header.seed), ("data hash", ledger.header.data_hash), ("begun", ledger.header.created)]
     listed = [
@@ -69,7 +72,7 @@ def reproduce(ledger: Ledger) -> Html:
 
 
 def _versions(ledger: Ledger) -> Html:
-    """At the start, and each time the run was resumed."""
+    """Return the versions at the start, and at each resume."""
     resumed = [entry.record.versions for entry in ledger.entries if isinstance(entry.record, Resumed)]
     columns: Sequence[Mapping[str, str]] = [ledger.header.versions, *resumed]
     distinct = [each for position, each in enumerate(columns) if each and each not in columns[:position]]

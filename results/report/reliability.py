@@ -22,7 +22,7 @@ CAPTIONS = ("Reliability of one training, full budget", "Reliability of early me
 
 
 def reliability(ledger: Ledger) -> Html:
-    """How reliable the statistics of a training are, and what ranks networks."""
+    """Return the reliability of the training statistics, and the rank correlations of predictors."""
     found = statistics.reliability(of_ledger(ledger), draws=DRAWS)
     verdict = element(
         "p", f"{found.kind.capitalize()} of {found.repeated} networks: {found.verdict}.", class_="verdict"

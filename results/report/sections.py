@@ -1,6 +1,6 @@
-"""The tables and words of a report: each function makes the inside of a section.
+"""Tables and texts of a report: each function returns the content of a section.
 
-What is drawn beside them is made by the page's script, from `results.report.data`.
+The page's script draws the figures, from `results.report.data`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from search_space.cost.labels import label_of
 
 
 def summary(ledger: Ledger, front: pd.DataFrame, compared: Comparison | None) -> Html:
-    """The run in a handful of figures."""
+    """Return the run in a few numbers."""
     kinds = [ledger.proposals[index].kind for index in ledger.completed]
     searched = [proposal for proposal in ledger.proposals.values() if proposal.kind == "search"]
     figures = [
         ("candidates", f"{len(searched)}"),
-        ("trained in full", f"{kinds.count('search')}"),
+        ("fully trained", f"{kinds.count('search')}"),
         ("stopped early", f"{len(ledger.stopped)}"),
         ("failed", f"{len(ledger.failed)}"),
-        ("trained again, or published", f"{len(kinds) - kinds.count('search')}"),
+        ("re-evaluated, or published", f"{len(kinds) - kinds.count('search')}"),
         ("networks on the front", f"{len(front)}"),
     ]
     if len(front):
-        figures.append(("best accuracy on it", f"{front[ACCURACY.name].max():.3f}"))
+        figures.append(("best accuracy on the front", f"{front[ACCURACY.name].max():.3f}"))
     if compared:
         figures.append(("hypervolume of the front", number(compared.searched.value, ".3f")))
         figures.append(("of the published networks", number(compared.references.value, ".3f")))
@@ -44,13 +44,13 @@ def summary(ledger: Ledger, front: pd.DataFrame, compared: Comparison | None) ->
 
 
 def state(ledger: Ledger, drawn: int) -> Html:
-    """Whether the run is over, whether anything was trained at all, and how many trials are drawn."""
+    """Return whether the run is finished, whether it was simulated, and how many trials are drawn."""
     asked = ledger.header.config.get("trials")
-    words = [f"Begun {ledger.header.created}."]
+    words = [f"Started {ledger.header.created}."]
     if ledger.header.config.get("simulation"):
-        words.append("Simulated: its accuracies are made up, nothing was trained.")
+        words.append("Simulated: accuracies are synthetic, no network was trained.")
     if statistic := searched_by(ledger):
-        words.append(f"Searched by {statistic}; reported is accuracy.")
+        words.append(f"Search objective: {statistic}. Reported: accuracy.")
     searched = sum(proposal.kind == "search" for proposal in ledger.proposals.values())
     if ledger.pending or (isinstance(asked, int) and searched < asked):
         of = f" of {asked}" if isinstance(asked, int) else ""
@@ -58,12 +58,12 @@ def state(ledger: Ledger, drawn: int) -> Html:
             f"Not finished: {searched}{of} candidates proposed, {len(ledger.pending)} trials without a result."
         )
     if drawn < len(ledger.proposals):
-        words.append(f"{drawn} of {len(ledger.proposals)} trials are drawn, evenly; front and tables are of all.")
+        words.append(f"{drawn} of {len(ledger.proposals)} trials are drawn, evenly spaced; front and tables use all.")
     return text(" ".join(words))
 
 
 def front_table(front: pd.DataFrame, costs: Sequence[str]) -> Html:
-    """The front with its costs by name, and with what was measured beside accuracy."""
+    """Return the front with its costs by name, and with measurements other than accuracy."""
     latencies = [name for name in front.columns if "latency" in str(name)]
     tested = [TEST_ACCURACY] if TEST_ACCURACY in front.columns else []
     labels = {name: label_of(name) for name in costs}
@@ -80,7 +80,7 @@ def front_table(front: pd.DataFrame, costs: Sequence[str]) -> Html:
         ]
         for row in _rows(front)
     ]
-    caption = "The front, cheapest first, and what its networks cost"
+    caption = "The Pareto front, cheapest first, with costs"
     return table(caption, head, rows) if rows else element("p", "No network was trained to the full budget yet.")
 
 
@@ -89,34 +89,34 @@ def _rows(frame: pd.DataFrame) -> Iterator[dict[Any, Any]]:
 
 
 def named(row: Mapping[Any, Any]) -> str:
-    """A network by its first search trial, else its label, else its fingerprint."""
+    """Return a name of a network: its first search trial, else its label, else its fingerprint."""
     if not pd.isna(row["index"]):
         return f"trial {int(row['index'])}"
     return str(row["label"] or row["fingerprint"])
 
 
 def importance(found: Importance) -> Html:
-    """Which choices go with accuracy at equal cost."""
+    """Return the choices that are related to accuracy at equal cost."""
     if not found.effects:
-        words = f"Not enough evidence: {found.trials} trials were trained to the full budget, and it takes {ENOUGH}."
+        words = f"Not enough evidence: {found.trials} trials were trained to the full budget; {ENOUGH} are needed."
         return element("p", words, class_="verdict")
     all_of_it = found.together
-    unsure = " Zero lies within the interval: there is not enough evidence that choices matter at all."
+    unsure = " The interval contains zero: there is not enough evidence that choices matter."
     by_cost = f"{100 * max(found.by_cost, 0):.0f} %"
     words = (
-        f"Of the variance of {found.statistic} in held-out trials log cost predicts {by_cost}. "
-        f"Of the rest all choices together predict {_percent(all_of_it)}.{'' if all_of_it.low > 0 else unsure}"
+        f"Log cost predicts {by_cost} of the variance of {found.statistic} in held-out trials. "
+        f"All choices together predict {_percent(all_of_it)} of the rest.{'' if all_of_it.low > 0 else unsure}"
     )
-    # Of many intervals some lie beside zero by luck: none counts unless all choices together do.
+    # Multiple comparisons: single intervals count only if all choices together are clear.
     clear = [effect for effect in found.effects if effect.clear and all_of_it.low > 0]
     others = [effect for effect in found.effects if effect not in clear]
     caption = f"Choices against {found.statistic} at equal cost, {found.trials} trials"
     parts = [element("p", words, class_="verdict"), _shares(found)]
     if clear:
-        parts.append(_effects(caption, clear, told=True))
+        parts.append(_effects(caption, clear, clear_evidence=True))
     if others:
-        summary = f"Choices of which there is not enough evidence: {len(others)} of {len(found.effects)}"
-        parts.append(details(summary, _effects("Choices without enough evidence", others, told=False)))
+        summary = f"Choices without enough evidence: {len(others)} of {len(found.effects)}"
+        parts.append(details(summary, _effects("Choices without enough evidence", others, clear_evidence=False)))
     return join(parts)
 
 
@@ -133,28 +133,28 @@ def _shares(found: Importance) -> Html:
     return table(caption, ["dimension", "picture", "share, 95 % interval"], rows, texts=(0, 1))
 
 
-def _effects(caption: str, effects: Sequence[Effect], told: bool) -> Html:
+def _effects(caption: str, effects: Sequence[Effect], clear_evidence: bool) -> Html:
     rows = [
         [
             ": ".join(effect.measure),
-            bar(effect.value, effect.low, effect.high, told),
+            bar(effect.value, effect.low, effect.high, clear_evidence),
             interval(effect.value, effect.low, effect.high),
             f"{100 * effect.value**2:.0f} %",
-            ("more is better" if effect.value > 0 else "less is better") if told else "not enough evidence",
+            ("higher is better" if effect.value > 0 else "lower is better") if clear_evidence else "not enough evidence",
         ]
         for effect in effects
     ]
-    head = ["choice", "picture", "correlation at equal cost", "of what is left", "verdict"]
+    head = ["choice", "picture", "correlation at equal cost", "of the residual", "verdict"]
     return table(caption, head, rows, texts=(0, 1, 4))
 
 
 def hypervolume(compared: Comparison | None) -> Html:
-    """The front against the published networks: hypervolumes, and accuracies at equal cost."""
+    """Compare the front with the published networks: hypervolumes, and accuracies at equal cost."""
     if compared is None:
-        words = "No comparison: it takes finals and published networks that were measured on test clips."
+        words = "No comparison: re-evaluated and published networks measured on test clips are needed."
         return element("p", words, class_="verdict")
     counted = basis(compared.resampled, compared.test_clips)
-    parts = [element("p", "No hypervolumes: there is no range of cost where both have networks.", class_="verdict")]
+    parts = [element("p", "No hypervolumes: the cost ranges of both do not overlap.", class_="verdict")]
     if compared.within is not None:
         estimates = {"searched front": compared.searched, "published networks": compared.references}
         rows = [(name, _estimate(each)) for name, each in [*estimates.items(), ("difference", compared.difference)]]
@@ -179,7 +179,7 @@ def _estimate(estimate: Estimate) -> str:
 
 
 def measured_means(ledger: Ledger) -> Mapping[str, Mapping[str, float]]:
-    """Means of latencies and of accuracies on test clips, by fingerprint; none where the event log has none."""
+    """Return means of latencies and of test accuracies, by fingerprint; empty if the event log has none."""
     seen: dict[str, dict[str, list[float]]] = {}
     for index, done in ledger.completed.items():
         for name, value in done.metrics.items():
@@ -189,7 +189,7 @@ def measured_means(ledger: Ledger) -> Mapping[str, Mapping[str, float]]:
 
 
 def with_measured(front: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
-    """The front with a column for each latency, and for the accuracy on test clips, that its networks have."""
+    """Return the front with columns for latencies and for the accuracy on test clips, where measured."""
     means = measured_means(ledger)
     names = dict.fromkeys(name for network in front["fingerprint"] for name in means.get(network, {}))
     columns = {name: [means.get(each, {}).get(name, math.nan) for each in front["fingerprint"]] for name in names}

@@ -15,16 +15,16 @@ Statistic = Callable[[np.ndarray], float]
 def bootstrap_interval(
     values: ArrayLike, statistic: Statistic, rng: np.random.Generator, resamples: int = 2000
 ) -> tuple[float, float]:
-    """95 % percentile interval of a statistic over items drawn again: (low, high).
+    """Return the 95 % percentile interval of a statistic over resampled items: (low, high).
 
     Args:
-      values: [n] or [n, ...]; what is drawn, with replacement, is an item of the first axis. Rows keep their columns
-        together, so that a statistic of two columns is paired.
-      statistic: of an array like `values`, to a number; draws for which it is NaN are left out.
+      values: [n] or [n, ...]; items of the first axis are drawn with replacement. Rows keep their columns together, so
+        that a statistic of two columns is paired.
+      statistic: function from an array like `values` to a number; draws for which it is NaN are left out.
       rng: of the draws.
-      resamples: how many.
+      resamples: number of draws.
 
-    (NaN, NaN) where there are fewer than two items, or the statistic is NaN in more than half of the draws.
+    Returns (NaN, NaN) for fewer than two items, or if the statistic is NaN in more than half of the draws.
 
     Raises:
       InputError: resamples below 1.

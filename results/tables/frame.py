@@ -1,7 +1,7 @@
-"""A run's ledger as tables: every trial, every network, and the front of them.
+"""Tables of a run's event log: trials, networks and Pareto front.
 
-A network is a fingerprint; it can be trained several times, with other seeds. Only trainings of the full budget count
-as results. Accuracy is a share from 0 to 1, costs are those of `search_space.cost.counting`.
+A network is identified by its fingerprint; it can be trained several times, with other seeds. Only trainings with the
+full budget count as results. Accuracy is from 0 to 1, costs are those of `search_space.cost.counting`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ NORMAL = 1.959964  # 97.5 % quantile of the standard normal distribution
 
 
 def trials(ledger: Ledger) -> pd.DataFrame:
-    """One row per proposal, in the order proposed.
+    """Return one row per proposal, in the order proposed.
 
-    index, kind, label, fingerprint, repeat; state: completed, stopped, failed or pending; steps trained and seconds of
-    training; the exact costs and the metrics, by name; started (proposed) and finished in seconds since 1970; reason
-    of a failure. Metrics of a stopped trial are those of its partial budget; a failed or pending one has none.
+    Columns:
+
+    - index, kind, label, fingerprint, repeat; state: completed, stopped, failed or pending;
+    - steps trained and seconds of training; the exact costs and the metrics, by name;
+    - started (proposed) and finished in seconds since 1970; reason of a failure.
+
+    Metrics of a stopped trial are those of its partial budget; a failed or pending one has
+    none.
     """
     return _table(ledger, list(ledger.proposals.values()))
 
 
 def _table(ledger: Ledger, proposals: Sequence[Proposal]) -> pd.DataFrame:
-    """The rows of `trials` of these proposals; built by columns, as a row at a time takes a long run's time."""
+    """Return the rows of `trials` of these proposals; built by columns, because building by rows is slow."""
     started, finished = ledger.times
     results = [ledger.completed.get(each.index) or ledger.stopped.get(each.index) for each in proposals]
     failures = [ledger.failed.get(each.index) for each in proposals]
@@ -57,7 +62,7 @@ def _table(ledger: Ledger, proposals: Sequence[Proposal]) -> pd.DataFrame:
 
 
 def trainings(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACCURACY.name) -> pd.DataFrame:
-    """The rows of `trials` that are results: trained for the full budget, of these kinds, with the metric."""
+    """Return the rows of `trials` that are results: trained for the full budget, of these kinds, with the metric."""
     proposals = ledger.proposals.values()
     table = _table(ledger, [each for each in proposals if each.kind in kinds and each.index in ledger.completed])
     table = table.reindex(columns=list(dict.fromkeys((*table.columns, *ledger.costs, objective))))
@@ -65,11 +70,14 @@ def trainings(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACC
 
 
 def networks(ledger: Ledger, kinds: Sequence[str] = KINDS, objective: str = ACCURACY.name) -> pd.DataFrame:
-    """One row per network trained to the full budget, in the order first proposed.
+    """Return one row per network trained to the full budget, in the order first proposed.
 
-    fingerprint; index of its first search trial (missing if it was not searched); its labels; kinds of its trainings,
-    joined by "+"; the metric's mean over its trainings of these `kinds`, their number n, the mean's standard_error and
-    95 % interval low to high by Student's t (missing for n = 1); exact costs; architecture as plain data.
+    Columns:
+
+    - fingerprint; index of its first search trial (missing if it was not searched); its labels;
+    - kinds of its trainings, joined by "+"; the metric's mean over its trainings of these `kinds`, their number n;
+    - the mean's standard_error and 95 % interval low to high by Student's t (missing for n = 1);
+    - exact costs; architecture as plain data.
     """
     return _networks(ledger, trainings(ledger, kinds, objective), objective)
 
@@ -100,7 +108,7 @@ def _networks(ledger: Ledger, results: pd.DataFrame, objective: str) -> pd.DataF
 
 
 def summary(values: np.ndarray, name: str = ACCURACY.name) -> dict[str, Any]:
-    """Of values [n]: their mean under `name`, n, standard_error, and the 95 % interval low, high; NaN for n = 1."""
+    """Return the mean of values [n] as `name`, n, standard_error, and the 95 % interval low, high; NaN for n = 1."""
     mean, n = float(values.mean()), len(values)
     error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     reach = error * student_t(n - 1) if n > 1 else math.nan
@@ -108,8 +116,8 @@ def summary(values: np.ndarray, name: str = ACCURACY.name) -> dict[str, Any]:
 
 
 def student_t(freedom: int) -> float:
-    """97.5 % quantile of Student's t distribution with `freedom` degrees of freedom."""
-    from scipy.special import stdtrit  # takes a moment to load, which runs without repeats do without
+    """Return the 97.5 % quantile of Student's t distribution with `freedom` degrees of freedom."""
+    from scipy.special import stdtrit  # slow to import, and not needed for runs without repeats
 
     return float(stdtrit(freedom, 0.975))
 
@@ -119,15 +127,13 @@ def front(
     kinds: Sequence[str] = ("search", "finalist"),
     objective: str = ACCURACY.name,
 ) -> pd.DataFrame:
-    """The rows of `networks` on the Pareto front of mean metric (more is better) and the costs searched by.
+    """Return the rows of `networks` on the Pareto front of mean metric (higher is better) and the cost objectives.
 
-    The cheapest, by the first of these costs, comes first.
-
-    With search trials among the `kinds`, means of one training compete with each other, and the luckiest win: see
-    `selected_front` for what to report.
+    Rows are sorted by the first of these costs, cheapest first. With search trials among the `kinds`, means of one
+    training have selection bias: report `selected_front` instead.
     """
     results = trainings(ledger, kinds, objective)
-    # Of the thousands of networks of a long run, only those on the front are worth a row.
+    # A long run has thousands of networks; only those on the front get a row.
     means = results.groupby("fingerprint", sort=False).agg({objective: "mean", **dict.fromkeys(ledger.costs, "first")})
     best = non_dominated(means.reset_index(), ledger.costs, objective)["fingerprint"]
     networks_on_it = _networks(ledger, results[results["fingerprint"].isin(best)], objective)
@@ -135,9 +141,9 @@ def front(
 
 
 def non_dominated(table: pd.DataFrame, costs: Sequence[str], objective: str = ACCURACY.name) -> pd.DataFrame:
-    """The rows of a table on its Pareto front of a metric and of costs; of equal ones the first.
+    """Return the rows of a table on its Pareto front of a metric and of costs; the first of equal ones.
 
-    The cheapest, by the first of the costs, comes first.
+    Rows are sorted by the first of the costs, cheapest first.
     """
     columns = (*(Objective(cost, "min") for cost in costs), Objective(objective, "max"))
     points = np.stack([each.minimised(table[each.name]) for each in columns], axis=1)
@@ -145,27 +151,27 @@ def non_dominated(table: pd.DataFrame, costs: Sequence[str], objective: str = AC
 
 
 def selected_kinds(ledger: Ledger) -> tuple[str, ...]:
-    """The kinds whose trainings judge what the search found: finalists alone if any was trained, else search.
+    """Return the kinds of trainings that evaluate the search: only re-evaluations ("finalist") if any, else search.
 
-    A network is on the front of a search also because its one trial was lucky, so that trial flatters it. Its
-    trainings as a finalist did not choose it.
+    Search trials have selection bias: the best of many noisy trainings is usually also a lucky one. Re-evaluations with
+    new seeds have not.
     """
     retrained = any(ledger.proposals[index].kind == "finalist" for index in ledger.completed)
     return ("finalist",) if retrained else ("search",)
 
 
 def selected_front(ledger: Ledger, objective: str = ACCURACY.name) -> pd.DataFrame:
-    """The front to report and to build on: `front` of `selected_kinds`."""
+    """Return the front to report and to build on: `front` of `selected_kinds`."""
     return front(ledger, selected_kinds(ledger), objective)
 
 
 def write_trials(ledger: Ledger, path: str | Path) -> None:
-    """`trials` as CSV. Raises `InputError` if it cannot be written."""
+    """Write `trials` as CSV. Raises `InputError` if it cannot be written."""
     _write(trials(ledger), path)
 
 
 def write_front(ledger: Ledger, path: str | Path) -> None:
-    """`selected_front` as CSV, without the architectures. Raises `InputError` if it cannot be written."""
+    """Write `selected_front` as CSV, without the architectures. Raises `InputError` if it cannot be written."""
     _write(selected_front(ledger).drop(columns="architecture", errors="ignore"), path)
 
 

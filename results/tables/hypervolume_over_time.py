@@ -17,9 +17,9 @@ from search_space.space.sampling import Limit
 
 
 def ranges_of_run(ledger: Ledger) -> Ranges:
-    """Return the range of each cost searched by that the run's space and limits allow, as in the live display.
+    """Return the range of each cost objective that the run's space and limits allow, as in the live display.
 
-    For a cost that a user brought it is the range over the trials, because reading a run executes no code of its
+    For a user's cost function it is the range over the trials, because reading a run executes no code of its
     configuration.
 
     Raises:
@@ -38,16 +38,16 @@ def ranges_of_run(ledger: Ledger) -> Ranges:
 
 
 def _measured_range(ledger: Ledger, cost: str) -> CostRange:
-    """Range of a cost over the trials, for a cost that the space does not count without code of a user."""
+    """Return the range of a cost over the trials, for a cost that needs a user's code."""
     values = [float(proposal.cost[cost]) for proposal in ledger.proposals.values()]
     return CostRange(min(values, default=1.0), max(values, default=1.0) + 1.0)
 
 
 def hypervolume_over_time(ledger: Ledger, within: Ranges | None = None) -> pd.DataFrame:
-    """seconds, finished, hypervolume: a row for each search trial that completed or was stopped, in that order.
+    """Return seconds, finished, hypervolume: a row per search trial that completed or was stopped, in that order.
 
-    Seconds are since the first entry, less the pauses before the run was resumed. `finished` counts such trials; only
-    the completed ones add to the hypervolume, each with the accuracy of its one training. `within` is by default
+    Seconds are since the first entry, minus the pauses before the run was resumed. `finished` counts such trials; only
+    completed ones add to the hypervolume, each with the accuracy of its single training. `within` is by default
     `ranges_of_run`.
     """
     rows: list[tuple[float, int, float]] = []
@@ -63,7 +63,7 @@ def hypervolume_over_time(ledger: Ledger, within: Ranges | None = None) -> pd.Da
 
 
 def _running_time(ledger: Ledger) -> list[tuple[float, Completed | Stopped]]:
-    """Results, each with the seconds the run had been running."""
+    """Return results, each with the running time of the run in seconds."""
     rows, running = [], 0.0
     last = ledger.entries[0].time if ledger.entries else 0.0
     for entry in ledger.entries:

@@ -1,7 +1,7 @@
-"""What an architecture has chosen, as numbers that people can compare: of the whole network, and of each block.
+"""Choices of an architecture as comparable numbers: of the whole network, and of each block.
 
-Kernels, expansions and squeeze-excite are chosen for each layer; here they are means over layers, so that networks of
-unlike depth have the same numbers. An expansion is channels inside a layer for each channel of its block.
+Kernels, expansions and squeeze-excite are chosen per layer; here they are means over layers, so that networks of
+different depth have the same numbers. An expansion is the inner channels of a layer per channel of its block.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from search_space.architecture import Architecture, Block, Layer
 
 WHOLE = "whole network"
 KERNELS = ("spatial kernel", "temporal kernel")
-Measure = tuple[str, str]  # the part of the network, and what is measured of it
+Measure = tuple[str, str]  # the part of the network, and the measure
 
 
 def measures(network: Architecture) -> dict[Measure, float]:
-    """Every measure of a network, in the order in which they are shown."""
+    """Return every measure of a network, in the order of display."""
     found: dict[Measure, float] = {(WHOLE, name): value for name, value in _whole(network).items()}
     for number, block in enumerate(network.blocks, 1):
         own = {"layers": len(block.layers), "width": block.width, **_layers([block])}
@@ -44,7 +44,7 @@ def _layers(blocks: Sequence[Block]) -> Mapping[str, float]:
 
 
 def dimensions(network: Architecture) -> dict[str, tuple[float, ...]]:
-    """The dimensions of the search space, each as numbers: a block's depth, or a mean over layers for each block."""
+    """Return the dimensions of the search space as numbers: a block's depth, or a mean over layers per block."""
     layered = [_layers([block]) for block in network.blocks]
     widths = (network.stem.width, *(block.width for block in network.blocks), network.head.project)
     return {

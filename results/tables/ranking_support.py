@@ -1,4 +1,4 @@
-"""Whether the measurements of a search can rank its candidates: their spread at like cost beside the noise of seeds."""
+"""Check that a search can rank its candidates: their spread at similar cost compared with the noise of seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from results.analysis.reliability import reliability
 from results.tables.trainings import Trainings, of_candidates
 
 LEAST = 0.3  # a reliability that supports no ranking
-MOST = 300  # architectures, so that it takes a second: those with repeats, and of the others an even choice
+MOST = 300  # architectures, which take a second: those with repeats, and an even choice of the others
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Ranking:
 
     Attributes:
       statistic: by name, on validation clips.
-      spread: standard deviation between architectures beyond what cost explains; noise: between seeds of one.
+      spread: standard deviation between architectures beyond the effect of cost; noise: between seeds of one.
       reliability, low, high: share of the spread in the variance of one training, and its 95 % interval.
-      repeated: architectures trained with several seeds. Where there are none or one, the numbers are NaN.
-      supported: whether the interval lies above `LEAST`; None where there is no interval.
+      repeated: architectures trained with several seeds. For none or one, the numbers are NaN.
+      supported: whether the interval lies above `LEAST`; None without an interval.
     """
 
     statistic: str
@@ -38,30 +38,30 @@ class Ranking:
     supported: bool | None
 
     def text(self) -> str:
-        """Numbers as one line, and a second line where no ranking is supported."""
+        """Numbers as one line, and a second line if no ranking is supported."""
         if self.supported is None:
             repeats = f"{self.repeated} architectures were trained with several seeds"
-            return f"noise of {self.statistic} unknown, so is whether candidates can be ranked: {repeats}"
+            return f"noise of {self.statistic} and reliability of the ranking are unknown: {repeats}"
         numbers = (
-            f"{self.statistic} at like cost: spread between architectures {self.spread:.3f}, noise between seeds "
+            f"{self.statistic} at similar cost: spread between architectures {self.spread:.3f}, noise between seeds "
             f"{self.noise:.3f}, reliability {self.reliability:.2f} [{self.low:.2f}, {self.high:.2f}]"
         )
         if self.supported:
             return numbers
-        rule = f"the interval of the reliability reaches {LEAST} or lower; raise training.steps or data.validation"
-        return f"{numbers}\nno ranking of the candidates is supported: {rule}"
+        rule = f"the interval of the reliability reaches below {LEAST}; raise training.steps or data.validation"
+        return f"{numbers}\nthe measurements cannot rank the candidates: {rule}"
 
 
 def searched_by(ledger: Ledger) -> str | None:
-    """The statistic that a run's configuration names; None if it names none."""
+    """Return the objective statistic in a run's configuration; None if it has none."""
     named = ledger.header.config.get("statistic")
     return next((name for name in (*STATISTICS, *ledger.metric_names) if name == named), None)
 
 
 def ranking(ledger: Ledger) -> Ranking:
-    """Compare spread and noise of the statistic that a run was searched by.
+    """Compare spread and noise of the objective statistic of a run.
 
-    An architecture that was evaluated again counts with its re-evaluations alone, because its search trial selected it.
+    A re-evaluated architecture counts only with its re-evaluations, because its search trial selected it.
     """
     statistic = searched_by(ledger) or ACCURACY.name
     trainings = _reduced(of_candidates(ledger), statistic)
@@ -77,7 +77,7 @@ def ranking(ledger: Ledger) -> Ranking:
 
 
 def _reduced(trainings: Trainings, statistic: str) -> Trainings:
-    """At most `MOST` measured architectures, and no other statistic."""
+    """Return at most `MOST` measured architectures, without other statistics."""
     values = trainings.statistics.get(statistic)
     if values is None:
         return replace(trainings, statistics={})

@@ -1,14 +1,13 @@
-"""Test accuracies of re-evaluated networks, and how far chance may have moved them: seeds and test clips drawn again.
+"""Test accuracies of re-evaluated networks, and their uncertainty by resampling seeds and test clips.
 
 Efron & Tibshirani 1993, "An Introduction to the Bootstrap"; Owen 2007, "The Pigeonhole Bootstrap" (two crossed levels).
 
-Every draw takes the test clips anew, once for all networks, because all of them are tested on the same clips; clips of
-one video are drawn together. It also takes the seeds of each network anew. A network has few trainings, so its seeds
-are drawn from the deviations of all networks' trainings from their means, widened by sqrt(n / (n - 1)), n being the
-trainings of a network. An accuracy a counts in logits there: its deviations are in proportion to a (1 - a), since those
-of accurate networks are smaller. Two levels that cross count some noise twice: intervals are rather too wide than too
-narrow.
-`N` is a number of networks, `T` of trainings, `G` of groups of test clips, `D` of draws.
+Every draw resamples the test clips, once for all networks, because all are tested on the same clips; clips of one video
+are drawn together. It also resamples the seeds of each network. A network has few trainings, so its seeds are drawn
+from the deviations of all networks' trainings from their means, widened by sqrt(n / (n - 1)), n being the trainings of
+a network. Deviations are in logits: they are proportional to a (1 - a) for an accuracy a, because those of accurate
+networks are smaller. Two crossed levels count some noise twice: intervals tend to be too wide. `N` is a number of
+networks, `T` of trainings, `G` of groups of test clips, `D` of draws.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from nas.record.objective import ACCURACY
 from search_space.base.checks import check_integer
 
 TEST_ACCURACY = f"test_{ACCURACY.name}"
-CHUNK = 2**22  # numbers held at a time while clips are drawn
-LEAST_SLOPE = 0.01  # that of an accuracy of 0.99; nearer to 0 or 1 the logit says more than a test set can
+CHUNK = 2**22  # numbers in memory at a time while clips are drawn
+LEAST_SLOPE = 0.01  # that of an accuracy of 0.99; nearer to 0 or 1 the logit is more precise than a test set
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class Tested:
 
     Attributes:
       fingerprints, labels: of each network.
-      costs: float [N, m], the costs searched by.
-      network: int [T], the place in this list of each training's network.
+      costs: float [N, m], the cost objectives.
+      network: int [T], index of each training's network.
       validation, test: float [T], accuracies.
       right, sizes: int [T, G] and [G], correct clips and all clips of each group; None if the event log lacks them.
       video: whether groups are videos of several clips.
@@ -53,13 +52,13 @@ class Tested:
 
     @property
     def mean(self) -> np.ndarray:
-        """float [T, N] that takes accuracies of trainings to means of networks."""
+        """Matrix [N, T] from accuracies of trainings to means of networks; float [T, N]."""
         of = self.network[:, None] == np.arange(len(self.costs))
         return of / np.maximum(of.sum(axis=0), 1)
 
 
 def tested(ledger: Ledger, kind: str) -> Tested:
-    """The networks of a kind, "finalist" or "reference", whose trainings were measured on test clips."""
+    """Return the networks of a kind, "finalist" or "reference", whose trainings were measured on test clips."""
 
     def costs_of(proposal: Proposal) -> tuple[float, ...]:
         return tuple(proposal.cost[name] for name in ledger.costs)
@@ -88,7 +87,7 @@ def tested(ledger: Ledger, kind: str) -> Tested:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Mean accuracies of a set of networks, as measured [N] and as drawn again [D, N]."""
+    """Mean accuracies of a set of networks, as measured [N] and as resampled [D, N]."""
 
     validation: np.ndarray
     test: np.ndarray
@@ -98,7 +97,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn: `sets` in the order given, and the `levels` that were resampled, of "seeds", "clips", "videos".
+    """Resampled `sets` in their order, and the resampled `levels`, of "seeds", "clips", "videos".
 
     Without the level of seeds there is no interval: no network was trained twice.
     """
@@ -109,7 +108,7 @@ class Draws:
 
 
 def draw(sets: Sequence[Tested], draws: int, rng: np.random.Generator) -> Draws:
-    """Draw seeds and test clips of several sets of networks again; the clips are one draw for all sets."""
+    """Resample seeds and test clips of several sets of networks; all sets share the draw of clips."""
     check_integer("draws", draws, 1, 10**7)
     means = [each.mean for each in sets]
     sizes = _common_sizes(sets)
@@ -137,7 +136,7 @@ def draw(sets: Sequence[Tested], draws: int, rng: np.random.Generator) -> Draws:
 
 
 def _common_sizes(sets: Sequence[Tested]) -> np.ndarray | None:
-    """Clips of each group, if all sets know their clips' results and have the same groups."""
+    """Return the clips of each group, if all sets have the results of their clips and the same groups."""
     sizes = [each.sizes for each in sets]
     if sizes[0] is None or any(each is None or not np.array_equal(each, sizes[0]) for each in sizes):
         return None
@@ -147,7 +146,7 @@ def _common_sizes(sets: Sequence[Tested]) -> np.ndarray | None:
 def _on_drawn_clips(
     sets: Sequence[Tested], sizes: np.ndarray, draws: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Test accuracies float [D, T] of each set, each draw on other clips."""
+    """Return test accuracies float [D, T] of each set, each draw on other clips."""
     groups = len(sizes)
     right = np.concatenate([each.right for each in sets if each.right is not None]).T.astype(float)  # [G, all T]
     found = np.empty((draws, right.shape[1]))
@@ -161,7 +160,7 @@ def _on_drawn_clips(
 
 
 def _deviations(values: np.ndarray, mean: np.ndarray, repeated: np.ndarray) -> np.ndarray:
-    """Widened deviations, in logits, of the trainings of networks trained more than once: [..., such trainings]."""
+    """Return widened deviations, in logits, of trainings of networks trained more than once: [..., such trainings]."""
     several = repeated > 1
     accuracy = _of_network(values, mean)
     away = (values - accuracy) / _slopes(accuracy)
@@ -169,10 +168,10 @@ def _deviations(values: np.ndarray, mean: np.ndarray, repeated: np.ndarray) -> n
 
 
 def _slopes(accuracy: np.ndarray) -> np.ndarray:
-    """How much an accuracy changes with its logit, elementwise."""
+    """Return the derivative of an accuracy by its logit, elementwise."""
     return np.maximum(accuracy * (1 - accuracy), LEAST_SLOPE)
 
 
 def _of_network(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """The mean of each training's network: [..., T]."""
+    """Return the mean of each training's network: [..., T]."""
     return values @ mean @ (mean > 0).T

@@ -1,4 +1,4 @@
-"""A run's ledger as a benchmark table, with a word on what it lacks."""
+"""A run as a benchmark table, with a note on missing trainings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nas.record.ledger import Ledger
 
 
 def tabulate(ledger: Ledger, path: Path) -> str:
-    """Writes the table of a run, finished or not; the text says what it holds and what is missing.
+    """Write the table of a run, finished or not; return a text about its content and missing trainings.
 
     Raises:
       InputError: no search trial was completed, or the file cannot be written.
@@ -22,10 +22,10 @@ def tabulate(ledger: Ledger, path: Path) -> str:
 
 
 def tabulated(ledger: Ledger, path: Path) -> dict[str, Any]:
-    """The same, and how many architectures, seeds and trainings are in it, missing, left out and not yet begun.
+    """Write the table; return the numbers of architectures, seeds and trainings, also of missing ones.
 
     Raises:
-      InputError: as `tabulate`.
+      InputError: see `tabulate`.
     """
     made = table.from_ledger(ledger)
     table.write(made, path)
@@ -39,13 +39,13 @@ def tabulated(ledger: Ledger, path: Path) -> dict[str, Any]:
         "trainings": measured,
         "missing": rows * seeds - measured,
         "left_out": len({proposal.fingerprint for proposal in searched} - set(made.fingerprints)),
-        # A run's configuration says how many trials it is to have, not what they would be.
+        # A run's configuration has the number of trials, but not their architectures.
         "not_begun": max(0, int(ledger.header.config.get("trials", 0)) - len(searched)),
     }
 
 
 def text(found: Mapping[str, Any]) -> str:
-    """What `tabulated` returns, for people."""
+    """Return the result of `tabulated` as text."""
     lines = ["{file}: {architectures} architectures, {seeds} seeds, {trainings} trainings".format(**found)]
     if found["missing"]:
         whole = found["missing"] + found["trainings"]
@@ -53,6 +53,6 @@ def text(found: Mapping[str, Any]) -> str:
     if found["left_out"]:
         lines.append(f"left out: {found['left_out']} architectures proposed without a training to the full budget")
     if found["not_begun"]:
-        more = "`run_search.py search --resume` carries it on"
-        lines.append(f"not yet begun: {found['not_begun']} trainings of the run; {more}")
+        more = "`run_search.py search --resume` continues it"
+        lines.append(f"not yet started: {found['not_begun']} trainings of the run; {more}")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Statistics of all trainings of a run's event log or of a benchmark table, side by side.
 
-`R` is the number of architectures, `S` the most trainings of one.
+`R` is the number of architectures, `S` the largest number of trainings of one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Trainings:
 
     Attributes:
       name: of the table or run.
-      cost: float [R], the first cost searched by; multiply-adds for a table.
+      cost: float [R], the first cost objective; multiply-adds for a table.
       statistics: float [R, S] by name, NaN where missing. `loss@64` is the loss after 64 steps. A training has the same
         column in all statistics.
-      kind: which trainings these are, for people.
+      kind: description of these trainings.
     """
 
     name: str
@@ -35,38 +35,38 @@ class Trainings:
 
     @property
     def repeated(self) -> int:
-        """Architectures that have two trainings or more."""
+        """Number of architectures with at least two trainings."""
         counts = [np.isfinite(values).sum(axis=1) for values in self.statistics.values()]
         return int((np.max(counts, axis=0) > 1).sum()) if counts else 0
 
 
 def sign(statistic: str) -> int:
-    """-1 for a loss, of which less is better, else 1."""
+    """Return -1 for a loss, where lower is better, else 1."""
     return -1 if is_loss(statistic) else 1
 
 
 def mean_of(values: np.ndarray) -> np.ndarray:
-    """Mean of each row of values [R, S] without its NaN; NaN where nothing is left."""
+    """Return the mean of each row of values [R, S] without NaN; NaN for empty rows."""
     there = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(there, values, 0).sum(axis=1) / there.sum(axis=1))
 
 
 def mean_without(values: np.ndarray, seed: int) -> np.ndarray:
-    """Mean of each row of values [R, S] as in `mean_of`, without the column of a seed."""
+    """Return the mean of each row of values [R, S] as in `mean_of`, without the column of a seed."""
     return mean_of(np.delete(values, seed, axis=1))
 
 
 def of_table(table: Table) -> Trainings:
-    """All trainings of a table."""
+    """Return all trainings of a table."""
     return Trainings(table.name, table.costs[MACS.name].astype(float), table.statistics)
 
 
 def of_ledger(ledger: Ledger) -> Trainings:
-    """The re-evaluations of a run, or its search trials if these repeat more architectures.
+    """Return the re-evaluations of a run, or its search trials if these repeat more architectures.
 
-    The two are not mixed: architectures are re-evaluated because their search trial came out well, so that trial is
-    no random training of theirs.
+    The two are not mixed: architectures are re-evaluated because their search trial was good, so that trial is no
+    random sample of their trainings.
     """
     proposals = ledger.proposals.values()
     searched = _collected(ledger, [p for p in proposals if p.kind == "search"], "search trials")
@@ -75,9 +75,9 @@ def of_ledger(ledger: Ledger) -> Trainings:
 
 
 def of_candidates(ledger: Ledger) -> Trainings:
-    """All architectures of a run: those that were evaluated again with these trainings only, others with their trials.
+    """Return all architectures of a run: re-evaluated ones with their re-evaluations only, others with their trials.
 
-    The trial of an architecture that was selected by it is no random training of it.
+    The trial that selected an architecture is no random sample of its trainings.
     """
     proposals = ledger.proposals.values()
     again = {p.fingerprint for p in proposals if p.kind != "search"}

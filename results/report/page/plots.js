@@ -104,7 +104,7 @@ function frontierTraces() {
   return [
     ...marks("stopped early", searched("stopped"), ring),
     ...marks("tried", searched("completed"), { color: colour("tried"), size: 7, opacity: 0.75 }),
-    ...marks("trained again", trainedAgain(), cross).map((trace) => ({ ...trace, hoverinfo: "skip" })), // their means say it all
+    ...marks("re-evaluated", trainedAgain(), cross).map((trace) => ({ ...trace, hoverinfo: "skip" })), // their means have the texts
     pointTrace(data.references, "published", "published", {
       mode: "lines+markers+text",
       text: data.references.label.map((label) => plain(label.toUpperCase())),
