@@ -10,7 +10,7 @@ from importlib import metadata
 
 from cli import commands, comparisons, run_files, searches
 from cli.commands import CommandParser
-from search_space.base.command_line import exit_code, mute, say
+from search_space.base.command_line import exit_code, mute, print_escaped
 from search_space.base.errors import InputError
 from search_space.base.names import hint
 
@@ -84,7 +84,7 @@ def _meant(word: str) -> str:
 
 def _printed(text: str) -> int:
     try:
-        say(text)
+        print_escaped(text)
     except OSError as error:
         mute()
         if isinstance(error, BrokenPipeError):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 
 from cli.session import listed, to_standard_error
-from search_space.base.command_line import say
+from search_space.base.command_line import print_escaped
 
 
 def plot(options: argparse.Namespace) -> str:
@@ -82,7 +82,7 @@ def coefficients(options: argparse.Namespace) -> str:
 
 def _told_apart(as_data: bool) -> Callable[[str], None]:
     """Prints progress: to standard error where data alone is to be on standard output."""
-    return to_standard_error() if as_data else say
+    return to_standard_error() if as_data else print_escaped
 
 
 def describe(options: argparse.Namespace) -> str:

@@ -19,7 +19,7 @@ from cli.session import (
     to_standard_error,
     watch_of,
 )
-from search_space.base.command_line import say
+from search_space.base.command_line import print_escaped
 
 
 def search(options: argparse.Namespace) -> str:
@@ -82,7 +82,7 @@ def one_shot(options: argparse.Namespace) -> str:
 
     def report(line: str) -> None:
         if not (options.quiet or options.json):
-            say(text({"event": "note", "text": line}) if options.json_lines else line)
+            print_escaped(text({"event": "note", "text": line}) if options.json_lines else line)
 
     cluster = cluster_of(options)
     if options.hints is not None:

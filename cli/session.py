@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search_space.base.command_line import say
+from search_space.base.command_line import print_escaped
 from search_space.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def cluster_flags(options: argparse.Namespace) -> str:
 def to_standard_error() -> Callable[[str], None]:
     """Returns a function that prints a line to the present standard error; while Ray runs, that is another one."""
     stream = sys.stderr
-    return lambda line: say(line, stream)
+    return lambda line: print_escaped(line, stream)
 
 
 def watch_of(options: argparse.Namespace) -> Watch:

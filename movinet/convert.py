@@ -32,7 +32,7 @@ from movinet.data.video.source import open_source, splits_of
 from movinet.data.video.timeline import UnusableVideo
 from movinet.data.video.video_source import VideoSource
 from search_space.base.checks import check_integer
-from search_space.base.command_line import Parser, exit_code, place_fault, say
+from search_space.base.command_line import Parser, exit_code, place_fault, print_escaped
 from search_space.base.errors import InputError
 
 SCHEMA = "movinet-nas/records/1"
@@ -260,7 +260,7 @@ def _main(options: dict[str, Any]) -> int:
     for split, part in written.items():
         print(f"{split}: {part.count} videos, {len(part.skipped)} skipped")
         for item in part.skipped[:SHOWN]:
-            say(f"  {item.file}: {item.reason}")
+            print_escaped(f"  {item.file}: {item.reason}")
         if len(part.skipped) > SHOWN:
             print(f"  … all are named in {options['output']}/records.json")
     return 0

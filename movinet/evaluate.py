@@ -42,7 +42,7 @@ from movinet.training.input.record_faults import read_error
 from movinet.training.metrics import Curve, Floats, softmax
 from movinet.training.task import build_model
 from movinet.weights import checkpoint
-from search_space.base.command_line import Parser, exit_code, place_fault, say
+from search_space.base.command_line import Parser, exit_code, place_fault, print_escaped
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 
@@ -206,12 +206,12 @@ def _main(flags: argparse.Namespace) -> int:
             raise
         raise read_error(error, "validation_data", [data]) from None
     evaluation.write(flags.out, checkpoint=flags.checkpoint, experiment=experiment_file.to_dict(experiment))
-    say(evaluation.summary())
+    print_escaped(evaluation.summary())
     return 0
 
 
 def _log(line: str) -> None:
-    say(line, sys.stderr)
+    print_escaped(line, sys.stderr)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from movinet.training.config import experiment_file
 from movinet.training.config.experiment import ExperimentConfig
-from search_space.base.command_line import EXIT_CODES, Parser, exit_code, place_fault, say
+from search_space.base.command_line import EXIT_CODES, Parser, exit_code, place_fault, print_escaped
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.base.quiet_tensorflow import quiet_start
@@ -141,7 +141,7 @@ def run(experiment: ExperimentConfig, mode: str, folder: Path, seed: int | None 
 
 
 def _log(line: str) -> None:
-    say(line)
+    print_escaped(line)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Architecture and its parts: the one language of space, cost, model builder, trainer, ledger and scaler.
+"""Architecture and its parts: the common representation for space, cost, model builder, trainer, event log and scaler.
 
-An architecture holds what changes weights or cost. How it is run (causal or not, form of the
-convolution, precision, dropout) is an argument of building or training.
+An architecture holds everything that changes weights or cost. Other settings (causal or not, form of the convolution,
+precision, dropout) are arguments of building or training.
 
 Shapes are `B T H W C`: batch, time (frames), height, width, channels.
 """
@@ -24,8 +24,8 @@ from search_space.base.errors import InputError
 SCHEMA = "movinet-nas/architecture/1"
 Kernel = tuple[int, int, int]
 
-# Wider than anything published (A5: 18 layers in a block, 2048 channels) by a good margin: a file
-# that asks for more is a mistake, and is refused before memory is taken for it.
+# Far above published networks (A5: 18 layers in a block, 2048 channels): larger values in a file
+# are mistakes, and are rejected before memory is allocated.
 MAX_LAYERS_PER_BLOCK = 256
 MAX_CHANNELS = 65536
 MAX_FRAMES = 10_000
@@ -54,7 +54,7 @@ class Stem:
 
 @configuration
 class Layer:
-    """Inverted bottleneck: `expand` channels inside, depthwise kernel (time, height, width), squeeze-excite or not."""
+    """Inverted bottleneck: `expand` inner channels, depthwise kernel (time, height, width), squeeze-excite or not."""
 
     expand: Channels
     kernel: Annotated[Kernel, Field(json_schema_extra={"allowed": "three odd integers: time, height, width"})]
@@ -96,13 +96,13 @@ class Architecture:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the hash of the canonical JSON form."""
+        """First 16 hexadecimal digits of the hash of the canonical JSON form."""
         canonical = json.dumps(to_dict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
     def depth(self) -> int:
-        """Layers in all blocks together."""
+        """Number of layers in all blocks together."""
         return sum(len(block.layers) for block in self.blocks)
 
 
@@ -115,12 +115,12 @@ def with_strides(architecture: Architecture, strides: Sequence[int], place: str 
 
 
 def to_dict(architecture: Architecture) -> dict[str, Any]:
-    """Plain, versioned data for JSON or YAML; the inverse of `from_dict`."""
+    """Return plain, versioned data for JSON or YAML; the inverse of `from_dict`."""
     return {"schema": SCHEMA, **plain(architecture)}
 
 
 def from_dict(data: object, place: str = "architecture") -> Architecture:
-    """The architecture written as plain data.
+    """Return the architecture from plain data.
 
     Raises:
       InputError: an unknown or missing key, a wrong type, a value out of range or another schema.

@@ -1,6 +1,6 @@
-"""A network as a user takes it home: one architecture or an ensemble, its classes, its exact cost and its origin.
+"""A network as a file: one architecture or an ensemble, its classes, its exact cost and its origin.
 
-The file form is YAML, schema `movinet-nas/network/1`, one layer a line.
+The format is YAML, schema `movinet-nas/network/1`, one layer per line.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _OPTIONAL = ("offsets",)
 
 
 def common_clip(members: tuple[Architecture, ...], offsets: tuple[int, ...] = ()) -> Clip:
-    """The one clip that all members of an ensemble can take theirs from.
+    """Return the common clip from which all members of an ensemble take their clips.
 
-    Its frame rate is the highest that has every member's frames, its resolution the largest of a member; it is long
+    Its frame rate is the lowest that contains every member's frames, its resolution the largest of a member; it is long
     enough for all of them. `offsets` are the source frames by which each member's clip starts later.
 
     Raises:
@@ -51,10 +51,10 @@ def common_clip(members: tuple[Architecture, ...], offsets: tuple[int, ...] = ()
 
 
 def network_cost(members: Sequence[Architecture], classes: int, variant: Variant = BASE) -> dict[str, int]:
-    """Exact cost by name (`search_space.cost.counting.Cost`) of one network, or of an ensemble by mean of logits.
+    """Return exact costs by name (`search_space.cost.counting.Cost`) of a network, or of an ensemble by mean logits.
 
-    An ensemble's members run one after another, each with weights and stream state of its own: all costs add up but
-    the peak of activations, which is the largest.
+    Members of an ensemble run one after another with separate weights and stream states: costs add up, except the peak
+    of activations, which is the largest.
     """
     costs = [vars(count(member, classes, variant)) for member in members]
     total = {name: sum(cost[name] for cost in costs) for name in COST_NAMES}
@@ -63,7 +63,7 @@ def network_cost(members: Sequence[Architecture], classes: int, variant: Variant
 
 @dataclass(frozen=True)
 class Network:
-    """One member is that network; several are their ensemble by mean of logits.
+    """A single network, or with several members their ensemble by mean of logits.
 
     `cost` is checked against the count. `target_macs` is the cost it was scaled to, if any. `origin` is plain data:
     where the network comes from. `offsets` are the source frames by which each member's clip starts later; if empty,
@@ -103,7 +103,7 @@ def counted(
     origin: Mapping[str, Any] | None = None,
     offsets: tuple[int, ...] = (),
 ) -> Network:
-    """The network of these members, with its cost.
+    """Return the network of these members, with its cost.
 
     Raises:
       InputError: no members, or a number of classes out of range.
@@ -117,7 +117,7 @@ def counted(
 def temporal_ensemble(name: str, architecture: Architecture, classes: int) -> Network:
     """Two copies of a network at half its frame rate, the second one frame later: MoViNets, arXiv 2103.11511, 3.3.
 
-    Together they see the frames that the network itself would, each half of them; an odd number is rounded up.
+    Together they use the frames of the network itself, each half of them; an odd number is rounded up.
     """
     clip = architecture.clip
     half = dataclasses.replace(clip, frames=-(-clip.frames // 2), frame_stride=2 * clip.frame_stride)
@@ -126,7 +126,7 @@ def temporal_ensemble(name: str, architecture: Architecture, classes: int) -> Ne
 
 
 def to_dict(network: Network) -> dict[str, Any]:
-    """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
+    """Return plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
     return {
         "schema": SCHEMA,
         "name": network.name,
@@ -140,7 +140,7 @@ def to_dict(network: Network) -> dict[str, Any]:
 
 
 def from_dict(data: object, place: str = "network") -> Network:
-    """The network written as plain data.
+    """Return the network from plain data.
 
     Raises:
       InputError: an unknown or missing key, a wrong type, a value out of range, another schema, or a recorded cost
@@ -160,10 +160,10 @@ def from_dict(data: object, place: str = "network") -> Network:
 
 
 def load(path: Path | str, classes: int = 600) -> Network:
-    """The network in a YAML file: one that `dump` wrote, or a bare architecture, which is given `classes`.
+    """Return the network in a YAML file: one that `dump` wrote, or a bare architecture, which gets `classes`.
 
     Raises:
-      InputError: the file cannot be read, is not YAML, or is not a network; as `from_dict`.
+      InputError: the file cannot be read, is not YAML, or is not a network; see `from_dict`.
     """
     path = Path(path)
     data = read_yaml(path, "network")
@@ -173,20 +173,20 @@ def load(path: Path | str, classes: int = 600) -> Network:
 
 
 def dump(network: Network) -> str:
-    """The network as YAML; `load` reads it."""
+    """Return the network as YAML; `load` reads it."""
     return yaml_text(to_dict(network))
 
 
 def yaml_text(data: Mapping[str, Any]) -> str:
-    """Plain data as YAML for people: a list's items take one line each, a list of plain values takes one line."""
+    """Return plain data as readable YAML: one line per item of a list, and one line for a list of plain values."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=LINE)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Block style, but for lists without mappings, and for list items of plain values and lists of them."""
+    """Dumper with block style, except for lists without mappings and for list items of plain values."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Equal parts are written out, not referred to."""
+        """Write equal parts in full, without references."""
         return True
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
@@ -203,11 +203,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _is_flat(node: yaml.Node) -> bool:
-    """Whether a node holds no mapping and no list in block style."""
+    """Return whether a node has no mapping and no list in block style."""
     return isinstance(node, yaml.ScalarNode) or (isinstance(node, yaml.SequenceNode) and bool(node.flow_style))
 
 
 def _is_short(node: yaml.Node) -> bool:
-    """Whether a node is a plain value or a list of plain values."""
+    """Return whether a node is a plain value or a list of plain values."""
     values = node.value if isinstance(node, yaml.SequenceNode) else [node]
     return all(isinstance(value, yaml.ScalarNode) for value in values)

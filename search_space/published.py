@@ -1,7 +1,8 @@
-"""The released networks A0-A5 and T0 as literals: MoViNets, arXiv 2103.11511, as in the TensorFlow Model Garden.
+"""The published networks A0-A5 and T0 as literals: MoViNets, arXiv 2103.11511, as in the TensorFlow Model Garden.
 
-Source of every number: `BLOCK_SPECS` of the release (official/projects/movinet/modeling/movinet.py) and
-its experiment files; where paper and release differ, the release is meant, because its checkpoints are.
+All numbers are from `BLOCK_SPECS` of the Model Garden (official/projects/movinet/modeling/movinet.py) and its
+experiment files. Where paper and Model Garden differ, the Model Garden's values are used, because they fit its
+checkpoints.
 """
 
 from __future__ import annotations
@@ -106,15 +107,15 @@ T0 = Architecture(
 
 PUBLISHED = {"a0": A0, "a1": A1, "a2": A2, "a3": A3, "a4": A4, "a5": A5, "t0": T0}
 
-# Top-1 accuracy in percent, Kinetics-600, base (non-causal) models, one centre clip: README of the release.
+# Top-1 accuracy in percent, Kinetics-600, base (non-causal) models, one centre clip: README of the Model Garden.
 KINETICS600_TOP1 = {"a0": 72.28, "a1": 76.69, "a2": 78.62, "a3": 81.79, "a4": 83.48, "a5": 84.27}
 
 
 def published(name: str) -> Architecture:
-    """The released network called `name`, in either case: a0 ... a5 or t0.
+    """Return the published network called `name`, in upper or lower case: a0 ... a5 or t0.
 
     Raises:
-      InputError: no such network; names the known ones and the nearest.
+      InputError: no such network; the message has the known names and the nearest.
     """
     if name.lower() in PUBLISHED:
         return PUBLISHED[name.lower()]

@@ -107,12 +107,13 @@ class Allowed:
 ALLOWED = (
     Allowed("members", r".*", r"(?i)ensemble|archive", "an ensemble's or archive's: the field's term"),
     Allowed(
-        "members", r"(movinet/(model|weights|deploy|training)|results/family)/", r"", "members of ensembles, as above"
+        "members", r"movinet/(model|weights|deploy|training)/|results/family|search_space/network", "", "ensembles"
     ),
-    Allowed("ledger", r".*", r"(?i)`ledger|ledger\.jsonl", "the name of the file and of the module"),
+    Allowed("ledger", r".*", r"(?i)ledger\.jsonl|`ledger", "the name of the file and of the module"),
     Allowed("hints", r".*", r"(?i)type hint|did you mean", "type hints, and suggestions for misspelt words"),
     Allowed("the release", r".*", r"(?i)release of (?:Ray|Keras|TensorFlow|Optuna|Python)", "a version of a library"),
-    Allowed("name", r"nas/algorithms/frontier/|.*", r"\bFrontier", "the algorithm's name"),
+    Allowed("name", r".*", r"frontier_search|Frontier", "the algorithm's name"),
+    Allowed("name", r"results/family/|movinet/|nas/", r"^lift$", "a YAML key, documented in the reference"),
 )
 
 

@@ -133,7 +133,7 @@ def test_shares_and_coefficients_are_two_forms_of_one(weights: list[float], grow
 
 def test_networks_too_small_to_double_are_refused() -> None:
     tiny = expected(PRESET.space, 0, 30)  # not lifted: a width of 8 stays 8
-    with pytest.raises(InputError, match=r"coefficients: 2 proportions were drawn, and with none does"):
+    with pytest.raises(InputError, match=r"coefficients: 2 proportions were drawn, but for none"):
         draw(np.random.default_rng(0), tiny, draws=2)
     assert solve(EQUAL, tiny, np.random.default_rng(0)) is None
 

@@ -366,11 +366,11 @@ def test_a_place_that_cannot_be_used_is_one_line(code: int, capsys: pytest.Captu
 
 
 def test_output_without_the_characters_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from search_space.base.command_line import say
+    from search_space.base.command_line import print_escaped
 
     with open(tmp_path / "out", "w", encoding="ascii") as out:
         monkeypatch.setattr(sys, "stdout", out)
-        say("224²")
+        print_escaped("224²")
     assert (tmp_path / "out").read_text() == "224?\n"
 
 

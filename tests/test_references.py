@@ -115,7 +115,7 @@ def test_one_that_cannot_be_that_cheap_is_named_with_a_way_out() -> None:
         reference_architectures(space, NAMES, 50_000, 100_000)
     assert (caught.value.place, caught.value.value) == ("finals.references", "a0")
     assert re.fullmatch(
-        r"cannot be scaled to this space: \d+ multiply-adds are not within 30\.0% of any scaling; the nearest costs "
+        r"cannot be scaled to this space: \d+ multiply-adds: no scaling is within 30\.0%; the nearest costs "
         r"\d+; leave it out of the references",
         caught.value.rule,
     )

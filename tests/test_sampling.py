@@ -152,7 +152,7 @@ def test_caps_that_exclude_each_other_are_one_line() -> None:
     per_frame, _ = cost_range(SMALL, rng(), [], "macs_per_frame")
     few_channels = [Limit("macs", cheapest), Limit("macs_per_frame", per_frame)]
     assert feasible(SMALL.count(sample_feasible(SMALL, rng(), 3, few_channels)), few_channels).all()
-    with pytest.raises(InputError, match="limits: 'cost 12, other 2' cannot be kept together .* nearest: cost "):
+    with pytest.raises(InputError, match="limits: 'cost 12, other 2' cannot be satisfied together .* nearest: cost "):
         sample_feasible(TABLE, rng(), 3, [Limit("cost", 12), Limit("other", 2)])
 
 

@@ -234,9 +234,9 @@ def test_a_wrong_genotype_is_named(genotype: Any, message: str) -> None:
     ("row", "message"),
     [
         ((("operation", "fly"), ("layers", 1)), "operation: 'fly' must be one of skip, pool, convolve"),
-        ((("operation", "skip"),), "is not a member of the space"),
-        ((("operation", "skip"), ("layers", 1), ("second", 3)), "is not a member of the space"),
-        ((("operation", "skip"), ("layers", 2)), "is not a member of the space"),
+        ((("operation", "skip"),), "is not an architecture of the space"),
+        ((("operation", "skip"), ("layers", 1), ("second", 3)), "is not an architecture of the space"),
+        ((("operation", "skip"), ("layers", 2)), "is not an architecture of the space"),
     ],
 )
 def test_what_is_no_member_cannot_be_encoded(row: Row, message: str) -> None:
@@ -251,7 +251,7 @@ def test_what_is_no_member_cannot_be_encoded(row: Row, message: str) -> None:
         (lambda: Choice("a", ()), "must offer at least one option"),
         (lambda: Choice("a", (1, 2, 1)), "a: 1 is an option twice"),
         (lambda: space_of(Choice("a", (1,)), Choice("a", (2,))), "'a' is declared twice"),
-        (lambda: space_of(Choice("b", (1,), Condition("a", 1))), "must be a choice declared before"),
+        (lambda: space_of(Choice("b", (1,), Condition("a", 1))), "must be a choice declared earlier"),
         (lambda: space_of(Choice("a", (1, 2)), Choice("b", (1,), Condition("a", 3))), "is never reached by a"),
         (lambda: space_of(Choice("a", (1, 2)), Choice("b", (1,), Condition("a", "x"))), "cannot be compared"),
     ],

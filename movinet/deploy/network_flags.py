@@ -20,7 +20,7 @@ from movinet.weights import checkpoint
 from search_space import network
 from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION, Clip
 from search_space.base.checks import check_integer
-from search_space.base.command_line import say
+from search_space.base.command_line import print_escaped
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
 from search_space.base.yaml_file import read_yaml
@@ -140,7 +140,7 @@ def _of_experiment(flags: argparse.Namespace) -> Subject:
         raise InputError(f"--{min(given)}", given[min(given)], "is for networks; an experiment file sets the variant")
     experiment, ignored = experiment_file.load(EXPERIMENT, [flags.config])
     for line in experiment_file.notes(ignored):
-        say(line, sys.stderr)
+        print_escaped(line, sys.stderr)
     experiment = replace(experiment, runtime=replace(experiment.runtime, mixed_precision_dtype="float32"))
     single = experiment.task.model.ensemble is None
     model = task.build_model(experiment)

@@ -113,10 +113,10 @@ def importance(found: Importance) -> Html:
     caption = f"Choices against {found.statistic} at equal cost, {found.trials} trials"
     parts = [element("p", words, class_="verdict"), _shares(found)]
     if clear:
-        parts.append(_effects(caption, clear, clear_evidence=True))
+        parts.append(_effects(caption, clear, clear=True))
     if others:
         summary = f"Choices without enough evidence: {len(others)} of {len(found.effects)}"
-        parts.append(details(summary, _effects("Choices without enough evidence", others, clear_evidence=False)))
+        parts.append(details(summary, _effects("Choices without enough evidence", others, clear=False)))
     return join(parts)
 
 
@@ -133,14 +133,14 @@ def _shares(found: Importance) -> Html:
     return table(caption, ["dimension", "picture", "share, 95 % interval"], rows, texts=(0, 1))
 
 
-def _effects(caption: str, effects: Sequence[Effect], clear_evidence: bool) -> Html:
+def _effects(caption: str, effects: Sequence[Effect], clear: bool) -> Html:
     rows = [
         [
             ": ".join(effect.measure),
-            bar(effect.value, effect.low, effect.high, clear_evidence),
+            bar(effect.value, effect.low, effect.high, clear),
             interval(effect.value, effect.low, effect.high),
             f"{100 * effect.value**2:.0f} %",
-            ("higher is better" if effect.value > 0 else "lower is better") if clear_evidence else "not enough evidence",
+            ("higher is better" if effect.value > 0 else "lower is better") if clear else "not enough evidence",
         ]
         for effect in effects
     ]

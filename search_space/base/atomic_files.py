@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search_space.base.errors import InputError
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes text as UTF-8, and first the folder that it lies in; bytes of a file name that are not UTF-8 stay.
+    """Write text as UTF-8, and create its folder; bytes of a file name that are not UTF-8 are kept.
 
     Raises:
       InputError: it cannot be written.
@@ -23,20 +23,20 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextmanager
 def replaced(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which replaces it when the block ends well and vanishes when it does not.
+    """Yield a temporary path that replaces `path` after the block, and is deleted after an error.
 
     Raises:
       InputError: the block or the replacement failed with an `OSError`.
     """
     path = Path(path)
-    new = path.with_name(f".unfinished.{os.getpid()}.{path.name}")  # some writers go by the suffix
+    new = path.with_name(f".unfinished.{os.getpid()}.{path.name}")  # some writers depend on the suffix
     try:
         yield new
         with open(new, "rb") as file:
             os.fsync(file.fileno())
         os.replace(new, path)
     except OSError as error:
-        raise InputError(str(path), error.strerror or str(error), "is why it cannot be written") from None
+        raise InputError(str(path), error.strerror or str(error), "prevented writing it") from None
     finally:
-        with suppress(OSError):  # of a folder that is none
+        with suppress(OSError):  # the parent may not be a folder
             new.unlink(missing_ok=True)

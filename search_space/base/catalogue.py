@@ -1,4 +1,4 @@
-"""Things that a configuration names: built-in ones, those of entry points, and any by import path `module:name`."""
+"""Objects that a configuration names: built-in ones, entry points, and any import path `module:name`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ T = TypeVar("T")
 
 
 class Catalogue(Mapping[str, T], Generic[T]):
-    """Built-in things by name; `find` also knows those that users bring.
+    """Built-in objects by name; `find` also finds those of users.
 
-    Each is imported when it is looked up, so that nobody waits for the libraries of another.
+    An object is imported when it is looked up, so that libraries of the others are not imported.
 
     Args:
       group: entry points of installed packages that add names.
-      places: "module:name" of each built-in thing.
+      places: "module:name" of each built-in object.
       rule: "must be ...", for the error about an object of the wrong kind.
       fits: whether an object is of the right kind.
     """
@@ -53,9 +53,9 @@ class Catalogue(Mapping[str, T], Generic[T]):
         return len(self._places)
 
     def find(self, place: str, name: object) -> T:
-        """Return the thing called `name`: a built-in name, that of an entry point, or an import path `module:name`.
+        """Return the object called `name`: a built-in name, that of an entry point, or an import path `module:name`.
 
-        A module may lie in the working directory.
+        A module may be in the working directory.
 
         Raises:
           InputError: unknown name, failed import, or an object of the wrong kind.
@@ -81,13 +81,13 @@ class Named:
 
     @property
     def json_schema(self) -> dict[str, Any]:
-        """JSON Schema: a built-in name or an import path; names of entry points are known to the program alone."""
-        path = {"type": "string", "pattern": ".:.", "allowed": "module:name of your own"}
+        """Return a JSON Schema: a built-in name or an import path; names of entry points are not in it."""
+        path = {"type": "string", "pattern": ".:.", "allowed": "your own module:name"}
         return {"anyOf": [{"enum": [*self.catalogue]}, path]}
 
     def check(self, name: str, place: str = "") -> str:
         """Return `name`; raise `InputError` if it is neither built in nor can be imported."""
-        if name not in self.catalogue:  # importing a built-in part takes its libraries
+        if name not in self.catalogue:  # importing a built-in part would import its libraries
             self.catalogue.find(place, name)
         return name
 
@@ -115,8 +115,8 @@ def _imported(place: str, name: str, path: str) -> Any:
         if module not in sys.modules or error.obj is None or traceback.extract_tb(error.__traceback__)[1:]:
             raise InputError(place, name, f"cannot be imported: {_reason(error)}") from error
         file = getattr(sys.modules[module], "__file__", module)
-        raise InputError(place, name, f"is not there: {file} defines no {attribute!r}") from error
-    except Exception as error:  # foreign code may raise anything
+        raise InputError(place, name, f"does not exist: {file} defines no {attribute!r}") from error
+    except Exception as error:  # a user's code may raise anything
         raise InputError(place, name, f"cannot be imported: {_reason(error)}") from error
     return found
 
@@ -127,16 +127,16 @@ def _reason(error: Exception) -> str:
 
 
 def make_importable(folder: str) -> None:
-    """Let this process import modules from a folder, after all others: no file in it hides a library."""
+    """Let this process import modules from a folder, after all others, so that no file in it hides a library."""
     if folder not in sys.path:
         sys.path.append(folder)
 
 
 def check_options(kind: Callable[..., Any], options: object, given: Sequence[str], place: str = "options") -> None:
-    """Check options against the parameters of a class or function, without those that are `given` to all.
+    """Check options against the parameters of a class or function, except the parameters `given`.
 
     Raises:
-      InputError: an option that it does not take, or none for a parameter without a default.
+      InputError: an unknown option, or a missing one without a default.
     """
     parameters = {
         name: parameter

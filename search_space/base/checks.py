@@ -1,4 +1,4 @@
-"""Checks of single values, for input that no configuration class describes."""
+"""Checks of single values, for input without a configuration class."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from search_space.base.names import hint
 
 
 def check_integer(place: str, value: object, low: int, high: int) -> int:
-    """`value` if it is an integer in low..high, else an `InputError` that names `place`."""
+    """Return `value` if it is an integer in low..high, else raise an `InputError` that names `place`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InputError(place, value, f"must be an integer from {low} to {high}")
     return value
 
 
 def check_number(place: str, value: object, low: float, high: float, hint: str = "") -> float:
-    """`value` if it is a number in low..high, else an `InputError` that names `place`."""
+    """Return `value` if it is a number in low..high, else raise an `InputError` that names `place`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise InputError(place, value, f"must be a number from {low:g} to {high:g}{hint}")
     return value
 
 
 def check_keys(place: str, data: object, allowed: Sequence[str], required: Sequence[str] = ()) -> Mapping[str, Any]:
-    """`data` if it is a mapping with only `allowed` keys and all `required` ones, else an `InputError`."""
+    """Return `data` if it is a mapping with only `allowed` and all `required` keys, else raise an `InputError`."""
     if not isinstance(data, Mapping):
         raise InputError(place, data, f"must be a mapping with the keys {', '.join(allowed)}")
     for key in data:
@@ -38,10 +38,10 @@ def check_keys(place: str, data: object, allowed: Sequence[str], required: Seque
 
 
 def check_schema(place: str, data: object, known: str, hint: str = "") -> None:
-    """That data which names a schema names `known`, before its keys are looked at: those of another will not fit.
+    """Check that the schema of `data`, if it has one, is `known`; do this before its keys are read.
 
     Raises:
-      InputError: it names another, or a newer one.
+      InputError: it has another or a newer schema.
     """
     if not isinstance(data, Mapping) or data.get("schema", known) == known:
         return
@@ -54,7 +54,7 @@ def check_schema(place: str, data: object, known: str, hint: str = "") -> None:
 
 
 def check_list(place: str, data: object) -> Sequence[Any]:
-    """`data` if it is a list or tuple, else an `InputError`."""
+    """Return `data` if it is a list or tuple, else raise an `InputError`."""
     if not isinstance(data, list | tuple):
         raise InputError(place, data, "must be a list")
     return data

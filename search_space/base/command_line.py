@@ -1,4 +1,4 @@
-"""What the commands of all packages share: help with examples, and bad input as one line and exit code 2."""
+"""Common parts of all commands: help with examples, and invalid input as one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from search_space.base.errors import InputError, printable
 from search_space.base.names import hint
 
 EXIT_CODES = (
-    "exit codes: 0 done; 1 a fault of the program; 2 input that must be mended, in one line; 130 interrupted;\n"
-    "141 nobody reads what is printed"
+    "exit codes: 0 success; 1 internal error; 2 invalid input, with one line of explanation; 130 interrupted;\n"
+    "141 output pipe closed"
 )
 
 
 def epilog(examples: Sequence[tuple[str, str]], codes: str = EXIT_CODES) -> str:
-    """The end of a help: commands, each with what it does, and the exit codes."""
+    """Return the end of a help text: example commands with explanations, and the exit codes."""
     lines = [f"  {command}\n      {meaning}" for command, meaning in examples]
     return "\n".join(["examples:", *lines, "", codes])
 
 
 class OptionParser(argparse.ArgumentParser):
-    """A bad option is bad input, in one line. No abbreviations: each would be an option of its own."""
+    """Parser that raises `InputError` for a wrong option. Abbreviations of options are disabled."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
@@ -34,7 +34,7 @@ class OptionParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse does, but an unknown option is told before what it was to be is missed."""
+        """Parse like argparse, but report an unknown option before a missing one."""
         given = list(sys.argv[1:] if args is None else args)
         if self._subparsers is None:
             self._check_options(given)
@@ -48,12 +48,12 @@ class OptionParser(argparse.ArgumentParser):
                 raise InputError(self.prog.split()[-1], word, f"is not one of its options{hint(name, known)}")
 
     def error(self, message: str) -> NoReturn:
-        """Raises what is wrong as an `InputError`."""
-        raise InputError(self.prog.split()[-1], message, "is wrong; see --help")
+        """Raise the message as an `InputError`."""
+        raise InputError(self.prog.split()[-1], message, "is invalid; see --help")
 
 
 class Parser(OptionParser):
-    """The options of `python -m <command>`; examples are what follows that, each with what it does."""
+    """Parser of `python -m <command>`; examples are arguments of the command with explanations."""
 
     def __init__(
         self, command: str, description: str | None, examples: Sequence[tuple[str, str]] = (), codes: str = EXIT_CODES
@@ -63,17 +63,17 @@ class Parser(OptionParser):
         super().__init__(prog=program, description=description, epilog=end)
 
 
-def say(text: str, file: TextIO | None = None) -> None:
-    """Prints text that may hold names from files of others: a terminal shows it, and does not act on it.
+def print_escaped(text: str, file: TextIO | None = None) -> None:
+    """Print text with control characters escaped, as names may come from untrusted files.
 
-    Characters that the output's encoding does not have become question marks.
+    Characters outside of the output's encoding become question marks.
     """
     out = file or sys.stdout
     encoding = getattr(out, "encoding", None) or "utf-8"
     print(printable(text, "\n\t").encode(encoding, "replace").decode(encoding), file=out, flush=True)
 
 
-# Errors of the operating system about a file or folder, not about the program.
+# Operating system errors that concern a file or folder, not the program.
 _OF_PLACES = (
     errno.EACCES, errno.EBUSY, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP,
     errno.EMFILE, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.ENOTEMPTY, errno.EPERM,
@@ -82,9 +82,9 @@ _OF_PLACES = (
 
 
 def place_fault(error: BaseException) -> str:
-    """Describe a file or folder that could not be read or written; empty if the error is of another kind.
+    """Describe a file or folder that could not be read or written; return '' for other errors.
 
-    Understands errors of the operating system, and those of TensorFlow, which hold its words.
+    It handles operating system errors, and TensorFlow errors that contain their text.
     """
     if isinstance(error, OSError):
         if error.errno not in _OF_PLACES:
@@ -103,7 +103,7 @@ def place_fault(error: BaseException) -> str:
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """That of `work`; 2 with one line for bad input, 130 if it was interrupted, 141 if nobody reads what it prints."""
+    """Return the exit code of `work`; 2 with one line for invalid input, 130 if interrupted, 141 for a closed pipe."""
     try:
         return work()
     except InputError as error:
@@ -111,7 +111,7 @@ def exit_code(work: Callable[[], int]) -> int:
         return 2
     except BrokenPipeError:
         mute()
-        return 141  # as if SIGPIPE had ended the process
+        return 141  # as after SIGPIPE
     except Exception as error:
         fault = place_fault(error)
         if not fault:
@@ -124,5 +124,5 @@ def exit_code(work: Callable[[], int]) -> int:
 
 
 def mute() -> None:
-    """Prints no more: Python flushes once again at its end, and would complain."""
+    """Discard further output; otherwise Python's last flush at exit would fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The one exception for input a user can mend, and text that a terminal only shows."""
+"""The exception for input that a user can correct, and escaping of text for a terminal."""
 
 import unicodedata
 
@@ -7,7 +7,7 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of Unicode: controls, mar
 
 
 def printable(text: str, kept: str = "") -> str:
-    """`text` with what a terminal would act on, or show nothing of, escaped: `\\x1b`; the characters `kept` stay."""
+    """Return `text` with control and invisible characters escaped, as `\\x1b`, except the characters `kept`."""
     if text.isprintable():
         return text
     return "".join(
@@ -16,9 +16,9 @@ def printable(text: str, kept: str = "") -> str:
 
 
 class InputError(ValueError):
-    """Bad input: a config, a flag, a file, a video or a results folder.
+    """Invalid input: a configuration, an option, a file, a video or a results folder.
 
-    The message is one line and names the place, the value and the rule, as in
+    The message is one line that names field, value and constraint, as in
     ``search.yaml: budget.steps: -3 must be an integer of at least 1``.
     The command line prints it without a traceback and exits with code 2.
     """
@@ -37,6 +37,6 @@ class InputError(ValueError):
 def _shown(value: object) -> str:
     try:
         shown = repr(value)
-    except RecursionError:  # lists in lists in lists
+    except RecursionError:  # deeply nested lists
         shown = f"a {type(value).__name__}"
     return shown if len(shown) <= 120 else shown[:117] + "..."

@@ -1,4 +1,4 @@
-"""One name out of several known ones: whether it is one, and which was meant if it is not."""
+"""Check of a name against a list of known names, with a suggestion for a misspelled one."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from search_space.base.errors import InputError
 
 
 def hint(word: object, known: Iterable[str]) -> str:
-    """A question for the nearest of `known`, to end a rule with; '' if none is near."""
+    """Return a "did you mean" suggestion of the nearest of `known`, as end of a message; '' if none is near."""
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(str(word).lower(), names, 1, cutoff=0.5)
     return f"; did you mean {names[close[0]]!r}?" if close else ""
 
 
 def check_choice(place: str, value: object, known: Iterable[str]) -> None:
-    """That `value` is one of `known`.
+    """Check that `value` is one of `known`.
 
     Raises:
-      InputError: it is not; names all of them and the nearest.
+      InputError: it is not; the message has all of them and the nearest.
     """
     names = list(known)
     if not isinstance(value, str) or value not in names:

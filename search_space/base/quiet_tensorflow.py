@@ -1,4 +1,4 @@
-"""TensorFlow on its way up, without what its C++ side has to say; for whoever imports it."""
+"""Import of TensorFlow without the messages of its C++ code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Keeps standard error clear of what TensorFlow's C++ side has to say on its way up; no setting does."""
+    """Suppress messages of TensorFlow's C++ code on standard error during import; there is no setting for this."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -13,7 +13,7 @@ from search_space.base.configuration import Schema, described, json_schema, targ
 
 
 def explained(kind: type) -> dict[str, Any]:
-    """JSON Schema of a configuration class, with the meaning of each key from the docstrings."""
+    """Return the JSON Schema of a configuration class, with descriptions of keys from the docstrings."""
     schema = json_schema(kind)
     for each in classes(kind):
         part = schema if each is kind else schema["$defs"][each.__name__]
@@ -25,7 +25,7 @@ def explained(kind: type) -> dict[str, Any]:
 
 
 def classes(kind: type) -> list[type]:
-    """A configuration class and those of its fields, at any depth."""
+    """Return a configuration class and those of its fields, at any depth."""
     return list(_classes(kind, {}).values())
 
 
@@ -45,7 +45,7 @@ def _summary(kind: type) -> str:
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """Meaning of each field, from the section `Attributes:` of the docstring of a class."""
+    """Return the meaning of each field, from the section `Attributes:` of a class docstring."""
     found = {name: meaning for base in reversed(kind.__bases__) for name, meaning in meanings(base).items()}
     text = (kind.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
     for entry in re.split(r"\n(?=(?: {6}| {2})\S)", text.rstrip()) if text else ():
@@ -55,7 +55,7 @@ def meanings(kind: type) -> dict[str, str]:
 
 
 def page(schema: Schema) -> str:
-    """Reference page of a configuration file: a table of keys for each section, as Markdown."""
+    """Return the reference page of a configuration file: a table of keys for each section, as Markdown."""
     return "\n".join(_section(schema, "", schema))
 
 
@@ -85,5 +85,5 @@ def _default(part: Schema, name: str, key: Schema) -> str:
         return "required" if name in part.get("required", ()) else ""
     default = key["default"]
     if isinstance(default, Mapping):
-        return "{}" if not default else ""  # the section's own table has it
+        return "{}" if not default else ""  # it is in the section's table
     return f"`{json.dumps(default)}`"

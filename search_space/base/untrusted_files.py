@@ -1,6 +1,6 @@
-"""Files that others may have made: only regular ones are read, and only as much as such a file can hold.
+"""Reading of untrusted files: only regular files, and only up to a size limit.
 
-A pipe, a device or a link to one would keep a reader waiting for ever, or fill the memory.
+A pipe, a device or a link to one could block a reader forever, or fill the memory.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from search_space.base.errors import InputError
 
 
 def content(path: Path | str, most: int) -> bytes:
-    """All of a file of at most `most` bytes.
+    """Return the content of a file of at most `most` bytes.
 
     Raises:
-      OSError: it cannot be read, is larger, or is no regular file; `strerror` says which.
+      OSError: it cannot be read, is larger, or is not a regular file; `strerror` has the reason.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
-    except ValueError as error:  # a null byte, half a character
-        raise OSError(errno.EINVAL, f"is no name of a file: {error}") from None
+    except ValueError as error:  # a null byte, an incomplete character
+        raise OSError(errno.EINVAL, f"is not a valid file name: {error}") from None
     with open(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "Is a directory" if stat.S_ISDIR(status.st_mode) else "is no regular file")
+            raise OSError(errno.EINVAL, "Is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file")
         data = file.read(most + 1) if status.st_size <= most else b""
         if status.st_size > most or len(data) > most:
-            raise OSError(errno.EFBIG, f"is larger than {most} bytes, which no such file is")
+            raise OSError(errno.EFBIG, f"is larger than {most} bytes, the limit for such a file")
         return data
 
 
 def check_no_links(folder: Path | str) -> None:
-    """That nothing in a folder leads out of it: what is written into a folder from elsewhere must stay there.
+    """Check that a folder contains no links, so that files written to it stay in it.
 
     Raises:
-      InputError: it holds a symbolic link, at any depth.
+      InputError: it contains a symbolic link, at any depth.
     """
     for base, folders, files in os.walk(folder):
         for name in (*folders, *files):
             if os.path.islink(path := os.path.join(base, name)):
-                raise InputError("run", path, "is a link: what is written there would land elsewhere; remove it")
+                raise InputError("run", path, "is a link, so files would be written elsewhere; remove it")
 
 
 def parsed_json(text: str | bytes) -> Any:
-    """The plain data in JSON text. Raises `ValueError` for all that is none, however it is wrong."""
+    """Return the plain data in JSON text. Raises `ValueError` for any invalid text."""
     try:
         return json.loads(text)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""YAML as people write it, read as plain data."""
+"""YAML files written by hand, read as plain data."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ import yaml
 from search_space.base import untrusted_files
 from search_space.base.errors import InputError
 
-# All far above any configuration, and low enough to be read within seconds: PyYAML takes 8 for a megabyte.
+# Limits far above any configuration, for reading within seconds: PyYAML takes 8 s for a megabyte.
 MAX_BYTES = 2**20
-MAX_VALUES = 10**6  # counted where they are used: ten lists of ten references each to the last are 1e10
+MAX_VALUES = 10**6  # references count each time: ten nested lists of ten references are 1e10
 MAX_DEPTH = 50
-MAX_NUMBER = 2**14  # characters; 1:1:1... is a number in base 60, and takes time with the square of its length
+MAX_NUMBER = (
+    2**14
+)  # characters; 1:1:1... is a number in base 60, whose parsing time grows with the square of its length
 
 
 def read_yaml(path: Path | str, place: str) -> Any:
-    """The plain data in the YAML file `path`: what JSON can hold too.
+    """Return the plain data in the YAML file `path`, limited to the types of JSON.
 
     Raises:
-      InputError: at `place`: the file cannot be read, is not YAML, has a key twice, contains itself, or holds a
-        date, a set, bytes or an object of Python.
+      InputError: at `place`: the file cannot be read, is not YAML, has a duplicate key, contains itself, or contains a
+        date, a set, bytes or a Python object.
     """
     return parse_yaml(_content(path, place), place, str(path))
 
 
 @contextmanager
 def located(path: Path | str, root: str) -> Iterator[None]:
-    """Name the file, and the line of the key, in errors about data that was read from it.
+    """Add the file and the line of the key to errors about data of a file.
 
     Args:
       path: of the YAML file.
-      root: what the places of those errors begin with, such as "search" in "search.training.steps".
+      root: first part of the fields in those errors, such as "search" in "search.training.steps".
 
     Raises:
-      InputError: the one that was raised inside, with the file and the line in its place.
+      InputError: the error raised inside, with file and line added.
     """
     try:
         yield
@@ -53,13 +55,13 @@ def located(path: Path | str, root: str) -> Iterator[None]:
 
 
 def line_of(path: Path | str, keys: str, value: object) -> int | None:
-    """Line of the last key of `.training.steps` that a YAML file has, or of the key `value` below it; from 1.
+    """Return the line, from 1, of the last key of `.training.steps` in a YAML file, or of the key `value` below it.
 
-    None where the file has not even the first key, or is no YAML.
+    None if the file lacks the first key, or is not YAML.
     """
     try:
         node = yaml.compose(_content(path, ""), _Loader)
-    except (yaml.YAMLError, InputError, RecursionError):  # reading it has said so
+    except (yaml.YAMLError, InputError, RecursionError):  # already reported when it was read
         return None
     line = None
     while node is not None:
@@ -73,7 +75,7 @@ def line_of(path: Path | str, keys: str, value: object) -> int | None:
 
 
 def _step(node: yaml.Node, keys: str) -> tuple[yaml.Node | None, yaml.Node | None, str]:
-    """The node of the first key or place of `keys`, the node below it, and what is left of `keys`."""
+    """Return the node of the first key or index of `keys`, the node below it, and the rest of `keys`."""
     if isinstance(node, yaml.SequenceNode) and (at := re.match(r"\[(\d+)\]", keys)) and int(at[1]) < len(node.value):
         item = node.value[int(at[1])]
         return item, item, keys[at.end() :]
@@ -85,10 +87,10 @@ def _step(node: yaml.Node, keys: str) -> tuple[yaml.Node | None, yaml.Node | Non
 
 
 def parse_yaml(content: bytes | str, place: str, shown: str) -> Any:
-    """The plain data in YAML text; what is wrong with it is said of `shown`.
+    """Return the plain data in YAML text; errors name `shown`.
 
     Raises:
-      InputError: as `read_yaml`.
+      InputError: see `read_yaml`.
     """
     try:
         data = _loaded(content if isinstance(content, str) else content.decode("utf-8"))
@@ -98,12 +100,12 @@ def parse_yaml(content: bytes | str, place: str, shown: str) -> Any:
     try:
         json.dumps(data)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(place, shown, f"holds what is not plain data: {error}") from None
+        raise InputError(place, shown, f"contains values that are not plain data: {error}") from None
     return data
 
 
 def _loaded(text: str) -> Any:
-    """Composes first, which takes no more than the text does, and constructs what is not too much."""
+    """Compose the nodes first, whose memory is proportional to the text; construct values only within the limits."""
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -116,7 +118,7 @@ def _loaded(text: str) -> Any:
 
 
 def _check_size(node: yaml.Node, known: dict[int, int], depth: int) -> int:
-    """How many values a node stands for, with each reference to another as often as it is used."""
+    """Return the number of values of a node, with references counted as often as they are used."""
     if depth > MAX_DEPTH:
         raise yaml.constructor.ConstructorError(None, None, f"deeper than {MAX_DEPTH} levels", node.start_mark)
     if id(node) in known:
@@ -147,7 +149,7 @@ def _content(path: Path | str, place: str) -> bytes:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, and takes 8e6 for a number, as YAML 1.2 does and PyYAML does not."""
+    """Loader that rejects duplicate keys, and reads 8e6 as a number, as YAML 1.2 but not PyYAML does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -163,7 +165,7 @@ def _tuple(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
     return list(loader.construct_sequence(node, deep=True))
 
 
-# The release's files write the shape of a clip as a tuple of Python.
+# Model Garden files write the shape of a clip as a Python tuple.
 _Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")

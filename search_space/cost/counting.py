@@ -1,8 +1,8 @@
-"""Exact cost of a network by integer arithmetic: MoViNets, arXiv 2103.11511, as released; base form unless said.
+"""Exact cost of a network by integer arithmetic: MoViNets, arXiv 2103.11511, as in the TF Model Garden; base variant.
 
 One multiply-add = 1 FLOP. `macs` is for one whole clip, one view: stem, expand, depthwise, squeeze-excite, project,
-skip projection and head; batch norm, activations, pooling and additions are not counted. So counted, A0-A5 cost what
-`tests/test_published.py` lists, 2-3 % below the paper's table, except A2 (12 % above).
+skip projection and head; batch norm, activations, pooling and additions are not counted. By this count, A0-A5 have the
+costs in `tests/test_published.py`, 2-3 % below the paper's table, except A2 (12 % above).
 
 Python ints have no limit; in a batch, costs of 2^63 and more (10^7 times A5) overflow.
 """
@@ -22,14 +22,12 @@ from search_space.cost.operations import Count, Slot
 from search_space.variant import BASE, STREAM, Variant
 
 BYTES = 4  # of a float32 value, and of an int32 frame count
-CHUNK = 4096  # candidates counted at a time: 32 kB an array keeps intermediates in the cache
+CHUNK = 4096  # candidates counted at a time: arrays of 32 kB keep intermediates in the cache
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one network costs; integers all.
-
-    All of the base form, unless they are counted for another variant.
+    """Costs of one network, as integers, by default of the base variant.
 
     Attributes:
       macs: multiply-adds for the whole clip.
@@ -38,10 +36,10 @@ class Cost:
       trainable_parameters: convolution weights, batch-norm scale and offset, squeeze-excite and dense weights and
         biases, and one ReZero scalar per layer.
       total_parameters: the same and the moving mean and variance of batch norm.
-      state_bytes: what a stream carries from frame to frame at batch 1, float32; of a variant that is not causal, that
-        of the released stream form without positional encoding. Per layer with kT > 1 the last kT - 1 frames before its
-        convolution over time; per squeeze-excite and for the head a running sum and an int32 frame count; with
-        positional encoding another count.
+      state_bytes: state of a stream at batch 1, float32; for a variant that is not causal, that of the Model Garden's
+        stream variant without positional encoding. It consists of the last kT - 1 frames before the temporal
+        convolution of each layer with kT > 1, and of a running sum and an int32 frame count for each squeeze-excite and
+        the head. Positional encoding adds a count.
       activation_bytes: peak of live float32 values at batch 1, whole clip, inference. Schedule: one operation after
         another; batch norm, activation, gating, ReZero and addition in place; an output is freed after its last reader.
         A layer runs expand, depthwise, squeeze-excite, project, then pools (if its stride is 2) and projects the skip
@@ -79,7 +77,7 @@ class ArchitectureBatch:
 
     @property
     def present(self) -> np.ndarray:
-        """Layers that there are, bool [N, B, L]."""
+        """Mask of existing layers, bool [N, B, L]."""
         return np.arange(self.expand.shape[2]) < self.depth[..., None]
 
     def __post_init__(self) -> None:
@@ -103,7 +101,7 @@ def _costs(
     head: tuple[Count, Count, int],
     variant: Variant,
 ) -> tuple[Count, ...]:
-    """The values of `Cost`, in its order; `head` is (project, dense, classes)."""
+    """Return the values of `Cost`, in its order; `head` is (project, dense, classes)."""
     per_frame = gates_once = weights = normalised = biases = state = 0
     streamed = variant if variant.causal else STREAM
     peak = (ops.RGB * resolution * resolution + stem.channels * stem.area) * frames
@@ -146,7 +144,7 @@ def _walk(architecture: Architecture) -> tuple[ops.Convolution, Iterator[Slot]]:
 
 
 def count(architecture: Architecture, classes: int, variant: Variant = BASE) -> Cost:
-    """The exact cost of one network with `classes` outputs."""
+    """Return the exact cost of one network with `classes` outputs."""
     clip, head = architecture.clip, (architecture.head.project, architecture.head.dense, classes)
     return Cost(*_costs(clip.frames, clip.resolution, *_walk(architecture), head, variant))
 
@@ -172,7 +170,7 @@ def _count_chunk(batch: ArchitectureBatch, part: slice, classes: int) -> tuple[C
 
 
 def count_batch(batch: ArchitectureBatch, classes: int) -> dict[str, np.ndarray]:
-    """The exact costs of N candidates, base form, equal to `count` of each: COST_NAMES -> int64 [N]."""
+    """Return the exact costs of N candidates, base variant, equal to `count` of each: COST_NAMES -> int64 [N]."""
     candidates = len(batch.frames)
     costs = {name: np.empty(candidates, np.int64) for name in COST_NAMES}
     for start in range(0, candidates, CHUNK):
@@ -186,7 +184,7 @@ CostFunction = Callable[[ArchitectureBatch, int], np.ndarray]  # candidates and 
 
 
 def values_of(name: str, function: CostFunction, batch: ArchitectureBatch, classes: int) -> np.ndarray:
-    """Return the cost of N candidates by a function that the user brings: int64 [N].
+    """Return the cost of N candidates by a user's function: int64 [N].
 
     Raises:
       InputError: it does not return one integer from 1 to 2^62 for each.
@@ -210,10 +208,10 @@ def _integers(values: Iterable[int]) -> np.ndarray:
 
 
 def pack(architectures: Sequence[Architecture]) -> ArchitectureBatch:
-    """Architectures that share their block strides as one batch.
+    """Return architectures with equal block strides as one batch.
 
     Raises:
-      InputError: none given, or their strides differ.
+      InputError: there are none, or their strides differ.
     """
     strides = {tuple(block.stride for block in each.blocks) for each in architectures}
     if len(strides) != 1:
@@ -241,10 +239,10 @@ def pack(architectures: Sequence[Architecture]) -> ArchitectureBatch:
 class Row:
     """One operation of a network, for `describe` and for comparison with a profiler.
 
-    `op_class` is conv, pointwise, depthwise or dense; dense is whatever acts on one vector per clip or frame, the two
-    1x1 convolutions of squeeze-excite included. `shape` is the output's, `T H W C`. Batch norm's parameters are counted
-    with the convolution before it, the ReZero scalar with the projection, that of a positional encoding with the
-    first of squeeze-excite.
+    `op_class` is conv, pointwise, depthwise or dense; dense is any operation on one vector per clip or frame, including
+    the two 1x1 convolutions of squeeze-excite. `shape` is the output's, `T H W C`. Batch norm's parameters are counted
+    with the convolution before it, the ReZero scalar with the projection, that of a positional encoding with the first
+    of squeeze-excite.
     """
 
     name: str
@@ -256,7 +254,7 @@ class Row:
 
 
 def breakdown(architecture: Architecture, classes: int, variant: Variant = BASE) -> list[Row]:
-    """The operations in order of execution; their sums are those of `count`."""
+    """Return the operations in order of execution; their sums are those of `count`."""
     frames = architecture.clip.frames
     stem, slots = _walk(architecture)
     rows = [_convolution_row(stem, frames)]
@@ -295,5 +293,5 @@ def _dense_row(operation: ops.Dense, prefix: str = "", frames: int = 1, scalars:
 
 
 def in_unit(macs: float) -> str:
-    """Return multiply-adds to two places of G, or of M where those would say little."""
+    """Return multiply-adds with two decimals in G, or in M for small numbers."""
     return f"{macs / 1e9:.2f} G" if macs >= 1e8 else f"{macs / 1e6:.2f} M"

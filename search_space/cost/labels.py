@@ -40,5 +40,5 @@ LABELS: Mapping[str, Label] = {
 
 
 def label_of(cost: str) -> Label:
-    """Return how a cost is shown, by name."""
+    """Return the label of a cost by name."""
     return LABELS.get(cost) or Label(cost.replace("_", " "))

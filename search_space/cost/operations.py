@@ -1,8 +1,8 @@
-"""The operations of a MoViNet and their sizes in any variant of the release: MoViNets, arXiv 2103.11511.
+"""The operations of a MoViNet and their sizes in any variant of the TF Model Garden: MoViNets, arXiv 2103.11511.
 
-Written once for Python ints (one network) and for int64 arrays (one entry per candidate) alike;
+The same code serves Python ints (one network) and int64 arrays (one entry per candidate);
 `search_space.cost.counting` adds them up. A convolution uses each weight once at every position of its output, so an
-operation is its weights and its positions. Shapes are `B T H W C`.
+operation is described by its weights and its positions. Shapes are `B T H W C`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Head = tuple[Convolution, Dense, Dense]
 class Slot(NamedTuple):
     """One layer and its surroundings. In a batch, an absent layer has present = expand = squeeze_excite = 0."""
 
-    first: bool  # of its block: only such a layer may change width or size, and then projects the skip
+    first: bool  # of its block: only the first layer may change width or size, and then projects the skip
     stride: int
     channels: Count  # of the input
     area: Count  # positions per frame of the input
@@ -62,18 +62,18 @@ BlockCounts = tuple[Count, int, Iterable[LayerCounts]]  # width, stride, layers
 
 
 def squeeze_excite_channels(seen: Count) -> Count:
-    """make_divisible(seen / 4, 8) in integers."""
+    """Return make_divisible(seen / 4, 8) in integers."""
     eights = (seen + 16) // 32
     return 8 * (eights + (320 * eights < 9 * seen))  # one step up where rounding lost more than 10 %, or all
 
 
 def larger(a: Count, b: Count) -> Count:
-    """The larger of two ints, or of two arrays entry by entry."""
+    """Return the larger of two ints, or of two arrays entry by entry."""
     return max(a, b) if isinstance(a, int) else np.maximum(a, b)
 
 
 def walk(channels: Count, size: Count, blocks: Iterable[BlockCounts]) -> Iterator[Slot]:
-    """The layers in order, behind a stem of `channels` and `size` x `size` positions per frame."""
+    """Yield the layers in order, after a stem of `channels` and `size` x `size` positions per frame."""
     area = size * size
     for width, stride, layers in blocks:
         size = -(-size // stride)
@@ -84,16 +84,16 @@ def walk(channels: Count, size: Count, blocks: Iterable[BlockCounts]) -> Iterato
 
 
 def stem_operation(width: Count, resolution: Count) -> Convolution:
-    """The 1x3x3 convolution of spatial stride 2."""
+    """Return the 1x3x3 convolution of spatial stride 2."""
     size = (resolution + 1) // 2
     return Convolution("stem", "conv", STEM_TAPS * width, size * size, width)
 
 
 def convolutions(slot: Slot, variant: Variant) -> tuple[Convolution, ...]:
-    """Expand, depthwise (over space and over time, where split) and project of a layer, in order.
+    """Return expand, depthwise (over space and over time, if split) and project of a layer, in order.
 
-    Of a block's first layer also skip. What a layer lacks has no weights and no channels: a skip that is the identity,
-    a convolution over time where the kernel has one frame.
+    The first layer of a block also has skip. Absent operations have no weights and no channels: an identity skip, or a
+    convolution over time if the kernel has one frame.
     """
     main = (
         Convolution("expand", "pointwise", slot.channels * slot.expand, slot.area, slot.expand),
@@ -119,17 +119,17 @@ def _depthwise(slot: Slot, variant: Variant) -> tuple[Convolution, ...]:
 
 
 def gated(slot: Slot, variant: Variant) -> Count:
-    """Whether a layer has squeeze-excite: 0 or 1."""
+    """Return 1 if a layer has squeeze-excite, else 0."""
     return slot.squeeze_excite * (variant.se_type != "none")
 
 
 def gates_per_frame(variant: Variant) -> bool:
-    """Whether each frame has gates of its own, not the clip."""
+    """Return True if each frame has separate gates, not the clip."""
     return variant.causal or variant.se_type in ("2d", "2plus3d")
 
 
 def squeeze_excite(slot: Slot, variant: Variant) -> tuple[Dense, Dense]:
-    """The two 1x1 convolutions on the mean of the clip or frame; without channels where the layer has none."""
+    """Return the two 1x1 convolutions on the mean of the clip or frame; without channels if the layer has none."""
     seen = slot.expand * (2 if variant.se_type == "2plus3d" else 1)
     expand = slot.expand * gated(slot, variant)
     hidden = squeeze_excite_channels(seen) * gated(slot, variant)
@@ -139,7 +139,7 @@ def squeeze_excite(slot: Slot, variant: Variant) -> tuple[Dense, Dense]:
 
 
 def state_values(slot: Slot, variant: Variant) -> Count:
-    """Values that a causal layer carries from frame to frame: of its buffer, its running mean and its frame counts."""
+    """Return the number of state values of a causal layer: its buffer, its running mean and its frame counts."""
     area = slot.area_out if variant.factorised else slot.area
     buffer = (slot.kernel_time - 1) * slot.expand * area
     mean = gated(slot, variant) * (slot.expand + 1) * variant.remembers_mean
@@ -147,7 +147,7 @@ def state_values(slot: Slot, variant: Variant) -> Count:
 
 
 def head_operations(last: Slot, project: Count, dense: Count, classes: int) -> Head:
-    """Projection, dense layer and classifier behind the `last` layer."""
+    """Return projection, dense layer and classifier after the `last` layer."""
     return (
         Convolution("head.project", "pointwise", last.width * project, last.area_out, project),
         Dense("head.dense", project * dense, dense),
@@ -156,12 +156,12 @@ def head_operations(last: Slot, project: Count, dense: Count, classes: int) -> H
 
 
 def live_in_layer(slot: Slot, frames: Count, gates: Count) -> Count:
-    """Most values alive at once in a layer, by the schedule of `Cost`; `gates` are those of squeeze-excite."""
+    """Return the peak number of live values in a layer by the schedule of `Cost`; `gates`: of squeeze-excite."""
     inputs, expanded = slot.channels * slot.area, slot.expand * slot.area
     depthwise, output = slot.expand * slot.area_out, slot.width * slot.area_out
     main = (inputs + depthwise) * frames + larger(larger(expanded, output) * frames, gates)
     if not slot.first:
-        return main  # of an absent layer twice its input, never more than in the layer before
+        return main  # for an absent layer twice its input, never more than in the previous layer
     if slot.stride == 1:
         skip = inputs + output + output * (slot.channels != slot.width)
     else:
@@ -170,7 +170,7 @@ def live_in_layer(slot: Slot, frames: Count, gates: Count) -> Count:
 
 
 def live_in_head(last: Slot, frames: Count, head: Head) -> Count:
-    """Most values alive at once from the last layer's output to the logits."""
+    """Return the peak number of live values from the last layer's output to the logits."""
     project, dense, classes = (operation.channels for operation in head)
     features = last.area_out * frames
     pooled = features * project + larger(features * last.width, project)

@@ -1,8 +1,8 @@
 """Compound scaling of a network and of a space: MoViNets, arXiv 2103.11511, section 3; EfficientNet, arXiv 1905.11946.
 
 Depth, width, resolution and frames grow by alpha^phi, beta^phi, gamma^phi and delta^phi. Rounding to layers, to
-channels divisible by 8, to even pixels and to whole frames makes the cost of a scaled network a staircase in phi, so
-a target is met by counting, not by the formula.
+channels divisible by 8, to even pixels and to whole frames makes the cost of a scaled network a staircase in phi. So
+the phi of a target is found by counting, not by the formula.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from search_space.cost.counting import ArchitectureBatch, count, count_batch, pa
 from search_space.rounding import make_divisible
 from search_space.space.movinet import BlockConfig, SpaceConfig
 
-FULL_DENSE = 2048  # units of the dense layer in all of the released A0-A5
+FULL_DENSE = 2048  # units of the dense layer in all published networks A0-A5
 STEPS = 64  # grid points of phi per unit: neighbours differ by 1 % in unrounded cost
-PHI_LIMIT = 24  # a factor of 10^7 both ways
+PHI_LIMIT = 24  # a factor of 10^7 in both directions
 WINDOW = STEPS  # grid points searched on either side of the target: a factor of 2 in unrounded cost
 MAX_COEFFICIENT = 16
 MAX_FACTOR = 1e30  # beyond any use, within floating point: MAX_COEFFICIENT ** PHI_LIMIT and some
 MAX_TARGET = 1e18
-TUNED = 0.25  # most that frames and pixels may move to fill a gap in the staircase, as a share
-TRADED = 0.1  # most that one of them may move the other way for it
+TUNED = 0.25  # largest relative change of frames and pixels to fill a gap in the staircase
+TRADED = 0.1  # largest relative change of one of them in the opposite direction
 
 
 _Factor = Annotated[float, within(1 / MAX_FACTOR, MAX_FACTOR)]
@@ -65,7 +65,7 @@ class Factors:
     frames: _Factor = 1.0
 
     def times(self, other: Factors) -> Factors:
-        """Both after one another, without rounding in between."""
+        """Return both factors applied one after the other, without rounding in between."""
         return Factors(*(mine * theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
@@ -91,18 +91,18 @@ class Coefficients:
         return self.depth * self.width**2 * self.resolution**2 * self.frames
 
     def factors(self, phi: float) -> Factors:
-        """The factors at `phi`."""
+        """Return the factors at `phi`."""
         return Factors(self.depth**phi, self.width**phi, self.resolution**phi, self.frames**phi)
 
 
 UNSCALED = Factors()
 
-# The doubling of cost is shared about equally by the four dimensions (.27, .23, .22 and .28; width and resolution enter
-# squared). The released networks are close to that: from A2 to A5 cost grows by 2^4.58, depth by 2^1.18, width^2 by
+# The four dimensions have about equal shares in the doubling of cost (.27, .23, .22 and .28; width and resolution enter
+# squared). The published networks are similar: from A2 to A5 cost grows by 2^4.58, depth by 2^1.18, width^2 by
 # 2^1.27, resolution^2 by 2^1.03 and frames by 2^1.26, which are shares of .26, .28, .22 and .28. Their product is 2.11,
-# as not all of the cost grows with it, and the third digits are what rounding likes: the mean cost of random members
-# doubles within 5 % per phi from -2 to 3, of the space around A2 and of the default search's, lifted to full size
-# (`expected_growth`, docs/scaling.md). The paper's own coefficients, as remembered, multiply to 3.16.
+# because a part of the cost does not grow, and the third digits are tuned to the rounding: the mean cost of random
+# architectures doubles within 5 % per phi from -2 to 3, in the space around A2 and in the default space at full size
+# (`expected_growth`, docs/scaling.md). The paper's coefficients, quoted from memory, multiply to 3.16.
 DEFAULT_COEFFICIENTS = Coefficients(depth=1.224, width=1.089, resolution=1.085, frames=1.235)
 
 
@@ -119,17 +119,17 @@ class Scaled:
 
 
 def _whole(value: float) -> int:
-    """Nearest integer, half up, at least 1."""
+    """Return the nearest integer, half up, at least 1."""
     return max(1, math.floor(value + 0.5))
 
 
 def _even(value: float) -> int:
-    """Nearest even integer, half up, at least 2."""
+    """Return the nearest even integer, half up, at least 2."""
     return 2 * _whole(value / 2)
 
 
 def _dense(units: int, width: float) -> int:
-    """Shrinks with the width, but grows with it only up to the 2048 of the released networks, whatever their width."""
+    """Scale units with the width, but up to 2048 only, as in the published networks at any width."""
     return min(make_divisible(units * width), max(units, FULL_DENSE))
 
 
@@ -165,15 +165,14 @@ def _scale(architecture: Architecture, factors: Factors) -> Architecture:
 def scale(
     architecture: Architecture, depth: float = 1.0, width: float = 1.0, resolution: float = 1.0, frames: float = 1.0
 ) -> Architecture:
-    """The architecture with every dimension multiplied by its factor, then rounded.
+    """Return the architecture with every dimension multiplied by its factor, then rounded.
 
     Args:
-      depth: layers of each block, at least 1. The last go first; new ones repeat in turn the block's layers after the
-        first, or its only layer.
-      width: stem, blocks, expansions and head projection, divisible by 8; the dense layer likewise, but it grows no
-        further than to 2048.
+      depth: layers of each block, at least 1. The last ones are removed first; new ones repeat in turn the block's
+        layers after the first, or its only layer.
+      width: stem, blocks, expansions and head projection, divisible by 8; the dense layer likewise, up to 2048.
       resolution: even pixels.
-      frames: whole frames, and the frame stride that keeps the clip's duration most nearly.
+      frames: whole frames, and the frame stride that best keeps the clip's duration.
 
     Raises:
       InputError: a factor is not positive, or a dimension leaves the range of `Architecture`.
@@ -184,12 +183,12 @@ def scale(
 def compound(
     architecture: Architecture, phi: float, coefficients: Coefficients = DEFAULT_COEFFICIENTS, base: Factors = UNSCALED
 ) -> Architecture:
-    """The architecture scaled by `base` and `phi` at once: `phi + 1` costs about `coefficients.growth` times more."""
+    """Return the architecture scaled by `base` and `phi`: `phi + 1` costs about `coefficients.growth` times more."""
     return _scale(architecture, base.times(coefficients.factors(phi)))
 
 
 class _Step(NamedTuple):
-    """One step of the staircase. Of steps of equal cost the one of least |phi| comes first."""
+    """One step of the staircase; of steps with equal cost the one with the smallest |phi| comes first."""
 
     macs: int
     distance: float  # |phi|
@@ -208,7 +207,7 @@ class _Staircase:
     largest: Clip | None
 
     def _at(self, index: int) -> tuple[float, Factors, Architecture] | None:
-        """The scaling at phi = index / STEPS; None where a dimension leaves the range of `Architecture`."""
+        """Return the scaling at phi = index / STEPS; None if a dimension leaves the range of `Architecture`."""
         phi = index / STEPS
         try:
             factors = self._within(self.base.times(self.coefficients.factors(phi)))
@@ -217,7 +216,7 @@ class _Staircase:
             return None
 
     def _within(self, factors: Factors) -> Factors:
-        """The factors, with frames and resolution that do not exceed those of the largest clip."""
+        """Return the factors, with frames and resolution limited to those of the largest clip."""
         if self.largest is None:
             return factors
         frames = min(factors.frames, self.largest.frames / self.parent.clip.frames)
@@ -236,7 +235,7 @@ class _Staircase:
         return [_Step(cost, abs(phi), phi, factors) for cost, (phi, factors, _) in zip(macs, scalings, strict=True)]
 
     def neighbours(self, target: float) -> list[_Step]:
-        """The steps nearest to the target from below and from above; one of them if the other does not exist."""
+        """Return the steps nearest to the target from below and from above, or only one if the other does not exist."""
         grid = range(-PHI_LIMIT * STEPS, PHI_LIMIT * STEPS + 1)
         # The staircase can fall a little (a skip projection goes when two rounded widths meet), so bisection finds
         # the neighbourhood only.
@@ -248,7 +247,7 @@ class _Staircase:
         return below[:1] + above[:1]
 
     def refined(self, step: _Step, direction: int) -> Iterator[_Step]:
-        """The step with some frames and pixels more (direction 1) or fewer (-1), one perhaps traded for the other."""
+        """Yield variants of a step with more (direction 1) or fewer (-1) frames and pixels, or one for the other."""
         scaled = _scale(self.parent, step.factors)
         clip, parent = scaled.clip, self.parent.clip
 
@@ -265,13 +264,13 @@ class _Staircase:
             yield _Step(cost, step.distance, step.phi, factors)
 
     def between(self, lower: _Step, upper: _Step) -> list[_Step]:
-        """What fills the gap between two steps, both included."""
+        """Return the steps that fill the gap between two steps, both included."""
         candidates = [*self.refined(lower, 1), *self.refined(upper, -1)]
         return [step for step in candidates if lower.macs <= step.macs <= upper.macs]
 
 
 def _macs_of_clips(architecture: Architecture, classes: int, frames: np.ndarray, resolution: np.ndarray) -> np.ndarray:
-    """Multiply-adds of one network on clips of `frames` int64 [N] and `resolution` int64 [N]."""
+    """Return multiply-adds of one network on clips of `frames` int64 [N] and `resolution` int64 [N]."""
     one = vars(pack([architecture]))
     arrays = {name: array for name, array in one.items() if name != "strides"}
     tiled = {name: np.broadcast_to(array, (len(frames), *array.shape[1:])) for name, array in arrays.items()}
@@ -288,16 +287,16 @@ def scale_to_macs(
     tolerance: float = 0.02,
     largest: Clip | None = None,
 ) -> Scaled:
-    """The architecture scaled by `base` and the phi whose exact cost is nearest to `target` multiply-adds.
+    """Return the architecture scaled by `base` and the phi whose exact cost is nearest to `target` multiply-adds.
 
-    Where rounding leaves no phi within `tolerance` (a share of the target), the gap in the staircase is filled by
-    adding frames and pixels to its lower step or taking them from its upper one, or trading some for the other. What
-    can be chosen from does not depend on the target, so that a larger target never gives a cheaper network.
+    If rounding leaves no phi within `tolerance` (a fraction of the target), the gap in the staircase is filled. Frames
+    and pixels are added to its lower step, removed from its upper one, or traded for each other. The set of candidates
+    does not depend on the target, so that a larger target never gives a cheaper network.
 
-    Frames and pixels do not exceed those of the clip `largest`, if it is given; depth and width then grow further.
+    `largest` limits frames and pixels; depth and width then grow further.
 
     Raises:
-      InputError: nothing is within the tolerance; names the nearest.
+      InputError: no scaling is within the tolerance; the message has the nearest.
     """
     check_number("target", target, 1, MAX_TARGET)
     check_number("tolerance", tolerance, 0, 1)
@@ -312,7 +311,7 @@ def scale_to_macs(
     best = min(steps, key=miss, default=None)
     if best is None or miss(best)[0] > tolerance * target:
         nearest = f"; the nearest costs {best.macs}" if best else ""
-        raise InputError("target", target, f"multiply-adds are not within {tolerance:.1%} of any scaling{nearest}")
+        raise InputError("target", target, f"multiply-adds: no scaling is within {tolerance:.1%}{nearest}")
     scaled = _scale(architecture, best.factors)
     return Scaled(scaled, best.phi, best.factors, best.macs, round(target), best.macs / target - 1)
 
@@ -333,10 +332,10 @@ def _scale_block(block: BlockConfig, factors: Factors) -> BlockConfig:
 def scale_space(
     config: SpaceConfig, phi: float, coefficients: Coefficients = DEFAULT_COEFFICIENTS, base: Factors = UNSCALED
 ) -> SpaceConfig:
-    """The space with every option scaled by `base` and `phi` as `scale` does a network; equal options become one.
+    """Return the space with every option scaled by `base` and `phi` as by `scale`; equal options are merged.
 
-    Frames are those of the source, so the clip's length changes and the frame strides stay, but for those longer than
-    the clip. Kernels, expansion ratios and squeeze-excite stay.
+    Frames are those of the source, so the clip's length changes and the frame strides stay, except those longer than
+    the clip. Kernels, expansion ratios and squeeze-excite do not change.
 
     Raises:
       InputError: an option leaves its range.

@@ -1,12 +1,12 @@
-"""Coefficients under which the expected cost of a random member of a space doubles per unit of phi.
+"""Coefficients for which the expected cost of a random architecture of a space doubles per unit of phi.
 
-MoViNets, arXiv 2103.11511, section 3, as EfficientNet, arXiv 1905.11946: depth * width^2 * resolution^2 * frames = 2
-is what doubles the cost of a network that is all pointwise convolutions and never rounded. Depthwise convolutions,
-stem and head grow by less, and rounding makes even the mean over a whole space a staircase in phi: at a product of
-2 a step is worth anything from 1.78 to 2 in the space around A2. So the growth is solved by counting.
+MoViNets, arXiv 2103.11511, section 3, and EfficientNet, arXiv 1905.11946: depth * width^2 * resolution^2 * frames = 2
+doubles the cost of a network that consists of pointwise convolutions and is never rounded. Depthwise convolutions,
+stem and head grow by less, and rounding makes even the mean over a whole space a staircase in phi: at a product of 2
+a step is a factor from 1.78 to 2 in the space around A2. So the growth is solved by counting.
 
-What is scaled are members of the space, as they are when a family is made, not the space: of a scaled space equal
-options become one, so its members are no longer the same ones, only larger.
+Architectures of the space are scaled, as for a family, not the space itself: a scaled space merges equal options, so
+its architectures are not the scaled ones.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from search_space.scaling.compound import FULL_DENSE, UNSCALED, Coefficients, Fa
 from search_space.space.movinet import SpaceConfig, movinet_space
 from search_space.space.sampling import Limit, sample_feasible
 
-PHIS = (-2, -1, 0, 1, 2, 3)  # about what A0 to A5 need of a parent in between
-TOLERANCE = 0.05  # of the ratio 2, at each of the steps
+PHIS = (-2, -1, 0, 1, 2, 3)  # about the range from A0 to A5 around a parent in between
+TOLERANCE = 0.05  # relative tolerance of the ratio 2, at every step
 DIMENSIONS = tuple(field.name for field in fields(Coefficients))
 _EXPONENTS = np.array([1, 2, 2, 1])  # of the dimensions in the cost of a pointwise convolution
-_ITERATIONS = 4  # of a growth that is proportional already but for rounding
+_ITERATIONS = 4  # of a growth that is proportional except for rounding
 _TRIALS = 150
-_REACH = 0.015  # standard deviation of the trials, in log-cost a dimension
+_REACH = 0.015  # standard deviation of the trials, in log-cost per dimension
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
@@ -38,20 +38,20 @@ def _whole(values: np.ndarray) -> np.ndarray:
 
 
 def _divisible(values: np.ndarray) -> np.ndarray:
-    """`rounding.make_divisible` of an array."""
+    """Return `rounding.make_divisible` of an array."""
     rounded = np.maximum(DIVISOR, np.floor(values + DIVISOR / 2).astype(np.int64) // DIVISOR * DIVISOR)
     return np.where(rounded < 0.9 * values, rounded + DIVISOR, rounded)
 
 
 def _repeated(depth: np.ndarray, scaled: np.ndarray) -> np.ndarray:
-    """Which layer of its block each layer of the scaled one is: depths [N, B] -> [N, B, L]."""
+    """Return the source layer of each layer of the scaled block: depths [N, B] -> [N, B, L]."""
     layer, before = np.arange(scaled.max()), depth[..., None]
     repeated = np.where(before > 1, 1 + (layer - before) % np.maximum(before - 1, 1), 0)
     return np.where(layer < before, layer, repeated)
 
 
 def scale_batch(batch: ArchitectureBatch, factors: Factors) -> ArchitectureBatch:
-    """`scaling.scale` of N candidates at once."""
+    """Apply `scaling.scale` to N candidates at once."""
     depth = _whole(batch.depth * factors.depth)
     source = _repeated(batch.depth, depth)
 
@@ -77,10 +77,10 @@ def scale_batch(batch: ArchitectureBatch, factors: Factors) -> ArchitectureBatch
 def random_members(
     config: SpaceConfig, rng: np.random.Generator, n: int, limits: Sequence[Limit] = ()
 ) -> ArchitectureBatch:
-    """n members drawn uniformly over the options of every choice, among those that keep the limits.
+    """Draw n architectures within the limits, uniformly over the options of every choice.
 
     Raises:
-      InputError: no member keeps the limits.
+      InputError: no architecture is within the limits.
     """
     space = movinet_space(config)
     genotypes = sample_feasible(space, rng, check_integer("members", n, 1, 10**6), limits)
@@ -89,12 +89,12 @@ def random_members(
 
 @dataclass(frozen=True)
 class ExpectedCost:
-    """Mean multiply-adds of random members, scaled by `base` and phi.
+    """Mean multiply-adds of random architectures, scaled by `base` and phi.
 
     Attributes:
       members: a sample of the space.
       classes: outputs.
-      base: what lifts the members to full size, before phi.
+      base: proxy-to-full scaling, applied before phi.
     """
 
     members: ArchitectureBatch
@@ -102,21 +102,21 @@ class ExpectedCost:
     base: Factors = UNSCALED
 
     def at(self, coefficients: Coefficients, phi: float) -> float:
-        """The mean at one phi."""
+        """Return the mean at one phi."""
         scaled = scale_batch(self.members, self.base.times(coefficients.factors(phi)))
         return float(count_batch(scaled, self.classes)["macs"].mean())
 
     def steps(self, coefficients: Coefficients, phis: Sequence[float] = PHIS) -> np.ndarray:
-        """By how much the mean grows from each of P phis to the next one: `[P - 1]`."""
+        """Return the growth of the mean from each of P phis to the next one: `[P - 1]`."""
         means = np.array([self.at(coefficients, phi) for phi in phis])
         return means[1:] / means[:-1]
 
     def miss(self, coefficients: Coefficients) -> float:
-        """How far the worst step of `PHIS` is from a doubling, as a share of it."""
+        """Return the largest relative deviation of a step of `PHIS` from a doubling."""
         return float(np.abs(self.steps(coefficients) / 2 - 1).max())
 
     def doubles(self, coefficients: Coefficients, tolerance: float = TOLERANCE) -> bool:
-        """Whether each step of `PHIS` is a doubling, within a share of it."""
+        """Return whether each step of `PHIS` is a doubling, within a relative tolerance."""
         before = self.at(coefficients, PHIS[0])
         for phi in PHIS[1:]:  # most that fail do so early
             after = self.at(coefficients, phi)
@@ -127,12 +127,12 @@ class ExpectedCost:
 
 
 def of_shares(shares: Sequence[float], growth: float) -> Coefficients:
-    """The coefficients whose product is `growth`, each dimension with its share of it; shares add up to 1."""
+    """Return coefficients whose product is `growth`, each dimension with its share; shares add up to 1."""
     return Coefficients(*(growth ** (np.asarray(shares) / _EXPONENTS)).tolist())
 
 
 def shares_of(coefficients: Coefficients) -> dict[str, float]:
-    """The share of each dimension in the unrounded growth, by name; they add up to 1."""
+    """Return the share of each dimension in the unrounded growth, by name; they add up to 1."""
     logs = np.log([getattr(coefficients, name) for name in DIMENSIONS]) * _EXPONENTS
     return dict(zip(DIMENSIONS, (logs / logs.sum()).tolist(), strict=True))
 
@@ -140,10 +140,10 @@ def shares_of(coefficients: Coefficients) -> dict[str, float]:
 def solve(
     shares: Sequence[float], expected: ExpectedCost, rng: np.random.Generator, tolerance: float = TOLERANCE
 ) -> Coefficients | None:
-    """The coefficients about in these proportions under which every step of `PHIS` is a doubling within `tolerance`.
+    """Return coefficients near these proportions for which every step of `PHIS` is a doubling within `tolerance`.
 
-    The growth that is right over all steps together leaves single steps off by up to a tenth. So coefficients a
-    percent or so around it are tried until rounding favours some at all steps; None if it favours none.
+    With the growth that fits all steps together, single steps deviate by up to a tenth. So coefficients about a percent
+    around it are tried until every step fits; None if there are none.
     """
     middle = np.array(astuple(_right_over_all(shares, expected)))
     for i in range(_TRIALS):
@@ -166,18 +166,18 @@ def _right_over_all(shares: Sequence[float], expected: ExpectedCost) -> Coeffici
 def draw(
     rng: np.random.Generator, expected: ExpectedCost, concentration: float = 2.0, draws: int = 100
 ) -> Coefficients:
-    """Random proportions (Dirichlet, favouring no dimension), and the growth that doubles the expected cost.
+    """Draw random proportions (symmetric Dirichlet), and solve for the growth that doubles the expected cost.
 
-    Proportions that rounding does not let double are drawn again. What is asked of this sample is a little tighter
-    than `TOLERANCE`, so that it holds for others too.
+    Proportions without a solution are drawn again. The tolerance for this sample is a little below `TOLERANCE`, so that
+    the result also holds for other samples.
 
     Raises:
-      InputError: none found; the members are so small that hardly any double.
+      InputError: no solution; the architectures are so small that hardly any doubles.
     """
     for _ in range(draws):
         shares = rng.dirichlet([concentration] * len(DIMENSIONS))
         found = solve(shares.tolist(), expected, rng, 0.85 * TOLERANCE)
         if found:
             return found
-    rule = f"proportions were drawn, and with none does the expected cost double within {TOLERANCE:.0%} at every step"
+    rule = f"proportions were drawn, but for none the expected cost doubles within {TOLERANCE:.0%} at every step"
     raise InputError("coefficients", draws, rule)

@@ -19,14 +19,15 @@ from search_space.base.errors import InputError
 A = TypeVar("A")
 Genotype = tuple[int, ...]
 
-# exp(300 * k / (k - 1)) still fits a double for every k; draws are all-cheap or all-costly long before.
+# exp(300 * k / (k - 1)) still fits a double for every k; long before this limit all draws are cheap or all are
+# expensive.
 _MAX_TILT = 300.0
 MAX_LISTED = 1_000_000
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Active where the choice `parent` is active and its chosen value is `at_least` this or more."""
+    """Active if the choice `parent` is active and its value is at least `at_least`."""
 
     parent: str
     at_least: Any
@@ -34,7 +35,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Choice:
-    """One decision: distinct `options`, cheap first, and when it has to be taken at all."""
+    """One decision: distinct `options`, cheap first, and the condition under which it exists."""
 
     name: str
     options: tuple[Any, ...]
@@ -48,14 +49,14 @@ class Choice:
                 raise InputError(self.name, option, "is an option twice")
 
     def index(self, value: Any) -> int:
-        """Position of `value` among the options; `InputError` if it is none of them."""
+        """Return the position of `value` among the options; raise `InputError` if it is none of them."""
         if value not in self.options:
             raise InputError(self.name, value, f"must be one of {', '.join(map(str, self.options))}")
         return self.options.index(value)
 
 
 def _reached(condition: Condition, parent: Choice) -> np.ndarray:
-    """For each option of the parent, whether it meets the condition: bool [options]."""
+    """Return, for each option of the parent, whether it meets the condition: bool [options]."""
     try:
         return np.array([bool(option >= condition.at_least) for option in parent.options])
     except TypeError:
@@ -65,14 +66,14 @@ def _reached(condition: Condition, parent: Choice) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SearchSpace(Generic[A]):
-    """Everything that can be built from one option per choice.
+    """All architectures that can be built from one option per choice.
 
     A genotype has one option index per choice; in its canonical form the genes of absent choices are 0. Since the
     options of a choice differ, canonical genotypes and architectures correspond one to one.
 
     Attributes:
       assemble: values of the active choices -> architecture.
-      disassemble: its inverse; raises `InputError` for what cannot be a member.
+      disassemble: its inverse; raises `InputError` for an architecture outside of the space.
       count: canonical genotypes int [n, G] -> exact costs by name, each [n].
     """
 
@@ -93,7 +94,7 @@ class SearchSpace(Generic[A]):
             earlier[choice.name] = choice
 
     def __hash__(self) -> int:
-        """Of names alone, as options need not be hashable."""
+        """Hash names only, as options need not be hashable."""
         return hash((self.name, *(choice.name for choice in self.choices)))
 
     def _check_condition(self, choice: Choice, earlier: Mapping[str, Choice]) -> None:
@@ -101,7 +102,7 @@ class SearchSpace(Generic[A]):
         if condition is None:
             return
         if condition.parent not in earlier:
-            raise InputError(f"{choice.name}.condition", condition.parent, "must be a choice declared before")
+            raise InputError(f"{choice.name}.condition", condition.parent, "must be a choice declared earlier")
         if not _reached(condition, earlier[condition.parent]).any():
             raise InputError(f"{choice.name}.condition", condition.at_least, f"is never reached by {condition.parent}")
 
@@ -123,7 +124,7 @@ class SearchSpace(Generic[A]):
 
     @functools.cached_property
     def size(self) -> int:
-        """Exact number of distinct members: a parent's options each multiply the children they make active."""
+        """Exact number of distinct architectures: each option of a parent multiplies the children it activates."""
         members = [len(choice.options) for choice in self.choices]
         for parent, children, reached in reversed(self._conditions):
             products = [math.prod(members[c] for c, on in zip(children, row, strict=True) if on) for row in reached]
@@ -131,14 +132,14 @@ class SearchSpace(Generic[A]):
         return math.prod(m for m, choice in zip(members, self.choices, strict=True) if choice.condition is None)
 
     def active(self, genotypes: np.ndarray) -> np.ndarray:
-        """Which choices are present, int [n, G] -> bool [n, G]."""
+        """Return the mask of active choices, int [n, G] -> bool [n, G]."""
         active = np.ones(genotypes.shape, dtype=bool)
         for parent, children, reached in self._conditions:
             active[:, children] = reached[genotypes[:, parent]] & active[:, parent, None]
         return active
 
     def canonical_batch(self, genotypes: np.ndarray) -> np.ndarray:
-        """Genotypes with the genes of absent choices set to 0, int [n, G]; `InputError` for a gene out of range."""
+        """Set the genes of absent choices to 0, int [n, G]; `InputError` for a gene out of range."""
         genotypes = np.asarray(genotypes)
         if genotypes.ndim != 2 or genotypes.shape[1] != len(self.choices) or genotypes.dtype.kind not in "iu":
             raise InputError(self.name, genotypes.shape, f"must be integers of shape [n, {len(self.choices)}]")
@@ -150,50 +151,50 @@ class SearchSpace(Generic[A]):
         return np.where(self.active(genotypes), genotypes, 0)
 
     def canonical(self, genotype: Genotype) -> Genotype:
-        """The one genotype that stands for all that decode to the same architecture; `InputError` for what is none."""
+        """Return the representative of all genotypes of the same architecture; `InputError` if invalid."""
         if not all(isinstance(gene, int | np.integer) for gene in genotype):
-            raise InputError(self.name, list(genotype), "is no genotype, which is whole numbers")
+            raise InputError(self.name, list(genotype), "is not a genotype, which consists of integers")
         return tuple(self.canonical_batch(np.array([genotype]))[0].tolist())
 
     def members(self) -> np.ndarray:
-        """All members, canonical int [size, G]; `InputError` for a space too large to be listed."""
+        """Return all architectures, canonical int [size, G]; `InputError` for a space too large to be listed."""
         if self.size > MAX_LISTED:
-            raise InputError(self.name, self.size, f"members are too many to be listed; at most {MAX_LISTED}")
+            raise InputError(self.name, self.size, f"architectures are too many to list; at most {MAX_LISTED}")
         listed = np.zeros((1, len(self.choices)), dtype=np.int64)
         for column, options in enumerate(self.options.tolist()):
             listed = np.repeat(listed, options, axis=0)
             listed[:, column] = np.tile(np.arange(options), len(listed) // options)
-            # What is absent is not multiplied, so the list never outgrows the space.
+            # Absent choices are not multiplied, so the list is never longer than the space.
             listed = listed[self.active(listed)[:, column] | (listed[:, column] == 0)]
         return listed
 
     def contains(self, genotype: Genotype) -> bool:
-        """Whether the genotype can be decoded: the right length and every gene in range (canonical or not)."""
+        """Return whether the genotype can be decoded: the right length and every gene in range (canonical or not)."""
         return len(genotype) == len(self.choices) and all(
             isinstance(gene, int) and 0 <= gene < len(choice.options)
             for gene, choice in zip(genotype, self.choices, strict=True)
         )
 
     def values(self, genotype: Genotype) -> dict[str, Any]:
-        """Chosen option of every active choice, by name."""
+        """Return the chosen option of every active choice, by name."""
         genotypes = self.canonical_batch(np.array([genotype]))
         chosen = zip(self.choices, genotypes[0].tolist(), self.active(genotypes)[0], strict=True)
         return {choice.name: choice.options[gene] for choice, gene, active in chosen if active}
 
     def decode(self, genotype: Genotype) -> A:
-        """The architecture of a genotype."""
+        """Return the architecture of a genotype."""
         return self.assemble(self.values(genotype))
 
     def encode(self, architecture: A) -> Genotype:
-        """The canonical genotype of an architecture; `InputError` if it is not a member."""
+        """Return the canonical genotype of an architecture; `InputError` if it is not in the space."""
         values = self.disassemble(architecture)
         genes = tuple(choice.index(values[choice.name]) if choice.name in values else 0 for choice in self.choices)
         if self.decode(genes) != architecture:
-            raise InputError(self.name, architecture, "is not a member of the space")
+            raise InputError(self.name, architecture, "is not an architecture of the space")
         return self.canonical(genes)
 
     def sample(self, rng: np.random.Generator, n: int, tilt: np.ndarray | float = 0.0) -> np.ndarray:
-        """Independent draws, canonical int [n, G].
+        """Return independent draws, canonical int [n, G].
 
         Tilt t weights option i of k by exp(t * (i / (k - 1) - 1/2)): 0 is uniform over the options of every choice,
         t < 0 prefers early (cheap) ones. One t for all draws or one for each, [n].
@@ -206,18 +207,19 @@ class SearchSpace(Generic[A]):
         return self.canonical_batch(np.minimum(position.astype(np.int64), self.options - 1))
 
     def mutate_batch(self, genotypes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """For each genotype another member that differs in one active choice, int [n, G] -> int [n, G].
+        """Change one active choice of each genotype, int [n, G] -> int [n, G].
 
-        Choices that thereby become active (the layers of a deeper block) are drawn uniformly.
+        Choices that become active by it (the layers of a deeper block) are drawn uniformly.
 
         Raises:
-          InputError: the space has one member.
+          InputError: the space has only one architecture.
         """
         if self.size == 1:
-            raise InputError(self.name, self.size, "members leave nothing to mutate")
+            raise InputError(self.name, self.size, "architectures: a space of one cannot be mutated")
         parents, rows = self.canonical_batch(genotypes), np.arange(len(genotypes))
         active = self.active(parents)
-        # A choice with all its ancestors fixed is always active, so every member of a larger space has one to change.
+        # A choice with all its ancestors fixed is always active, so every architecture of a larger space has one to
+        # change.
         column = np.where(active & (self.options > 1), rng.random(parents.shape), -1.0).argmax(axis=1)
         children = np.where(active, parents, rng.integers(0, self.options, parents.shape))
         shift = rng.integers(1, self.options[column])
@@ -225,18 +227,18 @@ class SearchSpace(Generic[A]):
         return self.canonical_batch(children)
 
     def mutate(self, genotype: Genotype, rng: np.random.Generator) -> Genotype:
-        """Another member that differs in exactly one active choice; `InputError` if the space has one member."""
+        """Change exactly one active choice; raise `InputError` if the space has only one architecture."""
         return tuple(self.mutate_batch(np.array([genotype]), rng)[0].tolist())
 
     def crossover(self, a: Genotype, b: Genotype, rng: np.random.Generator) -> Genotype:
-        """Every gene from either parent, evenly; one that is active in one parent only comes from there."""
+        """Take every gene from either parent with equal probability, or from the only one where it is active."""
         parents = self.canonical_batch(np.array([a, b]))
         active = self.active(parents)
         first = np.where(active[0] == active[1], rng.random(len(self.choices)) < 0.5, active[0])
         return tuple(self.canonical_batch(np.where(first, parents[0], parents[1])[None])[0].tolist())
 
     def neighbours(self, genotype: Genotype) -> np.ndarray:
-        """All members one change of an active choice away, canonical int [m, G]; what becomes active is option 0."""
+        """Return all genotypes with one active choice changed, canonical int [m, G]; new choices are option 0."""
         center = self.canonical_batch(np.array([genotype]))
         free = np.where(self.active(center)[0], self.options, 1)
         columns = np.repeat(np.arange(len(free)), free - 1)
@@ -246,7 +248,7 @@ class SearchSpace(Generic[A]):
         return self.canonical_batch(found)
 
     def one_hot(self, genotypes: np.ndarray) -> np.ndarray:
-        """Fixed slots, int [n, G] -> float32 [n, slots]: one per option, one for absence."""
+        """Encode in fixed slots, int [n, G] -> float32 [n, slots]: one per option, one for absence."""
         conditional = np.array([choice.condition is not None for choice in self.choices])
         slots = self.options + conditional
         value = np.where(self.active(genotypes), genotypes, self.options)

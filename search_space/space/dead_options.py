@@ -1,7 +1,7 @@
-"""Kernel options that compute the same function as another option, because the map they slide over is small.
+"""Kernel options that compute the same function as another option, because the feature map is small.
 
-On n x n pixels a kernel of stride 1 that is wider than 2n - 1 multiplies its outer weights with padding only, and so
-does one longer than 2T - 1 in T frames. A search over such options learns nothing about them but their cost.
+A kernel of stride 1 that is wider than 2n - 1 on n x n pixels, or longer than 2T - 1 in T frames, multiplies its outer
+weights with padding only. Such options differ only in cost.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class DeadOption:
       choice: name of the choice, as in "block5.layer2.kernel".
       option: the more expensive of two kernels that compute the same function.
       same_as: the cheaper one.
-      resolutions: those of the space at which this is so.
-      frame_strides: those of the space at which this is so.
+      resolutions: those of the space to which this applies.
+      frame_strides: those of the space to which this applies.
     """
 
     choice: str
@@ -39,7 +39,7 @@ Weights = frozenset[tuple[tuple[int, int], ...]]
 
 @functools.cache
 def used_weights(width: int, size: int, stride: int) -> Weights:
-    """Return, for each weight of a 1D kernel that meets more than padding, the (output, input) positions it connects.
+    """Return, for each weight of a 1D kernel that reaches more than padding, the (output, input) positions it connects.
 
     Two kernels of equal sets compute the same functions of `size` inputs. Padding is that of TensorFlow's "SAME".
     """
@@ -115,9 +115,7 @@ def warning(config: SpaceConfig) -> str:
         f"{block} {', '.join(_described(option, dead, config) for option, dead in options.items())}"
         for block, options in found.items()
     )
-    rule = (
-        "kernels that compute the same function as a cheaper one, because the rest of their weights meets padding only"
-    )
+    rule = "kernels that compute the same function as a cheaper one, because their other weights reach padding only"
     return f"space {config.name}: {rule}: {'; '.join(blocks)}"
 
 

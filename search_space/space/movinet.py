@@ -1,4 +1,4 @@
-"""The MoViNet space (Kondratyuk et al., arXiv 2103.11511, section 3), declared once; the same from a user's YAML."""
+"""The MoViNet space (Kondratyuk et al., arXiv 2103.11511, section 3), built in or from a user's YAML."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _MAX_EXPANSION = 64
 
 
 def scaled_widths(base_width: int, multipliers: Sequence[float] = WIDTH_MULTIPLIERS) -> tuple[int, ...]:
-    """Nearest multiples of 8 (half up) of the base width times each multiplier, without repeats.
+    """Return the nearest multiples of 8 (half up) of the base width times each multiplier, without repeats.
 
-    As TuNAS rounds filters. `make_divisible` would turn 0.75 x 24 into 24 and lose the 16 of the released A2.
+    TuNAS rounds filters in this way. `make_divisible` would turn 0.75 x 24 into 24 and lose the 16 of the published A2.
     """
     return tuple(sorted({max(DIVISOR, int(base_width * m / DIVISOR + 0.5) * DIVISOR) for m in multipliers}))
 
@@ -71,7 +71,7 @@ class BlockConfig:
     """Options of one block.
 
     Attributes:
-      base_width: unscaled width in channels, which `expansions` refer to.
+      base_width: unscaled width in channels; `expansions` are relative to it.
       widths: output channels; by default 0.75, 1 and 1.25 times `base_width`.
       stride: spatial stride of the first layer.
       depths: number of layers.
@@ -102,7 +102,7 @@ class SpaceConfig:
       name: name of the space.
       classes: outputs of the classifier.
       frames: length of a clip in frames of the source; a candidate of frame stride s sees ceil(frames / s) of them.
-      frame_strides: frames of the source from one frame of a candidate's clip to the next.
+      frame_strides: distance in source frames between frames of a candidate's clip.
       resolutions: height and width of a frame in pixels.
       stem_widths: output channels of the stem.
       blocks: options of each block.
@@ -134,9 +134,9 @@ class SpaceConfig:
 
 
 def base_config(classes: int = 600) -> SpaceConfig:
-    """The space MoViNets were found in, around A2: base widths 16 and 24, 48, 96, 96, 192, depth 1 to 10.
+    """Return the search space of the MoViNets, around A2: base widths 16 and 24, 48, 96, 96, 192, depth 1 to 10.
 
-    A clip is 10 s at 25 frames a second; frame strides and resolutions are those of the released T0 and A0 to A5.
+    A clip is 10 s at 25 frames per second; frame strides and resolutions are those of the published T0 and A0 to A5.
     """
     blocks = zip((24, 48, 96, 96, 192), BLOCK_STRIDES, strict=True)
     return SpaceConfig(
@@ -153,15 +153,15 @@ def base_config(classes: int = 600) -> SpaceConfig:
 
 
 def to_dict(config: SpaceConfig) -> dict[str, Any]:
-    """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
+    """Return plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
     return {"schema": SCHEMA, **plain(config)}
 
 
 def from_dict(data: object, place: str = "space") -> SpaceConfig:
-    """The space written as plain data.
+    """Return the space from plain data.
 
-    Of a block only `base_width`, `stride` and `depths` must be given: widths default to 0.75, 1 and 1.25 times the
-    base width, kernels, expansions and squeeze-excite to those of the MoViNet space.
+    A block requires only `base_width`, `stride` and `depths`: widths default to 0.75, 1 and 1.25 times the base width,
+    kernels, expansions and squeeze-excite to those of the MoViNet space.
 
     Raises:
       InputError: an unknown or missing key, a wrong type, an empty or repeated option, a value out of range.
@@ -170,7 +170,7 @@ def from_dict(data: object, place: str = "space") -> SpaceConfig:
 
 
 def completed(data: object, place: str) -> object:
-    """The keys of a space without its schema, with the widths of blocks that give none; `InputError` for a schema."""
+    """Return the keys of a space without its schema, with default widths of blocks; `InputError` for a wrong schema."""
     keys = ["schema", *(each.name for each in fields(SpaceConfig))]
     check_schema(place, data, SCHEMA)
     space = {key: value for key, value in check_keys(place, data, keys, keys).items() if key != "schema"}
@@ -187,7 +187,7 @@ def _with_widths(block: object) -> object:
 
 
 def load(path: Path | str) -> SpaceConfig:
-    """The space in a YAML file; `InputError` if it cannot be read or is not a space."""
+    """Return the space in a YAML file; `InputError` if it cannot be read or is not a space."""
     with located(path, "space"):
         return from_dict(read_yaml(path, "space"))
 
@@ -205,7 +205,7 @@ def _choices(config: SpaceConfig) -> Iterator[Choice]:
         yield Choice(f"block{i}.depth", tuple(sorted(block.depths)))
         yield Choice(f"block{i}.width", tuple(sorted(block.widths)))
         for j in range(1, max(block.depths) + 1):
-            # The layers every member has depend on nothing.
+            # Layers that every architecture has depend on no other choice.
             condition = Condition(f"block{i}.depth", j) if j > min(block.depths) else None
             yield Choice(f"block{i}.layer{j}.expand", block.expand, condition)
             yield Choice(f"block{i}.layer{j}.kernel", tuple(sorted(block.kernels, key=_volume)), condition)
@@ -246,14 +246,14 @@ def _disassemble(architecture: Architecture) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Lookup:
-    """Options of M choices as numbers, for many genotypes at once."""
+    """Options of M choices as numbers, for batches of genotypes."""
 
     columns: np.ndarray  # [M], of the choices in a genotype
     offsets: np.ndarray  # [M, 1], of each choice's first option in `options`
     options: np.ndarray  # of all M choices, one after another
 
     def __call__(self, genes: np.ndarray) -> np.ndarray:
-        """Genes int [G, n] -> chosen options int64 [M, n]."""
+        """Return chosen options int64 [M, n] for genes int [G, n]."""
         return self.options[genes[self.columns] + self.offsets]
 
 
@@ -269,7 +269,7 @@ def _lookup(choices: Sequence[Choice], names: Sequence[str], number: Callable[[A
 def _lookups(config: SpaceConfig, choices: Sequence[Choice]) -> dict[str, _Lookup]:
     blocks = [(f"block{i}", max(block.depths)) for i, block in enumerate(config.blocks, 1)]
     deepest = max(depth for _, depth in blocks)
-    # A block with fewer layers than the deepest repeats its last one; its depth leaves the copies out of the count.
+    # A block with fewer layers than the deepest repeats its last one; its depth excludes the copies from the count.
     layers = [f"{block}.layer{min(j, depth)}" for block, depth in blocks for j in range(1, deepest + 1)]
     kernels = [f"{layer}.kernel" for layer in layers]
     return {name: _lookup(choices, [name]) for name in ("frame_stride", "resolution", "stem.width", "head.project")} | {
@@ -283,7 +283,7 @@ def _lookups(config: SpaceConfig, choices: Sequence[Choice]) -> dict[str, _Looku
 
 
 def _batch(config: SpaceConfig, lookups: Mapping[str, _Lookup], genotypes: np.ndarray) -> ArchitectureBatch:
-    """Genotypes int [n, G] as a structure of arrays; candidates lie next to each other in memory, as counting likes."""
+    """Return genotypes int [n, G] as a structure of arrays with contiguous candidates, for fast counting."""
     genes = np.ascontiguousarray(genotypes.T)
     values = {name: lookup(genes) for name, lookup in lookups.items()}
     shape = (len(config.blocks), -1, len(genotypes))
@@ -304,22 +304,22 @@ def _batch(config: SpaceConfig, lookups: Mapping[str, _Lookup], genotypes: np.nd
     )
 
 
-Brought = tuple[tuple[str, CostFunction], ...]  # further costs, by name
+UserCosts = tuple[tuple[str, CostFunction], ...]  # further costs, by name
 
 
 def _count(
-    config: SpaceConfig, lookups: Mapping[str, _Lookup], brought: Brought, genotypes: np.ndarray
+    config: SpaceConfig, lookups: Mapping[str, _Lookup], user_costs: UserCosts, genotypes: np.ndarray
 ) -> dict[str, np.ndarray]:
     batch = _batch(config, lookups, genotypes)
-    further = {name: values_of(name, function, batch, config.classes) for name, function in brought}
+    further = {name: values_of(name, function, batch, config.classes) for name, function in user_costs}
     return count_batch(batch, config.classes) | further
 
 
 @functools.lru_cache(maxsize=16)
-def movinet_space(config: SpaceConfig, brought: Brought = ()) -> SearchSpace[Architecture]:
-    """The space of all architectures a config allows, with exact vectorised costs; one and the same for equal ones.
+def movinet_space(config: SpaceConfig, user_costs: UserCosts = ()) -> SearchSpace[Architecture]:
+    """Return the space of all architectures of a config, with exact vectorised costs; cached for equal arguments.
 
-    Functions in `brought` count further costs.
+    Functions in `user_costs` count further costs.
     """
     choices = tuple(_choices(config))
     return SearchSpace(
@@ -327,22 +327,22 @@ def movinet_space(config: SpaceConfig, brought: Brought = ()) -> SearchSpace[Arc
         choices=choices,
         assemble=functools.partial(_assemble, config),
         disassemble=_disassemble,
-        count=functools.partial(_count, config, _lookups(config, choices), brought),
+        count=functools.partial(_count, config, _lookups(config, choices), user_costs),
     )
 
 
 def _distance(option: Any, value: Any) -> tuple[float, ...]:
-    """How far an option is from a value: kernels by size in time, then in space."""
+    """Return the distance of an option from a value: kernels by size in time, then in space."""
     if isinstance(option, tuple):
         return tuple(abs(a - b) for a, b in zip(option, value, strict=True))
     return (abs(option - value),)
 
 
 def nearest(space: SearchSpace[Architecture], architecture: Architecture) -> Genotype:
-    """The member of a MoViNet space nearest to any architecture with as many blocks of the same strides.
+    """Return the architecture of a space nearest to one with the same number of blocks and the same strides.
 
-    Every choice takes the option nearest in value, the cheaper of two equally near ones; the frame stride is the one
-    that gives the nearest number of frames. A block that must be deeper repeats its last layer.
+    Every choice takes the nearest option, the cheaper of two equally near ones; the frame stride is the one with the
+    nearest number of frames. A block that must be deeper repeats its last layer.
 
     Raises:
       InputError: another number of blocks or other strides.
@@ -363,7 +363,7 @@ def nearest(space: SearchSpace[Architecture], architecture: Architecture) -> Gen
 
 
 def _layer_before(name: str) -> str:
-    """`block1.layer2.kernel` for `block1.layer3.kernel`; other names as they are."""
+    """Return `block1.layer2.kernel` for `block1.layer3.kernel`, and other names unchanged."""
     parts = name.split(".")
     if len(parts) != 3:
         return name

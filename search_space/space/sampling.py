@@ -1,6 +1,6 @@
-"""Draws under caps on exact cost, and evenly over log cost, as AttentiveNAS samples by FLOPs (arXiv 2011.09011).
+"""Random draws within limits of exact cost, also evenly over log cost, as in AttentiveNAS (arXiv 2011.09011).
 
-Every search here is bounded: an infeasible cap ends in one `InputError`, never in an endless rejection.
+Every search here is bounded: an infeasible limit raises an `InputError` instead of endless rejection.
 `n` is a number of candidates, `G` the number of choices.
 """
 
@@ -20,9 +20,9 @@ from search_space.base.names import check_choice
 from search_space.space.choices import Genotype, SearchSpace
 
 Space = SearchSpace[Any]
-Score = Callable[[np.ndarray], np.ndarray]  # canonical genotypes [n, G] -> what to minimise [n]
+Score = Callable[[np.ndarray], np.ndarray]  # canonical genotypes [n, G] -> value to minimise [n]
 
-# Rejection goes on at the first of these at which one draw in a hundred is feasible.
+# Rejection uses the first of these tilts at which one draw in a hundred is feasible.
 _TILTS = (0.0, -1.0, -2.0, -4.0, -8.0, -16.0, -32.0)
 _LEAST_ACCEPTANCE = 0.01
 _BATCH = 2048
@@ -37,7 +37,7 @@ MAX_STRATA = 10_000
 
 @dataclass(frozen=True)
 class Limit:
-    """A cap: the cost `name` of every candidate is `at_most` this, in the unit of that cost."""
+    """Upper limit: the cost `name` of every candidate is at most `at_most`, in the unit of that cost."""
 
     name: str
     at_most: int | float
@@ -56,7 +56,7 @@ def _cost(costs: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def feasible(costs: Mapping[str, np.ndarray], limits: Sequence[Limit]) -> np.ndarray:
-    """Which candidates keep all limits, bool [n]; `InputError` for a limit on a cost that is not counted."""
+    """Return which candidates are within all limits, bool [n]; `InputError` for a limit on an unknown cost."""
     allowed = np.ones(len(next(iter(costs.values()))), dtype=bool)
     for limit in limits:
         allowed &= _cost(costs, limit.name) <= limit.at_most
@@ -66,14 +66,14 @@ def feasible(costs: Mapping[str, np.ndarray], limits: Sequence[Limit]) -> np.nda
 def sample_feasible(
     space: Space, rng: np.random.Generator, n: int, limits: Sequence[Limit], max_draws: int = 100_000
 ) -> np.ndarray:
-    """Feasible members, canonical int [n, G], repeats possible.
+    """Draw feasible architectures, canonical int [n, G], repeats possible.
 
-    Uniform over options by rejection where at least 1 % of such draws are feasible. Under tighter limits the draws are
-    tilted towards cheap options, as little as will do; where even those fail, random walks by feasible mutations start
-    from the cheapest member. At most about `max_draws` candidates are counted.
+    Draws are uniform over options by rejection if at least 1 % of them are feasible. Under tighter limits draws are
+    tilted towards cheap options, as little as necessary; if even those fail, random walks by feasible mutations start
+    from the cheapest architecture. At most about `max_draws` candidates are counted.
 
     Raises:
-      InputError: no member keeps the limits; names the limit, its value and the cheapest cost there is.
+      InputError: no architecture is within the limits; the message has the limit, its value and the lowest cost.
     """
     kept = np.empty((0, len(space.choices)), dtype=np.int64)
     for tilt in _TILTS:
@@ -87,7 +87,7 @@ def sample_feasible(
 def _reject(
     space: Space, rng: np.random.Generator, n: int, limits: Sequence[Limit], tilt: float, budget: int
 ) -> np.ndarray:
-    """Up to n feasible draws at one tilt, fewer if the budget ends or hardly any draw is feasible."""
+    """Return up to n feasible draws at one tilt, fewer if the budget ends or hardly any draw is feasible."""
     kept, drawn = np.empty((0, len(space.choices)), dtype=np.int64), 0
     while len(kept) < n and drawn < budget and len(kept) >= _LEAST_ACCEPTANCE * drawn:
         batch = min(max(2 * (n - len(kept)), 256), _BATCH, budget - drawn)
@@ -98,7 +98,7 @@ def _reject(
 
 
 def _walk(space: Space, rng: np.random.Generator, n: int, limits: Sequence[Limit], budget: int) -> np.ndarray:
-    """The ends of n random walks from a feasible member, each step one mutation, taken where it is feasible."""
+    """Return the ends of n random walks from a feasible architecture; each step is a feasible mutation."""
     walkers = np.repeat(np.array([_feasible_member(space, rng, limits)]), n, axis=0)
     if space.size == 1:
         return walkers
@@ -110,7 +110,7 @@ def _walk(space: Space, rng: np.random.Generator, n: int, limits: Sequence[Limit
 
 
 def _descend(space: Space, start: Genotype, score: Score) -> tuple[Genotype, float]:
-    """Coordinate descent: the best single change, again and again until none helps."""
+    """Coordinate descent: apply the best single change until none improves the score."""
     here, value = start, float(score(np.array([start]))[0])
     while True:
         around = space.neighbours(here)
@@ -121,7 +121,7 @@ def _descend(space: Space, start: Genotype, score: Score) -> tuple[Genotype, flo
 
 
 def _evolve(space: Space, rng: np.random.Generator, pool: np.ndarray, score: Score) -> np.ndarray:
-    """The best of a pool after rounds of one or two mutations: under several caps one alone often gains nothing."""
+    """Return the best of a pool after rounds of one or two mutations; under several limits one is often not enough."""
     for _ in range(_GENERATIONS if space.size > 1 else 0):
         single = space.mutate_batch(np.repeat(pool, _MUTATIONS, axis=0), rng)
         pool = np.concatenate([pool, single, space.mutate_batch(single, rng)])
@@ -131,7 +131,7 @@ def _evolve(space: Space, rng: np.random.Generator, pool: np.ndarray, score: Sco
 
 
 def _minimum(space: Space, rng: np.random.Generator, score: Score) -> tuple[Genotype, float]:
-    """The lowest score found from the member of first options, that of last options and the best of many draws."""
+    """Return the lowest score found from the first options, from the last options and from the best of many draws."""
     ends = space.canonical_batch(np.stack([np.zeros_like(space.options), space.options - 1]))
     draws = _spread_draws(space, rng, _BATCH)
     pool = _evolve(space, rng, draws[np.argsort(score(draws), kind="stable")[:_NEAREST]], score)
@@ -140,8 +140,8 @@ def _minimum(space: Space, rng: np.random.Generator, score: Score) -> tuple[Geno
 
 
 def _spread_draws(space: Space, rng: np.random.Generator, n: int) -> np.ndarray:
-    """Draws from the cheapest to the most expensive, canonical int [n, G]."""
-    # Half of the tilts within +-5, where cost varies most; the others reach out to the very ends.
+    """Return draws from the cheapest to the most expensive, canonical int [n, G]."""
+    # Half of the tilts are within +-5, where cost varies most; the others extend to both ends.
     return space.sample(rng, n, 40.0 * rng.uniform(-1.0, 1.0, n) ** 3)
 
 
@@ -169,20 +169,20 @@ def _feasible_member(space: Space, rng: np.random.Generator, limits: Sequence[Li
     costs = space.count(np.array([member]))
     nearest = ", ".join(f"{limit.name} {costs[limit.name][0]}" for limit in limits)
     caps = ", ".join(f"{limit.name} {limit.at_most}" for limit in limits)
-    raise InputError("limits", caps, f"cannot be kept together in the space {space.name}; nearest: {nearest}")
+    raise InputError("limits", caps, f"cannot be satisfied together in the space {space.name}; nearest: {nearest}")
 
 
 def cost_range(
     space: Space, rng: np.random.Generator, limits: Sequence[Limit], name: str = "macs"
 ) -> tuple[float, float]:
-    """Lowest and highest cost of a feasible member, by evolution and coordinate descent from several starts.
+    """Return lowest and highest cost of feasible architectures, by evolution and coordinate descent.
 
-    Both are costs of members that no single change can better. Against enumeration of a space of 23 040 the lowest was
-    exact and the highest at most 0.2 % low under caps on any two costs; in the base space a cap on `name` itself is
-    reached within 0.01 %, but under caps on two others the highest may stay a third low.
+    No single change improves either. Compared with enumeration of a space of 23 040, the lowest was exact and the
+    highest at most 0.2 % too low under limits on any two costs. In the base space a limit on `name` itself is reached
+    within 0.01 %, but under limits on two other costs the highest may be a third too low.
 
     Raises:
-      InputError: no member keeps the limits.
+      InputError: no architecture is within the limits.
     """
     member = _feasible_member(space, rng, limits)
 
@@ -199,7 +199,7 @@ def cost_range(
 def _feasible_only(
     space: Space, genotypes: np.ndarray, limits: Sequence[Limit], name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The feasible ones among the genotypes, and their cost."""
+    """Return the feasible genotypes, and their cost."""
     costs = space.count(genotypes)
     allowed = feasible(costs, limits)
     return genotypes[allowed], _cost(costs, name)[allowed]
@@ -214,10 +214,10 @@ def sample_stratum(
     exclude: Collection[Genotype],
     name: str = "macs",
 ) -> Genotype | None:
-    """A feasible member with cost in [low, high) that is not excluded, or None if a bounded search finds none.
+    """Return a feasible, not excluded architecture with cost in [low, high); None if a bounded search finds none.
 
-    Looks among draws of all tilts, then among mutations of those nearest in cost. `exclude` is best a set.
-    `InputError` if no member keeps the limits.
+    It searches draws of all tilts, then mutations of those nearest in cost. `exclude` should be a set.
+    `InputError` if no architecture is within the limits.
     """
     pool, costs = _feasible_only(space, _spread_draws(space, rng, _BATCH), limits, name)
     if not len(pool):
@@ -239,7 +239,7 @@ def _edges(space: Space, rng: np.random.Generator, limits: Sequence[Limit], stra
     if low <= 0:
         raise InputError(name, low, "must be above 0 for strata of its logarithm")
     edges = np.geomspace(low, high, strata + 1)
-    # Neither rounding nor the half-open last stratum may cut off the two ends.
+    # Rounding and the half-open last stratum must not cut off the two ends.
     edges[0], edges[-1] = low, np.nextafter(high, math.inf)
     return edges
 
@@ -247,19 +247,19 @@ def _edges(space: Space, rng: np.random.Generator, limits: Sequence[Limit], stra
 def sample_stratified(
     space: Space, rng: np.random.Generator, n: int, limits: Sequence[Limit], strata: int, name: str = "macs"
 ) -> np.ndarray:
-    """Distinct feasible members spread evenly over equal strata of log cost, canonical int [n, G], in random order.
+    """Return distinct feasible architectures, spread evenly over strata of log cost, canonical int [n, G], shuffled.
 
-    The strata cover the whole of `cost_range`. What one lacks (at the ends there may be but a handful of members) is
-    made up from the others; fewer than n come back only if so many distinct ones were not found.
+    The strata cover the whole of `cost_range`. A stratum with too few architectures (at the ends there may be only a
+    handful) is filled from the others; fewer than n are returned only if n distinct ones were not found.
 
     Raises:
-      InputError: no member keeps the limits, or a cost is not above 0.
+      InputError: no architecture is within the limits, or a cost is not above 0.
     """
     check_integer("strata", strata, 1, MAX_STRATA)
     edges = _edges(space, rng, limits, strata, name)
     draws = np.unique(_spread_draws(space, rng, max(_ROUNDS * _BATCH, 8 * n)), axis=0)
     pool, costs = _feasible_only(space, rng.permutation(draws), limits, name)
-    # A draw may lie just above the highest cost that ascent has found.
+    # A draw may lie just above the highest cost that the ascent found.
     stratum = np.clip(np.searchsorted(edges, costs, side="right") - 1, 0, strata - 1)
     share = np.bincount(rng.permutation(strata)[np.arange(n) % strata], minlength=strata)
     taken = np.zeros(len(pool), dtype=bool)
@@ -282,7 +282,7 @@ def _search_stratum(
     known: set[Genotype],
     name: str,
 ) -> list[Genotype]:
-    """Up to n members of one stratum beside the known ones."""
+    """Return up to n architectures of one stratum besides the known ones."""
     found: list[Genotype] = []
     while len(found) < n:
         member = sample_stratum(space, rng, *bounds, limits, known.union(found), name)
