@@ -42,7 +42,7 @@ COMMANDS = {
         "the paper's own search: a supernet, its controllers, retraining",
         "Trains one supernet that holds the weights of all members of the space, and for each cost target a "
         "controller that learns which members are good. What the controllers settle on is trained from scratch, as "
-        "a run like any other in OUT/retrained. docs/one_shot.md has the configuration.",
+        "a run like any other in OUT/retrained. docs/how_to/search/one_shot.md has the configuration.",
         (
             ("one-shot", "the preset one_shot: three cost targets on the embedded task"),
             ("one-shot my_search.yaml --out results/runs/one_shot", "a configuration of your own"),
@@ -63,8 +63,8 @@ COMMANDS = {
         "a run as one HTML page",
         "Writes a page that needs no network: the frontier with every candidate, which choices go with accuracy and "
         "how sure that is, hypervolume, reliability, the family with its reasons, costs, failures, and how to "
-        "reproduce the run. The run may be unfinished, or running; a search writes the page at its end. docs/report.md "
-        "explains the panels.",
+        "reproduce the run. The run may be unfinished, or running; a search writes the page at its end. "
+        "docs/how_to/search/report.md explains the panels.",
         (
             ("report results/runs/first", "results/runs/first/report.html"),
             ("report results/published/frontier --out results/runs/frontier.html", "the published frontier"),
@@ -74,7 +74,7 @@ COMMANDS = {
         "the family of a run, also to other targets",
         "Chooses parents from the front of a run and scales each to its target by compound scaling, with exact "
         "costs. Writes a config, an experiment and the reason for every step. With --refine it writes the "
-        "configuration of a search around one model of the family instead. docs/scaling.md says how.",
+        "configuration of a search around one model of the family instead. docs/how_to/search/family.md says how.",
         (
             ("scale results/runs/first", "A0 to A6, as the run's configuration says"),
             ("scale results/runs/first --target a0=1e9 --target a1=5e9 --out my_family", "other targets"),
@@ -107,7 +107,7 @@ COMMANDS = {
         "Estimates for each statistic of a training how much of the difference between networks of equal cost belongs "
         "to the networks and not to the seeds, and recommends the statistic to search by. Then compares early "
         "measurements, costs and training-free scores with the accuracy of other seeds, and shows which choices "
-        "explain the variance. All with intervals. docs/proxy_reliability.md explains the numbers.",
+        "explain the variance. All with intervals. docs/reference/proxy_statistics.md explains the numbers.",
         (
             (f"reliability {TABLE}", "on a benchmark table"),
             ("reliability results/runs/first --bins 3 --out results/runs/reliability", "on a run, with files"),
@@ -125,7 +125,7 @@ COMMANDS = {
     "tabulate": Help(
         "a run as a benchmark table",
         "Writes the search trials of a run as a table on which `compare` runs algorithms and `reliability` judges "
-        "measurements. docs/benchmark_tables.md has its form.",
+        "measurements. docs/reference/benchmark_tables.md has its form.",
         (
             ("tabulate results/runs/bench --out my_table.csv", "of a run that trained every member of a space"),
             ("tabulate results/runs/first --out my_table.csv.gz --json", "compressed; what it holds, as data"),
@@ -135,7 +135,7 @@ COMMANDS = {
         "search algorithms side by side, on a table or in training",
         "On a benchmark table every algorithm is run many times in minutes, on the same noise. Given a "
         "configuration, algorithms search in real training at equal time. Either way figures have intervals over "
-        "seeds, and the same command resumes it. docs/arena.md has the rules.",
+        "seeds, and the same command resumes it. docs/how_to/search/compare_algorithms.md has the rules.",
         (
             (f"compare {TABLE} --out results/runs/arena", "all algorithms on a table"),
             (
@@ -169,7 +169,7 @@ COMMANDS = {
         "Trains the selected and the published networks of a finished run for 8 times the steps, with new seeds, and "
         "again scaled to 4 times their FLOPs. Reports how well the search had ranked them, and whether the searched "
         "networks are ahead of the published ones, with intervals. Writes into RUN/validation-8x, which is a run like "
-        "any other. docs/validation.md explains the figures.",
+        "any other. docs/how_to/search/check_results.md explains the figures.",
         (
             ("validate results/runs/first", "8 times the steps, then 4 times the FLOPs, 3 seeds each"),
             ("validate results/runs/first --resume", "resume after an interruption"),
@@ -181,7 +181,10 @@ COMMANDS = {
         "Prints the JSON Schema of searches, spaces, families or training experiments, so that an editor completes "
         "and checks the YAML. With --markdown: a table of all keys with types, defaults and meanings.",
         (
-            ("schema search > search.schema.json", "name it in the first line of a YAML file, docs/configuration.md"),
+            (
+                "schema search > search.schema.json",
+                "name it in the first line of a YAML file, docs/how_to/search/space_and_budget.md",
+            ),
             ("schema training --markdown", "all keys of a training experiment"),
         ),
     ),

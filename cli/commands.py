@@ -26,7 +26,7 @@ class CommandParser(OptionParser):
 def parser(description: str, version: str) -> CommandParser:
     """All commands and options."""
     examples = [(f"{PROGRAM} {command}".rstrip(), meaning) for command, meaning in command_help.TOP]
-    codes = f"{EXIT_CODES}\n\n{PROGRAM} COMMAND --help says more; so does docs/command_line.md."
+    codes = f"{EXIT_CODES}\n\n{PROGRAM} COMMAND --help says more; so does docs/reference/command_line.md."
     top = CommandParser(prog=PROGRAM, description=description, epilog=epilog(examples, codes))
     top.add_argument("--version", action="version", version=f"movinet-nas {version}")
     commands = top.add_subparsers(dest="command", metavar="command", parser_class=CommandParser)

@@ -22,7 +22,7 @@ release = version = metadata.version(project)
 
 # Pages stay where they are, so that a link which works in the repository works on the site.
 root_doc = "README"
-include_patterns = ["*.md", "docs/*.md", "docs/api/*", "results/published/**.md"]
+include_patterns = ["*.md", "docs/**.md", "docs/api/*", "results/published/**.md"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 templates_path = ["templates"]
 highlight_language = "none"  # commands, and listings
@@ -40,23 +40,34 @@ default_role = "literal"  # docstrings write `code`
 
 PACKAGES = ("movinet_nas", "search_space", "movinet", "nas", "results", "cli")
 CONTENTS = {
-    "Search": "notebooks python command_line configuration spaces search live_view report one_shot scaling cluster",
-    "Train and take home": "data training checkpoints evaluation export",
-    "Understand": "faq design arena benchmark_tables proxy_reliability validation reliability benchmarks",
-    "Reference": "extending reference_search reference_training",
+    "Getting started": ("getting_started", "installation first_search your_videos concepts notebooks"),
+    "How to search": (
+        "how_to/search",
+        "space_and_budget time_and_disk algorithms monitor_and_resume report check_results family one_shot cluster "
+        "extend compare_algorithms keras_tuner",
+    ),
+    "How to use networks": ("how_to/networks", "train evaluate export stream"),
+    "If it fails": ("how_to", "troubleshooting"),
+    "Reference": (
+        "reference",
+        "command_line search_keys training_keys files data checkpoints python json_output algorithms benchmark_tables "
+        "proxy_statistics benchmarks",
+    ),
+    "Explanation": (
+        "explanation",
+        "design proxy hypervolume compound_scaling one_shot moving_digits reliability security input_faults "
+        "alternatives",
+    ),
 }
-PUBLISHED = ("results/published/README", "results/published/arena/README", "results/published/movinet_bench/README")
+PUBLISHED = "README experiments arena/README movinet_bench/README one_shot/README coefficients/README"
 PROJECT = ("docs/api", "CHANGELOG", "CONTRIBUTING", "SECURITY")
 
 
 def _contents() -> str:
-    parts = {caption: [f"docs/{name}" for name in names.split()] for caption, names in CONTENTS.items()}
-    listed = {"docs/api", *(name for names in parts.values() for name in names)}
-    more = sorted({f"docs/{page.stem}" for page in (ROOT / "docs").glob("*.md")} - listed)
-    parts |= {"More": more} if more else {}
-    parts |= {"Published": list(PUBLISHED), "Project": list(PROJECT)}
+    parts = {name: [f"docs/{folder}/{page}" for page in pages.split()] for name, (folder, pages) in CONTENTS.items()}
+    parts |= {"Published results": [f"results/published/{page}" for page in PUBLISHED.split()], "Project": [*PROJECT]}
     tree = "\n```{{toctree}}\n:hidden:\n:caption: {}\n\n{}\n```\n"
-    return "".join(tree.format(caption, "\n".join(names)) for caption, names in parts.items())
+    return "".join(tree.format(name, "\n".join(pages)) for name, pages in parts.items())
 
 
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:

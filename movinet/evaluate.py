@@ -8,7 +8,7 @@ The experiment defines the network and its validation_data. The mode selects the
 - "stream": the clip frame by frame (causal networks only);
 - "frame": its middle frame alone.
 
-The command writes evaluation.json and predictions.csv; docs/evaluation.md describes their content.
+The command writes evaluation.json and predictions.csv; docs/how_to/networks/evaluate.md describes their content.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Train and evaluate a MoViNet: the command line of the TF Model Garden's trainer, with its YAML files.
 
 The experiment is the defaults, then every --config_file, then --params_override. The same command resumes an
-interrupted training. More in docs/training.md.
+interrupted training. More in docs/how_to/networks/train.md.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
     run = mn.search({"extends": "tiny", "trials": 4}, "runs/first")
     run.front()
 
-Names in `__all__` are public: they are typed, documented in docs/python.md and change only with a note in CHANGELOG.md.
-All other modules and names of the project may change at any time. Importing this package loads neither TensorFlow nor
-Ray; the functions that need them import them.
+Names in `__all__` are public: they are typed, documented in docs/reference/python.md and change only with a note in
+CHANGELOG.md. All other modules and names of the project may change at any time. Importing this package loads neither
+TensorFlow nor Ray; the functions that need them import them.
 """
 
 from movinet_nas.networks import build, evaluate, export, load_model, stream, train

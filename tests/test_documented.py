@@ -28,33 +28,34 @@ ROOT = Path(__file__).parents[1]
 
 # By the beginning of a command, as a regular expression; the first that fits counts.
 RUN_HERE = (
-    r"run_search\.py (plot|scale|report|tabulate) results/(runs|published)/",
-    r"run_search\.py describe ",
+    r"movinet-nas (plot|scale|report|tabulate) results/(runs|published)/",
+    r"movinet-nas describe ",
     r"movinet-nas completion ",
+    r"movinet-nas --version",
 )
 RUN_BY = {
-    r"run_search\.py search tiny .*--(json-lines|tensorboard)": ("json_lines", "the_command_ends_with_its_outcome"),
-    r"run_search\.py search (tiny|--resume) ": ("cli", "an_interrupted_search_says_how_to_resume_and_does"),
+    r"movinet-nas search tiny .*--(json-lines|tensorboard)": ("json_lines", "the_command_ends_with_its_outcome"),
+    r"movinet-nas search (tiny|--resume) ": ("cli", "an_interrupted_search_says_how_to_resume_and_does"),
     r".*results/runs/mine": ("own_videos", "the_page_from_the_folder_to_the_stream"),
-    r"run_search\.py search (my_search|around_a2)\.yaml": ("coefficients", "a_real_search_and_a_real_refinement"),
-    r"run_search\.py search .*--address": (
+    r"movinet-nas search (my_search|around_a2)\.yaml": ("coefficients", "a_real_search_and_a_real_refinement"),
+    r"movinet-nas search .*--address": (
         "cluster",
         "a_search_takes_the_nodes_that_come_and_does_without_those_that_go",
     ),
-    r"run_search\.py scale RUN .*--refine": ("coefficients", "a_refinement_is_a_search_around_the_target"),
-    r"run_search\.py coefficients ": ("coefficients", "a_real_search_and_a_real_refinement"),
-    r"run_search\.py compare \S+\.csv(\.gz)? ": ("arena", "the_command_on_a_table"),
-    r"run_search\.py compare default ": ("arena", "a_race_that_is_interrupted_carries_on"),
-    r"run_search\.py search my_pace\.yaml ": ("own_videos", "the_page_from_the_folder_to_the_stream"),
-    r"run_search\.py compare-runs ": ("comparison", "runs_are_pooled_and_compared_with_other_runs"),
-    r"run_search\.py reliability ": ("reliability_report", "text_json_and_files_say_the_same"),
-    r"run_search\.py one-shot .*--rank ": ("one_shot", "the_rows_of_a_table_are_ranked"),
-    r"run_search\.py (one-shot|search) .*--hints ": ("one_shot", "members_are_hinted_at_for_another_search"),
-    r"run_search\.py one-shot( |$)": ("one_shot", "the_command_retrains_what_was_found"),
-    r"run_search\.py reproduce ": ("reproduce", "a_real_run_reproduces_and_is_left_as_it_was"),
-    r"run_search\.py schema ": ("schemas", "the_reference_pages_are_of_these_classes"),
-    r"run_search\.py validate ": ("validation", "with_ray_killed_and_resumed_it_is_finished_and_compared"),
-    r"run_search\.py score ": ("scores", "a_table_gets_its_columns_and_goes_on_where_it_was_left"),
+    r"movinet-nas scale RUN .*--refine": ("coefficients", "a_refinement_is_a_search_around_the_target"),
+    r"movinet-nas coefficients ": ("coefficients", "a_real_search_and_a_real_refinement"),
+    r"movinet-nas compare \S+\.csv(\.gz)? ": ("arena", "the_command_on_a_table"),
+    r"movinet-nas compare default ": ("arena", "a_race_that_is_interrupted_carries_on"),
+    r"movinet-nas search my_pace\.yaml ": ("own_videos", "the_page_from_the_folder_to_the_stream"),
+    r"movinet-nas compare-runs ": ("comparison", "runs_are_pooled_and_compared_with_other_runs"),
+    r"movinet-nas reliability ": ("reliability_report", "text_json_and_files_say_the_same"),
+    r"movinet-nas one-shot .*--rank ": ("one_shot", "the_rows_of_a_table_are_ranked"),
+    r"movinet-nas (one-shot|search) .*--hints ": ("one_shot", "members_are_hinted_at_for_another_search"),
+    r"movinet-nas one-shot( |$)": ("one_shot", "the_command_retrains_what_was_found"),
+    r"movinet-nas reproduce ": ("reproduce", "a_real_run_reproduces_and_is_left_as_it_was"),
+    r"movinet-nas schema ": ("schemas", "the_reference_pages_are_of_these_classes"),
+    r"movinet-nas validate ": ("validation", "with_ray_killed_and_resumed_it_is_finished_and_compared"),
+    r"movinet-nas score ": ("scores", "a_table_gets_its_columns_and_goes_on_where_it_was_left"),
     r"python -m movinet\.train .*digits_": ("train", "an_emitted_experiment_trains_and_evaluates"),
     r"python -m movinet\.train .*\.experiment\.yaml": ("train", "every_emitted_experiment_trains_and_evaluates"),
     r"python -m movinet\.evaluate ": ("evaluate", "the_command_writes_what_it_found"),
@@ -67,29 +68,31 @@ RUN_BY = {
     r"make docs": ("site", "the_pages_can_be_made_a_site_without_a_warning"),
 }
 NOT_RUN = {
-    r"(\w+=\S+ )?make test|make (setup|search|check|format)": "what a change must pass, and the whole of a search",
-    r"run_search\.py search (default --serial|results/published/reliability/)": "the whole of a search, half an hour",
+    r"(\w+=\S+ )?make test|make (setup|search|check|format|clean)": "the checks of a change, and a whole search",
+    r"movinet-nas search (default --serial|results/published/reliability/)": "the whole of a search, half an hour",
     r"python tests/(benchmarks/|release_cases)": "minutes, an idle machine, or the released implementation beside it",
     r"tensorboard ": "another program; tests/test_event_files.py reads by its library what it is pointed at",
-    r"(python3 -m venv|ray|kubectl|RAY_AUTH_MODE=token .*ray start|cp) ?": "other programs: an environment, a cluster",
+    r"(python3 -m venv|pip install|\.venv/bin/python -m pip|ray|kubectl|RAY_AUTH_MODE=token .*ray start|cp|rm|\.) ": (
+        "other programs: an environment, a cluster, files"
+    ),
+    r"\.venv/bin/python -c .*list_physical_devices": "a machine with a GPU",
 }
 # Python that is not run as it stands.
 SHOWN = {
-    "README.md": "weights of the release; tests/test_release_parity.py and tests/test_stream.py run what it calls",
-    "docs/checkpoints.md": "weights of the release; tests/test_checkpoint.py runs what it calls",
-    "docs/export.md": "exported files; tests/test_export.py runs what it calls",
-    "docs/extending.md": "run by tests/test_extensions.py",
-    "docs/python.md": "run by tests/test_python_api.py",
-    "docs/search.md": "run by tests/test_keras_tuner_adapter.py",
-    "docs/own_videos.md": "run by tests/test_own_videos.py",
+    "docs/how_to/networks/stream.md": "weights of the Model Garden; tests/test_stream.py runs the functions",
+    "docs/reference/checkpoints.md": "weights of the Model Garden; tests/test_checkpoint.py runs the functions",
+    "docs/how_to/networks/export.md": "exported files; tests/test_export.py runs the functions",
+    "docs/how_to/search/extend.md": "run by tests/test_extensions.py",
+    "docs/reference/python.md": "run by tests/test_python_api.py",
+    "docs/how_to/search/keras_tuner.md": "run by tests/test_keras_tuner_adapter.py",
+    "docs/getting_started/your_videos.md": "run by tests/test_own_videos.py",
 }
 
 
 def normal(line: str) -> str:
-    """A command by the one name of its program."""
-    line = re.sub(r"^(RAY_AUTH_MODE=token )?(\.venv/bin/)?python3? (?=tests/|run_search)", "python ", line)
-    line = re.sub(r"^RAY_AUTH_MODE=token (?=run_search)", "", line)
-    return re.sub(r"^(python )?run_search\.py", "run_search.py", line)
+    """Return a command with the installed name of its program, without its environment."""
+    line = re.sub(r"^RAY_AUTH_MODE=token (?=movinet-nas)", "", line)
+    return re.sub(r"^\.venv/bin/python (?=tests/)", "python ", line)
 
 
 def fits(patterns: Iterable[str], line: str) -> str | None:
@@ -128,7 +131,8 @@ def parse(words: list[str]) -> None:
         if " run_search.py " in f" {word} " and word != "run_search.py":  # a command within a command
             parse(shlex.split(word))
         if word in ("run_search.py", "movinet-nas") or word.endswith("/run_search.py"):
-            main._parsed(words[i + 1 :])
+            if words[i + 1 :] != ["--version"]:
+                main._parsed(words[i + 1 :])
             return
         if word == "-m" and words[i + 1].partition(".")[0] in ("movinet", "results"):
             importlib.import_module(words[i + 1]).parser().parse_args(words[i + 2 :])
@@ -143,7 +147,7 @@ def parse(words: list[str]) -> None:
 def test_a_command_is_understood(command: Command) -> None:
     words = command.words
     if words[0] == "make":
-        assert re.search(rf"^{words[1]}: ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert re.search(rf"^{words[1]}:( |$)", (ROOT / "Makefile").read_text(), re.MULTILINE)
         arguments = next((word.partition("=")[2] for word in words if word.startswith("ARGS=")), "")
         words = ["run_search.py", *shlex.split(arguments)] if words[1] == "search" else []
     parse(words)
@@ -200,7 +204,11 @@ def test_a_command_works(
     monkeypatch.chdir(workplace)
     words = command.words
     arguments = words[words.index(next(word for word in words if word in ("run_search.py", "movinet-nas"))) + 1 :]
-    assert run_search.main(arguments) == 0
+    if arguments == ["--version"]:
+        with pytest.raises(SystemExit, match="^0$"):
+            run_search.main(arguments)
+    else:
+        assert run_search.main(arguments) == 0
     assert capsys.readouterr().out
 
 
@@ -209,7 +217,7 @@ def of(language: str) -> list[Block]:
 
 
 # Searches with modules that users bring are run by tests/test_extensions.py.
-READ = [block for block in of("yaml") if not block.place.startswith("docs/extending.md")]
+READ = [block for block in of("yaml") if not block.place.startswith("docs/how_to/search/extend.md")]
 
 
 @pytest.mark.parametrize("block", READ, ids=lambda block: block.place)

@@ -1,4 +1,4 @@
-"""Parts of a search that users bring: every example of docs/extending.md in an empty folder, and what goes wrong."""
+"""Test parts of a search that users bring: each example of docs/how_to/search/extend.md, and invalid parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from movinet_nas.contracts import check_algorithm, check_cost, check_metric, che
 from movinet_nas.extend import Algorithm
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how_to" / "search" / "extend.md").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.usefixtures("clip_cache")
 

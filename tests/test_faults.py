@@ -1,4 +1,4 @@
-"""What happens to a run when something fails: its disk, its files, its clock, its candidates. docs/reliability.md."""
+"""Test faults of disk, files, clock and candidates during a run (docs/explanation/reliability.md)."""
 
 from __future__ import annotations
 

@@ -79,7 +79,8 @@ def test_a_candidate_over_a_limit_is_a_failed_trial() -> None:
 
 @pytest.mark.slow
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/search.md").read_text(encoding="utf-8"), re.DOTALL)
+    page = (ROOT / "docs/how_to/search/keras_tuner.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     check = "\nprint([t.status for t in tuner.oracle.trials.values()], architecture.fingerprint)"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r})\n{example}{check}"],

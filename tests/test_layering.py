@@ -1,4 +1,4 @@
-"""The layers of docs/design.md, enforced: who may import whom, and what stays out of a process that only reads runs."""
+"""Test that imports follow the layers of docs/explanation/design.md, and what reading a run does not load."""
 
 from __future__ import annotations
 

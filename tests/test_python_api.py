@@ -31,7 +31,7 @@ def test_the_import_loads_neither_tensorflow_nor_ray_nor_pandas() -> None:
 
 
 def test_every_public_name_is_on_the_page() -> None:
-    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
     members = [name for name in vars(mn.Run) if not name.startswith("_")]
     missing = [name for name in mn.__all__ if name not in page]
     assert missing == [] and mn.__all__ == sorted(mn.__all__, key=lambda name: (not name.isupper(), name))
@@ -41,7 +41,8 @@ def test_every_public_name_is_on_the_page() -> None:
 @pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
     """Run the code of the page in an empty folder, outside of the repository."""
-    code = [block.text for block in blocks() if block.place.startswith("docs/python.md") and block.language == "python"]
+    page = "docs/reference/python.md"
+    code = [block.text for block in blocks() if block.place.startswith(page) and block.language == "python"]
     frames = "import numpy as np\nsize = run.architecture(0).clip.resolution\n"
     frames += "frames = np.zeros((4, size, size, 3), np.uint8)\n"
     program = code[0] + code[1] + frames + "".join(code[2:])

@@ -14,7 +14,7 @@ from small_search import ROOT
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["digits_base", "digits_stream"])
 def test_a_preset_learns(preset: str, tmp_path: Path) -> None:
-    """The commands are those of the README and of docs/training.md."""
+    """The commands are those of the README and of docs/how_to/networks/train.md."""
     train = ["--experiment=movinet_kinetics600", "--mode=train", f"--model_dir={tmp_path}/run"]
     evaluate = [f"--checkpoint={tmp_path}/run", f"--out={tmp_path}/seen"]
     for name, flags in (("train", train), ("evaluate", evaluate)):

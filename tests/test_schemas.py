@@ -92,7 +92,7 @@ def test_schema_and_classes_refuse_alike(place: tuple[Any, ...], value: object) 
 @pytest.mark.parametrize("kind", ["search", "training"])
 def test_the_reference_pages_are_of_these_classes(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     page = printed(capsys, kind, "--markdown")
-    assert page == (DOCS / f"reference_{kind}.md").read_text(encoding="utf-8")
+    assert page == (DOCS / "reference" / f"{kind}_keys.md").read_text(encoding="utf-8")
     assert "|  |\n" not in page  # every key has a meaning
 
 

@@ -355,7 +355,7 @@ class Reach:
       window: see `window`.
       padding: rows (and columns) of zeros before and after, written out for the gradient of the kernel; None where
         that gradient is fast without. TensorFlow's CPU kernel for it is 5 to 20 times slower for frames with fewer rows
-        than the kernel, and for kernels wider than 3: see `docs/benchmarks.md`.
+        than the kernel, and for kernels wider than 3: see `docs/reference/benchmarks.md`.
     """
 
     kernel: tuple[int, int, int]

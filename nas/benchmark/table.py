@@ -1,7 +1,7 @@
 """A tabular benchmark: architectures with exact costs and with what several trainings of each measured.
 
 NAS-Bench-101 (Ying et al., arXiv 1902.09635) showed what such a table is for: a search on it takes seconds, so
-algorithms can be compared over many seeds. docs/benchmark_tables.md describes the CSV form.
+algorithms can be compared over many seeds. docs/reference/benchmark_tables.md describes the CSV form.
 `R` is the number of rows (architectures), `S` of seeds (trainings of each), `L` of seeds of long trainings, `G` of
 choices.
 """
@@ -207,7 +207,7 @@ def _check_column(name: str, column: str, values: np.ndarray, right: np.ndarray,
 
 
 def read(path: str | Path) -> Table:
-    """The table in a `.csv` or `.csv.gz` file, in the form of docs/benchmark_tables.md.
+    """The table in a `.csv` or `.csv.gz` file, in the form of docs/reference/benchmark_tables.md.
 
     Raises:
       InputError: no such file, not in that form, or as `make`; names file, line, column, value and rule.

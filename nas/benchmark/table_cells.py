@@ -1,4 +1,4 @@
-"""The cells of a benchmark table's CSV file, read and checked column by column; docs/benchmark_tables.md is their form.
+"""The cells of a benchmark table's CSV file, read and checked column by column (docs/reference/benchmark_tables.md).
 
 Every complaint names the file, the line (the header is line 1), the column, the value and the rule.
 """
@@ -91,7 +91,7 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         if name in header[:i]:
             raise InputError(f"{path}: line 1", name, "is a column twice")
         if not _known(name):
-            raise InputError(f"{path}: line 1", name, "is no column of a benchmark table; see docs/benchmark_tables.md")
+            raise InputError(f"{path}: line 1", name, "is no column of a table; see docs/reference/benchmark_tables.md")
     for name in (MACS, *(f"accuracy.{seed}" for seed in range(max(seeds_of(header), 1)))):
         if name not in header:
             raise InputError(f"{path}: line 1", ",".join(header), f"lacks the column {name}")

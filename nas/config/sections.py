@@ -166,7 +166,7 @@ class AlgorithmConfig:
     """The search algorithm.
 
     Attributes:
-      name: search algorithm (docs/search.md describes all), or `module:name` of a class derived from `Algorithm`.
+      name: search algorithm (all: docs/reference/algorithms.md), or `module:name` of a class derived from `Algorithm`.
       options: arguments of the algorithm, by name.
     """
 

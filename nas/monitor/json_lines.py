@@ -1,4 +1,4 @@
-"""What a search does while it runs as JSON, an object a line, for programs: docs/live_view.md has the fields."""
+"""What a search does while it runs as JSON, an object a line, for programs (docs/reference/json_output.md)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
   python tests/benchmarks/digits.py [--seeds 3] [--write] [--before WORDS...]
 
 Trains digits_base, the same network with only 1×k×k kernels, and digits_stream, each with several seeds, and shows
-their accuracies on validation clips, with --write into docs/benchmarks.md. WORDS go before each command.
+their accuracies on validation clips, with --write into docs/reference/benchmarks.md. WORDS go before each command.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Turn:
 
 
 def main() -> None:
-    """Measure, print, and write into docs/benchmarks.md if asked."""
+    """Measure, print, and write into docs/reference/benchmarks.md if asked."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()

@@ -33,7 +33,7 @@ from nas.record.ledger import Header, LedgerWriter
 SETTLED = 10
 MOMENTS = (1, SETTLED, 20, 50)  # and after the last one
 FLAT = 1.15
-PICTURE = section.DOCUMENT.with_name("memory.png")
+PICTURE = section.DOCUMENT.parents[1] / "images" / "memory.png"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def report(found: Sequence[Moment], settings: SearchConfig, preset: str) -> str:
         f"Random members of the space of the preset `{preset}` within its limits, {settings.training.steps} steps of "
         f"{settings.training.batch_size} clips and {settings.data.validation} validation clips each. The pages of the "
         f"memory-mapped clips, which all workers share, count as resident too.",
-        f"![Resident memory of a worker after each candidate]({PICTURE.name})",
+        f"![Resident memory of a worker after each candidate](../images/{PICTURE.name})",
     ])  # fmt: skip
 
 

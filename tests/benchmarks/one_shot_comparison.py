@@ -7,7 +7,7 @@ REPEATS times. Then random members, as many within 5 % of every target, are trai
 used as much process CPU time, retraining included: the best at each target is trained again as often, with the other
 seeds. What is compared is the accuracy of those trainings on the test clips, which nothing was chosen by. One core;
 CPU time, so that whatever else the machine does takes from neither. Results are kept seed by seed in FILE.json, else in
-results/runs/, and those in it are not made again. With --write the tables go into docs/one_shot.md.
+results/runs/, and those in it are not made again. With --write the tables go into results/published/one_shot/README.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from search_space.space.sampling import sample_stratum
 
 REPEATS = 3
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = ROOT / "docs" / "one_shot.md"
+DOCUMENT = ROOT / "results" / "published" / "one_shot" / "README.md"
 
 
 class Training:

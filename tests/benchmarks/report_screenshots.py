@@ -1,4 +1,4 @@
-"""The pictures of docs/report.md: the published frontier's report in headless Chromium, light, dark and on a phone.
+"""Screenshots of the published run's report in Chromium, light, dark and on a phone: docs/images/report_*.png.
 
 python tests/benchmarks/report_screenshots.py
 """
@@ -17,7 +17,7 @@ from browser import browser  # noqa: E402
 from nas.loop import run_folder  # noqa: E402
 from results.outcome import write_report  # noqa: E402
 
-OUT = ROOT / "docs" / "report"
+OUT = ROOT / "docs" / "images"
 RUN = ROOT / "results" / "published" / "frontier"
 WINDOWS = {"light": ("light", 1280, 1500), "dark": ("dark", 1280, 1500), "phone": ("light", 390, 1500)}
 SETTLED = 500  # milliseconds for what is drawn late
@@ -32,11 +32,11 @@ def main() -> None:
             view = chromium.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
             view.goto(page.as_uri())
             view.wait_for_timeout(SETTLED)
-            view.screenshot(path=OUT / f"{name}.png")
+            view.screenshot(path=OUT / f"report_{name}.png")
             if name == "light":
                 view.locator("#choices").scroll_into_view_if_needed()
                 view.wait_for_timeout(SETTLED)
-                view.locator("#choices").screenshot(path=OUT / "choices.png")
+                view.locator("#choices").screenshot(path=OUT / "report_choices.png")
             view.close()
 
 

@@ -49,7 +49,7 @@ from search_space.space.choices import Genotype
 from search_space.space.movinet import movinet_space
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = ROOT / "docs" / "reliability.md"
+DOCUMENT = section.DOCUMENT
 MB = 2**20
 TRAINABLES = (b"ray::TrainProposal", b"ray::ResourceTrainable")  # as Ray names a process that waits, and one at work
 PLAIN = AlgorithmConfig("stratified_random")
@@ -319,7 +319,7 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=64, help="of the search (64)")
     options.add_argument("--recorded", type=int, default=100_000, help="trials of the long ledger (100000)")
     options.add_argument("--only", choices=("search", "recorded"), help="one half of it")
-    options.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    options.add_argument("--write", action="store_true", help="put the table into docs/reference/benchmarks.md")
     options.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.trials < 5000:

@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--release-python", required=True, help="Python of an environment with tf-models-official")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="the core to run on")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/reference/benchmarks.md")
     asked = parser.parse_args()
     os.sched_setaffinity(0, {asked.core})  # inherited by every process started below
     parts = [

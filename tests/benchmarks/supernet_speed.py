@@ -4,7 +4,7 @@
 
 Random members of the default search within its limits, one core, batch 32, by turns; process CPU time, medians over the
 turns of each member, then means over members. A step of the supernet includes fetching the member's weights and
-moments and putting them back. With --write the table goes into docs/benchmarks.md.
+moments and putting them back. With --write the table goes into docs/reference/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, default=4, help="of Keras Tuner and of Ray Tune in a round")
     parser.add_argument("--more", type=int, default=0, help="candidates that only this project trains")
     parser.add_argument("--steps", type=int, help="of a training, for a quick try")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reference/benchmarks.md")
     return parser.parse_args()
 
 

@@ -41,7 +41,7 @@ class Limits:
     """Limits of one request.
 
     A file of 1 kB whose tables promise 8e7 frames makes FFmpeg take 3 GB and 7 s; none of 20 000 files damaged at
-    random took more than 0.4 GB (docs/data.md).
+    random took more than 0.4 GB (docs/reference/data.md).
 
     Attributes:
       memory: bytes of address space of a decoding process; 8K video with 16 reference frames takes 1.5e9.
