@@ -32,6 +32,7 @@ html_copy_source = False
 html_additional_pages = {"index": "index.html"}
 
 myst_heading_anchors = 3
+suppress_warnings = ["ref.python"]  # a type hint with a short name that two modules define, such as `Network`
 myst_ref_domains = ["std"]  # not `arena`, the module, for a folder of that name
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
@@ -126,7 +127,9 @@ def write_api() -> None:
 
 def _part(module: str, line: str) -> str:
     title = module.replace("_", "\\_")
-    return f"{title}\n{line * len(title)}\n\n.. automodule:: {module}\n   :members:\n"
+    # A public name that a package re-exports is documented once, in its own module.
+    options = "   :members:\n   :ignore-module-all:\n"
+    return f"{title}\n{line * len(title)}\n\n.. automodule:: {module}\n{options}"
 
 
 def setup(app: Sphinx) -> None:
