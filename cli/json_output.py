@@ -1,4 +1,4 @@
-"""What commands have to say as one JSON object each, for programs: docs/reference/command_line.md has their shapes."""
+"""What commands have to say as one JSON object each, for programs: docs/reference/json_output.md has their shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print with --json: one line of JSON, of the shapes that docs/reference/command_line.md promises."""
+"""What commands print with --json: one line of JSON, of the shapes that docs/reference/json_output.md promises."""
 
 from __future__ import annotations
 
