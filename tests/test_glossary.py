@@ -117,3 +117,18 @@ def test_every_output_file_is_in_the_reference(tmp_path: Path) -> None:
             constants = (node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Constant))
             written |= {each.value for each in constants if FILE.fullmatch(str(each.value))}
     assert sorted(name for name in written - NOT_WRITTEN if name not in page) == []
+
+
+def test_every_package_is_in_the_map_of_the_design() -> None:
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
+    packages = page.partition("## Packages")[2].partition("\n## ")[0]
+    tops = ("cli", "movinet", "movinet_nas", "nas", "results", "search_space")
+    folders = [file.parent for top in tops for file in (ROOT / top).rglob("__init__.py")]
+    assert [str(folder.relative_to(ROOT)) for folder in folders if f"{folder.name}/" not in packages] == []
+
+
+def test_every_page_opens_with_its_readers() -> None:
+    generated = {REFERENCE / "search_keys.md", REFERENCE / "training_keys.md"}
+    pages = [page for page in PAGES if page.parent != ROOT and page not in generated]
+    openings = {page: page.read_text(encoding="utf-8").split("\n")[2] for page in pages}
+    assert [str(page.relative_to(ROOT)) for page, line in openings.items() if not line.startswith("For ")] == []
