@@ -56,8 +56,7 @@ CONTENTS = {
     ),
     "Explanation": (
         "explanation",
-        "design proxy hypervolume compound_scaling one_shot moving_digits reliability security input_faults "
-        "alternatives",
+        "design proxy hypervolume compound_scaling one_shot moving_digits faults security input_faults alternatives",
     ),
 }
 PUBLISHED = "README experiments arena/README movinet_bench/README one_shot/README coefficients/README"

@@ -1,4 +1,4 @@
-"""Test faults of disk, files, clock and candidates during a run (docs/explanation/reliability.md)."""
+"""Test faults of disk, files, clock and candidates during a run (docs/explanation/faults.md)."""
 
 from __future__ import annotations
 
