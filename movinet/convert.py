@@ -1,8 +1,8 @@
 """Convert a folder or a list of videos to TFRecords that this project and the TF Model Garden read.
 
-The input is a folder with a sub-folder per class, such folders in train, val and test, or a list (docs/reference/data.md).
-The output folder appears when it is complete. It holds `<split>-00000-of-00004.tfrecord` …, `classes.txt` and
-`records.json`, which names every skipped file. The same command resumes an interrupted conversion.
+The input is a folder with a sub-folder per class, such folders in train, val and test, or a list
+(docs/reference/data.md). The output folder appears when it is complete. It holds `<split>-00000-of-00004.tfrecord` …,
+`classes.txt` and `records.json`, which names every skipped file. The same command resumes an interrupted conversion.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Export a network as a SavedModel or for LiteRT (.tflite), for clips or, if it is causal, for streams.
 
-Flags that the TF Model Garden's export has keep their names; docs/how_to/networks/export.md describes the files. The exported model is
-compared with the Keras model on real clips, and is kept only if they agree.
+Flags that the TF Model Garden's export has keep their names; docs/how_to/networks/export.md describes the files. The
+exported model is compared with the Keras model on real clips, and is kept only if they agree.
 """
 
 from __future__ import annotations

@@ -333,7 +333,8 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_a_reader_that_leaves_ends_the_other_commands_alike() -> None:
-    program = "import sys\nfrom search_space.base.command_line import exit_code, print_escaped as p\nsys.exit(exit_code(lambda: p('x')))"
+    imports = "import sys\nfrom search_space.base.command_line import exit_code, print_escaped as p"
+    program = f"{imports}\nsys.exit(exit_code(lambda: p('x')))"
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)

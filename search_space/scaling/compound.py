@@ -102,7 +102,8 @@ UNSCALED = Factors()
 # 2^1.27, resolution^2 by 2^1.03 and frames by 2^1.26, which are shares of .26, .28, .22 and .28. Their product is 2.11,
 # because a part of the cost does not grow, and the third digits are tuned to the rounding: the mean cost of random
 # architectures doubles within 5 % per phi from -2 to 3, in the space around A2 and in the default space at full size
-# (`expected_growth`, docs/explanation/compound_scaling.md). The paper's coefficients, quoted from memory, multiply to 3.16.
+# (`expected_growth`, docs/explanation/compound_scaling.md). The paper's coefficients, quoted from memory, multiply to
+# 3.16.
 DEFAULT_COEFFICIENTS = Coefficients(depth=1.224, width=1.089, resolution=1.085, frames=1.235)
 
 
