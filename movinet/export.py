@@ -29,7 +29,7 @@ from movinet.deploy.interpreter import LOGITS, LiteRT
 from movinet.deploy.network_flags import Subject, boolean
 from movinet.deploy.sample_clips import sample_clips
 from movinet.model import stream
-from movinet.model.keras_model import Shape
+from movinet.model.keras_layers import Shape
 from movinet.model.stream import IMAGE
 from search_space.base.checks import check_integer
 from search_space.base.command_line import Parser, exit_code

@@ -12,7 +12,8 @@ from nas.evaluation.proxy_trainer import open_data
 from nas.loop import run_folder
 from nas.loop.search import Search
 from nas.record.events import Completed, Failed, Proposal, Rung
-from nas.record.ledger import Header, LedgerWriter
+from nas.record.ledger import Header
+from nas.record.ledger_writer import LedgerWriter
 
 DATA = DataConfig(level="tiny", train=36, validation=36, test=36)
 

@@ -21,7 +21,8 @@ from nas.benchmark import table, table_comparison, timed_comparison
 from nas.benchmark.table_comparison import Played, Settings, measured_seed, play
 from nas.config.sections import EarlyStopping
 from nas.record.events import Completed, Proposal, Resumed
-from nas.record.ledger import Header, LedgerWriter, read
+from nas.record.ledger import Header, read
+from nas.record.ledger_writer import LedgerWriter
 from nas.record.pareto import hypervolume
 from results.comparison import on_table as scores
 from results.comparison import timed as raced

@@ -23,9 +23,10 @@ from small_search import ROOT, finished, searching, small, written
 import run_search
 from nas.config import search_config, sections
 from nas.loop import run_folder
-from nas.loop.search import make_algorithm
+from nas.loop.algorithm import make_algorithm
 from nas.record.events import Completed, Event, Failed, Proposal
-from nas.record.ledger import Header, Ledger, LedgerWriter, read
+from nas.record.ledger import Header, Ledger, read
+from nas.record.ledger_writer import LedgerWriter
 from nas.studies import coefficients
 from nas.studies.coefficients import EQUAL, FINALISTS, TIMES, Settings, carry_out, finalists, parents_of, plan
 from results.analysis import coefficients as tried

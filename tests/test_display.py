@@ -24,7 +24,7 @@ from nas.monitor.display import Display
 from nas.monitor.panel import duration
 from nas.monitor.progress import Progress, Snapshot
 from nas.record.events import Completed, Failed, Proposal, Rung, Stopped
-from nas.record.ledger import LedgerWriter
+from nas.record.ledger_writer import LedgerWriter
 from nas.record.objective import ACCURACY
 from nas.record.pareto import hypervolume
 

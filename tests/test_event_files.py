@@ -23,7 +23,8 @@ from nas.monitor.progress import Progress
 from nas.monitor.trackers import TENSORBOARD, tracked
 from nas.monitor.trial_parameters import parameters
 from nas.record.events import Note
-from nas.record.ledger import LedgerWriter, read
+from nas.record.ledger import read
+from nas.record.ledger_writer import LedgerWriter
 from search_space.cost.counting import COST_NAMES
 
 CHOSEN: dict[str, Any] = {

@@ -19,7 +19,7 @@ from nas.loop import run_folder
 from nas.loop.retries import Attempts
 from nas.loop.search import Search
 from nas.record.events import Completed, Failed, Note, Proposal, Rung
-from nas.record.ledger import LedgerWriter
+from nas.record.ledger_writer import LedgerWriter
 from results.outcome import write_plots
 from search_space.base.errors import InputError
 

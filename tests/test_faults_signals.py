@@ -23,7 +23,8 @@ from nas.config.search_config import SearchConfig
 from nas.config.sections import Finals
 from nas.execution import ray_scratch
 from nas.record.events import Completed, Proposal
-from nas.record.ledger import LedgerWriter, Record
+from nas.record.ledger import Record
+from nas.record.ledger_writer import LedgerWriter
 
 NOTICE = "interrupted: what has begun is finished; interrupt again to stop at once"
 NO_FINALS = Finals(0, 1, ())  # which the interrupted ones do not come to, and the others need not wait for

@@ -37,7 +37,8 @@ from nas.loop import run_folder
 from nas.loop.search import Search
 from nas.one_shot import hints
 from nas.one_shot import run as one_shot_run
-from nas.record.ledger import Header, LedgerWriter
+from nas.record.ledger import Header
+from nas.record.ledger_writer import LedgerWriter
 from results import outcome
 from results.analysis import coefficients, proxy_correlation
 from results.family import growth

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from nas.loop.run_lock import RunLock
 from nas.record import correct_clips
 from nas.record.events import Completed, Failed, Note, Proposal, Resumed, Rung, Stopped, from_dict, to_dict
-from nas.record.ledger import Header, LedgerWriter, read
+from nas.record.ledger import Header, read
+from nas.record.ledger_writer import LedgerWriter
 from search_space.base.errors import InputError
 
 HEADER = Header(
@@ -379,7 +380,7 @@ def test_a_second_process_is_kept_out_until_the_first_is_killed(tmp_path):
 
 APPENDING = """
 import sys
-from nas.record.ledger import LedgerWriter
+from nas.record.ledger_writer import LedgerWriter
 from nas.record.events import Note
 with LedgerWriter.open_for_append(sys.argv[1]) as writer:
     for i in range(10**6):

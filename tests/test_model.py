@@ -15,7 +15,8 @@ import tensorflow as tf
 import yaml
 
 from movinet.model.inference import fold
-from movinet.model.keras_model import Bottleneck, build, build_ensemble, build_network
+from movinet.model.keras_layers import Bottleneck
+from movinet.model.keras_model import build, build_ensemble, build_network
 from search_space.architecture import Architecture, Block, Clip, Head, Kernel, Layer, Stem
 from search_space.base.errors import InputError
 from search_space.cost.counting import breakdown, count

@@ -27,7 +27,8 @@ from nas.execution import serial
 from nas.loop.search import Search
 from nas.one_shot import hints, run
 from nas.one_shot.tunas import COLUMNS, OneShotSearch, clips_of_step, targets_of
-from nas.record.ledger import Header, LedgerWriter, read
+from nas.record.ledger import Header, read
+from nas.record.ledger_writer import LedgerWriter
 from run_search import main
 from search_space.base.errors import InputError
 from search_space.space.movinet import movinet_space

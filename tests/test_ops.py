@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from movinet.model import ops
-from movinet.model.ops import Norm, Primitive, Reach
+from movinet.model import depthwise_ops, norm_ops, ops
+from movinet.model.depthwise_ops import Reach
+from movinet.model.ops import Norm, Primitive
 from search_space.space.movinet import KERNELS
 
 CLIPS, CHANNELS = 2, 4
@@ -75,7 +76,7 @@ def _traced_depthwise(reach: Reach) -> Callable[..., list[Any]]:
 
     @tf.function(input_signature=[frames, frames, tf.TensorSpec([], tf.int32), frames], autograph=False)
     def run(x: Any, w: Any, batch: Any, g: Any) -> list[Any]:
-        y, written, automatic = _with_gradients(ops.depthwise, [x, w, batch], g, reach=reach)
+        y, written, automatic = _with_gradients(depthwise_ops.depthwise, [x, w, batch], g, reach=reach)
         return [y, *written[:2], *automatic[:2]]
 
     return run
@@ -84,7 +85,7 @@ def _traced_depthwise(reach: Reach) -> Callable[..., list[Any]]:
 def _depthwise(mode: str, x: Any, w: Any, g: Any, reach: Reach) -> list[Any]:
     """Output, both gradients by hand, both by TensorFlow."""
     if mode == "eager":
-        y, written, automatic = _with_gradients(ops.depthwise, [x, w, CLIPS], g, reach=reach)
+        y, written, automatic = _with_gradients(depthwise_ops.depthwise, [x, w, CLIPS], g, reach=reach)
         return [y, *written[:2], *automatic[:2]]
     if mode != "sizes at run time":
         reach = Reach.of(reach.kernel, reach.stride, None, None)
@@ -140,17 +141,17 @@ def test_reachable_offsets_are_the_taps_that_meet_a_frame() -> None:
         for frames in range(1, 9):
             half = kernel_time // 2
             met = [d for d in range(-half, half + 1) if any(0 <= t + d < frames for t in range(frames))]
-            assert list(ops.reachable_offsets(kernel_time, frames)) == met
-        assert len(ops.reachable_offsets(kernel_time, None)) == kernel_time
+            assert list(depthwise_ops.reachable_offsets(kernel_time, frames)) == met
+        assert len(depthwise_ops.reachable_offsets(kernel_time, None)) == kernel_time
 
 
 @pytest.mark.parametrize("size", range(1, 9))
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
 def test_window_holds_every_tap_that_meets_a_pixel(kernel: int, size: int) -> None:
     met = [d for d in range(-(kernel // 2), kernel // 2 + 1) if any(0 <= i + d < size for i in range(size))]
-    assert ops.window(kernel, size, stride=1) == len(met)
-    assert ops.window(kernel, size, stride=2) == (1 if size == 1 else kernel)
-    assert ops.window(kernel, None, stride=1) == kernel
+    assert depthwise_ops.window(kernel, size, stride=1) == len(met)
+    assert depthwise_ops.window(kernel, size, stride=2) == (1 if size == 1 else kernel)
+    assert depthwise_ops.window(kernel, None, stride=1) == kernel
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -159,7 +160,7 @@ def test_same_padding_is_tensorflows(kernel: int, stride: int) -> None:
     for size in range(1, 10):
         row = tf.reshape(tf.range(1.0, size + 1), [1, size, 1])
         taps = tf.reshape(tf.range(1.0, kernel + 1), [kernel, 1, 1])
-        padded = tf.pad(row, [[0, 0], ops.same_padding(kernel, stride, size), [0, 0]])
+        padded = tf.pad(row, [[0, 0], depthwise_ops.same_padding(kernel, stride, size), [0, 0]])
         expected = tf.nn.conv1d(row, taps, stride, "SAME")
         np.testing.assert_array_equal(tf.nn.conv1d(padded, taps, stride, "VALID"), expected)
 
@@ -177,9 +178,9 @@ def _primitive_cases() -> dict[str, tuple[Primitive | Norm, list[Any], set[int]]
         "stem_convolution": (ops.stem_convolution, [normal(4, 7, 6, 3), normal(3, 3, 3, 8)], {0}),
         "swish": (ops.swish, [frames], set()),
         "expansion": (ops.expansion, [frames, normal(CHANNELS, 6)], set()),
-        "batch_norm": (ops.batch_norm, [frames, normal(CHANNELS), normal(CHANNELS), CLIPS], {3}),
+        "batch_norm": (norm_ops.batch_norm, [frames, normal(CHANNELS), normal(CHANNELS), CLIPS], {3}),
         "normalised_expansion": (
-            ops.normalised_expansion,
+            norm_ops.normalised_expansion,
             [frames, normal(CHANNELS, 6), normal(6), normal(6), CLIPS],
             {4},
         ),
@@ -197,8 +198,9 @@ PRIMITIVES = _primitive_cases()
 
 
 def test_every_primitive_is_tested() -> None:
-    declared = {id(value) for value in vars(ops).values() if isinstance(value, Primitive | Norm)}
-    assert declared == {id(primitive) for primitive, _, _ in PRIMITIVES.values()} | {id(ops.depthwise)}
+    modules = (ops, norm_ops, depthwise_ops)
+    declared = {id(v) for module in modules for v in vars(module).values() if isinstance(v, Primitive | Norm)}
+    assert declared == {id(primitive) for primitive, _, _ in PRIMITIVES.values()} | {id(depthwise_ops.depthwise)}
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["sizes known", "sizes at run time"])
@@ -248,8 +250,8 @@ def test_forwards_are_the_layers_of_keras() -> None:
     norm.build((None, None, None, None, CHANNELS))
     weights = [_normal(rng, CHANNELS), _normal(rng, CHANNELS), _normal(rng, CHANNELS), _normal(rng, CHANNELS) ** 2]
     norm.set_weights(weights)
-    near(_unfold(forward(ops.batch_norm, x, *weights[:2], CLIPS)), norm(clips, training=True))
-    near(_unfold(ops.normalise(x, *weights[:2])[0]), norm(clips, training=True))
+    near(_unfold(forward(norm_ops.batch_norm, x, *weights[:2], CLIPS)), norm(clips, training=True))
+    near(_unfold(norm_ops.normalise(x, *weights[:2])[0]), norm(clips, training=True))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -260,10 +262,10 @@ def test_norms_written_out_are_tensorflows(size: int, offset: float) -> None:
     x = _normal(rng, 3 * CLIPS, size, size, CHANNELS) + offset
     w, gamma, beta = _normal(rng, CHANNELS, 6), _normal(rng, 6), _normal(rng, 6)
     u = ops.pointwise.forward(x, w)[0]
-    wanted, statistics = ops.normalise(u, gamma, beta)
+    wanted, statistics = norm_ops.normalise(u, gamma, beta)
     for y, _, found in (
-        ops.batch_norm.forward(u, gamma, beta, CLIPS),
-        ops.normalised_expansion.forward(x, w, gamma, beta, CLIPS),
+        norm_ops.batch_norm.forward(u, gamma, beta, CLIPS),
+        norm_ops.normalised_expansion.forward(x, w, gamma, beta, CLIPS),
     ):
         np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4 if offset else 1e-5)
         for a, b in zip(found, statistics, strict=True):

@@ -22,7 +22,8 @@ from nas.config.search_config import SearchConfig
 from nas.loop.retries import Attempts
 from nas.loop.search import Search, _shared, trial_seed
 from nas.record.events import Completed, Event, Failed, Note, Proposal, Rung, Stopped
-from nas.record.ledger import Header, Ledger, LedgerWriter, read
+from nas.record.ledger import Header, Ledger, read
+from nas.record.ledger_writer import LedgerWriter
 from nas.record.objective import LIKELIHOOD
 from search_space.architecture import from_dict
 from search_space.base.errors import InputError

@@ -13,7 +13,8 @@ from typing import Any
 
 import keras
 
-from movinet.model.keras_model import Shape, build_network
+from movinet.model.keras_layers import Shape
+from movinet.model.keras_model import build_network
 from movinet.training import task
 from movinet.training.config import experiment_file
 from movinet.weights import checkpoint

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from movinet.data.video.source import Source, open_source
 from movinet.data.video.timeline import UnusableVideo
-from movinet.model.keras_model import Shape
+from movinet.model.keras_layers import Shape
 from search_space.base.errors import InputError
 
 LEVELS = ("tiny", "default")

@@ -17,7 +17,7 @@ import tensorflow as tf
 from movinet.deploy.interpreter import LOGITS
 from movinet.model import stream
 from movinet.model.inference import Folded, fold
-from movinet.model.keras_model import Shape
+from movinet.model.keras_layers import Shape
 from movinet.model.ops import Tensor
 from movinet.model.stream import IMAGE
 

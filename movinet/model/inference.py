@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from movinet.model.keras_model import Bottleneck, Head, MemberClip, States, Stem, prefixed_layers
+from movinet.model.keras_layers import Bottleneck, Head, MemberClip, States, Stem
+from movinet.model.keras_model import prefixed_layers
 from movinet.model.ops import Tensor
 from movinet.model.stream_ops import Memory
 

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from movinet.model import ops, stream_ops
-from movinet.model.ops import Primitive, Reach, Tensor
+from movinet.model import depthwise_ops, norm_ops, ops, stream_ops
+from movinet.model.depthwise_ops import Reach
+from movinet.model.ops import Primitive, Tensor
 from movinet.model.specs import BN_EPSILON, BottleneckSpec, Spec
 from movinet.model.stream_ops import Memory
 from search_space.variant import BASE, Variant
@@ -110,7 +111,7 @@ def _depthwise(
     memory: Memory,
 ) -> Tensor:  # fmt: skip
     """Compute a depthwise convolution and its norm; a causal one after the frames before, stored or zero."""
-    primitive, past = ops.depthwise, reach.kernel[0] - 1
+    primitive, past = depthwise_ops.depthwise, reach.kernel[0] - 1
     if causal and past:
         primitive, x = stream_ops.depthwise_behind_past, stream_ops.with_past(x, past, batch, memory)
     return run.normalised(primitive, name, _norm_of(w, name), x, w[name], batch, reach=reach)
@@ -215,5 +216,5 @@ class ForwardTraining(Forward):
         self, primitive: Primitive, name: str, norm: Norm, x: Tensor, kernel: Tensor, *inputs: Any, **attributes: Any
     ) -> Tensor:
         """See `Interpreter`; normalises by the batch's statistics and keeps them."""
-        y, self.statistics[name] = ops.normalise(self(primitive, x, kernel, *inputs, **attributes), *norm)
+        y, self.statistics[name] = norm_ops.normalise(self(primitive, x, kernel, *inputs, **attributes), *norm)
         return y

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from movinet.model.inference import Folded
-from movinet.model.keras_model import PACKAGE, Bottleneck, Head, Shape, States, StateSpecs, Stem, prefixed_layers
+from movinet.model.keras_layers import PACKAGE, Bottleneck, Head, Shape, States, StateSpecs, Stem
+from movinet.model.keras_model import prefixed_layers
 from movinet.model.ops import Tensor
 from search_space.base.errors import InputError
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from movinet.model import ops
-from movinet.model.ops import Primitive, Reach, Tensor
+from movinet.model import depthwise_ops, ops
+from movinet.model.depthwise_ops import Reach
+from movinet.model.ops import Primitive, Tensor
 from search_space.variant import Variant
 
 BUFFER, SUM, COUNT, POSITION = "stream_buffer", "pool_buffer", "pool_frame_count", "pos_enc_frame_count"
@@ -83,11 +84,15 @@ def _clip_major(x: Tensor, frames: int, batch: Any, *sizes: Any) -> Tensor:
 def _depthwise_behind_past(padded: Tensor, w: Tensor, batch: Any, *, reach: Reach) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Depthwise convolution over new frames preceded by kT-1 past ones; returns one frame per new frame."""
     if reach.window == 1:
-        return ops.over_time(ops.subsampled(padded, reach.stride), ops.reached(w, reach), batch, reach), ()
+        return depthwise_ops.over_time(
+            depthwise_ops.subsampled(padded, reach.stride), depthwise_ops.reached(w, reach), batch, reach
+        ), ()
     if reach.padding is not None:
-        padded = ops.with_margins(padded, batch, 0, reach.padding)
+        padded = depthwise_ops.with_margins(padded, batch, 0, reach.padding)
     before = (reach.kernel[0] - 1) * batch
-    return ops.over_space_and_time(padded, ops.reached(w, reach), ops.sizes(padded)[0] - before, batch, reach), ()
+    return depthwise_ops.over_space_and_time(
+        padded, depthwise_ops.reached(w, reach), ops.sizes(padded)[0] - before, batch, reach
+    ), ()
 
 
 # padded[(kT-1+T)*B,H,W,C], w[kT,k,k,C] -> [T*B,H/s,W/s,C]

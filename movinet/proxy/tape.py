@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from movinet.model import layers, ops
+from movinet.model import layers, norm_ops, ops
 from movinet.model.layers import BottleneckForm
 from movinet.model.ops import Norm, Primitive, Tensor
 from movinet.model.specs import BottleneckSpec, HeadSpec, Spec, StemSpec
@@ -60,8 +60,8 @@ class Tape:
     ) -> Tensor:
         """See `movinet.model.layers.Interpreter`; normalises x `[T*B, H, W, C]` by the batch's statistics."""
         if primitive is ops.expansion:
-            return self._norm(ops.normalised_expansion, x, kernel, *norm, self.batch)
-        return self._norm(ops.batch_norm, self(primitive, x, kernel, *inputs, **attributes), *norm, self.batch)
+            return self._norm(norm_ops.normalised_expansion, x, kernel, *norm, self.batch)
+        return self._norm(norm_ops.batch_norm, self(primitive, x, kernel, *inputs, **attributes), *norm, self.batch)
 
     def _norm(self, norm: Norm, *inputs: Tensor) -> Tensor:
         y, residuals, statistics = norm.forward(*inputs)

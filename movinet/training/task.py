@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from movinet.model.keras_model import Head, build, build_ensemble
+from movinet.model.keras_layers import Head
+from movinet.model.keras_model import build, build_ensemble
 from movinet.model.ops import Tensor
 from movinet.training.config.experiment import DataConfig, ExperimentConfig, TaskConfig
 from movinet.training.config.fields import field_types

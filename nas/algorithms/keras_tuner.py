@@ -99,7 +99,8 @@ class MoViNetHyperModel(keras_tuner.HyperModel):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The compiled model of one candidate."""
-        from movinet.model.keras_model import MemberClip, build
+        from movinet.model.keras_layers import MemberClip
+        from movinet.model.keras_model import build
 
         _declare(hp, self.space, self.limits)
         genotype = genotype_of(hp, self.space)

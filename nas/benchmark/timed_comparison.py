@@ -27,10 +27,12 @@ from nas.config.sections import AlgorithmConfig, Finals
 from nas.evaluation.proxy_trainer import Trainer, open_data
 from nas.execution import processes, serial
 from nas.loop import run_folder
+from nas.loop.algorithm import check, make_algorithm
 from nas.loop.run_lock import RunLock
-from nas.loop.search import Search, check, make_algorithm
+from nas.loop.search import Search
 from nas.record.events import Event, Resumed
-from nas.record.ledger import Header, Ledger, LedgerWriter
+from nas.record.ledger import Header, Ledger
+from nas.record.ledger_writer import LedgerWriter
 from search_space.base import untrusted_files
 from search_space.base.checks import check_integer
 from search_space.base.errors import InputError

@@ -1,6 +1,7 @@
 """The search loop and the folder of a run.
 
 - `search`: proposes trials and records what becomes of them.
+- `algorithm`: makes and checks the algorithm and the references that a configuration names.
 - `early_stopping`: stops trials among candidates of similar cost.
 - `retries`: trains a trial again if its worker died.
 - `references`: the published networks at the scale of a proxy.

@@ -22,13 +22,15 @@ from nas.evaluation.simulation import DATA_HASH, Simulation, check_can_fail, eva
 from nas.execution import node_data, ray_scratch
 from nas.execution.ray_cluster import ALONE, Cluster
 from nas.loop import signals
+from nas.loop.algorithm import check
 from nas.loop.data_notes import data_notes
 from nas.loop.run_lock import RunLock
-from nas.loop.search import Search, check
+from nas.loop.search import Search
 from nas.monitor import trackers
 from nas.record import ledger as ledgers
 from nas.record.events import Resumed
-from nas.record.ledger import Header, Ledger, LedgerWriter
+from nas.record.ledger import Header, Ledger
+from nas.record.ledger_writer import LedgerWriter
 from search_space.base import untrusted_files
 from search_space.base.errors import InputError
 from search_space.network import yaml_text

@@ -1,27 +1,21 @@
 """The record of a run: append-only JSON lines, from which plots, reports and resume are made.
 
 The first line is a header with the schema, the whole configuration, versions, seed and data hash; then
-follows one line per record of `nas.record.events`, with its "time" in seconds since 1970. There is one writer
-(see `nas.loop.run_lock`); every line is written in one call and synced, so a crash can tear only the last one.
+follows one line per record of `nas.record.events`, with its "time" in seconds since 1970. See `ledger_writer`.
 """
 
 from __future__ import annotations
 
-import errno
 import functools
 import gc
-import json
 import math
-import os
 import re
 import shlex
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import orjson
@@ -37,7 +31,6 @@ from nas.record.events import (
     Rung,
     Stopped,
     from_dict,
-    to_dict,
 )
 from nas.record.objective import MACS
 from search_space.base import untrusted_files
@@ -329,101 +322,3 @@ def _check_once(path: Path, what: str, lines: dict[int, int], index: int, line: 
     if index in lines:
         raise InputError(f"{path}:{line}", f"trial {index}", f"{what} twice, lines {lines[index]} and {line}")
     lines[index] = line
-
-
-class LedgerWriter:
-    """Appends records to a ledger; each is on disk when `append` returns. Use `create` or `open_for_append`."""
-
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self.path = path
-        self._clock = clock
-        self._file = _opened(path, os.O_WRONLY | os.O_APPEND)
-
-    @classmethod
-    def create(cls, path: str | Path, header: Header, clock: Callable[[], float] = time.time) -> LedgerWriter:
-        """A new ledger with its header. It appears under its name only when whole, so none lacks its header.
-
-        Raises:
-          InputError: the file exists, or its folder cannot be written.
-        """
-        path = Path(path)
-        if path.exists():
-            raise InputError(str(path), "ledger", "exists already; resume that run or choose another folder")
-        new = path.with_name(f".unfinished.{path.name}")
-        descriptor = _opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            _write(new, descriptor, {"schema": SCHEMA, **asdict(header)})
-        except InputError:
-            new.unlink()
-            raise
-        finally:
-            os.close(descriptor)
-        os.replace(new, path)
-        _sync_folder(path.parent)
-        return cls(path, clock)
-
-    @classmethod
-    def open_for_append(cls, path: str | Path, clock: Callable[[], float] = time.time) -> LedgerWriter:
-        """The ledger of an earlier run, after checking it and cutting off a torn last line.
-
-        Raises:
-          InputError: as `read`; a file that cannot be written.
-        """
-        ledger = read(path)
-        writer = cls(ledger.path, clock)
-        if ledger.torn:
-            os.ftruncate(writer._file, ledger.size)
-            os.fsync(writer._file)
-        return writer
-
-    def append(self, record: Record) -> None:
-        """Writes one line and syncs it.
-
-        Raises:
-          InputError: the line could not be written whole (a full disk); nothing of it is left.
-        """
-        _write(self.path, self._file, {**to_dict(record), "time": self._clock()})
-
-    def close(self) -> None:
-        """Closes the file. A second time does nothing."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def __enter__(self) -> LedgerWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _opened(path: Path, flags: int) -> int:
-    try:
-        return os.open(path, flags, 0o644)
-    except OSError as error:
-        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
-
-
-def _write(path: Path, descriptor: int, data: Mapping[str, Any]) -> None:
-    line = json.dumps(data, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-    size = os.fstat(descriptor).st_size
-    reason: str | None = os.strerror(errno.ENOSPC)  # what a line that was written in part comes to
-    try:
-        whole = os.write(descriptor, line) == len(line)
-        os.fsync(descriptor)
-    except OSError as error:
-        whole, reason = False, error.strerror
-    if not whole:
-        with suppress(OSError):  # where nothing can be written at all, nothing was
-            os.ftruncate(descriptor, size)
-        raise InputError(str(path), reason, "is why a line could not be written")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -32,7 +32,8 @@ from nas.loop.run_folder import LEDGER, versions
 from nas.loop.run_lock import RunLock
 from nas.loop.search import trial_seed
 from nas.record.events import Completed, Event, Failed, Proposal
-from nas.record.ledger import Header, Ledger, LedgerWriter, read
+from nas.record.ledger import Header, Ledger, read
+from nas.record.ledger_writer import LedgerWriter
 from nas.record.objective import ACCURACY
 from search_space import architecture as architectures
 from search_space.architecture import Architecture, Clip

@@ -28,7 +28,8 @@ from nas.execution import node_data
 from nas.execution.ray_tune import EVENT, TrainProposal, resident_mb
 from nas.loop.search import Search
 from nas.record.events import Completed, from_dict, to_dict
-from nas.record.ledger import Header, LedgerWriter
+from nas.record.ledger import Header
+from nas.record.ledger_writer import LedgerWriter
 
 SETTLED = 10
 MOMENTS = (1, SETTLED, 20, 50)  # and after the last one

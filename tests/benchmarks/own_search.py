@@ -22,7 +22,8 @@ from nas.execution.node_data import Clips
 from nas.execution.ray_cluster import ALONE
 from nas.loop.search import Search
 from nas.record.events import Completed, Event
-from nas.record.ledger import Header, LedgerWriter
+from nas.record.ledger import Header
+from nas.record.ledger_writer import LedgerWriter
 from search_space import architecture as schema
 from search_space.space.choices import Genotype
 from search_space.space.movinet import movinet_space

@@ -44,7 +44,8 @@ from nas.evaluation.simulation import DATA_HASH, Simulation
 from nas.loop import run_folder
 from nas.loop.search import Search
 from nas.record.events import Completed, Event, Failed, Record, Stopped, to_dict
-from nas.record.ledger import Header, LedgerWriter
+from nas.record.ledger import Header
+from nas.record.ledger_writer import LedgerWriter
 from search_space.space.choices import Genotype
 from search_space.space.movinet import movinet_space
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 U = np.uintp
-Program = tuple[np.ndarray, ...]  # starts, lengths, first, a_offsets, b_offsets of `kernels.run_rows`
+Program = tuple[np.ndarray, ...]  # starts, lengths, first, a_offsets, b_offsets of `bottleneck_kernels.run_rows`
 
 
 def same_padding(kernel: int, stride: int, size: int) -> int:

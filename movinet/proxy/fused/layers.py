@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from movinet.model.specs import BN_EPSILON, BottleneckSpec, HeadSpec, StemSpec
-from movinet.proxy.fused import kernels
+from movinet.proxy.fused import bottleneck_kernels, kernels, vectors
 from movinet.proxy.fused.geometry import geometry, same_padding
 
 F = np.float32
@@ -69,7 +69,7 @@ class _Norm:
         if momentum is None:
             mean, variance = self._weights.moving[self._name]
         else:
-            mean, variance = kernels.row_sums(u.reshape(-1), row, len(gamma))
+            mean, variance = vectors.row_sums(u.reshape(-1), row, len(gamma))
             self._weights.observe(self._name, mean, variance, len(u), momentum)
         if self._rezero is not None:
             gamma, beta = gamma * self._rezero, beta * self._rezero
@@ -141,14 +141,14 @@ class Bottleneck:
             folded, bias, v = kernel * scale, beta - mean * scale, _NONE
         else:
             # The expansion's statistics follow from those of its input: the norm folds into the kernel beforehand.
-            x, mean, covariance = kernels.centre(x, self._in_side * x.shape[1])
+            x, mean, covariance = vectors.centre(x, self._in_side * x.shape[1])
             covariance_w = covariance @ kernel
             variance = (kernel * covariance_w).sum(axis=0)
             w.observe("expand", mean @ kernel, variance, len(x), momentum)
             inverse = _inverse(np.maximum(variance, 0))
             folded, bias, v = kernel * (gamma * inverse), beta, np.empty(len(x) * self._spec.expand, F)
             self._expansion = x, covariance_w, inverse, folded
-        u = kernels.expand_depthwise(
+        u = bottleneck_kernels.expand_depthwise(
             x, folded, bias, self._depthwise_taps(), geometry_.compiled, self._in_side * self._spec.expand,
             geometry_.row, clips, v,
         )  # fmt: skip
@@ -160,12 +160,12 @@ class Bottleneck:
         if momentum is None:
             mean, variance = w.moving["depthwise"]
         else:
-            mean, variance = kernels.row_sums(u, row, len(gamma))
+            mean, variance = vectors.row_sums(u, row, len(gamma))
             w.observe("depthwise", mean, variance, len(u) // len(gamma), momentum)
         inverse = _inverse(variance)
         scale = gamma * inverse
         self._depthwise_norm = inverse, -mean * inverse, gamma, beta
-        project, *self._excitation = kernels.gate_project(
+        project, *self._excitation = bottleneck_kernels.gate_project(
             u, scale, beta - mean * scale, w["project"], self._spec.gated,
             *self._gate_weights(), row, clips,
         )  # fmt: skip
@@ -196,13 +196,13 @@ class Bottleneck:
         du = self._project_norm.backward(g, project, self._keep)
         clips = len(v) // (self._frames * self._in_side**2 * self._spec.expand)
         squeeze, _, excite, _ = self._gate_weights()
-        dv, d_project, d_squeeze, d_squeeze_bias, d_excite, d_excite_bias, total, along = kernels.gate_project_backward(
+        dv, d_project, *d_gates, total, along = bottleneck_kernels.gate_project_backward(
             du, u, *self._depthwise_norm, w["project"], self._spec.gated, squeeze, excite,
             *self._excitation, self._geometry.row, clips,
         )  # fmt: skip
         w.gradient(project=d_project, depthwise_gamma=along, depthwise_beta=total)
         if self._spec.gated:
-            w.gradient(squeeze=d_squeeze, squeeze_bias=d_squeeze_bias, excite=d_excite, excite_bias=d_excite_bias)
+            w.gradient(**dict(zip(("squeeze", "squeeze_bias", "excite", "excite_bias"), d_gates, strict=True)))
         skipped = g if self._skip_norm is None else self._skip_backward(g)
         return self._expand_depthwise_backward(dv, u, v, total, along, clips, skipped)
 
@@ -216,7 +216,7 @@ class Bottleneck:
         by_value = (-scale * inverse * along / count).astype(F)
         offset = (-scale * (total + away * along) / count).astype(F)
         x, covariance_w, inverse_in, folded = self._expansion
-        dx, product, d_beta, d_depthwise = kernels.expand_depthwise_backward(
+        dx, product, d_beta, d_depthwise = bottleneck_kernels.expand_depthwise_backward(
             dv, u, scale, by_value, offset, v, x, folded, self._depthwise_taps(),
             geometry_.compiled, self._in_side * spec.expand, geometry_.row, clips,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from movinet.model.specs import Weight
-from movinet.proxy.fused.kernels import F, U, compiled
+from movinet.proxy.fused.vectors import F, U, compiled
 from movinet.proxy.recipe import ADAM_SHARE, BETA1, BETA2, EPSILON, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, NOISE_SHARE
 
 
