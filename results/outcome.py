@@ -106,12 +106,11 @@ def comparison(ledger: Ledger) -> Comparison | None:
     return compare([ledger], np.random.default_rng(ledger.header.seed))
 
 
-def write_tables(ledger: Ledger, folder: Path) -> list[Path]:
-    """Write trials.csv, front.csv and, if there is a comparison, comparison.json; return their paths."""
+def write_tables(ledger: Ledger, folder: Path, compared: Comparison | None) -> list[Path]:
+    """Write trials.csv, front.csv and, with a comparison, comparison.json; return their paths."""
     paths = [folder / "trials.csv", folder / "front.csv"]
     frame.write_trials(ledger, paths[0])
     frame.write_front(ledger, paths[1])
-    compared = comparison(ledger)
     if compared:
         paths.append(folder / "comparison.json")
         write_json(compared, paths[-1])
@@ -154,15 +153,15 @@ def write_plots(ledger: Ledger, folder: Path, formats: Sequence[str] = ("png",))
     """
     if not (ledger.completed or ledger.stopped):
         raise InputError(str(ledger.path), 0, "trials have finished; there is nothing to show yet")
-    tables = write_tables(ledger, folder)
+    tables = write_tables(ledger, folder, comparison(ledger))
     family = None
     with contextlib.suppress(InputError):
         family = family_of(ledger, family_config(ledger))
     return [*tables, *write_figures(ledger, folder, family, formats)]
 
 
-def write_report(ledger: Ledger, path: Path, family: Family | None = None) -> Path:
-    """Write a run, finished or not, as one HTML page; `family` is by default the run's. Return the path.
+def write_report(ledger: Ledger, path: Path, family: Family | None = None, compared: Comparison | None = None) -> Path:
+    """Write a run, finished or not, as one HTML page; family and comparison are by default the run's. Return the path.
 
     Raises:
       InputError: no trial has finished yet, a trial of the event log cannot be drawn, or the file cannot be written.
@@ -173,7 +172,7 @@ def write_report(ledger: Ledger, path: Path, family: Family | None = None) -> Pa
         family = family or family_of(ledger, family_config(ledger))
     except InputError as error:
         without = str(error)
-    html_page.write(html_page.Run(ledger, family, without, comparison(ledger)), path)
+    html_page.write(html_page.Run(ledger, family, without, compared or comparison(ledger)), path)
     return path
 
 
@@ -184,19 +183,19 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
       InputError: no trial was trained to the full budget, no network can be scaled to a target of the family, or the
         folder cannot be written. Tables and figures are written also without a family.
     """
-    write_tables(ledger, folder)
+    compared = comparison(ledger)
+    write_tables(ledger, folder, compared)
     try:
         family = family_of(ledger, family_config(ledger))
     except InputError:
         write_figures(ledger, folder)
         if ledger.completed or ledger.stopped:
-            write_report(ledger, folder / REPORT)
+            write_report(ledger, folder / REPORT, compared=compared)
         raise
     emit(family, folder / "configs")
     write_figures(ledger, folder, family)
-    write_report(ledger, folder / REPORT, family)
+    write_report(ledger, folder / REPORT, family, compared)
     parts = [_counts(ledger), _front_table(ledger), family_table(family)]
-    compared = comparison(ledger)
     if compared:
         parts.append(runs_text.text(compared))
     parts.append(ranking(ledger).text())
