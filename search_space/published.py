@@ -107,9 +107,6 @@ T0 = Architecture(
 
 PUBLISHED = {"a0": A0, "a1": A1, "a2": A2, "a3": A3, "a4": A4, "a5": A5, "t0": T0}
 
-# Top-1 accuracy in percent, Kinetics-600, base (non-causal) models, one centre clip: README of the Model Garden.
-KINETICS600_TOP1 = {"a0": 72.28, "a1": 76.69, "a2": 78.62, "a3": 81.79, "a4": 83.48, "a5": 84.27}
-
 
 def published(name: str) -> Architecture:
     """Return the published network called `name`, in upper or lower case: a0 ... a5 or t0.

@@ -50,9 +50,7 @@ def _member(member: Member) -> list[object]:
         f"{cost['trainable_parameters'] / 1e6:.2f}",
         f"{cost['state_bytes'] / 1024:,.0f}",
         f"{cost['activation_bytes'] / 2**20:,.1f}",
-        " + ".join(
-            f"{one.clip.frames} × {one.clip.resolution}², 1 in {one.clip.frame_stride}" for one in network.members
-        ),
+        " + ".join(_clip(one.clip) for one in network.members),
         " + ".join(str(one.depth) for one in network.members),
         _parent(parent) if parent else " + ".join(member.decision["members"]),
     ]

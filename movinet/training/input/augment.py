@@ -13,8 +13,6 @@ import tensorflow as tf
 
 Tensor = Any
 
-CROPS = (1, 3)
-
 
 def random_frames(count: Tensor, frames: int, stride: int, spread: int, loop: bool, seed: Tensor) -> Tensor:
     """Return the numbers of `frames` of a video's `count` frames from a random start, int32 `T`.
