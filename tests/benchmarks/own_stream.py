@@ -9,7 +9,6 @@ CPU seconds of each.
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+import timed
 
 from movinet.deploy.litert import LiteRT, convert
 from movinet.deploy.saved_model import LOGITS, stream_function
@@ -48,21 +48,8 @@ def frames(request: dict[str, Any], frame: np.ndarray) -> Callable[[], None]:
 def main() -> None:
     """Runs what the request says and prints the seconds."""
     request = json.loads(sys.argv[1])
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     frame = np.random.default_rng(0).random((1, 1, request["size"], request["size"], 3), np.float32)
-
-    def measured(run: Callable[[], object]) -> float:
-        start = time.process_time()
-        run()
-        return time.process_time() - start
-
-    start = time.process_time()
-    run = frames(request, frame)
-    run()
-    print(json.dumps([time.process_time() - start]), flush=True)
-    for line in sys.stdin:
-        print(json.dumps([measured(run) for _ in range(int(line))]), flush=True)
+    timed.answer(lambda: frames(request, frame))
 
 
 if __name__ == "__main__":

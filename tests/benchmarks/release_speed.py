@@ -1,6 +1,6 @@
 """Times the released implementation; prints JSON. Used by `speed.py`, in its own environment, one network a process.
 
-That environment is `pip install tf-models-official` and nothing of this project, so nothing of it is imported.
+That environment is `pip install tf-models-official`, so nothing of this project is imported but `timed`.
 
 Reads a request from the first argument: {network, form, batch, classes, slots}. `network` is in this project's schema,
 and goes into the release's own table under a new name; `form` is the release's `conv_type`; `variant`, if there is one,
@@ -14,7 +14,6 @@ trainer, they are made within, and TensorFlow traces the step twice.
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import tensorflow as tf
+import timed
 from official.projects.movinet.modeling import movinet, movinet_model
 
 
@@ -47,50 +47,18 @@ def block_spec(block: dict) -> movinet.MovinetBlockSpec:
     )
 
 
-def training_step(request: dict, shape: list[int]) -> Callable[[Any, Any], Any]:
+def training_step(request: dict[str, Any]) -> Callable[[], object]:
     """Model, optimiser and their compiled step, as a plain TensorFlow 2 loop has them."""
     movinet.BLOCK_SPECS["candidate"] = block_specs(request["network"])
     backbone = movinet.Movinet(model_id="candidate", conv_type=request["form"], **request.get("variant", {}))
     model = movinet_model.MovinetClassifier(backbone, num_classes=request["classes"])
-    model.build(shape)
+    clip = request["network"]["clip"]
+    model.build([request["batch"], clip["frames"], clip["resolution"], clip["resolution"], 3])
     optimizer = tf.keras.optimizers.legacy.RMSprop(1e-3, momentum=0.9)
-    loss_of = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if request["slots"]:
         optimizer._create_all_weights(model.trainable_variables)
-
-    @tf.function
-    def step(clips: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss = loss_of(labels, model(clips, training=True))
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return loss
-
-    return step
-
-
-def main() -> None:
-    """Trains what the request says and prints the seconds."""
-    request = json.loads(sys.argv[1])
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    clip = request["network"]["clip"]
-    shape = [request["batch"], clip["frames"], clip["resolution"], clip["resolution"], 3]
-    clips = tf.random.stateless_uniform(shape, [0, 1])
-    labels = tf.range(request["batch"]) % request["classes"]
-
-    def measured(run: Callable[[], object]) -> float:
-        start = time.process_time()
-        run()
-        return time.process_time() - start
-
-    start = time.process_time()
-    step = training_step(request, shape)
-    float(step(clips, labels))
-    print(json.dumps([time.process_time() - start]), flush=True)
-    for line in sys.stdin:
-        print(json.dumps([measured(lambda: float(step(clips, labels))) for _ in range(int(line))]), flush=True)
+    return timed.training(request, model, optimizer, tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 
 
 if __name__ == "__main__":
-    main()
+    timed.answer(lambda: training_step(json.loads(sys.argv[1])))

@@ -1,6 +1,6 @@
 """Times the released stream model, a frame at a time; prints JSON. Used by `streaming_speed.py`.
 
-It runs in an environment of `pip install tf-models-official` and nothing of this project, so nothing of it is imported.
+It runs in an environment of `pip install tf-models-official`, so nothing of this project is imported but `timed`.
 
 Reads a request from the first argument: {network, size, classes, positions, how}. The model is what the release's
 export makes: external states, no synchronised norms. `how` it is run: "function" (tf.function), "xla" (the same,
@@ -11,7 +11,6 @@ then, for every number read from standard input, that many more frames and the C
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import numpy as np
 import tensorflow as tf
+import timed
 from ai_edge_litert.interpreter import Interpreter  # as for ours; tf-models-official brings it
 from official.projects.movinet.modeling import movinet, movinet_model
 
@@ -95,27 +95,17 @@ def frames_by_litert(predict: Any, model: tf.keras.Model, frame: np.ndarray) -> 
 def main() -> None:
     """Runs what the request says and prints the seconds."""
     request = json.loads(sys.argv[1])
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     size = request["size"]
     frame = np.random.default_rng(0).random((1, 1, size, size, 3), np.float32)
 
-    def measured(run: Callable[[], object]) -> float:
-        start = time.process_time()
-        run()
-        return time.process_time() - start
+    def prepare() -> Callable[[], None]:
+        model = build(request)
+        predict = predictor(model, size, request["how"] == "xla")
+        if request["how"] == "litert":
+            return frames_by_litert(predict, model, frame)
+        return frames_by_function(predict, model.init_states(tf.constant([1, 1, size, size, 3])), frame)
 
-    start = time.process_time()
-    model = build(request)
-    predict = predictor(model, size, request["how"] == "xla")
-    if request["how"] == "litert":
-        run = frames_by_litert(predict, model, frame)
-    else:
-        run = frames_by_function(predict, model.init_states(tf.constant([1, 1, size, size, 3])), frame)
-    run()
-    print(json.dumps([time.process_time() - start]), flush=True)
-    for line in sys.stdin:
-        print(json.dumps([measured(run) for _ in range(int(line))]), flush=True)
+    timed.answer(prepare)
 
 
 if __name__ == "__main__":
