@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from small_search import Unbroken, unbroken_run
+
+if TYPE_CHECKING:
+    from small_search import Unbroken
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is loaded
+# Read once too, when numpy is loaded, and what the command line sets. With more threads, those of two test processes
+# wait for each other: some tests took ten times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-settings.register_profile("shared machine", deadline=None)  # one slow example says nothing where cores are shared
+# One slow example says nothing where cores are shared.
+settings.register_profile("shared machine", deadline=None, max_examples=40)
 settings.load_profile("shared machine")
 
 
@@ -57,6 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     """The small search in one go."""
+    from small_search import unbroken_run
+
     return unbroken_run(tmp_path_factory.mktemp("unbroken"))
 
 
