@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -43,13 +43,24 @@ def sources_sha256(notebook: NotebookNode) -> str:
     return hashlib.sha256("\0".join(cell.source for cell in code_cells(notebook)).encode()).hexdigest()
 
 
-def executed(path: Path) -> NotebookNode:
+def executed(path: Path, changes: Mapping[str, str] | None = None) -> NotebookNode:
     """The notebook with what it shows now. It runs in a new folder beside the published results, as in the repository.
+
+    Args:
+      path: of the notebook.
+      changes: text of its code, and the text that replaces it.
 
     Raises:
       CellExecutionError: a cell failed.
+      ValueError: a text to replace is not in the code.
     """
     notebook = read(path)
+    for old, new in (changes or {}).items():
+        cells = [cell for cell in code_cells(notebook) if old in cell.source]
+        if not cells:
+            raise ValueError(f"{path.name} has no {old!r}")
+        for cell in cells:
+            cell.source = cell.source.replace(old, new)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder, "notebooks")
         place.mkdir()

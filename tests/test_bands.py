@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.loop.early_stopping import BandedStopping, Bands
@@ -35,7 +35,6 @@ def test_a_band_holds_its_lower_edge_and_the_outer_bands_the_rest(cost, band):
 
 
 @given(st.floats(1, 1e12), st.floats(1, 1e12), st.integers(1, 40), st.floats(1e-3, 1e15))
-@settings(max_examples=200, deadline=None)
 def test_every_cost_is_within_the_edges_of_its_band(a, b, count, cost):
     bands = Bands(min(a, b), max(a, b), count)
     band = bands.of(cost)
@@ -96,7 +95,6 @@ def test_with_dominators_a_trial_goes_on_unless_so_many_no_dearer_ones_are_bette
     st.integers(1, 4),
     st.sampled_from([0.0, 0.1, 0.5]),
 )
-@settings(deadline=None)
 def test_dominators_are_counted_as_by_hand(points, dominators, share):
     stopping = BandedStopping(RUNGS, 2, Bands(1, 100, 3), minimum=1, dominators=dominators, dominating=share)
     for i, (cost, value) in enumerate(points):
@@ -133,7 +131,6 @@ def test_a_trial_repeated_after_a_crash_counts_once():
     ),
     st.sampled_from([None, 1, 2]),
 )
-@settings(max_examples=100, deadline=None)
 def test_replaying_the_rungs_restores_the_state(measured, dominators):
     rule = {"minimum": 2, "dominators": dominators}
     unbroken, resumed = (BandedStopping(RUNGS, 2, Bands(1, 100, 2), **rule) for _ in range(2))

@@ -14,12 +14,12 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from played_run import played, settings
+from published_figures import BASE_FIGURES
 
 import run_search
 from cli import main
@@ -35,97 +35,30 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"tensorflow", "keras", "ray"}
 
 # What users and their scripts type. Changing a line breaks them: add freely, remove only in a new major version.
-COMMANDS = {
-    "search": {
-        "config?",
-        "--out",
-        "--resume",
-        "--workers",
-        "--address",
-        "--share",
-        "--mirror",
-        "--seed",
-        "--trials",
-        "--hints",
-        "--serial",
-        "--simulate",
-        "--tensorboard",
-        "--quiet",
-        "--json-lines",
-        "--json",
-    },
-    "one-shot": {
-        "config?",
-        "--out",
-        "--resume",
-        "--rank",
-        "--workers",
-        "--address",
-        "--share",
-        "--mirror",
-        "--seed",
-        "--hints",
-        "--serial",
-        "--quiet",
-        "--json-lines",
-        "--json",
-    },
-    "plot": {"run", "--format", "--json"},
-    "report": {"run", "--out", "--json"},
-    "scale": {"run", "--target", "--refine", "--out", "--json"},
-    "coefficients": {"run", "--draws", "--seeds", "--out", "--json"},
-    "describe": {"network", "--classes", "--stream", "--json"},
-    "reliability": {"table", "--bins", "--out", "--format", "--json"},
-    "score": {"config", "table", "--out", "--seeds", "--json"},
-    "tabulate": {"run", "--out", "--json"},
-    "compare": {
-        "benchmark",
-        "--out",
-        "--algorithms",
-        "--seeds",
-        "--seed",
-        "--workers",
-        "--evaluations",
-        "--stopping",
-        "--statistic",
-        "--minutes",
-        "--repeats",
-        "--format",
-        "--json",
-    },
-    "reproduce": {"run", "point", "--repeats", "--json"},
-    "compare-runs": {"runs+", "--against", "--figure", "--json", "--out", "--published", "--seed"},
-    "validate": {
-        "run",
-        "--address",
-        "--format",
-        "--json",
-        "--json-lines",
-        "--mirror",
-        "--quiet",
-        "--repeats",
-        "--resume",
-        "--scale",
-        "--serial",
-        "--share",
-        "--steps-factor",
-        "--train-clips",
-        "--workers",
-    },
-    "schema": {"kind", "--markdown"},
-    "completion": {"shell"},
-}
+WORDS = {
+    "search": "config? --out --resume --workers --address --share --mirror --seed --trials --hints --serial "
+    "--simulate --tensorboard --quiet --json-lines --json",
+    "one-shot": "config? --out --resume --rank --workers --address --share --mirror --seed --hints --serial "
+    "--quiet --json-lines --json",
+    "plot": "run --format --json",
+    "report": "run --out --json",
+    "scale": "run --target --refine --out --json",
+    "coefficients": "run --draws --seeds --out --json",
+    "describe": "network --classes --stream --json",
+    "reliability": "table --bins --out --format --json",
+    "score": "config table --out --seeds --json",
+    "tabulate": "run --out --json",
+    "compare": "benchmark --out --algorithms --seeds --seed --workers --evaluations --stopping --statistic "
+    "--minutes --repeats --format --json",
+    "reproduce": "run point --repeats --json",
+    "compare-runs": "runs+ --against --figure --json --out --published --seed",
+    "validate": "run --address --format --json --json-lines --mirror --quiet --repeats --resume --scale --serial "
+    "--share --steps-factor --train-clips --workers",
+    "schema": "kind --markdown",
+    "completion": "shell",
+}  # fmt: skip
+COMMANDS = {command: set(words.split()) for command, words in WORDS.items()}
 TOP_FLAGS = {"-h", "--help", "--version"}
-
-# Multiply-adds of a published clip, trainable and total parameters at 600 classes: tests/test_published.py says whence.
-PUBLISHED_FIGURES = {
-    "a0": (2_630_733_808, 3_111_799, 3_126_071),
-    "a1": (5_865_612_704, 4_690_296, 4_717_912),
-    "a2": (11_558_071_168, 5_249_562, 5_280_922),
-    "a3": (55_593_197_440, 7_397_545, 7_443_289),
-    "a4": (103_338_794_368, 11_349_463, 11_422_727),
-    "a5": (276_334_081_024, 18_650_523, 18_763_355),
-}
 
 pytestmark = pytest.mark.usefixtures("clip_cache")
 
@@ -214,30 +147,31 @@ def test_the_console_script_is_this_program() -> None:
     assert getattr(importlib.import_module(module), function) is run_search.main
 
 
-def loaded_by(arguments: Sequence[object]) -> set[str]:
-    """Top-level modules that a command loads, in a process of its own."""
-    program = (
-        "import sys, run_search\n"
-        "try:\n    code = run_search.main(sys.argv[1:])\n"
-        "except SystemExit as ended:\n    code = ended.code\n"
-        "assert code == 0, code\n"
-        "print('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return set(result.stdout.splitlines()[-1].split())
+LOADED = """
+import json, sys, run_search
+
+for arguments in json.loads(sys.argv[1]):
+    try:
+        code = run_search.main(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 0, (arguments, code)
+    print("\\nloaded", *{name.partition(".")[0] for name in sys.modules})
+"""
 
 
 def test_what_only_reads_loads_no_framework(whole: Path, tmp_path: Path) -> None:
+    """In one process: what a command has not loaded, none before it has."""
     shutil.copy(whole / "ledger.jsonl", tmp_path)
-    for arguments in (["--help"], ["search", "--help"], ["describe", "a0"], ["plot", tmp_path], ["scale", tmp_path]):
-        loaded = loaded_by(arguments)
-        assert not loaded & HEAVY, arguments
-        assert "run_search" in loaded
-    for arguments in (["--help"], ["search", "--help"], ["describe", "a0", "--json"]):
-        assert not loaded_by(arguments) & {"pandas", "matplotlib", "rich", "av", "scipy", "sklearn", "shtab"}
-    assert not loaded_by(["--help"]) & {"numpy", "yaml"}
+    quick = [["--help"], ["search", "--help"], ["describe", "a0", "--json"]]
+    commands = [*quick, ["report", str(tmp_path)], ["plot", str(tmp_path)], ["scale", str(tmp_path)]]
+    program = [sys.executable, "-c", LOADED, json.dumps(commands)]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = [set(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith("loaded ")]
+    assert len(loaded) == len(commands) and "run_search" in loaded[0]
+    assert not loaded[-1] & (HEAVY | {"plotly", "sklearn"})
+    assert not loaded[len(quick) - 1] & {"pandas", "matplotlib", "rich", "av", "scipy", "shtab"}
+    assert not loaded[0] & {"numpy", "yaml"}
 
 
 def described(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -247,12 +181,12 @@ def described(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return captured.out
 
 
-@pytest.mark.parametrize("name", PUBLISHED_FIGURES)
+@pytest.mark.parametrize("name", BASE_FIGURES)
 def test_described_as_json_it_has_the_published_figures(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = described(capsys, name, "--json")
     assert text.count("\n") == 1
     data = json.loads(text)
-    assert (data["macs"], data["trainable_parameters"], data["total_parameters"]) == PUBLISHED_FIGURES[name]
+    assert (data["macs"], data["trainable_parameters"], data["total_parameters"]) == BASE_FIGURES[name]
     assert {"name", "classes", "members", *COST_NAMES} == data.keys()
     assert all(type(data[cost]) is int and data[cost] > 0 for cost in COST_NAMES)
     assert (data["name"], data["classes"], len(data["members"])) == (name, 600, 1)
@@ -267,7 +201,7 @@ def test_described_as_a_stream_it_has_the_released_parameters(capsys: pytest.Cap
 
 def test_described_for_people_rows_add_up_to_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
     text = described(capsys, "A0")
-    macs, _, parameters = PUBLISHED_FIGURES["a0"][0], None, PUBLISHED_FIGURES["a0"][1]
+    macs, parameters, _ = BASE_FIGURES["a0"]
     table = text.partition("operation")[2].splitlines()[1:]
     assert len(table) == len(breakdown(A0, 600))
     cells = [line.replace(",", "").split() for line in table]
@@ -370,26 +304,14 @@ def wait_for(condition: object, process: subprocess.Popen[str], seconds: float =
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("name", "simulation"), [("SIGINT", None), ("SIGTERM", SimulationConfig(seconds=0.5))])
-def test_an_interrupted_search_says_how_to_resume_and_does(
-    name: str, simulation: SimulationConfig | None, tmp_path: Path
-) -> None:
+def test_an_interrupted_search_says_how_to_resume_and_does(tmp_path: Path) -> None:
     out = tmp_path / "my run"
-    arguments = [
-        "search",
-        small(tmp_path, trials=5, simulation=simulation),
-        "--serial",
-        "--out",
-        out,
-        "--trials",
-        "4",
-        "--seed",
-        "3",
-    ]
-    program = [sys.executable, str(ROOT / "run_search.py"), *map(str, arguments)]
+    file = small(tmp_path, trials=5, simulation=SimulationConfig(seconds=0.5))
+    program = [sys.executable, str(ROOT / "run_search.py"), "search", str(file), "--serial", "--out", str(out)]
+    program += ["--trials", "4", "--seed", "3"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: begun_after_one_completed(out), process)
-        process.send_signal(signal.Signals[name])
+        process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     first, last = errors.splitlines()
@@ -405,7 +327,7 @@ def test_an_interrupted_search_says_how_to_resume_and_does(
     assert after.entries[: len(before.entries)] == before.entries and not after.pending
     searched = [index for index in after.completed if after.proposals[index].kind == "search"]
     assert searched == [0, 1, 2, 3] and after.header.seed == 3
-    assert result.stdout.removeprefix("simulated: ").startswith("4 candidates trained to the full budget")
+    assert result.stdout.startswith("simulated: 4 candidates trained to the full budget")
     assert {path.name for path in out.iterdir()} >= {"config.yaml", "front.png", "trials.csv", "configs"}
     check_config(out)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
@@ -218,7 +217,7 @@ def counted(*arguments):
     fits.append(1)
     original(*arguments)
 
-ray_executor._tune, ray_executor.CHUNK = counted, 6
+ray_executor._tune, ray_executor.CHUNK = counted, 3
 run.start(config.load(sys.argv[1]), pathlib.Path(sys.argv[2]), "ray", contextlib.nullcontext)
 print(len(fits))
 """
@@ -226,7 +225,7 @@ print(len(fits))
 
 def test_a_ray_of_our_own_goes_in_chunks_and_listens_to_this_machine_only(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    search = written(tmp_path, simulated(0.4, 11, workers=2, resources=ResourcesConfig(cpus=0.5)))
+    search = written(tmp_path, simulated(0.4, 5, workers=2, resources=ResourcesConfig(cpus=0.5)))
     process = subprocess.Popen(
         [sys.executable, "-c", IN_CHUNKS, search, out], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
@@ -237,7 +236,7 @@ def test_a_ray_of_our_own_goes_in_chunks_and_listens_to_this_machine_only(tmp_pa
     assert (printed, errors) == ("2\n", "")
     check_whole(ledger_of(out))
     assert not ledger_of(out).pending
-    assert len(ledger_of(out).completed) == 12
+    assert len(ledger_of(out).completed) == 6
     assert ports and all(address in ("127.0.0.1", "::ffff:127.0.0.1") for address in ports)
 
 
@@ -262,10 +261,12 @@ def made() -> Any:
     return open_data(settings.data, settings.space)
 
 
-def fetch(uri: str, content_hash: str, cache: str, queue: Any) -> None:
-    os.environ["MOVINET_NAS_CACHE"] = cache
-    folder = node_data.fetched(uri, content_hash)
-    queue.put((str(folder), (folder / "dataset.json").stat().st_mtime_ns))
+FETCHING = """
+import sys
+from nas.execution import node_data
+folder = node_data.fetched(*sys.argv[1:])
+print(folder, (folder / "dataset.json").stat().st_mtime_ns)
+"""
 
 
 def test_workers_of_a_node_fetch_the_clips_once(made: Any, tmp_path: Path) -> None:
@@ -274,15 +275,11 @@ def test_workers_of_a_node_fetch_the_clips_once(made: Any, tmp_path: Path) -> No
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "bucket").rglob("*")}
     node_data.share(made.path, made.content_hash, uri)  # is there already
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "bucket").rglob("*")} == written
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    arguments = (uri, made.content_hash, str(tmp_path / "cache"), queue)
-    workers = [context.Process(target=fetch, args=arguments) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    assert len({queue.get(timeout=60) for _ in workers}) == 1
-    for worker in workers:
-        worker.join()
+    command = [sys.executable, "-c", FETCHING, uri, made.content_hash]
+    cache = os.environ | {"MOVINET_NAS_CACHE": str(tmp_path / "cache")}
+    workers = [subprocess.Popen(command, cwd=ROOT, env=cache, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert len({worker.communicate(timeout=60)[0] for worker in workers}) == 1
+    assert not any(worker.returncode for worker in workers)
 
 
 def test_clips_that_changed_on_the_way_are_refused(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

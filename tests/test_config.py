@@ -122,7 +122,6 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=60)
 @given(CONFIGS)
 def test_plain_data_and_files_hold_a_configuration_whole(chosen: SearchConfig) -> None:
     data = to_dict(chosen)

@@ -63,7 +63,7 @@ def test_probabilities_of_all_members_sum_to_one(seed):
     assert np.exp(taught(seed).log_probability(SPACE.members())).sum() == pytest.approx(1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_the_gradient_is_that_of_the_log_probability(seed):
     """By finite differences, choices that a member lacks included."""

@@ -6,7 +6,7 @@ from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search_space.architecture import Architecture, Block, Clip, Head, Layer, Stem
@@ -160,7 +160,6 @@ def test_breakdown_of_a2_in_order_and_shape() -> None:
     ]
 
 
-@settings(max_examples=50)
 @given(st.sampled_from([(2,), (1, 2), (2, 1, 2)]).flatmap(lambda s: st.lists(networks(s), min_size=1, max_size=6)))
 def test_batch_equals_single(members: list[Architecture]) -> None:
     costs = count_batch(pack(members), classes=7)

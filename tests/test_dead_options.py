@@ -18,7 +18,7 @@ from search_space.space.movinet import BLOCK_STRIDES, KERNELS, BlockConfig, Spac
 DEFAULT = search_config.load("default").space
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 12), st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 2]))
 def test_used_weights_are_those_that_a_convolution_uses(size: int, width: int, stride: int) -> None:
     """A kernel of a single 1, slid over every unit vector, shows what each weight connects."""

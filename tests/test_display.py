@@ -333,7 +333,7 @@ def program(folder: Path) -> list[object]:
     return [sys.executable, "-c", PROGRAM, folder]
 
 
-@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("columns", [60, 200])
 def test_a_live_panel_on_a_terminal(columns: int, tmp_path: Path) -> None:
     with Terminal(program(tmp_path / "run"), columns) as terminal:
         assert terminal.end() == 0, terminal.written.decode()

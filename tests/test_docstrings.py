@@ -89,17 +89,12 @@ def lacks(each: Public) -> str:
     return ""
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_what_is_public_says_what_it_does(file: Path) -> None:
-    found = public(file.read_text(encoding="utf-8"), file.stem)
-    assert [(each.place, lacks(each)) for each in found if lacks(each)] == []
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_a_docstring_begins_with_a_line_of_its_own(file: Path) -> None:
-    for each in public(file.read_text(encoding="utf-8"), file.stem):
-        first, *more = each.said.split("\n")
-        assert first == first.strip() and (not more or more[0] == ""), each.place
+def test_what_is_public_says_what_it_does_and_begins_with_a_line_of_its_own() -> None:
+    for file in FILES:
+        for each in public(file.read_text(encoding="utf-8"), file.stem):
+            assert lacks(each) == "", (file, each.place)
+            first, *more = each.said.split("\n")
+            assert first == first.strip() and (not more or more[0] == ""), (file, each.place)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -151,12 +149,3 @@ def test_what_is_no_evaluation_is_refused(tmp_path, capsys, content):
     assert line.startswith("error: ") and "evaluation.json" in line
     with pytest.raises(InputError):
         plots.read_evaluation(tmp_path)
-
-
-def test_no_framework_is_loaded():
-    script = (
-        "import sys, results.figures.evaluation; "
-        "print([m for m in ('matplotlib.pyplot', 'tensorflow', 'keras') if m in sys.modules])"
-    )
-    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"

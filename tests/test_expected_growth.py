@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.config import search_config
@@ -51,7 +51,6 @@ def of_the_default_search(seed: int, n: int) -> ExpectedCost:
     return ExpectedCost(replace(proxies, strides=FAMILY.strides), 600, FAMILY.lift)
 
 
-@settings(max_examples=40)
 @given(st.integers(0, 1000), *[st.floats(0.2, 4)] * 4)
 def test_many_are_scaled_as_one_is(seed: int, depth: float, width: float, resolution: float, frames: float) -> None:
     space = movinet_space(base_config())

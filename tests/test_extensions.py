@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,29 @@ def command(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
     """The command line as installed, which has not the working directory among its modules."""
     program = "import sys; sys.path.remove(''); from cli.main import main; sys.exit(main())"
     return python(folder, "-c", program, *arguments, **environment)
+
+
+EACH = """
+import contextlib, io, json, pathlib, sys
+sys.path.remove("")
+from cli.main import main
+
+ended = []
+for config, arguments in json.loads(sys.argv[1]):
+    if config:
+        pathlib.Path("search.yaml").write_text(json.dumps(config))
+    with contextlib.redirect_stderr(io.StringIO()) as errors, contextlib.redirect_stdout(io.StringIO()):
+        ended.append((main(arguments), errors.getvalue()))
+print(json.dumps(ended))
+"""
+
+
+def commands(folder: Path, *runs: tuple[object, list[str]]) -> list[tuple[int, str]]:
+    """Exit code and errors of each command, with `search.yaml` as given; in one process, as a start takes seconds."""
+    path = os.pathsep.join([str(ROOT), str(folder / "installed")])
+    done = python(folder, "-c", EACH, json.dumps(runs), PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    return [(code, errors) for code, errors in json.loads(done.stdout.splitlines()[-1])]
 
 
 def example(heading: str, folder: Path) -> str:
@@ -158,16 +182,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def search(folder: Path, **changes: object) -> subprocess.CompletedProcess[str]:
-    config = {name: value for name, value in (SIMULATED | changes).items() if value is not None}
-    (folder / "search.yaml").write_text(json.dumps(config))
-    path = os.pathsep.join([str(ROOT), str(folder / "installed")])
-    return command(folder, "search", "search.yaml", "--serial", "--quiet", "--out", "run", PYTHONPATH=path)
+SEARCH = ["search", "search.yaml", "--serial", "--quiet", "--out", "run"]
 
 
-def refused(done: subprocess.CompletedProcess[str], message: str) -> None:
-    assert done.returncode == 2 and re.search(message, done.stderr), done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def searched(**changes: object) -> tuple[object, list[str]]:
+    """A simulated search with changes; None removes a key."""
+    return {name: value for name, value in (SIMULATED | changes).items() if value is not None}, SEARCH
+
+
+def refused(folder: Path, cases: Iterable[tuple[dict[str, object], str]]) -> None:
+    """Each search is refused in one line that the pattern matches."""
+    changes, messages = zip(*cases, strict=True)
+    ended = commands(folder, *(searched(**each) for each in changes))
+    for (code, errors), message in zip(ended, messages, strict=True):
+        assert code == 2 and re.search(message, errors) and errors.count("\n") == 1, (message, errors)
 
 
 def test_bad_import_paths_are_one_line(folder: Path) -> None:
@@ -190,46 +218,42 @@ def test_bad_import_paths_are_one_line(folder: Path) -> None:
         assert message in line or re.search(message, line), line
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "message"),
-    [
-        (
-            {"name": "no_module:Mine"},
-            r"^error: search\.yaml:1: search\.algorithm\.name: 'no_module:Mine' names a module",
-        ),
+def test_bad_algorithms_are_refused_by_the_command(folder: Path) -> None:
+    place = r"^error: search\.yaml:1: search\.algorithm\.name: 'no_module:Mine' names a module"
+    cases = [
+        ({"name": "no_module:Mine"}, place),
         ({"name": "my_module:Mine"}, r"algorithm\.options: .* lacks the key 'needed'"),
-        (
-            {"name": "my_module:Mine", "options": {"needed": 1, "othr": 2}},
-            "'othr' is an unknown key.*did you mean 'other'",
-        ),
-        (
-            {"name": "my_module:OverLimit"},
-            r"algorithm\.my_module:OverLimit: .* was proposed, although it is over a limit",
-        ),
-        ({"name": "my_module:NoGenotype"}, r"algorithm\.my_module:NoGenotype: .* is no canonical genotype"),
-    ],
+        ({"name": "my_module:Mine", "options": {"needed": 1, "othr": 2}}, "'othr' is an unknown key.*'other'"),
+    ]
+    refused(folder, [({"algorithm": algorithm}, message) for algorithm, message in cases])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("OverLimit", "was proposed, although it is over a limit"), ("NoGenotype", "is no canonical genotype")],
 )
-def test_bad_algorithms_are_refused_by_the_command(folder: Path, algorithm: object, message: str) -> None:
-    refused(search(folder, algorithm=algorithm), message)
+def test_bad_proposals_end_the_run(folder: Path, name: str, message: str) -> None:
+    ((code, errors),) = commands(folder, searched(algorithm={"name": f"my_module:{name}"}))
+    assert code == 2 and re.fullmatch(rf"error: algorithm\.my_module:{name}: .* {message}.*\n", errors), errors
 
 
 def test_a_name_of_an_installed_package(folder: Path) -> None:
-    done = search(folder, algorithm={"name": "hill_climb", "options": {"start": 2}})
-    assert done.returncode == 0, done.stderr
+    ended = commands(folder, searched(algorithm={"name": "hill_climb", "options": {"start": 2}}))
+    assert ended == [(0, "")]
     run = load_run(folder / "run")
     assert run.ledger.header.config["algorithm"] == {"name": "hill_climb", "options": {"start": 2}}
 
 
 def test_a_run_whose_module_is_gone_is_read_but_not_resumed(folder: Path) -> None:
-    assert search(folder, algorithm={"name": "my_module:Mine", "options": {"needed": 1}}).returncode == 0
+    ended = commands(folder, searched(algorithm={"name": "my_module:Mine", "options": {"needed": 1}}))
+    assert ended == [(0, "")]
     cut(folder / "run" / "ledger.jsonl", 6)
     (folder / "my_module.py").unlink()
-    message = r"ledger\.jsonl:1: config\.algorithm\.name: 'my_module:Mine' names a module that is neither"
-    refused(command(folder, "search", "--resume", "run"), message)
     read = (["plot", "run"], ["report", "run"], ["tabulate", "run", "--out", "table.csv"], ["reliability", "run"])
-    for arguments in read:
-        done = command(folder, *arguments)
-        assert done.returncode == 0, (arguments, done.stderr)
+    resumed, *others = commands(folder, *((None, arguments) for arguments in (["search", "--resume", "run"], *read)))
+    message = r"ledger\.jsonl:1: config\.algorithm\.name: 'my_module:Mine' names a module that is neither"
+    assert resumed[0] == 2 and re.search(message, resumed[1])
+    assert others == [(0, "")] * len(read)
 
 
 class Forgetful(Algorithm):
@@ -294,9 +318,11 @@ def test_the_contract_names_the_fault_of_a_source(fault: str) -> None:
         check_source(Clips, fault=fault)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
+def test_bad_sources_are_refused_by_the_command(folder: Path) -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    source = text.partition("\nclass Clips:")[2].partition("\n\n\n")[0]
+    (folder / "clips.py").write_text(f"import numpy as np\nclass Clips:{source}\n")
+    cases = [
         ({"source": "my_module:function"}, r"data\.source: .* must be a class of clips that defines clips\(split\)"),
         ({"source": "moving_digit"}, "data.source: 'moving_digit' must be one of .*did you mean 'moving_digits'"),
         ({"source": "clips:Clips", "options": {"falt": ""}}, "data.options: 'falt' is an unknown key.*'fault'"),
@@ -308,13 +334,8 @@ def test_the_contract_names_the_fault_of_a_source(fault: str) -> None:
         ({"source": "clips:Clips", "options": {"fault": "classes"}}, r"clips:Clips\.classes: 'ab' must be a list"),
         ({"source": "clips:Clips"}, "space.classes: 12 must be 2, as in the data set clips:Clips"),
         ({"options": {"a": 1}}, "data.options: .* are for a source of your own, not for moving_digits"),
-    ],
-)
-def test_bad_sources_are_refused_by_the_command(folder: Path, data: object, message: str) -> None:
-    text = Path(__file__).read_text(encoding="utf-8")
-    source = text.partition("\nclass Clips:")[2].partition("\n\n\n")[0]
-    (folder / "clips.py").write_text(f"import numpy as np\nclass Clips:{source}\n")
-    refused(search(folder, simulation=None, data=data), message)
+    ]
+    refused(folder, [({"simulation": None, "data": data}, message) for data, message in cases])
 
 
 def constant(value):
@@ -354,26 +375,23 @@ def test_the_contract_names_the_fault_of_a_metric(metric: object, message: str) 
         check_metric(metric)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"costs": ["my_module:Mine"]}, r"costs\[0\]: 'my_module:Mine' must be a function of a batch"),
-        ({"costs": ["mac"]}, r"costs\[0\]: 'mac' must be one of macs, .*did you mean 'macs'"),
-        ({"costs": ["no_module:cost"]}, r"costs\[0\]: 'no_module:cost' names a module that is neither"),
-        ({"limits": {"no_module:cost": 1}}, "search.limits.no_module:cost: 'no_module:cost' names a module"),
-        ({"costs": ["my_module:half"]}, "^error: .*my_module:half: .*float64.* a cost must be integers of shape"),
-        ({"statistic": "my_module:Mine"}, "search.statistic: 'my_module:Mine' must be a function of logits"),
-        ({"statistic": "likelihod"}, "'likelihod' must be one of likelihood, accuracy; did you mean"),
-        ({"statistic": "my_module:two"}, "'my_module:two' is computed from logits, which a simulation does not have"),
-        (
-            {"statistic": "my_module:two", "simulation": None},
-            "^error: statistic my_module:two: 2 is the metric's value; it must be a number from 0 to 1",
-        ),
-    ],
-)
-def test_bad_costs_and_metrics_are_refused_by_the_command(
-    folder: Path, changes: dict[str, object], message: str
-) -> None:
+def test_bad_costs_and_metrics_are_refused_by_the_command(folder: Path) -> None:
     functions = "\ndef half(batch, classes):\n    return batch.frames / 2\n\ndef two(logits, labels):\n    return 2\n"
     (folder / "my_module.py").write_text(MODULE + functions)
-    refused(search(folder, **changes), message)
+    refused(
+        folder,
+        [
+            ({"costs": ["my_module:Mine"]}, r"costs\[0\]: 'my_module:Mine' must be a function of a batch"),
+            ({"costs": ["mac"]}, r"costs\[0\]: 'mac' must be one of macs, .*did you mean 'macs'"),
+            ({"costs": ["no_module:cost"]}, r"costs\[0\]: 'no_module:cost' names a module that is neither"),
+            ({"limits": {"no_module:cost": 1}}, "search.limits.no_module:cost: 'no_module:cost' names a module"),
+            ({"costs": ["my_module:half"]}, "^error: .*my_module:half: .*float64.* a cost must be integers of shape"),
+            ({"statistic": "my_module:Mine"}, "search.statistic: 'my_module:Mine' must be a function of logits"),
+            ({"statistic": "likelihod"}, "'likelihod' must be one of likelihood, accuracy; did you mean"),
+            ({"statistic": "my_module:two"}, "'my_module:two' is computed from logits, which a simulation does not"),
+            (
+                {"statistic": "my_module:two", "simulation": None},
+                "^error: statistic my_module:two: 2 is the metric's value; it must be a number from 0 to 1",
+            ),
+        ],
+    )

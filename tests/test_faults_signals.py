@@ -124,11 +124,10 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
-def test_ray_that_does_not_start_can_be_stopped(sent: signal.Signals) -> None:
+def test_ray_that_does_not_start_can_be_stopped() -> None:
     with subprocess.Popen([sys.executable, "-c", STARTING], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "starting\n"
-        process.send_signal(sent)
+        process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=30)[0].split() == ["told", "interrupted"]
 
 
@@ -143,16 +142,16 @@ def test_what_is_ignored_stays_ignored() -> None:
 def test_workers_finish_what_they_have_begun(tmp_path: Path, sent: signal.Signals) -> None:
     """Every process of the group is told, as a terminal and a system that goes down do it."""
     out = tmp_path / "out"
-    chosen = simulated(changes={"workers": 2, "trials": 5, "finals": NO_FINALS}, seconds=4.0)
+    chosen = simulated(changes={"workers": 4, "trials": 6, "finals": NO_FINALS}, seconds=2.0)
     process = started(written(tmp_path, chosen), "--out", out, "--quiet")
     before = in_a_trial(process, out)
     os.killpg(process.pid, sent)
     output, errors = finished(process)
     assert (process.returncode, output, errors.splitlines()) == (130, "", [NOTICE, resume(out)])
     ledger = ledger_of(out)
-    assert len(ledger.pending) <= 1 and not ledger.failed  # one may wait for a worker, which is not taken up
+    assert len(ledger.pending) <= 3 and not ledger.failed  # some may wait for a worker or a core, and are not taken up
     assert not {proposal.index for proposal in ledger.pending} & {rung.index for rung in ledger.rungs}
-    assert before <= len(ledger.completed) + len(ledger.stopped) <= 4
+    assert before <= len(ledger.completed) + len(ledger.stopped) <= before + 4
     assert of_session(process.pid) == {}
     resumed_to_the_end(out)
 
@@ -172,6 +171,12 @@ def shared_memory() -> set[str]:
     return {name for name, made_by in makers.items() if not (made_by and Path("/proc", made_by[1]).exists())}
 
 
+def left_behind(folder: Path) -> subprocess.Popen[bytes]:
+    """A folder of Ray and a worker of it. Whether a killed search leaves these is chance, so they are seen to."""
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", f"--temp-dir={folder}"])
+
+
 def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: float) -> None:
     """A search with workers that ends in a way of `KINDS` some seconds after it has begun, and is resumed if cut."""
     out = folder / "out"
@@ -183,6 +188,7 @@ def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: f
         time.sleep(after)
         if kind == "SIGKILL":
             kill(process)
+            worker = left_behind(temporary / ray_scratch.folder_of(out).name)
         else:
             process.send_signal(getattr(signal, kind))
             _, errors = finished(process)
@@ -193,34 +199,17 @@ def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: f
         sessions.append(process.pid)
     _, errors = finished(process)
     assert (process.returncode, errors) == (0, "")
+    if kind == "SIGKILL":
+        assert worker.wait(10) == -signal.SIGKILL
     assert [of_session(session) for session in sessions] == [{}] * len(sessions)
     completed = [event.index for event in ledger_of(out).events if isinstance(event, Completed)]
     assert len(completed) == len(set(completed)) and not ledger_of(out).pending
 
 
-def test_what_a_search_killed_as_it_ended_has_left_goes_too(tmp_path: Path, temporary: Path) -> None:
-    """Nothing is left to train then. Whether a worker and the folder survive is chance, so some are seen to."""
-    out = tmp_path / "out"
-    chosen = simulated(changes={"trials": 2, "finals": NO_FINALS})
-    process = started(written(tmp_path, chosen), "--out", out, "--quiet", TMPDIR=temporary)
-    wait_for(lambda: (out / "ledger.jsonl").exists() and ledger_of(out).proposals, process)
-    wait_for(lambda: len(ledger_of(out).proposals) == 2 and not ledger_of(out).pending, process)
-    kill(process)
-    folder = temporary / ray_scratch.folder_of(out).name
-    folder.mkdir(exist_ok=True)
-    starting = [sys.executable, "-c", "import time; time.sleep(60)", f"--temp-dir={folder}"]
-    with subprocess.Popen(starting) as worker:
-        resumed = started("--resume", out, "--quiet", TMPDIR=temporary)
-        _, errors = finished(resumed)
-        assert (resumed.returncode, errors) == (0, "")
-        assert worker.wait(10) == -signal.SIGKILL
-    assert of_session(process.pid) == of_session(resumed.pid) == {} and list(temporary.iterdir()) == []
-
-
 @pytest.mark.parametrize("count", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_searches_leave_no_process_no_shared_memory_and_no_file(tmp_path: Path, temporary: Path, count: int) -> None:
     before, rng = shared_memory(), np.random.default_rng(count)
-    chosen = simulated(changes={"workers": 2}, seconds=0.5)
+    chosen = simulated(changes={"workers": 2, "trials": 4, "finals": NO_FINALS}, seconds=0.5)
     for i in range(count):
         kind = KINDS[-1 - i % len(KINDS)]
         one(kind, tmp_path / str(i), chosen, temporary, rng.uniform(0, 3))

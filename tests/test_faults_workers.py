@@ -35,12 +35,12 @@ def notes(ledger: Ledger) -> list[str]:
 def test_every_fault_of_a_worker_is_what_the_record_says_it_was(tmp_path: Path) -> None:
     """What is drawn for each attempt of each trial is known: all of them come out as drawn."""
     faults = FaultsConfig(trial_seconds=2.0, attempts=2, most_failed=1.0)
-    changes = {"workers": 2, "trials": 8, "finals": Finals(0), "early_stopping": EarlyStopping(())}
+    changes = {"workers": 2, "trials": 5, "finals": Finals(0), "early_stopping": EarlyStopping(())}
     chosen = simulated(faults, {**changes, "seed": 64}, die=0.2, hang=0.1, error=0.2, diverge=0.1)
     process = searching(tmp_path / "out", "ray", written(tmp_path, chosen))
     assert finished(process) == ("", "") and of_session(process.pid) == {}
     ledger, simulation = ledger_of(tmp_path / "out"), Simulation(chosen)
-    drawn = {index: [simulation._fault(index, attempt)[0] for attempt in range(2)] for index in range(8)}
+    drawn = {index: [simulation._fault(index, attempt)[0] for attempt in range(2)] for index in range(5)}
     assert {first for first, _ in drawn.values()} == {*REASONS, "diverge", ""}
     told: list[str] = []
     for index, (first, second) in drawn.items():
@@ -54,7 +54,7 @@ def test_every_fault_of_a_worker_is_what_the_record_says_it_was(tmp_path: Path) 
         else:
             assert index in ledger.completed
     assert sorted(notes(ledger)) == sorted(told)
-    assert not ledger.pending and len(ledger.completed) + len(ledger.failed) == 8
+    assert not ledger.pending and len(ledger.completed) + len(ledger.failed) == 5
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def random_architectures(count: int) -> list[Architecture]:
     return [SPACE.decode(tuple(genes)) for genes in genotypes.tolist()]
 
 
-@pytest.mark.parametrize("architecture", random_architectures(4), ids=lambda a: a.fingerprint[:8])
+@pytest.mark.parametrize("architecture", random_architectures(3), ids=lambda a: a.fingerprint[:8])
 def test_fused_engine_trains_as_tensorflow_does(
     architecture: Architecture, compiler: tensorflow_engine.Compiler
 ) -> None:

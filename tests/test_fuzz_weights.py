@@ -96,7 +96,7 @@ def fuzz(form: str, folder: Path, cases: int) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_descriptions_that_are_damaged(form: str, tmp_path: Path) -> None:
-    fuzz(form, tmp_path, 40)
+    fuzz(form, tmp_path, 15)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.config.search_config import load
@@ -47,7 +47,6 @@ POINTS = st.lists(
 
 
 @pytest.mark.parametrize("m", [1, 2, 3])
-@settings(max_examples=40)
 @given(POINTS, st.randoms(use_true_random=False))
 def test_it_is_the_exact_one_in_any_order_at_once_result_by_result_and_by_cells(
     m: int, points: list[tuple[float, ...]], random: Random

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.algorithms.frontier.expected_improvement import Attained, expected_excess, normal_distribution
@@ -28,7 +28,6 @@ def test_the_expected_excess_is_the_mean_of_draws(mean: float, sd: float, level:
     assert one == pytest.approx(np.maximum(draws - level, 0).mean(), abs=1e-3)
 
 
-@settings(max_examples=60)
 @given(st.integers(1, 3), st.integers(0, 8), st.integers(0, 10**6))
 def test_a_certain_candidate_gains_what_the_hypervolume_does(costs: int, points: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from movinet.data.video.csv_list import read_csv
@@ -63,7 +63,6 @@ def understood(tree: Mapping[str, tuple[bool, frozenset[str]]]) -> Any:
     return tuple(sorted(tree)), None
 
 
-@settings(max_examples=200, deadline=None)
 @given(trees, links, st.booleans())
 def test_a_layout_is_understood_or_refused(
     tmp_path_factory: pytest.TempPathFactory,
@@ -119,7 +118,6 @@ def test_a_layout_is_understood_or_refused(
 written = st.sampled_from(["0", "1", "2", "10", "2.0", "0.0", "3.", "-1", "1.5", "nan", "1e1", "jump", "run", "7up"])
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(written, min_size=1, max_size=6))
 def test_labels_keep_their_numbers_or_are_refused(tmp_path_factory: pytest.TempPathFactory, labels: list[str]) -> None:
     folder = tmp_path_factory.mktemp("list")
@@ -280,7 +278,6 @@ def test_the_faulty_record_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from([0, 1, 2, 0, 1, 2, -1, 3, 2**40, None]), min_size=1, max_size=6))
 def test_records_with_damaged_labels_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, labels: list[int | None]

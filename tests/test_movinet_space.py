@@ -87,7 +87,6 @@ def test_options_come_cheap_first() -> None:
 
 
 @given(genotypes)
-@settings(max_examples=100, deadline=None)
 def test_encode_inverts_decode(genotype: tuple[int, ...]) -> None:
     decoded = SPACE.decode(genotype)
     assert SPACE.encode(decoded) == SPACE.canonical(genotype)
@@ -95,7 +94,6 @@ def test_encode_inverts_decode(genotype: tuple[int, ...]) -> None:
 
 
 @given(genotypes)
-@settings(max_examples=50, deadline=None)
 def test_members_survive_yaml(genotype: tuple[int, ...]) -> None:
     member = SPACE.decode(genotype)
     read = architecture.from_dict(yaml.safe_load(yaml.safe_dump(architecture.to_dict(member))))
@@ -103,7 +101,6 @@ def test_members_survive_yaml(genotype: tuple[int, ...]) -> None:
 
 
 @given(genotypes, st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
 def test_mutation_gives_another_member(genotype: tuple[int, ...], seed: int) -> None:
     before, after = SPACE.canonical(genotype), SPACE.mutate(genotype, np.random.default_rng(seed))
     assert SPACE.contains(after) and SPACE.decode(after).fingerprint != SPACE.decode(before).fingerprint
@@ -173,7 +170,7 @@ def test_a2_lies_in_the_base_space_but_for_one_expansion() -> None:
 
 
 @given(genotypes)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_member_is_nearest_to_itself(genotype: tuple[int, ...]) -> None:
     assert nearest(SPACE, SPACE.decode(genotype)) == SPACE.canonical(genotype)
 

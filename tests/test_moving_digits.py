@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from movinet.data.proxy.motions import GRADES, LARGEST, MOTIONS, SIDE, SMALLEST, Draw, draw, positions, speed, tremors
@@ -116,7 +116,6 @@ def test_digits_are_those_of_scikit_learn() -> None:
 # Motions.
 
 
-@settings(max_examples=100, deadline=None)
 @given(draws, motions, st.integers(0, 100), st.sampled_from([1, 2, 4]), st.integers(0, 2**32))
 def test_played_backwards_is_the_opposite_sense(
     drawn: Draw, motion: int, difficulty: int, stride: int, seed: int
@@ -132,7 +131,6 @@ def test_played_backwards_is_the_opposite_sense(
         np.testing.assert_array_equal(one[::stride][::-1], other[::stride])
 
 
-@settings(max_examples=100, deadline=None)
 @given(draws, motions, st.integers(0, 100))
 def test_a_motion_changes_its_axis_alone(drawn: Draw, motion: int, difficulty: int) -> None:
     path = positions(motion, drawn, difficulty, STEADY)

@@ -36,7 +36,7 @@ def test_an_ensemble_costs_the_sum_but_for_the_peak_of_activations():
     assert network_cost((A0,), 600) == vars(count(A0, 600))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 1000), st.none() | st.integers(1, 10**12))
 def test_what_is_dumped_is_loaded(seed, members, classes, target):
     genotypes = SPACE.sample(np.random.default_rng(seed), members)

@@ -6,6 +6,7 @@ Shapes are `[T*B, H, W, C]`, time-major, unless said otherwise.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from search_space.space.movinet import KERNELS
 
 CLIPS, CHANNELS = 2, 4
 # Frames, height, width: even and odd, smaller than the kernel, fewer frames than the kernel, not square.
-CLIP_SIZES = [(5, 8, 8), (4, 7, 7), (2, 3, 3), (1, 1, 1), (3, 2, 2), (1, 5, 5), (4, 6, 9)]
+CLIP_SIZES = [(5, 8, 8), (2, 3, 3), (1, 1, 1), (4, 6, 9)]
 LAST_PLACE = {tf.bfloat16: 2**-7, tf.float16: 2**-10}  # relative
 MODES = ["eager", "sizes at run time", "frames not known either"]
 
@@ -119,8 +120,7 @@ def test_depthwise_equals_grouped_conv3d(kernel: tuple[int, int, int], stride: i
 
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16], ids=lambda dtype: dtype.name)
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize(("kernel", "stride"), [((5, 3, 3), 1), ((5, 3, 3), 2), ((1, 7, 7), 1), ((5, 1, 1), 2)])
 def test_depthwise_in_half_precision(kernel: tuple[int, int, int], stride: int, dtype: Any) -> None:
     rng = np.random.default_rng([*kernel, stride])
     x = _normal(rng, 5 * CLIPS, 7, 7, CHANNELS)
@@ -145,19 +145,16 @@ def test_reachable_offsets_are_the_taps_that_meet_a_frame() -> None:
         assert len(depthwise_ops.reachable_offsets(kernel_time, None)) == kernel_time
 
 
-@pytest.mark.parametrize("size", range(1, 9))
-@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
-def test_window_holds_every_tap_that_meets_a_pixel(kernel: int, size: int) -> None:
-    met = [d for d in range(-(kernel // 2), kernel // 2 + 1) if any(0 <= i + d < size for i in range(size))]
-    assert depthwise_ops.window(kernel, size, stride=1) == len(met)
-    assert depthwise_ops.window(kernel, size, stride=2) == (1 if size == 1 else kernel)
-    assert depthwise_ops.window(kernel, None, stride=1) == kernel
+def test_window_holds_every_tap_that_meets_a_pixel() -> None:
+    for kernel, size in itertools.product((1, 3, 5, 7), range(1, 9)):
+        met = [d for d in range(-(kernel // 2), kernel // 2 + 1) if any(0 <= i + d < size for i in range(size))]
+        assert depthwise_ops.window(kernel, size, stride=1) == len(met)
+        assert depthwise_ops.window(kernel, size, stride=2) == (1 if size == 1 else kernel)
+        assert depthwise_ops.window(kernel, None, stride=1) == kernel
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
-def test_same_padding_is_tensorflows(kernel: int, stride: int) -> None:
-    for size in range(1, 10):
+def test_same_padding_is_tensorflows() -> None:
+    for kernel, stride, size in itertools.product((1, 3, 5, 7), (1, 2), range(1, 10)):
         row = tf.reshape(tf.range(1.0, size + 1), [1, size, 1])
         taps = tf.reshape(tf.range(1.0, kernel + 1), [kernel, 1, 1])
         padded = tf.pad(row, [[0, 0], depthwise_ops.same_padding(kernel, stride, size), [0, 0]])

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -13,7 +13,6 @@ from nas.record import pareto
 from search_space.base.errors import InputError
 
 INF = float("inf")
-SETTINGS = settings(max_examples=150, deadline=None)
 # Few distinct values, so that ties, duplicates and infinities are common.
 VALUES = st.sampled_from([-INF, -2.0, -1.0, 0.0, 0.5, 1.0, 3.0, INF])
 FINITE = st.sampled_from([-2.0, -1.0, 0.0, 0.25, 1.0, 1.5, 3.0])
@@ -70,7 +69,6 @@ def test_hypervolume_of_a_staircase(k):
     assert pareto.hypervolume(steps, [k, k]) == k * (k + 1) / 2
 
 
-@SETTINGS
 @given(points_of(FINITE, 1, 3, 7), st.integers(1, 5))
 def test_the_greatest_are_nearly_the_best_choice(points, most):
     reference = np.full(points.shape[1], 2.0)
@@ -104,7 +102,6 @@ def test_empty(m):
     assert pareto.hypervolume(empty, [1] * m) == 0
 
 
-@SETTINGS
 @given(points_of(VALUES))
 def test_dominance_and_ranks_equal_the_slow_ones(points):
     assert pareto.non_dominated(points).tolist() == slow_non_dominated(points.tolist())
@@ -112,7 +109,6 @@ def test_dominance_and_ranks_equal_the_slow_ones(points):
     assert (pareto.non_dominated(points) == (pareto.ranks(points) == 0)).all()
 
 
-@SETTINGS
 @given(points_of(FINITE, n=7))
 def test_hypervolume_equals_inclusion_and_exclusion(points):
     reference = [1.5] * points.shape[1]
@@ -128,7 +124,6 @@ def test_hypervolume_equals_monte_carlo(m):
     assert pareto.hypervolume(points, np.ones(m)) == pytest.approx(share, abs=0.015)
 
 
-@SETTINGS
 @given(points_of(VALUES), st.randoms(use_true_random=False))
 def test_order_is_irrelevant(points, random):
     order = list(range(len(points)))
@@ -140,7 +135,6 @@ def test_order_is_irrelevant(points, random):
     assert pareto.hypervolume(points, reference) == pytest.approx(pareto.hypervolume(points[order], reference))
 
 
-@SETTINGS
 @given(points_of(VALUES))
 def test_a_copy_of_every_point_changes_nothing(points):
     doubled = np.repeat(points, 2, axis=0)
@@ -151,7 +145,6 @@ def test_a_copy_of_every_point_changes_nothing(points):
     assert len(pareto.frontier(doubled)) == len(pareto.frontier(points))
 
 
-@SETTINGS
 @given(points_of(FINITE, high=3))
 def test_only_the_front_has_volume_and_scale_factors_out(points):
     reference = np.full(points.shape[1], 2.0)
@@ -160,7 +153,6 @@ def test_only_the_front_has_volume_and_scale_factors_out(points):
     assert pareto.hypervolume(points * 4 + 1, reference * 4 + 1) == pytest.approx(whole * 4 ** points.shape[1])
 
 
-@SETTINGS
 @given(points_of(VALUES))
 def test_crowded_order_is_a_permutation_that_respects_rank_then_crowding(points):
     place, rank = pareto.crowded_order(points), pareto.ranks(points)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +88,7 @@ def test_everything_is_drawn_where_it_belongs(ledger, family):
     assert "front, re-evaluated" in legend(axes) and f"candidates ({len(completed)})" in legend(axes)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_labels_neither_collide_nor_leave_the_picture(tmp_path, seed):
     ledger = run(tmp_path, seed, searched=40)
     axes = drawn(ledger, scale_family(parents.of_run(ledger), CONFIG))
@@ -148,11 +146,3 @@ def test_files_are_whole_and_alone(ledger, family, tmp_path):
     with pytest.raises(InputError, match="is why it cannot be written"):
         plots.save_front(ledger, family, tmp_path / "none" / "front.png")
     assert (tmp_path / "front.png").read_bytes() == before
-
-
-def test_no_global_state_is_touched():
-    """pyplot would bring a window system and figures that stay."""
-    unwanted = "('matplotlib.pyplot', 'tensorflow', 'ray')"
-    script = f"import sys, results.figures.run; print([m for m in {unwanted} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"

@@ -102,7 +102,7 @@ def test_in_the_order_of_their_costs_within_those_of_the_space(name: str) -> Non
     check(SEARCHES[name].space, SEARCHES[name].limits)
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(space=spaces())
 def test_in_any_space_like_these(space: SpaceConfig) -> None:
     check(space)

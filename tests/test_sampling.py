@@ -30,7 +30,12 @@ BLOCKS = tuple(
 )
 SMALL = movinet_space(SpaceConfig("small", 36, 32, (1, 2, 4), (16, 24), scaled_widths(8), BLOCKS, (128,), 256))
 BASE = movinet_space(base_config())
-RANGE = cost_range(SMALL, np.random.default_rng(0), [])
+
+
+@functools.cache
+def range_of(space: SearchSpace[Any]) -> tuple[float, float]:
+    """The range of multiply-adds of a space without limits."""
+    return cost_range(space, np.random.default_rng(0), [])
 
 
 def count_table(genotypes: np.ndarray) -> dict[str, np.ndarray]:
@@ -117,7 +122,7 @@ def test_without_limits_draws_are_the_uniform_ones() -> None:
 
 
 def test_only_the_cheapest_few_are_found_too() -> None:
-    low = RANGE[0]
+    low, _ = range_of(SMALL)
     draws = sample_feasible(SMALL, rng(), 100, [Limit("macs", low * 1.02)])
     assert np.all(SMALL.count(draws)["macs"] <= low * 1.02) and len(np.unique(draws, axis=0)) > 20
     only = sample_feasible(SMALL, rng(), 5, [Limit("macs", low)])
@@ -136,7 +141,7 @@ def test_walks_fill_up_where_no_tilt_leads() -> None:
 
 @pytest.mark.parametrize("find", [sample_feasible, sample_stratified])
 def test_an_infeasible_cap_is_one_line_with_the_cheapest_cost(find: Any) -> None:
-    low = RANGE[0]
+    low, _ = range_of(SMALL)
     with pytest.raises(InputError) as error:
         find(SMALL, rng(), 10, [Limit("total_parameters", 10**9), Limit("macs", low - 1)], 5)
     message = str(error.value)
@@ -180,7 +185,7 @@ def test_range_of_a_table_is_that_of_all_its_members() -> None:
 @pytest.mark.parametrize("space", [SMALL, BASE], ids=["small", "base"])
 def test_range_of_a_movinet_space_is_first_to_last_options(space: Any) -> None:
     ends = space.count(np.stack([np.zeros_like(space.options), space.options - 1]))["macs"]
-    assert cost_range(space, rng(), []) == (ends[0], ends[1])
+    assert range_of(space) == (ends[0], ends[1])
 
 
 def tiny_space() -> tuple[SearchSpace[Any], np.ndarray]:
@@ -209,7 +214,7 @@ def test_range_under_caps_on_two_costs_is_that_of_an_enumeration() -> None:
 
 
 @given(st.floats(0.0, 1.0), st.integers(0, 1000))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_range_under_a_cap_holds_every_feasible_draw(share: float, seed: int) -> None:
     limits = [
         Limit("macs", quantile(SMALL, share)),
@@ -237,11 +242,11 @@ def test_strata_get_equal_shares_of_the_whole_range(limits: list[Limit]) -> None
 
 def test_strata_of_the_base_space() -> None:
     start = time.process_time()
-    draws = sample_stratified(BASE, rng(), 100, [], 10)
-    assert time.process_time() - start < 20
-    low, high = cost_range(BASE, rng(), [])
+    draws = sample_stratified(BASE, rng(), 50, [], 5)
+    assert time.process_time() - start < 15
+    low, high = range_of(BASE)
     macs = BASE.count(draws)["macs"]
-    assert np.all(np.histogram(macs, np.geomspace(low, high * 1.0001, 11))[0] >= 9)
+    assert np.all(np.histogram(macs, np.geomspace(low, high * 1.0001, 6))[0] >= 9)
 
 
 def test_strata_of_another_cost() -> None:
@@ -267,9 +272,9 @@ def test_a_cost_of_zero_has_no_logarithm() -> None:
 
 
 @given(st.floats(0.0, 0.95), st.integers(0, 1000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_one_of_a_stratum_lies_in_it_and_is_new(position: float, seed: int) -> None:
-    low, high = np.log(RANGE)
+    low, high = np.log(range_of(SMALL))
     start, end = np.exp(low + (high - low) * np.array([position, position + 0.05]))
     first = sample_stratum(SMALL, rng(seed), start, end, [], set())
     assert first is not None
@@ -281,7 +286,7 @@ def test_one_of_a_stratum_lies_in_it_and_is_new(position: float, seed: int) -> N
 
 
 def test_a_stratum_runs_out() -> None:
-    low = RANGE[0]
+    low, _ = range_of(SMALL)
     only = sample_stratum(SMALL, rng(), low, low + 1, [], set())
     assert only == (0,) * len(SMALL.choices)
     assert sample_stratum(SMALL, rng(), low, low + 1, [], {only}) is None

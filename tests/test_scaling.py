@@ -121,7 +121,6 @@ def test_base_factors_are_composed_without_rounding_in_between() -> None:
     assert compound(A0, 1, base=base) != compound(scale(A0, **vars(base)), 1)
 
 
-@settings(deadline=None, max_examples=40)
 @given(parents, targets)
 def test_any_target_is_met(parent: Architecture, target: float) -> None:
     scaled = scale_to_macs(parent, target, classes=600)
@@ -135,7 +134,7 @@ def test_any_target_is_met(parent: Architecture, target: float) -> None:
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(parents, targets, st.floats(1, 1.1))
 def test_larger_target_costs_no_less(parent: Architecture, target: float, ratio: float) -> None:
     assert scale_to_macs(parent, target, 600).macs <= scale_to_macs(parent, target * ratio, 600).macs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import math
 from collections import defaultdict
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_search import finished, ledger_of, started
+from small_search import ledger_of
 
 from nas.algorithms.stratified_random import cost_strata
 from nas.config import search_config
@@ -65,11 +67,12 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         early_stopping: {{rungs: []}}
         finals: {{repeats: 2, most: 9, references: [a0, a2, a5]}}
     """)
-    process = started(folder / "search.yaml", "--serial", "--simulate", "--out", folder / "out", "--json")
-    printed, errors = finished(process)
-    assert process.returncode == 0, errors
+    options = ["--serial", "--simulate", "--out", str(folder / "out"), "--json"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(["search", str(folder / "search.yaml"), *options]) == 0
     found = Run(folder / "out", request.param)
-    assert [row["fingerprint"] for row in json.loads(printed)["front"]] == [row["fingerprint"] for row in rows(found)]
+    names = [row["fingerprint"] for row in json.loads(printed.getvalue())["front"]]
+    assert names == [row["fingerprint"] for row in rows(found)]
     return found
 
 
@@ -164,7 +167,7 @@ def test_figures_report_and_closing_words_name_the_costs(run: Run) -> None:
     assert data["cost"] == run.costs[0] and all(data["costs"][name] == label_of(name).words for name in run.costs)
     assert f"Accuracy on validation clips over {words[0]}." in (run.folder / "report.html").read_text()
     assert f"front: network  {'  '.join(words)}  accuracy" in write_outcome(ledger_of(run.folder), run.folder)
-    assert main(["plot", str(run.folder), "--format", "svg"]) == 0
+    plots.save_frontier(ledger_of(run.folder), None, run.folder / "front.svg")
     assert words[0] in (run.folder / "front.svg").read_text()
 
 

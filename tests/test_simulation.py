@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -12,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_search import ROOT, finished, ledger_of, searching, small, started, story, wait_for, written
+from faulty_search import begun
+from small_search import ROOT, finished, ledger_of, searching, small, story, written
 
+import run_search
 from nas.benchmark import table, table_cells
 from nas.config import search_config, sections
 from nas.config.search_config import SearchConfig
@@ -128,8 +129,7 @@ def test_time_and_memory_are_taken() -> None:
 def test_measurements_from_a_table(tmp_path: Path) -> None:
     """A simulated run as a table, then simulated by that table: the same measurements at the full budget."""
     first = replace(simulated(), finals=sections.Finals(0), early_stopping=sections.EarlyStopping(()))
-    assert finished(searching(tmp_path / "one", "serial", written(tmp_path, first))) == ("", "")
-    ledger = ledger_of(tmp_path / "one")
+    ledger = ledger_of(begun(tmp_path / "one", first))
     file = tmp_path / "table.csv"
     table.write(table.from_ledger(ledger), file)
     second = replace(first, simulation=SimulationConfig(str(file)))
@@ -190,20 +190,15 @@ def test_it_stands_where_training_would_and_nowhere_else() -> None:
         small(simulation=SimulationConfig(), one_shot=sections.OneShot())
 
 
-def test_a_simulated_search_from_the_command_line(tmp_path: Path) -> None:
+def test_a_simulated_search_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Both executors come to the same; neither makes a data set."""
     cache = tmp_path / "cache"
-    process = started(
-        written(tmp_path, small()),
-        "--serial",
-        "--simulate",
-        "--quiet",
-        "--out",
-        tmp_path / "1",
-        MOVINET_NAS_CACHE=cache,
-    )
-    printed, errors = finished(process)
-    assert (process.returncode, errors) == (0, "") and printed.startswith("simulated: ")
+    monkeypatch.setenv("MOVINET_NAS_CACHE", str(cache))
+    options = ["--serial", "--simulate", "--quiet", "--out", str(tmp_path / "1")]
+    assert run_search.main(["search", str(written(tmp_path, small())), *options]) == 0
+    assert capsys.readouterr().out.startswith("simulated: ")
     file = written(tmp_path, simulated())
     assert finished(searching(tmp_path / "2", "ray", file, MOVINET_NAS_CACHE=cache)) == ("", "")
     assert not cache.exists()
@@ -212,26 +207,11 @@ def test_a_simulated_search_from_the_command_line(tmp_path: Path) -> None:
     assert story(serial) == story(ray)
 
 
-def test_faults_that_would_strike_the_run_itself_are_refused(tmp_path: Path) -> None:
+def test_faults_that_would_strike_the_run_itself_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = written(tmp_path, simulated(die=0.1))
-    process = started(file, "--serial", "--out", tmp_path / "out")
+    assert run_search.main(["search", str(file), "--serial", "--out", str(tmp_path / "out")]) == 2
     message = "error: simulation.die: 0.1 must be 0 without workers, as the run itself would be struck\n"
-    assert finished(process) == ("", message) and process.returncode == 2
+    assert capsys.readouterr().err == message
     assert not (tmp_path / "out").exists()
-
-
-def test_a_worker_loads_neither_tensorflow_nor_pandas() -> None:
-    loaded, unwanted = "nas.evaluation.simulation, nas.config.search_config", {"tensorflow", "keras", "pandas", "ray"}
-    program = f"import sys, {loaded}\nprint({unwanted} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (result.stdout, result.stderr) == ("set()\n", "")
-
-
-def test_interrupted_while_trials_wait_for_workers(tmp_path: Path) -> None:
-    """Ray Tune reports on trials that were never begun too."""
-    file = written(tmp_path, replace(simulated(seconds=0.2), workers=4, trials=30))
-    process = started(file, "--quiet", "--out", tmp_path / "out")
-    wait_for(lambda: (tmp_path / "out" / "ledger.jsonl").exists() and ledger_of(tmp_path / "out").proposals, process)
-    process.send_signal(signal.SIGINT)
-    _, errors = finished(process)
-    assert process.returncode == 130 and "Traceback" not in errors and "resume with" in errors

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search_space.base.errors import InputError
@@ -84,20 +84,17 @@ def test_table_has_the_members_one_can_count_by_hand() -> None:
 
 
 @given(spaces())
-@settings(max_examples=60, deadline=None)
 def test_size_is_the_number_of_distinct_architectures(space: SearchSpace[Row]) -> None:
     assert space.size == len({space.decode(genotype) for genotype in every_genotype(space)})
 
 
 @given(spaces_and_genotypes())
-@settings(max_examples=100, deadline=None)
 def test_values_are_those_of_the_active_choices(case: tuple[Any, ...]) -> None:
     space, genotype = case
     assert list(space.values(genotype)) == present(space, genotype)
 
 
 @given(spaces_and_genotypes())
-@settings(max_examples=100, deadline=None)
 def test_encode_inverts_decode_up_to_absent_choices(case: tuple[Any, ...]) -> None:
     space, genotype = case
     canonical = space.canonical(genotype)
@@ -107,7 +104,6 @@ def test_encode_inverts_decode_up_to_absent_choices(case: tuple[Any, ...]) -> No
 
 
 @given(spaces_and_genotypes(), st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
 def test_mutation_stays_inside_and_changes_one_active_choice(case: tuple[Any, ...], seed: int) -> None:
     space, genotype = case
     if space.size == 1:
@@ -126,7 +122,6 @@ def test_mutation_stays_inside_and_changes_one_active_choice(case: tuple[Any, ..
 
 
 @given(spaces_and_genotypes(genotypes=2), st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
 def test_crossover_takes_every_value_from_a_parent(case: tuple[Any, ...], seed: int) -> None:
     space, a, b = case
     child = space.crossover(a, b, np.random.default_rng(seed))
@@ -144,7 +139,6 @@ def test_crossover_mixes_both_parents_evenly() -> None:
 
 
 @given(spaces_and_genotypes())
-@settings(max_examples=60, deadline=None)
 def test_neighbours_are_all_members_one_choice_away(case: tuple[Any, ...]) -> None:
     space, genotype = case
     center, active = space.canonical(genotype), present(space, genotype)
@@ -158,7 +152,6 @@ def test_neighbours_are_all_members_one_choice_away(case: tuple[Any, ...]) -> No
 
 
 @given(spaces(), st.floats(-1000, 1000), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
 def test_samples_are_canonical_members_at_any_tilt(space: SearchSpace[Row], tilt: float, seed: int) -> None:
     for genotypes in (space.sample(np.random.default_rng(seed), 20, t) for t in (0.0, tilt, np.full(20, tilt))):
         assert genotypes.shape == (20, len(space.choices))
@@ -203,7 +196,6 @@ def test_one_hot_gives_an_absent_choice_a_slot_of_its_own() -> None:
 
 
 @given(spaces())
-@settings(max_examples=40, deadline=None)
 def test_one_hot_tells_all_members_apart(space: SearchSpace[Row]) -> None:
     members = np.unique(space.canonical_batch(np.array(every_genotype(space))), axis=0)
     encoded = space.one_hot(members)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from movinet.data.store import (
@@ -87,7 +87,6 @@ def test_pickles_as_its_path(tmp_path: Path) -> None:
     assert isinstance(pickle.loads(data).train.clips, np.memmap)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 8), st.lists(st.integers(0, 4), max_size=6))
 def test_batch_is_the_strided_clips_time_major(ticks: int, stride: int, offset: int, indices: list[int]) -> None:
     stride, offset = min(stride, ticks), min(offset, ticks - 1)

@@ -13,6 +13,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published_figures import STREAM_PARAMETERS
+from unsettled import unsettle
 
 from movinet.model.inference import fold
 from movinet.model.keras_model import build, build_ensemble
@@ -25,7 +27,7 @@ from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 from search_space.variant import BASE, STREAM, Activation, Gate, SeType, Variant, released_stream
 
 CLASSES = 5
-CHUNKS = (1, 2, 3, 8)
+CHUNKS = (1, 3, 8)
 SPACE = movinet_space(
     SpaceConfig(
         name="streamed",
@@ -53,25 +55,6 @@ SMALL = Architecture(
     ),
     Head(project=24, dense=32),
 )
-# Trainable and total parameters of the released Kinetics-600 stream checkpoints.
-PARAMETERS = {
-    "a0": (3_748_031, 3_765_983),
-    "a1": (6_447_352, 6_481_560),
-    "a2": (7_326_962, 7_366_050),
-    "a3": (10_986_618, 11_043_146),
-    "a4": (18_136_182, 18_228_326),
-}
-
-
-def unsettle(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Gives every weight and statistic a value that no start has: at first ReZero hides the branches."""
-    rng = np.random.default_rng(seed)
-    for variable in model.weights:
-        if variable.name.endswith("variance"):
-            variable.assign(rng.uniform(0.5, 2, variable.shape))
-        elif len(variable.shape) == 1:
-            variable.assign(rng.normal(0.3, 0.5, variable.shape))
-    return model
 
 
 def clips(*shape: int, seed: int = 0) -> np.ndarray:
@@ -122,8 +105,9 @@ def test_every_published_network_says_the_same_in_any_chunks(name: str, position
     agree(unsettle(build(PUBLISHED[name], CLASSES, variant=variant, input_shape=(8, 64, 64))), clips(2, 8, 64, 64))
 
 
-@pytest.mark.parametrize("conv_type", ["3d", "2plus1d"])
-@pytest.mark.parametrize("se_type", get_args(SeType))
+@pytest.mark.parametrize(
+    ("conv_type", "se_type"), zip(["3d", "2plus1d", "2plus1d", "3d"], get_args(SeType), strict=True)
+)
 def test_every_causal_variant_says_the_same_in_any_chunks(conv_type: str, se_type: str) -> None:
     variant = Variant(True, conv_type, se_type, use_positional_encoding=True)
     agree(unsettle(build(SMALL, CLASSES, variant=variant)), clips(2, 8, 16, 16))
@@ -243,7 +227,7 @@ VARIANTS = st.builds(
 )
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(variant=VARIANTS, seed=st.integers(0, 99))
 def test_a_variant_is_what_its_fields_say(variant: Variant, seed: int) -> None:
     model = unsettle(build(SMALL, CLASSES, variant=variant), seed)
@@ -267,19 +251,19 @@ def _bytes(states: dict[str, Any]) -> int:
     return sum(state.numpy().nbytes for state in states.values())
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", ["a0", "a3"])  # without and with positional encoding
 def test_released_stream_models_have_their_parameters_and_the_states_counted(name: str) -> None:
     architecture, variant = PUBLISHED[name], released_stream(name)
     model = build(architecture, 600, variant=variant)
     parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables), model.count_params()
-    assert parameters == PARAMETERS.get(name, parameters)  # of two nothing was released
+    assert parameters == STREAM_PARAMETERS[name]
     states = init_states(model, (1, 1, architecture.clip.resolution, architecture.clip.resolution, 3))
     assert _bytes(states) == count(architecture, 600, variant).state_bytes
     counts = sum("pos_enc" in name for name in states)
     assert counts == (architecture.depth if variant.use_positional_encoding else 0)
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(variant=VARIANTS, seed=st.integers(0, 999))
 def test_states_and_parameters_of_any_variant_are_those_counted(variant: Variant, seed: int) -> None:
     (genes,) = SPACE.sample(np.random.default_rng(seed), 1)

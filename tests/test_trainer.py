@@ -128,9 +128,6 @@ def test_a_loss_that_explodes_stops_the_training(tmp_path: Path) -> None:
     running = trainer(tmp_path, f"{config}.optimizer.type=sgd,{config}.learning_rate.cosine.initial_learning_rate=1e6")
     with pytest.raises(Diverged, match="the loss is (nan|inf) by step 6: lower the learning rate"):
         running.train(running.batches(), 6)
-    running = trainer(tmp_path, "trainer.loss_upper_bound=0.5")
-    with pytest.raises(Diverged, match="above trainer.loss_upper_bound, 0.5"):
-        running.train(running.batches(), 1)
     running = trainer(tmp_path, "trainer.loss_upper_bound=0.5,trainer.recovery_begin_steps=2")
     assert running.train(running.batches(), 1).loss > 0.5
 
@@ -167,7 +164,8 @@ def test_a_foreign_or_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
 
 def test_weights_to_begin_with(tmp_path: Path) -> None:
     first = trainer(tmp_path)
-    first.train(first.batches(), 1)
+    for variable in first.model.weights:
+        variable.assign(variable + 0.01)
     path = first.save()
     for part, kept in (("all", set()), ("backbone", {"head/dense", "head/dense_bias", "head/classifier"})):
         override = f"task.init_checkpoint={path},task.init_checkpoint_modules={part},trainer.seed=5"

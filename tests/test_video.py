@@ -85,27 +85,25 @@ def class_folders(root: Path, files: int = 4) -> Path:
 
 
 @pytest.mark.parametrize("suffix", CODECS)
-@pytest.mark.parametrize(("ticks", "stride"), [(8, 1), (8, 3), (4, 5)])
-def test_one_clip_is_the_centre_at_the_wanted_stride(
-    decoder: Decoder, tmp_path: Path, suffix: str, ticks: int, stride: int
-) -> None:
+def test_one_clip_is_the_centre_at_the_wanted_stride(decoder: Decoder, tmp_path: Path, suffix: str) -> None:
     file = encode(tmp_path / f"a.{suffix}")
-    (clip,) = clips_of(decoder, file, ticks, 32, stride)
-    start = (40 - 1 - (ticks - 1) * stride) // 2
-    assert clip.shape == (ticks, 32, 32, 3) and clip.dtype == np.uint8
-    assert seen(clip) == [start + stride * tick for tick in range(ticks)]
+    for ticks, stride in ((8, 1), (8, 3), (4, 5)):
+        (clip,) = clips_of(decoder, file, ticks, 32, stride)
+        start = (40 - 1 - (ticks - 1) * stride) // 2
+        assert clip.shape == (ticks, 32, 32, 3) and clip.dtype == np.uint8
+        assert seen(clip) == [start + stride * tick for tick in range(ticks)]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm", "avi"])
-@pytest.mark.parametrize("number", [0, 7, 8, 23, 39])
-def test_seeking_gives_the_frame_that_counting_gives(tmp_path: Path, suffix: str, number: int) -> None:
+def test_seeking_gives_the_frame_that_counting_gives(tmp_path: Path, suffix: str) -> None:
     file = encode(tmp_path / f"a.{suffix}")
     timeline = scan(file)
     assert len(timeline) == 40 and not timeline.counted
-    (sought,) = read_frames(file, wanted(timeline, np.array([number]))[0], 16)
     counted = Timeline(np.arange(40), np.zeros(1, np.int64), timeline.unit, 40, counted=True)
-    (same,) = read_frames(file, wanted(counted, np.array([number]))[0], 16)
-    np.testing.assert_array_equal(sought, same)
+    for number in (0, 7, 8, 23, 39):
+        (sought,) = read_frames(file, wanted(timeline, np.array([number]))[0], 16)
+        (same,) = read_frames(file, wanted(counted, np.array([number]))[0], 16)
+        np.testing.assert_array_equal(sought, same)
 
 
 def test_several_clips_are_evenly_spaced(decoder: Decoder, tmp_path: Path) -> None:
@@ -263,21 +261,19 @@ def test_damaged_files_are_named_skipped_and_recorded(tmp_path: Path) -> None:
     assert few.startswith("few validation clips: an accuracy is known to ±0.69 by them")
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
-def test_a_truncated_file_gives_right_frames_or_is_refused(
-    decoder: Decoder, tmp_path: Path, share: float, suffix: str
-) -> None:
+def test_a_truncated_file_gives_right_frames_or_is_refused(decoder: Decoder, tmp_path: Path, suffix: str) -> None:
     file = encode(tmp_path / f"a.{suffix}", size=(128, 96))
     whole = file.read_bytes()
-    file.write_bytes(whole[: int(len(whole) * share)])
-    try:
-        (clip,) = clips_of(decoder, file, 4, 16)
-    except UnusableVideo as error:
-        assert str(error)
-    else:
-        shown = seen(clip)
-        assert shown == list(range(shown[0], shown[0] + 4))
+    for share in (0.3, 0.6, 0.9):
+        file.write_bytes(whole[: int(len(whole) * share)])
+        try:
+            (clip,) = clips_of(decoder, file, 4, 16)
+        except UnusableVideo as error:
+            assert str(error)
+        else:
+            shown = seen(clip)
+            assert shown == list(range(shown[0], shown[0] + 4))
 
 
 def test_a_class_that_loses_all_its_videos_is_an_error(tmp_path: Path) -> None:

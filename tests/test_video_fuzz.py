@@ -74,11 +74,11 @@ def fuzz(folder: Path, first: int, count: int) -> dict[str, int]:
     return outcomes
 
 
-def test_three_hundred_damaged_videos(tmp_path: Path) -> None:
-    outcomes = fuzz(tmp_path, 0, 300)
-    assert outcomes.pop("frames") > 100 and sum(outcomes.values()) > 50, outcomes
+def test_damaged_videos_of_every_kind(tmp_path: Path) -> None:
+    outcomes = fuzz(tmp_path, 0, 120)
+    assert outcomes.pop("frames") > 40 and sum(outcomes.values()) > 20, outcomes
 
 
 @pytest.mark.slow
 def test_many_more_damaged_videos(tmp_path: Path) -> None:
-    print(fuzz(tmp_path, 300, 20_000))
+    print(fuzz(tmp_path, 120, 20_000))
