@@ -22,36 +22,33 @@ settings.register_profile("shared machine", deadline=None, max_examples=40)
 settings.load_profile("shared machine")
 
 
-# Of a minute or more each: begun first, so that both cores have work to the end. What waits for other processes
+# Of half a minute or more each: begun first, so that both cores have work to the end. What waits for other processes
 # alternates with what computes, on all cores there are.
 LONG = (
     "test_notebooks.py",
     "test_executors.py",
     "test_stream.py",
     "test_faults_signals.py",
-    "test_model.py",
+    "test_train.py",
     "test_kill_and_resume.py",
+    "test_extensions.py",
+    "test_export.py",
     "test_trainer.py",
     "test_cluster.py",
-    "test_train.py",
+    "test_model.py",
     "test_faults_workers.py",
-    "test_release_parity.py",
-    "test_chaos.py",
-    "test_algorithms.py",
-    "test_simulation.py",
-    "test_export.py",
-    "test_cli.py",
-    "test_proxy.py",
-    "test_faults.py",
     "test_coefficients.py",
-    "test_display.py",
     "test_one_shot.py",
-    "test_train_kill.py",
-    "test_own_videos.py",
-    "test_keras_tuner_adapter.py",
-    "test_site.py",
-    "test_documented.py",
-    "test_video_fuzz.py",
+    "test_proxy.py",
+    "test_cli.py",
+    "test_input.py",
+    "test_simulation.py",
+    "test_algorithms.py",
+    "test_faults.py",
+    "test_bad_input.py",
+    "test_display.py",
+    "test_searched_costs.py",
+    "test_release_parity.py",
 )
 
 
