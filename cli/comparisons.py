@@ -62,7 +62,9 @@ def _compared_in_training(options: argparse.Namespace) -> str:
     names = tuple(options.algorithms.split(",") if options.algorithms else TRAINED)
     minutes, seeds = options.minutes, options.seeds
     repeats = 2 if options.repeats is None else options.repeats
-    chosen = timed_comparison.Race(settings, names, 20.0 if minutes is None else minutes, repeats, options.seed)
+    chosen = timed_comparison.TimedComparison(
+        settings, names, 20.0 if minutes is None else minutes, repeats, options.seed
+    )
     ledgers = timed_comparison.compare(chosen, 3 if seeds is None else seeds, options.out, options.workers, progress)
     told = results.write(ledgers, names, chosen.minutes, options.out, formats)
     return json_output.text(json_output.tables(options.out, ("summary", "runs"))) if options.json else told

@@ -1,4 +1,4 @@
-"""Decides which networks to try, has them tried and keeps the record.
+"""Architecture search: propose networks, evaluate them and record the results.
 
 - `config/`: the configuration of a search, and presets.
 - `record/`: events, the event log, objectives and Pareto fronts.

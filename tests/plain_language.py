@@ -113,7 +113,14 @@ ALLOWED = (
     Allowed("hints", r".*", r"(?i)type hint|did you mean", "type hints, and suggestions for misspelt words"),
     Allowed("the release", r".*", r"(?i)release of (?:Ray|Keras|TensorFlow|Optuna|Python)", "a version of a library"),
     Allowed("name", r".*", r"frontier_search|Frontier", "the algorithm's name"),
-    Allowed("name", r"results/family/|movinet/|nas/", r"^lift$", "a YAML key, documented in the reference"),
+    Allowed("name", r".*", r"^(?:lift|hints|bands|finals|Finals|_band|band)$", "YAML keys, and fields by their names"),
+    Allowed("name", r".*", r"AgeingEvolution", "the algorithm's name in configurations"),
+    Allowed(
+        "finals", r".*", r"(?:retrained|trained) again|finalist for|see finals", "retries; values and keys of files"
+    ),
+    Allowed("members", r".*", r"members\.json|population", "a file's name; members of a population"),
+    Allowed("hints", r".*", r"hints\.json", "a file's name"),
+    Allowed("arena, race", r".*", r"published/arena", "a folder's name"),
 )
 
 

@@ -110,7 +110,7 @@ def story(rng: np.random.Generator, searched: int = 60, repeats: int = 3, refere
     order = [architectures[position] for position in rng.permutation(searched)]
     results = [(architecture, trained(architecture, "search")) for architecture in order]
     points = np.array([(count(each, CLASSES).macs, -accuracy) for each, accuracy in results])
-    for position, repeat in itertools.product(frontier(points), range(repeats)):
+    for position, repeat in itertools.product(pareto_front(points), range(repeats)):
         trained(results[position][0], "finalist", repeat)
     return records
 

@@ -192,7 +192,7 @@ def test_given_members_are_all_proposed_before_any_is_again():
     algorithm = make("given", limits=(), members=members, repeats=2)
     proposed = genotypes(play(algorithm, 6, pending=2))
     assert sorted(proposed[:3]) == sorted(proposed[3:]) == sorted(members)
-    with pytest.raises(Exhausted, match="given members"):
+    with pytest.raises(Exhausted, match="listed architectures"):
         algorithm.ask(np.random.default_rng(0))
 
 

@@ -18,7 +18,7 @@ from synthetic_table import RUNGS, STEPS, synthetic_table
 
 import run_search
 from nas.benchmark import table, table_comparison, timed_comparison
-from nas.benchmark.table_comparison import Played, Settings, measured_seed, play
+from nas.benchmark.table_comparison import Settings, TableRun, measured_seed, run_on_table
 from nas.config.sections import EarlyStopping
 from nas.record.events import Completed, Proposal, Resumed
 from nas.record.ledger import Header, read
@@ -35,18 +35,18 @@ TABLE = synthetic_table(0, choices=(3, 3, 2, 2, 2), seeds=3)
 NAMES = ("random", "stratified_random", "ageing_evolution")
 
 
-def without_times(run: Played) -> Played:
-    return dataclasses.replace(run, thinking=())
+def without_times(run: TableRun) -> TableRun:
+    return dataclasses.replace(run, suggestion=())
 
 
-def made_up(name: str, seed: int, rows: list[int]) -> Played:
+def made_up(name: str, seed: int, rows: list[int]) -> TableRun:
     n = len(rows)
-    return Played(name, seed, False, tuple(rows), (STEPS,) * n, (0.1,) * n, (1.0,) * n, (0,) * n)
+    return TableRun(name, seed, False, tuple(rows), (STEPS,) * n, (0.1,) * n, (1.0,) * n, (0,) * n)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_repeats_and_another_seed_differs(name: str) -> None:
-    first, again, other = (without_times(play(TABLE, name, number, Settings(30))) for number in (4, 4, 5))
+    first, again, other = (without_times(run_on_table(TABLE, name, number, Settings(30))) for number in (4, 4, 5))
     assert first == again and first.rows != other.rows
     assert len(set(first.rows)) == 30 and set(first.steps) == {STEPS}
 
@@ -63,7 +63,7 @@ def test_all_algorithms_are_told_the_same_of_an_architecture() -> None:
 def test_a_score_of_the_table_can_be_a_search_s_hints() -> None:
     scored = dataclasses.replace(TABLE, scores={"true": TABLE.means.copy(), "some": TABLE.means.copy()})
     scored.scores["some"][::2] = np.nan
-    played = {name: play(scored, f"frontier_search{name}", 0, Settings(20)) for name in ("", ":true", ":some")}
+    played = {name: run_on_table(scored, f"frontier_search{name}", 0, Settings(20)) for name in ("", ":true", ":some")}
     assert played[":true"].algorithm == "frontier_search:true"
     assert len({run.rows for run in played.values()}) == 3
     assert scores.score(scored, played[":true"].rows)[11] > scores.score(scored, played[""].rows)[11]
@@ -83,7 +83,7 @@ def test_an_algorithm_sees_the_statistic_and_is_scored_on_accuracy() -> None:
     settings = Settings(24, statistic="likelihood")
     found = {
         name: np.mean(
-            [scores.score(TABLE, play(made, "frontier_search", seed, settings).rows)[-1] for seed in range(3)]
+            [scores.score(TABLE, run_on_table(made, "frontier_search", seed, settings).rows)[-1] for seed in range(3)]
         )
         for name, made in {"good": good, "bad": bad}.items()
     }
@@ -101,14 +101,14 @@ def test_a_statistic_to_search_by_is_in_every_row() -> None:
         ("motion", "--statistic"),
     ):
         with pytest.raises(InputError, match=words):
-            play(made, "random", 0, Settings(5, statistic=statistic))
+            run_on_table(made, "random", 0, Settings(5, statistic=statistic))
     seeds = {measured_seed(made, (0, 0), 4, repeat, "likelihood") for repeat in range(3)}
     likelihood[4, 1:] = np.nan
     assert seeds == {0, 1, 2} and measured_seed(made, (0, 0), 4, 2, "likelihood") == 0
 
 
 def test_a_search_of_the_whole_table_ends_at_the_true_hypervolume() -> None:
-    run = play(TABLE, "random", 0, Settings(100))
+    run = run_on_table(TABLE, "random", 0, Settings(100))
     assert sorted(run.rows) == list(range(72))
     found = scores.score(TABLE, run.rows)
     assert found[-1] == pytest.approx(1) and (np.diff(found) >= -1e-12).all() and 0 < found[0] < 1
@@ -173,14 +173,14 @@ def test_an_interval_covers_the_mean_as_often_as_it_says() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_early_stopping_spends_the_same_steps_on_more_candidates(name: str) -> None:
-    run = play(TABLE, name, 0, Settings(30, stopping=True))
+    run = run_on_table(TABLE, name, 0, Settings(30, stopping=True))
     assert 29 * STEPS < sum(run.steps) <= 30 * STEPS
     assert len(run.rows) > 30 and set(run.steps) <= {*RUNGS, STEPS} and STEPS in run.steps
 
 
 def test_the_report_of_early_stopping() -> None:
     played = [
-        play(TABLE, name, number, Settings(24, stopping=stop))
+        run_on_table(TABLE, name, number, Settings(24, stopping=stop))
         for name in NAMES[:2]
         for number in range(3)
         for stop in (False, True)
@@ -199,9 +199,9 @@ def test_the_report_of_early_stopping() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"statistics": {"accuracy": np.full((9, 2), 0.5)}}, "stopping needs both"),
-        ({"steps": 0}, "stopping needs both"),
-        ({"gap": True}, "whole curves"),
+        ({"statistics": {"accuracy": np.full((9, 2), 0.5)}}, "stopping needs these"),
+        ({"steps": 0}, "stopping needs these"),
+        ({"gap": True}, "complete curves"),
     ],
 )
 def test_early_stopping_needs_learning_curves(change: dict[str, object], words: str) -> None:
@@ -209,7 +209,7 @@ def test_early_stopping_needs_learning_curves(change: dict[str, object], words: 
     if change.pop("gap", False):
         made.early()[RUNGS[0]][2, 1] = np.nan
     with pytest.raises(InputError, match=words):
-        play(dataclasses.replace(made, **change), "random", 0, Settings(5, stopping=True))
+        run_on_table(dataclasses.replace(made, **change), "random", 0, Settings(5, stopping=True))
 
 
 def test_hypervolume_over_time_counts_training_where_it_is_known() -> None:
@@ -258,7 +258,7 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
         (["--statistic", "loss"], "--statistic: 'loss' must be one of accuracy"),
         (["--minutes", "1"], "--minutes: 1.0 is of a comparison in training"),
         (["--algorithms", "rando"], "must be one of random,"),
-        (["--algorithms", "random:guess"], "those that take one as hints: frontier_search"),
+        (["--algorithms", "random:guess"], "algorithms with prior scores: frontier_search"),
         (["--algorithms", "frontier_search:gues"], "must be one of guess"),
         (["--algorithms", "frontier_search:"], "must be one of guess"),
         (["--seeds", "0"], "seeds: 0"),

@@ -302,7 +302,7 @@ def test_resume_takes_nothing_else(more: list[str], error: Run, whole: Path) -> 
 
 def test_the_output_of_another_run_is_not_touched(error: Run, whole: Path) -> None:
     before = contents(whole)
-    assert_says(error("search", "tiny", "--out", whole), "--out", whole, "holds a run already", "--resume")
+    assert_says(error("search", "tiny", "--out", whole), "--out", whole, "already contains a run", "--resume")
     assert contents(whole) == before
 
 
@@ -332,8 +332,8 @@ def with_config(folder: Path, place: str, value: object) -> list[bytes]:
 
 
 LEDGERS: dict[str, tuple[Callable[[Path], list[bytes]], tuple[str, ...]]] = {
-    "empty": (lambda run: [], ("is not a ledger", "first line")),
-    "half a header": (lambda run: [lines_of(run)[0][:80]], ("is not a ledger", "first line")),
+    "empty": (lambda run: [], ("is not an event log", "first line")),
+    "half a header": (lambda run: [lines_of(run)[0][:80]], ("is not an event log", "first line")),
     "not a ledger": (lambda run: [b"hello\n", b"you\n"], (":1", "'hello'", "header")),
     "binary": (lambda run: [bytes(range(256)) * 9], (":1", "header")),
     "a newer schema": (

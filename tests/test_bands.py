@@ -7,36 +7,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.loop.early_stopping import BandedStopping, Bands
+from nas.loop.early_stopping import BinnedStopping, CostBins
 from nas.record.objective import Objective
 from search_space.base.errors import InputError
 
 RUNGS = (50, 150)
 
 
-def one_band(minimum: int = 3, reduction: float = 2, objective: Objective | None = None) -> BandedStopping:
-    bands = Bands(1, 10, 1)
-    return BandedStopping(RUNGS, reduction, bands, objective or Objective("accuracy", "max"), minimum)
+def one_band(minimum: int = 3, reduction: float = 2, objective: Objective | None = None) -> BinnedStopping:
+    bands = CostBins(1, 10, 1)
+    return BinnedStopping(RUNGS, reduction, bands, objective or Objective("accuracy", "max"), minimum)
 
 
 def test_edges_are_even_in_log_cost():
-    assert Bands(1e6, 1e9, 3).edges == pytest.approx((1e6, 1e7, 1e8, 1e9))
-    assert Bands(5, 5, 2).edges == (5, 5, 5)
+    assert CostBins(1e6, 1e9, 3).edges == pytest.approx((1e6, 1e7, 1e8, 1e9))
+    assert CostBins(5, 5, 2).edges == (5, 5, 5)
 
 
 @pytest.mark.parametrize(
     ("cost", "band"), [(0.5, 0), (1, 0), (9.99, 0), (10, 1), (99.9, 1), (100, 2), (999, 2), (1000, 2), (1e9, 2)]
 )
 def test_a_band_holds_its_lower_edge_and_the_outer_bands_the_rest(cost, band):
-    bands = Bands(1, 1000, 3)
-    exact = Bands(bands.low, bands.high, 3)
+    bands = CostBins(1, 1000, 3)
+    exact = CostBins(bands.low, bands.high, 3)
     object.__setattr__(exact, "edges", (1, 10, 100, 1000))  # free of the rounding of exp and log
     assert exact.of(cost) == band
 
 
 @given(st.floats(1, 1e12), st.floats(1, 1e12), st.integers(1, 40), st.floats(1e-3, 1e15))
 def test_every_cost_is_within_the_edges_of_its_band(a, b, count, cost):
-    bands = Bands(min(a, b), max(a, b), count)
+    bands = CostBins(min(a, b), max(a, b), count)
     band = bands.of(cost)
     assert 0 <= band < count
     assert band == 0 or bands.edges[band] <= cost
@@ -70,7 +70,7 @@ def test_ties_go_on_and_a_minimised_metric_is_understood():
 
 
 def test_bands_and_rungs_are_never_compared():
-    halving = BandedStopping(RUNGS, 2, Bands(1, 100, 2), minimum=1)
+    halving = BinnedStopping(RUNGS, 2, CostBins(1, 100, 2), minimum=1)
     for i in range(5):
         assert halving.decide(i, 50, 50, 0.9) == "continue"
     assert halving.decide(5, 2, 50, 0.1) == "continue"
@@ -80,7 +80,7 @@ def test_bands_and_rungs_are_never_compared():
 
 
 def test_with_dominators_a_trial_goes_on_unless_so_many_no_dearer_ones_are_better():
-    stopping = BandedStopping(RUNGS, 2, Bands(1, 10, 1), minimum=2, dominators=2)
+    stopping = BinnedStopping(RUNGS, 2, CostBins(1, 10, 1), minimum=2, dominators=2)
     decide = lambda index, cost, value: stopping.decide(index, cost, 50, value)  # noqa: E731
     assert [decide(0, 5, 0.5), decide(1, 6, 0.4), decide(2, 7, 0.3)] == ["continue", "continue", "stop"]
     assert decide(3, 4, 0.2) == "continue"  # the cheapest, though the worst
@@ -96,17 +96,17 @@ def test_with_dominators_a_trial_goes_on_unless_so_many_no_dearer_ones_are_bette
     st.sampled_from([0.0, 0.1, 0.5]),
 )
 def test_dominators_are_counted_as_by_hand(points, dominators, share):
-    stopping = BandedStopping(RUNGS, 2, Bands(1, 100, 3), minimum=1, dominators=dominators, dominating=share)
+    stopping = BinnedStopping(RUNGS, 2, CostBins(1, 100, 3), minimum=1, dominators=dominators, dominating=share)
     for i, (cost, value) in enumerate(points):
         band = stopping.bands.of(cost)
-        no_dearer = [v for c, v in points[: i + 1] if c <= cost and stopping.bands.of(c) == band]
-        better = sum(v > value for v in no_dearer)
-        stops = better >= dominators and better >= share * len(no_dearer)
+        at_lower_cost = [v for c, v in points[: i + 1] if c <= cost and stopping.bands.of(c) == band]
+        better = sum(v > value for v in at_lower_cost)
+        stops = better >= dominators and better >= share * len(at_lower_cost)
         assert stopping.decide(i, cost, 50, value) == ("stop" if stops else "continue")
 
 
 def test_of_many_alike_in_cost_a_share_goes_on():
-    stopping = BandedStopping(RUNGS, 2, Bands(1, 10, 1), dominators=2, dominating=0.1)
+    stopping = BinnedStopping(RUNGS, 2, CostBins(1, 10, 1), dominators=2, dominating=0.1)
     values = np.random.default_rng(0).random(2000).tolist()
     decided = [stopping.decide(i, 5, 50, value) for i, value in enumerate(values)]
     assert 0.08 < decided[1000:].count("continue") / 1000 < 0.12
@@ -133,7 +133,7 @@ def test_a_trial_repeated_after_a_crash_counts_once():
 )
 def test_replaying_the_rungs_restores_the_state(measured, dominators):
     rule = {"minimum": 2, "dominators": dominators}
-    unbroken, resumed = (BandedStopping(RUNGS, 2, Bands(1, 100, 2), **rule) for _ in range(2))
+    unbroken, resumed = (BinnedStopping(RUNGS, 2, CostBins(1, 100, 2), **rule) for _ in range(2))
     for index, cost, steps, value in measured:
         unbroken.decide(index, cost, steps, value)
     kept = {}
@@ -150,7 +150,7 @@ def test_replaying_the_rungs_restores_the_state(measured, dominators):
 def share_that_finishes(bands: int, seed: int) -> tuple[float, float]:
     """Shares of the small and of the large half that reach full budget, where accuracy grows with log cost."""
     rng = np.random.default_rng(seed)
-    halving = BandedStopping(RUNGS, 2, Bands(1e6, 1e9, bands), minimum=3)
+    halving = BinnedStopping(RUNGS, 2, CostBins(1e6, 1e9, bands), minimum=3)
     log_cost = rng.uniform(6, 9, 300)
     quality = 0.3 + 0.15 * (log_cost - 6) + rng.normal(0, 0.03, 300)
     finished = np.array(
@@ -177,16 +177,16 @@ def test_small_networks_finish_as_often_as_large_ones_only_with_bands(seed):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Bands(0, 1, 3),
-        lambda: Bands(2, 1, 3),
-        lambda: Bands(1, math.inf, 3),
-        lambda: Bands(math.nan, 2, 3),
-        lambda: Bands(1, 2, 0),
-        lambda: BandedStopping((10, 10), 2, Bands(1, 2, 1)),
-        lambda: BandedStopping((0,), 2, Bands(1, 2, 1)),
-        lambda: BandedStopping((10,), 1, Bands(1, 2, 1)),
-        lambda: BandedStopping((10,), math.nan, Bands(1, 2, 1)),
-        lambda: BandedStopping((10,), 2, Bands(1, 2, 1), minimum=0),
+        lambda: CostBins(0, 1, 3),
+        lambda: CostBins(2, 1, 3),
+        lambda: CostBins(1, math.inf, 3),
+        lambda: CostBins(math.nan, 2, 3),
+        lambda: CostBins(1, 2, 0),
+        lambda: BinnedStopping((10, 10), 2, CostBins(1, 2, 1)),
+        lambda: BinnedStopping((0,), 2, CostBins(1, 2, 1)),
+        lambda: BinnedStopping((10,), 1, CostBins(1, 2, 1)),
+        lambda: BinnedStopping((10,), math.nan, CostBins(1, 2, 1)),
+        lambda: BinnedStopping((10,), 2, CostBins(1, 2, 1), minimum=0),
         lambda: one_band().decide(0, 5, 50, math.nan),
         lambda: Objective("accuracy", "up"),
         lambda: Objective("", "max"),

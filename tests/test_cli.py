@@ -315,7 +315,7 @@ def test_an_interrupted_search_says_how_to_resume_and_does(tmp_path: Path) -> No
         printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     first, last = errors.splitlines()
-    assert first == "interrupted: what has begun is finished; interrupt again to stop at once"
+    assert first == "interrupted: running trials are finished; interrupt again to stop at once"
     assert last == f"interrupted; resume with: run_search.py search --resume '{out}'"
     assert "accuracy" in printed and "Traceback" not in printed
     before = run_folder.read(out)

@@ -83,7 +83,7 @@ def test_a_search_takes_the_nodes_that_come_and_does_without_those_that_go(nodes
     assert ledger.entries[: len(before.entries)] == before.entries
     check_whole(ledger)
     waited, note = (entry.record for entry in ledger.entries if isinstance(entry.record, Note))
-    assert waited.text.startswith("no node of the cluster has room")
+    assert waited.text.startswith("no node of the cluster has resources")
     assert note.text.endswith("its worker died; attempt 1 of 3")  # of the one trial that the node had
     nodes.lose(second)
     nodes.lose(first)
@@ -151,7 +151,7 @@ def test_a_wrong_token_is_one_clear_error(nodes: Nodes, tmp_path: Path) -> None:
     [
         ("127.0.0.1:CLOSED", "cannot be reached: connection refused"),
         ("no.such.host.invalid:6379", "cannot be reached"),
-        ("ray://127.0.0.1:10001", "Ray client"),
+        ("ray://127.0.0.1:10001", "Ray Client"),
         ("somewhere", "HOST:PORT"),
         ("127.0.0.1:port", "HOST:PORT"),
         ("127.0.0.1:99999", "HOST:PORT"),
@@ -171,7 +171,7 @@ def test_a_cluster_that_is_not_there(
 
 def test_something_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster, "LONGEST_WAIT", 2.0)
-    answer = pytest.raises(InputError, match=r"did not let us in within 2 s")
+    answer = pytest.raises(InputError, match=r"did not respond within 2 s")
     with socket.create_server(("127.0.0.1", 0)) as listener, answer:
         ray_cluster._answering(f"127.0.0.1:{listener.getsockname()[1]}")
 

@@ -28,7 +28,7 @@ from nas.record.events import Completed, Event, Failed, Proposal
 from nas.record.ledger import Header, Ledger, read
 from nas.record.ledger_writer import LedgerWriter
 from nas.studies import coefficients
-from nas.studies.coefficients import EQUAL, FINALISTS, TIMES, Settings, carry_out, finalists, parents_of, plan
+from nas.studies.coefficients import EQUAL, FINALISTS, TIMES, Settings, parents_of, plan, selected_draws, train_all
 from results.analysis import coefficients as tried
 from results.family import refinement
 from results.outcome import family_config, family_of, with_targets
@@ -85,7 +85,7 @@ def trained(path: Path, planned: dict[str, Any], train: Callable[[Proposal], Eve
     if not file.exists():
         LedgerWriter.create(file, Header(planned, {}, 0, "abc", "2030-01-01T00:00:00+00:00")).close()
     with LedgerWriter.open_for_append(file) as writer:
-        carry_out(PRESET, writer, train, lambda line: None)
+        train_all(PRESET, writer, train, lambda line: None)
     return read(file)
 
 
@@ -161,7 +161,7 @@ def test_draws_that_come_to_the_same_networks_are_one_finalist(planned: dict[str
     draws = planned["draws"]
     twins = {**planned, "draws": [draws[i] for i in (0, LUCKY, BETTER, 0, BETTER, 6)]}
     accuracy = {(name, 0): 0.1 * i for i, draw in enumerate(draws) for name in draw["fingerprints"]}
-    assert finalists(twins, accuracy) == [0, 5, 2, 1]
+    assert selected_draws(twins, accuracy) == [0, 5, 2, 1]
 
 
 def test_a_better_draw_is_chosen_and_a_lucky_one_is_not(planned: dict[str, Any], tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_a_real_search_and_a_real_refinement(tmp_path: Path) -> None:
     code, again, _ = commanded(*command)  # nothing is left to train
     assert code == 0 and "training" not in again.partition("incumbent")[0]
     code, _, error = commanded(*command[:2], "--draws", "3")
-    assert code == 2 and "holds another search for coefficients" in error
+    assert code == 2 and "contains another search" in error
     file = tmp_path / "refine.yaml"
     cost = np.median(
         [count(from_dict(p.architecture), 12).macs for p in run_folder.read(tmp_path / "run").proposals.values()]

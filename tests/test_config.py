@@ -239,5 +239,5 @@ def test_configurations_are_frozen() -> None:
 
 
 def test_a_share_of_dominators_needs_their_number():
-    with pytest.raises(InputError, match=r"dominating: 0\.2 is a share of dominators"):
+    with pytest.raises(InputError, match=r"dominating: 0\.2 requires 'dominators'"):
         EarlyStopping(dominating=0.2)

@@ -111,7 +111,7 @@ def test_a_run_that_is_resumed_says_so(search: Search) -> None:
     play(search, trials=3)
     stream = io.StringIO()
     with Display(search, stream) as display:
-        assert stream.getvalue() == "carrying on after 3 finished trials\n"
+        assert stream.getvalue() == "resuming after 3 finished trials\n"
         assert display.pace.time_left(display.now) is None  # there is no pace yet
         play(search, trials=4)
         assert display.pace.time_left(display.now) is not None

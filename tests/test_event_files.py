@@ -136,7 +136,7 @@ def test_a_disk_that_fails_ends_the_files_and_not_the_search(tmp_path: Path) -> 
     assert search.finished
     records = [entry.record for entry in read(tmp_path / "run" / "ledger.jsonl").entries]
     notes = [record.text for record in records if isinstance(record, Note)]
-    assert len(notes) == 1 and notes[0].startswith("nothing more is written for TensorBoard: ")
+    assert len(notes) == 1 and notes[0].startswith("writing for TensorBoard stopped: ")
 
 
 def test_nothing_is_written_unless_it_is_asked_for(tmp_path: Path) -> None:

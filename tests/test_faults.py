@@ -16,14 +16,14 @@ from small_search import finished, kill, ledger_of, searching, story, wait_for, 
 
 from nas.config.sections import AlgorithmConfig, EarlyStopping, FaultsConfig, Finals
 from nas.loop import run_folder
-from nas.loop.retries import Attempts
+from nas.loop.retries import Retries
 from nas.loop.search import Search
 from nas.record.events import Completed, Failed, Note, Proposal, Rung
 from nas.record.ledger_writer import LedgerWriter
 from results.outcome import write_plots
 from search_space.base.errors import InputError
 
-FULL = "'No space left on device' is why a line could not be written"
+FULL = "'No space left on device' prevented writing a line"
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_a_ledger_that_becomes_read_only_ends_the_run(tmp_path: Path) -> None:
         pytest.skip("no file can be made immutable here")
     try:
         _, errors = finished(process)
-        assert "ledger.jsonl: 'Operation not permitted' is why a line could not be written" in errors
-        with pytest.raises(InputError, match=r"ledger.jsonl: 'Operation not permitted' is why it cannot be written"):
+        assert "ledger.jsonl: 'Operation not permitted' prevented writing a line" in errors
+        with pytest.raises(InputError, match=r"ledger.jsonl: 'Operation not permitted' prevented writing it"):
             resumed(out)
     finally:
         subprocess.run(["chattr", "-i", out / run_folder.LEDGER], check=True)
@@ -89,7 +89,7 @@ def test_a_folder_that_is_read_only_is_not_resumed_but_read(tmp_path: Path, whol
         shutil.copytree(whole, disk / "out")
         remount(disk, "ro")
         assert run_folder.read(disk / "out").events == ledger_of(whole).events
-        with pytest.raises(InputError, match="'Read-only file system' is why this folder cannot be locked"):
+        with pytest.raises(InputError, match="'Read-only file system' prevented locking this folder"):
             resumed(disk / "out")
         with pytest.raises(InputError, match="--out"):
             begun(disk / "new", simulated())
@@ -171,7 +171,7 @@ def test_a_clock_that_is_set_back_disturbs_nothing(tmp_path: Path) -> None:
 def test_a_search_in_which_too_much_fails_stops_and_says_why(tmp_path: Path) -> None:
     faults, changes = FaultsConfig(most_failed=0.5, least=4), {"trials": 12, "early_stopping": EarlyStopping(())}
     code, _, errors = ran(*alone(tmp_path, simulated(faults, changes, diverge=1.0)))
-    why = "failed, and more than 0.5 of them end a search; the last one: diverged within 4 steps, as simulated"
+    why = "failed, above the limit 0.5 of faults.most_failed; the last one: diverged within 4 steps, as simulated"
     assert (code, errors) == (2, f"error: faults.most_failed: '4 of 4 trials' {why}\n")
     out = tmp_path / "out"
     assert len(ledger_of(out).failed) == 4 and not ledger_of(out).completed
@@ -180,9 +180,9 @@ def test_a_search_in_which_too_much_fails_stops_and_says_why(tmp_path: Path) -> 
     assert len(ledger_of(out).failed) == 8
 
 
-def attempts_of(tmp_path: Path, **faults: float) -> Attempts:
+def attempts_of(tmp_path: Path, **faults: float) -> Retries:
     chosen = settings(faults=FaultsConfig(**faults))  # type: ignore[arg-type]
-    return Attempts(Search(chosen, begin(tmp_path / "out", chosen)))
+    return Retries(Search(chosen, begin(tmp_path / "out", chosen)))
 
 
 def test_the_reason_of_every_attempt_is_kept(tmp_path: Path) -> None:

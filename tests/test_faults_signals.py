@@ -26,7 +26,7 @@ from nas.record.events import Completed, Proposal
 from nas.record.ledger import Record
 from nas.record.ledger_writer import LedgerWriter
 
-NOTICE = "interrupted: what has begun is finished; interrupt again to stop at once"
+NOTICE = "interrupted: running trials are finished; interrupt again to stop at once"
 NO_FINALS = Finals(0, 1, ())  # which the interrupted ones do not come to, and the others need not wait for
 KINDS = ("finished", "SIGINT", "SIGTERM", "SIGKILL")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.algorithms.frontier.expected_improvement import Attained, expected_excess, normal_distribution
+from nas.algorithms.frontier.expected_improvement import AttainmentFront, expected_improvement, normal_distribution
 from nas.record.pareto import hypervolume
 
 REFERENCE = {1: np.array([1.0]), 2: np.array([1.0, 1.0]), 3: np.array([1.0, 1.0, 1.0])}
@@ -24,7 +24,7 @@ def test_the_normal_distribution_is_that_of_the_standard_library() -> None:
 @pytest.mark.parametrize(("mean", "sd", "level"), [(0.3, 0.2, 0.1), (0.1, 0.2, 0.9), (0.5, 0.0, 0.2), (0.1, 0.0, 0.2)])
 def test_the_expected_excess_is_the_mean_of_draws(mean: float, sd: float, level: float) -> None:
     draws = mean + sd * np.random.default_rng(0).standard_normal(400_000)
-    one = expected_excess(np.array([mean]), np.array([sd]), np.array([level]))[0]
+    one = expected_improvement(np.array([mean]), np.array([sd]), np.array([level]))[0]
     assert one == pytest.approx(np.maximum(draws - level, 0).mean(), abs=1e-3)
 
 
@@ -33,7 +33,7 @@ def test_a_certain_candidate_gains_what_the_hypervolume_does(costs: int, points:
     rng = np.random.default_rng(seed)
     known, values = rng.uniform(0, 1.2, (points, costs)), rng.uniform(-0.2, 1, points)
     candidate, value = rng.uniform(0, 1.1, (1, costs)), rng.uniform(-0.2, 1.2, 1)
-    attained = Attained.of(known, values, REFERENCE[costs], worst=0.0)
+    attained = AttainmentFront.of(known, values, REFERENCE[costs], worst=0.0)
     gain = attained.improvement(candidate, value, np.zeros(1))[0]
     corner = np.append(REFERENCE[costs], 0.0)
     before = np.column_stack([known, -values])
@@ -44,7 +44,7 @@ def test_a_certain_candidate_gains_what_the_hypervolume_does(costs: int, points:
 def test_an_uncertain_candidate_gains_the_mean_over_what_it_may_be() -> None:
     rng = np.random.default_rng(1)
     known, values = rng.uniform(0, 1, (6, 2)), rng.uniform(0, 1, 6)
-    attained = Attained.of(known, values, REFERENCE[2], worst=0.0)
+    attained = AttainmentFront.of(known, values, REFERENCE[2], worst=0.0)
     at = np.array([[0.3, 0.4]])
     draws = 0.5 + 0.3 * rng.standard_normal(100_000)
     certain = attained.improvement(np.repeat(at, len(draws), axis=0), draws, np.zeros(len(draws)))

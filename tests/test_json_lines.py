@@ -16,7 +16,7 @@ from small_search import ledger_of, small, written
 import run_search
 from cli import json_output
 from nas.config.sections import AlgorithmConfig, EarlyStopping, Finals, SimulationConfig
-from nas.loop.retries import Attempts
+from nas.loop.retries import Retries
 from nas.loop.search import Search
 from nas.monitor.json_lines import IN_THE_LEDGER, SCHEMA, JsonLines
 from nas.monitor.trackers import TENSORBOARD
@@ -112,7 +112,7 @@ def test_the_command_ends_with_its_outcome(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_attempts_that_are_made_again_are_counted(search: Search) -> None:
-    attempts, stream = Attempts(search), io.StringIO()
+    attempts, stream = Retries(search), io.StringIO()
     with JsonLines(search, stream):
         for number in range(search.config.faults.attempts):
             assert attempts.propose(f"attempt {number}") is not None

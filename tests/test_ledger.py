@@ -173,15 +173,15 @@ def test_cut_anywhere_it_is_read_up_to_there_or_refused(tmp_path_factory, cut):
 @pytest.mark.parametrize(
     ("line", "text", "says"),
     [
-        (5, "{torn", ":5: '{torn' is not a line of JSON"),
-        (5, "", ":5: '' is not a line of JSON"),
+        (5, "{torn", ":5: '{torn' is not JSON"),
+        (5, "", ":5: '' is not JSON"),
         (5, "[1]", ":5: [1] must be a mapping whose 'event' is one of"),
         (5, '{"event":"finished","time":1}', "must be a mapping whose 'event' is one of"),
         (5, '{"event":["rung"],"time":1}', "must be a mapping whose 'event' is one of"),
         (5, '{"event":"rung","index":0,"steps":5,"metrics":{},"seconds":1}', ":5: time: None must be a number"),
         (5, '{"event":"rung","index":0,"steps":5,"metrics":{},"time":1}', "lacks the key 'seconds'"),
         (5, '{"event":"note","text":"x","more":1,"time":1}', "'more' is an unknown key"),
-        (5, r'{"event":"note","text":"\ud800","time":1}', "note.text: '\\ud800' must be a text of whole characters"),
+        (5, r'{"event":"note","text":"\ud800","time":1}', "note.text: '\\ud800' must be valid Unicode text"),
         (
             5,
             '{"event":"rung","index":-1,"steps":5,"metrics":{},"seconds":1,"time":1}',
@@ -203,17 +203,17 @@ def test_cut_anywhere_it_is_read_up_to_there_or_refused(tmp_path_factory, cut):
             "'trial 0' finished twice, lines 6 and 14",
         ),
         (4, '{"event":"proposal"}', "lacks the key"),
-        (1, '{"schema":"movinet-nas/ledger/2"}', ":1: 'movinet-nas/ledger/2' is a ledger of another version"),
-        (1, '{"schema":"movinet-nas/space/1"}', "is not the header of a ledger"),
+        (1, '{"schema":"movinet-nas/ledger/2"}', ":1: 'movinet-nas/ledger/2' is of another version"),
+        (1, '{"schema":"movinet-nas/space/1"}', "is not the header of an event log"),
         (1, '{"schema":"movinet-nas/ledger/1"}', "lacks the key 'config'"),
         (
             1,
             '{"schema":"movinet-nas/ledger/1","config":1,"versions":{},"seed":1,"data_hash":"","created":""}',
             "header.config: 1 must be",
         ),
-        (1, '{"name": "something else"}', "is not the header of a ledger"),
-        (1, "[]", "is not the header of a ledger"),
-        (1, "index,macs,accuracy", "is not the header of a ledger"),
+        (1, '{"name": "something else"}', "is not the header of an event log"),
+        (1, "[]", "is not the header of an event log"),
+        (1, "index,macs,accuracy", "is not the header of an event log"),
     ],
 )
 def test_damage_is_named_with_file_and_line(tmp_path, line, text, says):

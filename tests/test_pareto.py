@@ -57,7 +57,7 @@ def test_closed_forms_of_a_small_set():
     points = [[1, 3], [2, 2], [3, 1], [3, 3], [2, 2], [4, 4]]
     assert pareto.non_dominated(points).tolist() == [True, True, True, False, True, False]
     assert pareto.ranks(points).tolist() == [0, 0, 0, 1, 0, 2]
-    assert pareto.frontier(points).tolist() == [0, 1, 2]
+    assert pareto.pareto_front(points).tolist() == [0, 1, 2]
     assert pareto.crowding([[0, 4], [1, 2], [4, 0]]).tolist() == [INF, 2.0, INF]
     assert pareto.crowding([[0, 4], [1, 2], [2, 1], [4, 0]]).tolist() == [INF, 2 / 4 + 3 / 4, 3 / 4 + 2 / 4, INF]
     assert pareto.crowded_order([[0, 4], [1, 2], [2, 1.5], [4, 0], [5, 5]]).tolist() == [0, 3, 2, 1, 4]
@@ -98,7 +98,7 @@ def test_empty(m):
     empty = np.empty((0, m))
     assert pareto.non_dominated(empty).shape == (0,) and pareto.non_dominated(empty).dtype == bool
     assert pareto.ranks(empty).shape == pareto.crowding(empty).shape == pareto.crowded_order(empty).shape == (0,)
-    assert pareto.frontier(empty).shape == (0,)
+    assert pareto.pareto_front(empty).shape == (0,)
     assert pareto.hypervolume(empty, [1] * m) == 0
 
 
@@ -130,7 +130,9 @@ def test_order_is_irrelevant(points, random):
     random.shuffle(order)
     for f in (pareto.non_dominated, pareto.ranks, pareto.crowding):
         np.testing.assert_array_equal(f(points)[order], f(points[order]))
-    np.testing.assert_array_equal(points[pareto.frontier(points)], points[order][pareto.frontier(points[order])])
+    np.testing.assert_array_equal(
+        points[pareto.pareto_front(points)], points[order][pareto.pareto_front(points[order])]
+    )
     reference = [2.0] * points.shape[1]
     assert pareto.hypervolume(points, reference) == pytest.approx(pareto.hypervolume(points[order], reference))
 
@@ -142,7 +144,7 @@ def test_a_copy_of_every_point_changes_nothing(points):
         np.testing.assert_array_equal(f(doubled), np.repeat(f(points), 2))
     reference = [2.0] * points.shape[1]
     assert pareto.hypervolume(doubled, reference) == pareto.hypervolume(points, reference)
-    assert len(pareto.frontier(doubled)) == len(pareto.frontier(points))
+    assert len(pareto.pareto_front(doubled)) == len(pareto.pareto_front(points))
 
 
 @given(points_of(FINITE, high=3))
@@ -173,7 +175,7 @@ def test_infinities():
 
 
 @pytest.mark.parametrize(
-    "f", [pareto.non_dominated, pareto.ranks, pareto.crowding, pareto.crowded_order, pareto.frontier]
+    "f", [pareto.non_dominated, pareto.ranks, pareto.crowding, pareto.crowded_order, pareto.pareto_front]
 )
 def test_nan_and_wrong_shapes_are_refused(f):
     with pytest.raises(InputError, match="NaN"):

@@ -143,6 +143,6 @@ def test_files_are_whole_and_alone(ledger, family, tmp_path):
     height, width = imread(tmp_path / "front.png").shape[:2]
     assert (width, height) == (2070, 1320)
     before = (tmp_path / "front.png").read_bytes()
-    with pytest.raises(InputError, match="is why it cannot be written"):
+    with pytest.raises(InputError, match="prevented writing it"):
         plots.save_front(ledger, family, tmp_path / "none" / "front.png")
     assert (tmp_path / "front.png").read_bytes() == before

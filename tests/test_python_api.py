@@ -72,7 +72,7 @@ def test_the_family_and_all_files(run: mn.Run) -> None:
         (lambda run: mn.load_run(run.folder / "none"), "is not a folder"),
         (lambda run: mn.search({"extends": "tiny", "trails": 3}, run.folder), "did you mean 'trials'"),
         (lambda run: mn.search("tyni", run.folder), "did you mean 'tiny'"),
-        (lambda run: mn.search("tiny", run.folder), "holds a run already"),
+        (lambda run: mn.search("tiny", run.folder), "already contains a run"),
         (lambda run: mn.build("a9"), "did you mean"),
         (lambda run: mn.build(run.family().models[0].network, 3), "classes: 3 must be that of the network"),
         (lambda run: mn.stream(mn.build(run.architecture(0), 12)), "is not causal"),

@@ -51,12 +51,12 @@ def test_a_point_is_a_trial_or_the_label_of_finals(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("name", ["", "9999", "-1", "trial 999", "a6", "9" * 400, "²"])
 def test_a_point_that_is_not_there(ledger: Ledger, name: str) -> None:
-    with pytest.raises(InputError, match="neither a trial of .* nor the label of one of its finals: .*'a0'"):
+    with pytest.raises(InputError, match="neither a trial of .* nor the label of a re-evaluation: .*'a0'"):
         reproduce.point(ledger, name)
 
 
 def test_a_point_without_a_result(ledger: Ledger) -> None:
-    with pytest.raises(InputError, match="nothing to compare with"):
+    with pytest.raises(InputError, match="cannot be compared"):
         reproduce.point(ledger, "1")
 
 

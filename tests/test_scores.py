@@ -181,5 +181,5 @@ def test_what_cannot_be_scored(settings: SearchConfig, table: Table, tmp_path: P
         columns.score(settings, source, target)
     with pytest.raises(InputError, match="--seeds"):
         columns.score(settings, source, target, seeds=0)
-    with pytest.raises(InputError, match="how a benchmark table ends|\\.csv"):
+    with pytest.raises(InputError, match="valid suffix of a benchmark table|\\.csv"):
         columns.score(settings, source, tmp_path / "scored.txt")

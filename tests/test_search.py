@@ -19,7 +19,7 @@ from small_search import small
 
 from nas.config import search_config as configs
 from nas.config.search_config import SearchConfig
-from nas.loop.retries import Attempts
+from nas.loop.retries import Retries
 from nas.loop.search import Search, _shared, trial_seed
 from nas.record.events import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from nas.record.ledger import Header, Ledger, read
@@ -271,7 +271,9 @@ def test_a_space_that_is_exhausted_ends_the_search(tmp_path: Path) -> None:
     assert len([p for p in ledger.proposals.values() if p.kind == "search"]) == 4 < config.trials
     notes = [entry.record for entry in ledger.entries if isinstance(entry.record, Note)]
     assert len(notes) == 1
-    assert notes[0].text.startswith("the search ends after 4 candidates: no feasible member of the space small is left")
+    assert notes[0].text.startswith(
+        "the search ends after 4 candidates: all feasible architectures of the space small were proposed"
+    )
     check_whole(ledger.events, config)
 
 
@@ -319,7 +321,7 @@ def test_a_search_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, An
 
 def test_a_trial_is_handed_out_again_until_its_last_attempt(tmp_path: Path) -> None:
     with opened(tmp_path, BEGUN) as writer:
-        attempts = Attempts(Search(BEGUN, writer))
+        attempts = Retries(Search(BEGUN, writer))
         first = attempts.propose("x0")
         attempts.hand_back("x0")  # costs no attempt
         for attempt in range(BEGUN.faults.attempts):
@@ -335,12 +337,12 @@ def test_a_trial_is_handed_out_again_until_its_last_attempt(tmp_path: Path) -> N
 
 def test_a_ledger_that_cannot_be_written_ends_the_run_instead_of_a_trial(tmp_path: Path) -> None:
     with opened(tmp_path, BEGUN) as writer:
-        attempts = Attempts(Search(BEGUN, writer))
+        attempts = Retries(Search(BEGUN, writer))
         assert attempts.propose("x")
         with files_at_most(writer.path.stat().st_size + 10):
             assert not attempts.observe("x", Completed(0, 4, {"likelihood": 0.5}, 1.0))
         assert attempts.over
-        assert "is why a line could not be written" in str(attempts.fault)
+        assert "prevented writing a line" in str(attempts.fault)
         assert attempts.search.completed == {}  # what is not recorded did not happen
         assert len(read(writer.path).completed) == 0
 

@@ -186,7 +186,7 @@ def test_it_stands_where_training_would_and_nowhere_else() -> None:
     assert "simulation" not in search_config.to_dict(small())
     with pytest.raises(InputError, match="is for searches"):
         Trainer(simulated(), None)
-    with pytest.raises(InputError, match="take one of them out"):
+    with pytest.raises(InputError, match="remove one of them"):
         small(simulation=SimulationConfig(), one_shot=sections.OneShot())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.algorithms.frontier.gaussian_process import Encoding, Evidence, Posterior, cholesky, inverse
+from nas.algorithms.frontier.gaussian_process import Encoding, LogPosterior, Posterior, cholesky, inverse
 from search_space.base.errors import InputError
 from search_space.space.choices import Choice, Condition, SearchSpace
 
@@ -27,8 +27,8 @@ def values_of(seed: int, noise: float) -> np.ndarray:
     return clean - clean.mean() + noise * np.random.default_rng(seed).standard_normal(len(MEMBERS))
 
 
-def evidence(values: np.ndarray, rows: np.ndarray) -> Evidence:
-    return Evidence(ENCODING, FEATURES[rows], values[rows], np.zeros(len(rows)))
+def evidence(values: np.ndarray, rows: np.ndarray) -> LogPosterior:
+    return LogPosterior(ENCODING, FEATURES[rows], values[rows], np.zeros(len(rows)))
 
 
 def test_the_gradient_is_that_of_the_density() -> None:

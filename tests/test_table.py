@@ -257,7 +257,7 @@ def test_every_statistic_seed_and_long_training_is_kept(tmp_path: Path) -> None:
 
 BAD = {
     "an unknown column": (("score.x", "scores.x"), ("line 1", "'scores.x'", "no column")),
-    "a column twice": (("accuracy.1", "accuracy.0"), ("line 1", "'accuracy.0'", "twice")),
+    "a column twice": (("accuracy.1", "accuracy.0"), ("line 1", "'accuracy.0'", "duplicate")),
     "no macs": (("macs,", "total_parameters,"), ("line 1", "lacks the column macs")),
     "no choice": (("choice.", "score."), ("line 1", "choice.NAME")),
     "a seed left out": (("accuracy.1", "accuracy.2"), ("line 1", "lacks the column accuracy.1")),
@@ -278,7 +278,7 @@ BAD = {
     "a likelihood above 1": (("score.x", "likelihood.0"), ("line 2: likelihood.0", "7.0", "share")),
     "a long accuracy above 1": (("score.x", "long_accuracy.0"), ("line 2: long_accuracy.0", "7.0", "share")),
     "a long accuracy with steps": (("score.x", "long_accuracy.0@5"), ("line 1", "no column")),
-    "an open quote": (("1,a", '1,"a'), ("no table", "CSV")),
+    "an open quote": (("1,a", '1,"a'), ("parsing the table", "CSV")),
 }
 
 
@@ -298,12 +298,12 @@ def test_what_is_wrong_with_a_file_is_said(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("t.txt", GOOD.encode(), "how a benchmark table ends"),
-        ("t.csv", b"", "no table"),
-        ("t.csv", b"\xff\xfe\x00", "no table"),
+        ("t.txt", GOOD.encode(), "valid suffix of a benchmark table"),
+        ("t.csv", b"", "parsing the table"),
+        ("t.csv", b"\xff\xfe\x00", "parsing the table"),
         ("t.csv", GOOD.splitlines()[0].encode(), "number of rows"),
-        ("t.csv.gz", GOOD.encode(), "cannot be read"),
-        ("t.csv.gz", gzip.compress(GOOD.encode())[:-9], "no table"),
+        ("t.csv.gz", GOOD.encode(), "prevented reading"),
+        ("t.csv.gz", gzip.compress(GOOD.encode())[:-9], "parsing the table"),
         ("t.csv", None, "No such file"),
     ],
 )
@@ -343,7 +343,7 @@ def test_a_run_becomes_a_table(tmp_path: Path) -> None:
 def test_half_a_run_says_what_is_missing(tmp_path: Path) -> None:
     ledger = run_folder.read(played(tmp_path / "run", trials=3, failing=1))
     text = tabulate(ledger, tmp_path / "t.csv")
-    assert "left out: 1 architectures" in text and "not yet begun: 3 trainings" in text
+    assert "left out: 1 architectures" in text and "not yet started: 3 trainings" in text
     nothing = run_folder.read(played(tmp_path / "none", trials=1, failing=0))
     with pytest.raises(InputError, match="number of search trials completed"):
         tabulate(nothing, tmp_path / "n.csv")

@@ -181,8 +181,8 @@ def test_a_server_that_goes_is_noted_once_and_the_search_goes_on(search: Search)
         _, trial = tune_trial(search)
         shown.log_trial_start(trial)
         shown.log_trial_end(trial)
-    assert notes == ["nothing more is shown by mlflow: the server has gone"]
-    with pytest.raises(InputError, match=r"tracking\.mlflow: 'the server has gone' is why it cannot be connected"):
+    assert notes == ["reporting to mlflow stopped: the server has gone"]
+    with pytest.raises(InputError, match=r"tracking\.mlflow: 'the server has gone' prevented the connection"):
         Translated("mlflow", recorder, search, (OSError,))
 
 

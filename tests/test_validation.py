@@ -130,7 +130,7 @@ def test_what_cannot_be_validated_is_refused_in_one_line(of_a_run: Path, tmp_pat
             lambda: trainings.validation(run_folder.read(played(tmp_path / "cut", 5)), SETTINGS),
             "is not finished; resume it",
         ),
-        (lambda: trainings.validation(run_folder.read(long_run(of_a_run)), SETTINGS), "it is a validation itself"),
+        (lambda: trainings.validation(run_folder.read(long_run(of_a_run)), SETTINGS), "it is already a validation"),
         (lambda: trainings.resume(tmp_path / "none", "serial", lambda search: None), "without --resume"),
         (
             lambda: validation.validation(run_folder.read(of_a_run), run_folder.read(of_a_run)),
@@ -185,4 +185,4 @@ def test_with_ray_killed_and_resumed_it_is_finished_and_compared(tmp_path: Path,
     assert len(after.completed) == sum(len(part["networks"]) for part in found["parts"]) >= 4
     assert all(Path(file).exists() for file in found["files"])
     printed, errors = finished(started(*arguments, command="validate", **environment))
-    assert printed == "" and "holds a run already" in errors and errors.count("\n") == 1
+    assert printed == "" and "already contains a run" in errors and errors.count("\n") == 1

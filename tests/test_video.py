@@ -256,9 +256,9 @@ def test_damaged_files_are_named_skipped_and_recorded(tmp_path: Path) -> None:
 
     splits, left_out, few = data_notes(dataset)
     assert splits == "clips of 2 classes: 2 train, 2 validation, 2 test"
-    assert left_out.startswith("4 files were left out: train/dark/")
+    assert left_out.startswith("4 files were skipped: train/dark/")
     assert "train/dark/sound.mp4 has no video stream" in left_out
-    assert few.startswith("few validation clips: an accuracy is known to ±0.69 by them")
+    assert few.startswith("few validation clips: they measure accuracy only to ±0.69")
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])

@@ -1,6 +1,6 @@
-"""Ageing evolution: Real et al. 2019, "Regularized Evolution for Image Classifier ...", arXiv 1802.01548.
+"""Regularized evolution: Real et al. 2019, "Regularized Evolution for Image Classifier ...", arXiv 1802.01548.
 
-The paper's tournament ranks by accuracy; here by place on the Pareto fronts of log cost and objective
+The paper's tournament ranks by accuracy; this one by rank on the Pareto fronts of log cost and objective
 (non-dominated sorting and crowding, Deb et al. 2002), and the start is stratified in log cost.
 """
 
@@ -19,20 +19,20 @@ from search_space.base.checks import check_integer, check_number
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit
 
-# Children bred for one proposal before it falls back to the least filled stratum.
+# Children generated for one proposal before it falls back to the least filled stratum.
 _CHILDREN = 100
 
 
 @final
 class AgeingEvolution(Algorithm):
-    """Breeds from the winners of tournaments among the last completed trials.
+    """Mutates the winners of tournaments among the last completed trials.
 
     Args:
-      start: so many proposals are stratified random; a third of the planned ones unless given.
-      population: the last so many completed trials may breed; as many as the start unless given.
-      tournament: so many of them, drawn at random, compete to be a parent; a quarter of the
-        population unless given, as in the paper (25 of 100).
-      crossover: share of children that have two parents; every child is mutated.
+      start: number of stratified random proposals at the start; by default a third of the planned ones.
+      population: number of last completed trials in the population; by default equal to the start.
+      tournament: number of random members of the population that compete to be a parent; by default a quarter of the
+        population, as in the paper (25 of 100).
+      crossover: fraction of children with two parents; every child is mutated.
       strata: parts of the range of log cost that the start fills evenly.
     """
 
@@ -58,7 +58,7 @@ class AgeingEvolution(Algorithm):
         self.strata = cost_strata(space, limits, cost_name, strata)
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """A child of the population, or a stratified random member at the start and where no child is new."""
+        """Return a child of the population; a stratified random candidate at the start and if no child is new."""
         if len(self.proposed) >= self.start and len(self.results) >= 2 and self.space.size > 1:
             child = self._breed(rng)
             if child is not None:

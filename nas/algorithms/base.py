@@ -1,4 +1,4 @@
-"""What all search algorithms share: asking and telling as in Vizier's designers (Song et al., arXiv 2408.11527)."""
+"""Base class of all search algorithms: ask and tell as in Vizier's designers (Song et al., arXiv 2408.11527)."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from search_space.base.errors import InputError
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit, feasible, sample_feasible
 
-# Draws of one go when looking for an unseen member, then how many seen ones have their neighbours looked at.
+# Draws per search for an unseen architecture; then the number of seen ones whose neighbours are examined.
 _DRAWS = (1, 32, 1024)
 _NEIGHBOURHOODS = 1000
 
 
 class Exhausted(Exception):
-    """No feasible member of the space is left that was not proposed, or none was found by a bounded search."""
+    """All feasible architectures were proposed, or a bounded search found no other."""
 
 
 class Algorithm(ABC):
-    """Proposes feasible, never repeated members of a space, knowing only their exact cost and what it was told.
+    """Proposes feasible architectures without repeats, from their exact costs and the events of the search.
 
     Args:
-      space: what to search.
-      limits: caps on exact costs; every proposal keeps them.
+      space: the search space.
+      limits: upper limits of exact costs; every proposal is within them.
       objective: the metric of `Completed` events that is optimised, and its direction.
       cost_name: the cost that is traded against it.
-      planned: how many proposals the run is going to make.
+      planned: planned number of proposals of the run.
 
-    The state changes only in `tell`, and only by events, so a ledger's events told again restore it.
-    `ask` depends on nothing but this state and the generator passed in.
+    The state changes only in `tell`, so replaying the events of an event log restores it. `ask` depends only on this
+    state and the generator passed in.
     """
 
     def __init__(
@@ -54,26 +54,26 @@ class Algorithm(ABC):
         self.planned = check_integer("planned", planned, 1, 10**9)
         self.seen: dict[Genotype, None] = {}  # a set that keeps its order
         self.proposed: dict[int, tuple[Genotype, int]] = {}  # search trials: genotype and cost, by index
-        self.proposed_costs = array("d")  # in order, where all of them are looked at for every proposal
+        self.proposed_costs = array("d")  # in order, for loops over all of them at every proposal
         self.results: dict[int, float] = {}  # minimised objective of completed search trials, by index
         self.early: dict[int, dict[int, float]] = {}  # minimised objective at each rung of search trials, by index
-        self.stopped: dict[int, int] = {}  # of search trials stopped early, by index: number of results before that
-        self.failed: dict[int, None] = {}  # and of those that failed and were not taken up again
+        self.stopped: dict[int, int] = {}  # search trials stopped early, by index: number of results before the stop
+        self.failed: dict[int, None] = {}  # failed search trials that were not retried
 
     @abstractmethod
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """The next candidate, canonical, feasible and not seen before; leaves the state as it is.
+        """Return the next candidate, canonical, feasible and not seen before; the state does not change.
 
         Raises:
-          Exhausted: there is none, or none was found in bounded tries.
-          InputError: no member keeps the limits.
+          Exhausted: there is none, or a bounded search found none.
+          InputError: no architecture is within the limits.
         """
 
     def tell(self, event: Event) -> None:
-        """Take note of a proposal, of a measurement or of the end of a trial; only completed trials have a result.
+        """Record a proposal, a measurement or the end of a trial; only completed trials have a result.
 
         Raises:
-          InputError: a proposal that is not of this space or lacks the cost, a measurement that lacks the metric.
+          InputError: a proposal is not of this space or lacks the cost, or a measurement lacks the metric.
         """
         if isinstance(event, Proposal) and event.genotype is not None and event.kind != "finalist":
             genotype = self.space.canonical(event.genotype)
@@ -101,12 +101,12 @@ class Algorithm(ABC):
         return float(self.objective.minimised(value))
 
     def running(self) -> list[int]:
-        """Indices of the search trials that have not ended, in the order proposed."""
+        """Return indices of the search trials that have not ended, in the order proposed."""
         ended = self.results.keys() | self.stopped.keys() | self.failed.keys()
         return [index for index in self.proposed if index not in ended]
 
     def state(self) -> dict[str, Any]:
-        """Everything told, as plain data for JSON."""
+        """Return the recorded events, as plain data for JSON."""
         return {
             "seen": [list(genotype) for genotype in self.seen],
             "proposed": [[index, list(genotype), cost] for index, (genotype, cost) in self.proposed.items()],
@@ -117,10 +117,10 @@ class Algorithm(ABC):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave.
+        """Load the result of `state`.
 
         Raises:
-          InputError: not such a state, or one of another space.
+          InputError: it is not a state, or of another space.
         """
         check_keys("algorithm state", state, *(("seen", "proposed", "results", "early", "stopped", "failed"),) * 2)
         self.seen = {self.space.canonical(tuple(genotype)): None for genotype in state["seen"]}
@@ -131,17 +131,19 @@ class Algorithm(ABC):
         self.stopped, self.failed = dict(state["stopped"]), dict.fromkeys(state["failed"])
 
     def is_new(self, genotypes: np.ndarray) -> np.ndarray:
-        """Which of canonical genotypes int [n, G] keep the limits and were not seen: bool [n]."""
+        """Return which canonical genotypes int [n, G] are within the limits and unseen: bool [n]."""
         allowed = feasible(self.space.count(genotypes), self.limits)
         return allowed & np.array([tuple(row) not in self.seen for row in genotypes.tolist()], dtype=bool)
 
     def random_unseen(self, rng: np.random.Generator) -> Genotype:
-        """A feasible unseen member: uniform over options, or else a neighbour of seen ones; raises `Exhausted`."""
+        """Return a feasible unseen architecture: uniform over options, or else a neighbour of seen ones."""
         for genotypes in self._candidates(rng):
             new = genotypes[self.is_new(genotypes)]
             if len(new):
                 return as_genotype(new[0])
-        raise Exhausted(f"no feasible member of the space {self.space.name} is left; proposed: {len(self.proposed)}")
+        raise Exhausted(
+            f"all feasible architectures of the space {self.space.name} were proposed: {len(self.proposed)}"
+        )
 
     def _candidates(self, rng: np.random.Generator) -> Iterable[np.ndarray]:
         for draws in _DRAWS:
@@ -152,22 +154,22 @@ class Algorithm(ABC):
 
 
 def as_genotype(row: np.ndarray) -> Genotype:
-    """One row of genotypes int [n, G] as a tuple of plain integers."""
+    """Return one row of genotypes int [n, G] as a tuple of plain integers."""
     return tuple(row.tolist())
 
 
 def canonical_genotypes(place: str, space: SearchSpace[Any], listed: object) -> list[Genotype]:
-    """Genotypes that were written down, canonical.
+    """Return listed genotypes in canonical form.
 
     Raises:
-      InputError: no list, or one of them is no genotype of the space; names which.
+      InputError: not a list, or an entry is not a genotype of the space; names the entry.
     """
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise InputError(place, listed, "must be a list of genotypes")
     found = []
     for i, genotype in enumerate(listed):
         if not isinstance(genotype, Sequence) or isinstance(genotype, str):
-            raise InputError(f"{place}[{i}]", genotype, "must be a genotype: a list of whole numbers")
+            raise InputError(f"{place}[{i}]", genotype, "must be a genotype: a list of integers")
         found.append(space.canonical(tuple(genotype)))
     return found
 

@@ -1,4 +1,4 @@
-"""Members named beforehand, each measured so many times: to tabulate a space (NAS-Bench-101, arXiv 1902.09635)."""
+"""Enumeration of listed architectures, with repeats, to tabulate a space (NAS-Bench-101, arXiv 1902.09635)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from search_space.space.sampling import Limit, feasible, sample_feasible
 
 @final
 class Given(Algorithm):
-    """Proposes given members in random order; all of them once before any is proposed again.
+    """Proposes listed architectures in random order, all of them once before any repeat.
 
     Args:
-      members: genotypes; every feasible member of the space unless given.
-      repeats: proposals of each member, each trained with a seed of its own.
+      members: genotypes; by default every feasible architecture of the space.
+      repeats: proposals of each architecture, trained with different seeds.
 
     Raises:
-      InputError: a genotype that is not of the space, none that keeps the limits, or a space too large to list.
+      InputError: a genotype is not of the space, none is within the limits, or the space is too large to list.
     """
 
     def __init__(
@@ -47,16 +47,18 @@ class Given(Algorithm):
             as_genotype(row) for row in listed[feasible(space.count(listed), self.limits)]
         )
         if not self.members:
-            sample_feasible(space, np.random.default_rng(0), 1, limits)  # says what the limits rule out
-            raise InputError("members", members, "must hold a member that keeps the limits")
+            sample_feasible(space, np.random.default_rng(0), 1, limits)  # raises an error that names the limits
+            raise InputError("members", members, "must contain an architecture within the limits")
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """One of the members proposed least often so far."""
+        """Return one of the architectures proposed least often so far."""
         times = Counter(genotype for genotype, _ in self.proposed.values())
-        elsewhere = self.seen.keys() - times.keys()  # references and the like
+        elsewhere = self.seen.keys() - times.keys()  # references and re-evaluations
         left = [m for m in self.members if times[m] < self.repeats and m not in elsewhere]
         if not left:
-            raise Exhausted(f"all {len(self.members)} given members of the space {self.space.name} were proposed")
+            raise Exhausted(
+                f"all {len(self.members)} listed architectures of the space {self.space.name} were proposed"
+            )
         least = min(times[m] for m in left)
         fewest = [m for m in left if times[m] == least]
         return fewest[rng.integers(len(fewest))]

@@ -1,6 +1,6 @@
-"""Keras Tuner, from both sides: its hyper-parameters and models of a space, and its oracles as search algorithms.
+"""Keras Tuner in both directions: hyper-parameters and models of a space for its tuners, and its oracles as algorithms.
 
-Importing this imports TensorFlow, as Keras Tuner does.
+Importing this module imports TensorFlow, as Keras Tuner does.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from search_space.space.choices import Choice, Genotype, SearchSpace
 from search_space.space.movinet import SpaceConfig, movinet_space
 from search_space.space.sampling import Limit, feasible, sample_feasible
 
-_OBSERVATIONS = 64  # what the Gaussian process is fitted to, at the most: its time grows with their cube
-_CANDIDATES = 512  # random members, and as many mutations of the best, among which its best is looked for
+_OBSERVATIONS = 64  # largest number of results for the Gaussian process, whose time grows with their cube
+_CANDIDATES = 512  # random candidates, and as many mutations of the best ones
 _PARENTS = 16
 _RHO = 0.05  # of the augmented Tchebycheff function, as in ParEGO
 
 
 def hyperparameters(space: SearchSpace[Any], limits: Sequence[Limit] = ()) -> keras_tuner.HyperParameters:
-    """A space as Keras Tuner's hyper-parameters: one `Choice` for each, a `Fixed` where there is one option.
+    """Return a space as Keras Tuner's hyper-parameters: one `Choice` for each, a `Fixed` for a single option.
 
-    Numbers are themselves, other options texts. All are always active, as a tuner would build a model for every
-    conditional scope before it starts; `genotype_of` leaves out what is absent. The defaults are a member that keeps
-    the limits, the cheapest option of every choice where that does.
+    Numbers stay numbers, other options become text. All are always active, because a tuner builds a model for every
+    conditional scope before it starts; `genotype_of` leaves out absent choices. The defaults are an architecture within
+    the limits, if possible with the cheapest option of every choice.
 
     Raises:
-      InputError: no member keeps the limits.
+      InputError: no architecture is within the limits.
     """
     tuned = keras_tuner.HyperParameters()
     _declare(tuned, space, limits)
@@ -44,7 +44,7 @@ def hyperparameters(space: SearchSpace[Any], limits: Sequence[Limit] = ()) -> ke
 
 
 def genotype_of(tuned: keras_tuner.HyperParameters, space: SearchSpace[Any]) -> Genotype:
-    """The canonical genotype that hyper-parameters stand for; a choice that has no value is at its first option."""
+    """Return the canonical genotype of hyper-parameters; a choice without a value has its first option."""
     genes = (_values(c).index(tuned.values.get(c.name, _values(c)[0])) for c in space.choices)
     return space.canonical(tuple(genes))
 
@@ -62,7 +62,7 @@ def _declare(tuned: keras_tuner.HyperParameters, space: SearchSpace[Any], limits
 
 
 def _values(choice: Choice) -> list[Any]:
-    """The options as Keras Tuner takes them: of one type, and neither None nor tuples."""
+    """Return the options in Keras Tuner's form: of one type, without None and tuples."""
     for kind in (int, float):
         if all(type(option) is kind for option in choice.options):
             return list(choice.options)
@@ -70,19 +70,19 @@ def _values(choice: Choice) -> list[Any]:
 
 
 class MoViNetHyperModel(keras_tuner.HyperModel):
-    """The MoViNet space for a tuner of Keras Tuner.
+    """The MoViNet space as a hyper-model for Keras Tuner.
 
-    The models take full clips `B T H W 3` in 0..1, of the space's frames and largest resolution, whatever the frame
-    stride and resolution of the candidate, and give logits `B classes`. They are compiled with sparse categorical
+    The models take full clips `B T H W 3` in 0..1, of the space's frames and largest resolution, for any frame stride
+    and resolution of the candidate, and return logits `B classes`. They are compiled with sparse categorical
     cross-entropy and the metric accuracy; the tuner's own `optimizer=`, `loss=` and `metrics=` replace that.
 
-    A candidate over the limits raises `keras_tuner.errors.FailedTrialError`: the tuner records the trial as failed
-    and goes on. It stops after three in a row unless `max_consecutive_failed_trials=` says otherwise.
+    A candidate above the limits raises `keras_tuner.errors.FailedTrialError`: the tuner records the trial as failed and
+    continues. It stops after three in a row, or after `max_consecutive_failed_trials=`.
 
     Args:
       config: the space.
       limits: caps on exact costs.
-      optimizer: as of `keras.Model.compile`.
+      optimizer: see `keras.Model.compile`.
       options: of `movinet.model.keras_model.build`, such as dropout.
     """
 
@@ -94,7 +94,7 @@ class MoViNetHyperModel(keras_tuner.HyperModel):
         self.space = movinet_space(config)
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Adds the space's hyper-parameters."""
+        """Add the hyper-parameters of the space."""
         _declare(hp, self.space, self.limits)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -105,7 +105,7 @@ class MoViNetHyperModel(keras_tuner.HyperModel):
         _declare(hp, self.space, self.limits)
         genotype = genotype_of(hp, self.space)
         if not feasible(self.space.count(np.array([genotype])), self.limits)[0]:
-            raise keras_tuner.errors.FailedTrialError("the candidate is over a limit")
+            raise keras_tuner.errors.FailedTrialError("the candidate is above a limit")
         architecture, resolution = self.space.decode(genotype), max(self.config.resolutions)
         clip = architecture.clip
         clips = keras.Input((self.config.frames, resolution, resolution, 3), name="clips")
@@ -121,18 +121,18 @@ class MoViNetHyperModel(keras_tuner.HyperModel):
 class KerasTunerBayesian(Algorithm):
     """Keras Tuner's Bayesian oracle: its Gaussian process, upper confidence bound and treatment of pending trials.
 
-    Its one scalar is that of ParEGO (Knowles 2006): the augmented Tchebycheff function of log cost and objective, each
-    scaled to 0..1 over the results. The weight of the cost is drawn anew for every proposal, so that the trials cover
-    the front; any single weight would find one part of it.
+    Its scalar is that of ParEGO (Knowles 2006): the augmented Tchebycheff function of log cost and objective, each
+    scaled to 0..1 over the results. The weight of the cost is drawn for every proposal, so that the trials cover the
+    front; a fixed weight would find one part of it.
 
-    Two things are not Keras Tuner's, for its time. The maximum is looked for among new feasible members, not by
-    gradients in the box around them, which took 1.3 s of a core for 8 choices and 30 results. And the process is
-    fitted to 64 trials: the best half for the weight drawn, and the latest.
+    Two things differ from Keras Tuner, to save time. The maximum is searched among new feasible architectures, not by
+    gradients in the box around them, which took 1.3 s of a core for 8 choices and 30 results. And the process is fitted
+    to 64 trials: the best half for the drawn weight, and the latest.
 
     Args:
-      weight: of the cost, from 0 to 1, where it is not drawn.
-      start: so many results come before it is asked; 3 for each choice, as Keras Tuner has it, but at most a quarter
-        of the planned trials, unless given.
+      weight: of the cost, from 0 to 1; by default it is drawn.
+      start: number of results before the oracle is used; by default 3 per choice, as in Keras Tuner, but at most a
+        quarter of the planned trials.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class KerasTunerBayesian(Algorithm):
         self._hyperparameters = hyperparameters(space)
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """The new member with the lowest confidence bound, or a random one at the start."""
+        """Return the new candidate with the lowest confidence bound; a random one at the start."""
         if len(self.results) >= self.start and self.space.size > 1:
             scores = self._scores(rng.random() if self.weight is None else self.weight)
             candidates = self._new_members(sorted(scores, key=scores.__getitem__)[:_PARENTS], rng)
@@ -163,7 +163,7 @@ class KerasTunerBayesian(Algorithm):
         return self.random_unseen(rng)
 
     def _scores(self, weight: float) -> dict[int, float]:
-        """What to minimise, by index of the completed trials."""
+        """Return the values to minimise, by index of the completed trials."""
         both = np.array([(value, np.log(self.proposed[index][1])) for index, value in self.results.items()])
         span = np.ptp(both, axis=0)
         terms = (both - both.min(axis=0)) / np.where(span > 0, span, 1.0) * (1 - weight, weight)
@@ -176,7 +176,7 @@ class KerasTunerBayesian(Algorithm):
         return found[self.is_new(found)]
 
     def _bound(self, scores: Mapping[int, float], candidates: np.ndarray, seed: int) -> np.ndarray:
-        """Keras Tuner's confidence bound of candidates int [n, G]: float [n]."""
+        """Return Keras Tuner's confidence bound of candidates int [n, G]: float [n]."""
         objective = keras_tuner.Objective("score", "min")
         oracle = BayesianOptimizationOracle(objective, seed=seed, hyperparameters=self._hyperparameters)
         best = sorted(scores, key=scores.__getitem__)[: _OBSERVATIONS // 2]
@@ -187,7 +187,7 @@ class KerasTunerBayesian(Algorithm):
             if index not in scores:
                 oracle.ongoing_trials[trial.trial_id] = trial
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a length scale at the end of its range is nothing to tell the user
+            warnings.simplefilter("ignore")  # a length scale at the end of its range does not concern the user
             oracle.gpr.fit(*oracle._vectorize_trials())
             mean, deviation = oracle.gpr.predict(self._vectors(candidates), return_std=True)
         bound: np.ndarray = mean - oracle.beta * deviation
@@ -202,7 +202,7 @@ class KerasTunerBayesian(Algorithm):
         return trial
 
     def _vectors(self, genotypes: np.ndarray) -> np.ndarray:
-        """Genotypes int [n, G] in the box 0..1 of the oracle: float [n, choices of two options or more]."""
+        """Map genotypes int [n, G] to the box 0..1 of the oracle: float [n, choices of two options or more]."""
         tuned = self.space.options > 1
         vectors: np.ndarray = (genotypes[:, tuned] + 0.5) / self.space.options[tuned]
         return vectors

@@ -1,6 +1,6 @@
 """NSGA-II: Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II".
 
-Steady-state: every result is selected on as soon as it is there, so that no worker waits for a generation.
+Steady-state: every result takes part in selection at once, so that no worker waits for a generation.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from search_space.base.checks import check_integer, check_number
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit
 
-# Children bred for one proposal before it falls back to a random one.
+# Children generated for one proposal before it falls back to a random one.
 _CHILDREN = 100
 
 
 @final
 class NSGA2(Algorithm):
-    """Breeds from the best of everything completed, by front and crowding, in log cost and objective.
+    """Selects parents among the best completed trials, by front and crowding, in log cost and objective.
 
     Args:
-      population: so many proposals are random, and afterwards so many of the best completed trials breed;
-        a fifth of the planned ones unless given.
-      crossover: share of children that have two parents, 0.9 as in the paper; every child is mutated in one
-        choice, which is what the paper's rate of one over the number of genes comes to.
+      population: number of random proposals at the start, and of best completed trials as parents afterwards; by
+        default a fifth of the planned ones.
+      crossover: fraction of children with two parents, 0.9 as in the paper; every child is mutated in one choice, which
+        corresponds to the paper's rate of one over the number of genes.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class NSGA2(Algorithm):
         self.crossover = check_number("crossover", crossover, 0, 1)
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """A child of the population, or a random member at the start and where no child is new."""
+        """Return a child of the population; a random candidate at the start and if no child is new."""
         if len(self.proposed) >= self.population and len(self.results) >= 2 and self.space.size > 1:
             best = self._best()
             for _ in range(_CHILDREN):
@@ -59,7 +59,7 @@ class NSGA2(Algorithm):
         return self.random_unseen(rng)
 
     def _best(self) -> list[Genotype]:
-        """The surviving population, best first."""
+        """Return the surviving population, best first."""
         completed = [(*self.proposed[index], value) for index, value in self.results.items()]
         place = crowded_order([(np.log(cost), value) for _, cost, value in completed])
         return [completed[i][0] for i in np.argsort(place)[: self.population]]

@@ -1,9 +1,9 @@
 """Optuna's TPE: Ozaki et al. 2022, "Multiobjective Tree-Structured Parzen Estimator", JAIR 73 (no arXiv number).
 
-Everything is Optuna's own: the split of the trials, the estimators, the startup, the constant liar for what is
-pending. Its logger stays as it is found. A trial that was stopped early is a pruned one with what was measured at its
-rungs, a trial that failed is a failed one. Optuna ranks pruned trials by their intermediate values for one objective
-only; here they belong to the worse half, as they were stopped because others of like cost were better.
+Everything is Optuna's: the split of the trials, the estimators, the startup, the constant liar for pending trials. Its
+logger is not changed. A trial that was stopped early is a pruned trial with the measurements of its rungs; a failed
+trial is a failed one. Optuna ranks pruned trials by their intermediate values for one objective only; here they belong
+to the worse half, as they were stopped because others of similar cost were better.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from search_space.base.checks import check_integer
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit
 
-# Suggestions for one proposal before it falls back to a random member.
+# Suggestions for one proposal before it falls back to a random candidate.
 _SUGGESTIONS = 10
 
 
@@ -32,10 +32,10 @@ _SUGGESTIONS = 10
 class OptunaTPE(Algorithm):
     """Optuna's sampler with its defaults for two objectives, here log cost and objective.
 
-    Every choice is a category to it (`suggest_categorical`), and only those present are suggested and told, as in a
+    Every choice is categorical (`suggest_categorical`), and only active choices are suggested and reported, as in a
     define-by-run study of Optuna.
 
-    `wasted` counts the suggestions that the last `ask` discarded: over a limit, or proposed before.
+    `wasted` counts the suggestions that the last `ask` discarded: above a limit, or already proposed.
 
     Args:
       start: number of completed or stopped trials before which proposals are random, as Optuna's n_startup_trials.
@@ -57,10 +57,10 @@ class OptunaTPE(Algorithm):
             c.name: CategoricalDistribution(range(len(c.options))) for c in space.choices
         }
         self._study = _empty_study()
-        self._told: dict[int, tuple[int, TrialState]] = {}  # number and state of Optuna's trials, by index
+        self._reported: dict[int, tuple[int, TrialState]] = {}  # number and state of Optuna's trials, by index
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """The sampler's first suggestion that is new, or a random member where none is."""
+        """Return the sampler's first new suggestion, or a random candidate if there is none."""
         self._bring_up_to_date()
         sampler = _Sampler(n_startup_trials=self.start, seed=int(rng.integers(2**31)))
         for self.wasted in range(_SUGGESTIONS):
@@ -71,21 +71,21 @@ class OptunaTPE(Algorithm):
         return self.random_unseen(rng)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave, in a new study."""
+        """Load the result of `state` into a new study."""
         super().restore(state)
-        self._study, self._told = _empty_study(), {}
+        self._study, self._reported = _empty_study(), {}
 
     def _bring_up_to_date(self) -> None:
-        """Adds to the study what was told since; it is only a form of the state, kept as making it takes seconds."""
+        """Add new events to the study; it is a cache of the state, as building it takes seconds."""
         for index, (genotype, cost) in self.proposed.items():
-            number, told = self._told.get(index, (0, None))
+            number, told = self._reported.get(index, (0, None))
             state = self._state(index)
             if state is told:
                 continue
-            if told in (None, TrialState.FAIL):  # a failed trial that was taken up again is another one to Optuna
+            if told in (None, TrialState.FAIL):  # a retried trial is a new trial in Optuna
                 number = self._made()
                 self._study.add_trial(self._trial(genotype))
-            self._told[index] = number, state
+            self._reported[index] = number, state
             if state is TrialState.COMPLETE:
                 self._study.tell(number, [float(np.log(cost)), self.results[index]])
             elif state is not TrialState.RUNNING:
@@ -99,14 +99,14 @@ class OptunaTPE(Algorithm):
         return TrialState.FAIL if index in self.failed else TrialState.RUNNING
 
     def _end(self, number: int, index: int, state: TrialState) -> None:
-        """Ends a trial without a result, with what was measured of it."""
+        """End a trial without a result, with its intermediate measurements."""
         trial = self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
         for steps, value in self.early.get(index, {}).items():
             self._study._storage.set_trial_intermediate_value(trial, steps, value)
         self._study.tell(number, state=state)
 
     def _made(self) -> int:
-        """The number of trials in the study."""
+        """Return the number of trials in the study."""
         return len(self._study.get_trials(deepcopy=False))
 
     def _trial(self, genotype: Genotype) -> FrozenTrial:
@@ -122,11 +122,11 @@ class OptunaTPE(Algorithm):
         for i, (name, distribution) in enumerate(self._distributions.items()):
             if not distribution.single() and self.space.active(genotype)[0, i]:
                 genotype[0, i] = sampler.sample_independent(self._study, trial, name, distribution)
-        return self.space.canonical(tuple(genotype[0].tolist()))  # of a table, the nearest row
+        return self.space.canonical(tuple(genotype[0].tolist()))  # for a table, the nearest row
 
 
 class _Sampler(TPESampler):
-    """Optuna's sampler over trials that stay the same: it splits them once, and estimates each choice once."""
+    """Optuna's sampler over a fixed set of trials: it splits them once, and estimates each choice once."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -145,7 +145,7 @@ class _Sampler(TPESampler):
         return {name: distribution.to_external_repr(best[name])}
 
     def _estimate(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> tuple[Any, Any]:
-        """Densities of one choice among the good trials and among the others."""
+        """Return the densities of one choice among the good trials and among the others."""
         if self._halves is None:
             trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
             pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
@@ -160,7 +160,7 @@ class _Sampler(TPESampler):
 
 
 def _empty_study() -> optuna.Study:
-    """A study in memory, made without the line that Optuna logs."""
+    """Return a study in memory, created without Optuna's log line."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

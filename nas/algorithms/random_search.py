@@ -12,8 +12,8 @@ from search_space.space.choices import Genotype
 
 @final
 class RandomSearch(Algorithm):
-    """Members drawn uniformly over the options of every choice."""
+    """Architectures drawn uniformly over the options of every choice."""
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """A feasible unseen member at random."""
+        """Return a random feasible unseen architecture."""
         return self.random_unseen(rng)

@@ -1,4 +1,4 @@
-"""Search algorithms by the name a configuration calls them."""
+"""Search algorithms by their names in a configuration."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ ALGORITHMS: Catalogue[type[Algorithm]] = Catalogue(
     "must be a class derived from Algorithm that defines ask",
     lambda kind: isinstance(kind, type) and issubclass(kind, Algorithm) and not inspect.isabstract(kind),
 )
-HINTED = ("frontier_search",)  # those that take `hints`
+WITH_PRIOR_SCORES = ("frontier_search",)  # those that take `hints`

@@ -10,31 +10,31 @@ from typing import Any, final
 import numpy as np
 
 from nas.algorithms.base import Algorithm
-from nas.loop.early_stopping import MAX_BANDS, Bands
+from nas.loop.early_stopping import MAX_BANDS, CostBins
 from nas.record.objective import ACCURACY, Objective
 from search_space.base.checks import check_integer
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit, cost_range, sample_stratum
 
 
-def cost_strata(space: SearchSpace[Any], limits: Sequence[Limit], cost_name: str, count: int) -> Bands:
-    """`count` strata of equal width in log cost over what feasible members can cost.
+def cost_strata(space: SearchSpace[Any], limits: Sequence[Limit], cost_name: str, count: int) -> CostBins:
+    """Return `count` strata of equal width in log cost over the range of feasible architectures.
 
     Raises:
-      InputError: no member keeps the limits, or a count out of range.
+      InputError: no architecture is within the limits, or a count out of range.
     """
     check_integer("strata", count, 1, MAX_BANDS)
-    return Bands(*_reach(space, tuple(limits), cost_name), count)
+    return CostBins(*_reach(space, tuple(limits), cost_name), count)
 
 
 @functools.lru_cache(maxsize=64)
 def _reach(space: SearchSpace[Any], limits: tuple[Limit, ...], cost_name: str) -> tuple[float, float]:
-    """A fact of space and limits, found by a search that starts from fixed draws; every part of a run asks for it."""
+    """Return the range of feasible costs, cached: it depends on space and limits only, as its draws are fixed."""
     return cost_range(space, np.random.default_rng(0), limits, cost_name)
 
 
-def ask_least_filled(algorithm: Algorithm, strata: Bands, rng: np.random.Generator) -> Genotype:
-    """An unseen feasible member of the stratum with the fewest proposals in which one is found; ties at random."""
+def ask_least_filled(algorithm: Algorithm, strata: CostBins, rng: np.random.Generator) -> Genotype:
+    """Return an unseen feasible architecture of the stratum with the fewest proposals that has one; ties at random."""
     filled = strata.filled(np.array(algorithm.proposed_costs))
     for stratum in np.lexsort((rng.random(strata.count), filled)):
         low, high = strata.edges[stratum : stratum + 2]
@@ -50,11 +50,11 @@ def ask_least_filled(algorithm: Algorithm, strata: Bands, rng: np.random.Generat
 
 @final
 class StratifiedRandom(Algorithm):
-    """Random architectures, as many from each of `strata` equal parts of the reachable range of log cost.
+    """Random architectures, equally many from each of `strata` equal parts of the feasible range of log cost.
 
     Args:
       strata: number of parts.
-      repeats: trainings of each architecture, one after another, each with its own seed: to measure reliability.
+      repeats: trainings of each architecture in sequence with different seeds, to measure reliability.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class StratifiedRandom(Algorithm):
         self.repeats = check_integer("repeats", repeats, 1, 1000)
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """An architecture that was trained too seldom, else a new one of the least filled stratum."""
+        """Return an architecture with missing repeats, else a new one of the least filled stratum."""
         times = Counter(genotype for genotype, _ in self.proposed.values()) if self.repeats > 1 else Counter()
         for genotype, count in times.items():
             if count < self.repeats:

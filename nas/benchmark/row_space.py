@@ -1,4 +1,4 @@
-"""A search space whose members are the rows of a table, so that every algorithm runs on any table unchanged.
+"""A search space that consists of the rows of a table, so that every algorithm runs on any table unchanged.
 
 `n` is a number of candidates, `R` the number of rows, `G` the number of choices.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype, SearchSpace
 
-# A row mutates to one of at least so many nearest rows, so that a sparse table does not fall apart into islands.
+# A row mutates to one of at least this number of nearest rows, so that a sparse table stays connected.
 _NEAREST = 8
 _LEVELS = 64  # of log cost, by which `sample` tilts
 _CHUNK = 1 << 21  # distances in memory at a time
@@ -24,7 +24,7 @@ _MAX_TILT = 300.0  # as in search_space.space.choices
 
 @dataclass(frozen=True, eq=False)
 class RowIndex:
-    """Finds genotypes among distinct `rows` int [R, G], by a universal hash (Carter & Wegman 1979) that is checked."""
+    """Index of genotypes in distinct `rows` int [R, G], by a universal hash (Carter & Wegman 1979) with a check."""
 
     rows: np.ndarray
 
@@ -34,7 +34,7 @@ class RowIndex:
         return rng.integers(0, 2**63, (self.rows.shape[1],), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
     def codes(self, genotypes: np.ndarray) -> np.ndarray:
-        """The hash of genotypes int [n, G]: uint64 [n]."""
+        """Return the hash of genotypes int [n, G]: uint64 [n]."""
         codes: np.ndarray = (genotypes.astype(np.uint64) * self._multipliers).sum(axis=1, dtype=np.uint64)
         return codes
 
@@ -45,7 +45,7 @@ class RowIndex:
         return codes[order], order
 
     def find(self, genotypes: np.ndarray) -> np.ndarray:
-        """Row numbers of genotypes int [n, G], -1 for what is no row: int [n]."""
+        """Return row numbers of genotypes int [n, G], -1 for genotypes without a row: int [n]."""
         codes, order = self._sorted
         place = np.minimum(np.searchsorted(codes, self.codes(genotypes)), len(codes) - 1)
         return np.where((self.rows[order[place]] == genotypes).all(axis=1), order[place], -1)
@@ -53,16 +53,16 @@ class RowIndex:
 
 @dataclass(frozen=True)
 class RowSpace(SearchSpace[Any]):
-    """The members are exactly the `rows`, int [R, G], of a product of choices; absence (None) is an option like others.
+    """The space of the `rows`, int [R, G], a subset of a product of choices; absence (None) is an option like others.
 
-    What the operators of a product would make is brought back to the rows. The canonical form of a genotype that is no
-    row is the row at the least distance (which of several is drawn by a fixed hash); crossover ends with that.
-    Mutation draws one of the nearest rows: of all those at the least distances that together hold eight.
+    Results of operators on the product are mapped to rows. The canonical form of a genotype without a row is the row at
+    the least distance (a fixed hash chooses among several); crossover returns that. Mutation draws one of the nearest
+    rows: of all at the least distances that together hold eight.
 
-    The distance is that of Hamming over the choices that are present on both sides, so that a choice on which others
-    depend is one change, as in a space that knows of it; 1/2 where they differ in what is present alone.
+    The distance is the Hamming distance over the choices present on both sides, so that a change of a choice with
+    dependent ones counts once, as in a space with conditions. It is 1/2 if only the sets of present choices differ.
 
-    `log_costs` float [R]: what `sample` tilts by, since here the order of options need not be that of their cost.
+    `log_costs` float [R]: `sample` tilts by them, because the order of options need not be that of their cost.
     """
 
     rows: np.ndarray = field(repr=False, compare=False, kw_only=True)
@@ -70,7 +70,7 @@ class RowSpace(SearchSpace[Any]):
 
     @functools.cached_property
     def index(self) -> RowIndex:
-        """Where a genotype's row is."""
+        """Index of genotypes."""
         return RowIndex(self.rows)
 
     @functools.cached_property
@@ -98,16 +98,16 @@ class RowSpace(SearchSpace[Any]):
         return found
 
     def _present(self, genotypes: np.ndarray) -> np.ndarray:
-        """Which choices are not absent, int [n, G] -> float32 [n, G]."""
+        """Return which choices are present, int [n, G] -> float32 [n, G]."""
         optional = np.array([choice.options[0] is None for choice in self.choices])
         return (~optional | (genotypes > 0)).astype(np.float32)
 
     def _slots(self, genotypes: np.ndarray) -> np.ndarray:
-        """One-hot float32 [n, slots], nothing where a choice is absent."""
+        """Return one-hot float32 [n, slots], zeros for absent choices."""
         return self.one_hot(genotypes) * np.repeat(self._present(genotypes), self.options, axis=1)
 
     def _distances(self, genotypes: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Parts of the genotypes, and their distances to all rows, float32 [part, R]."""
+        """Yield parts of the genotypes, and their distances to all rows, float32 [part, R]."""
         slots, present = self._slots(self.rows), self._present(self.rows)
         step = max(_CHUNK // len(self.rows), 1)
         for start in range(0, len(genotypes), step):
@@ -119,10 +119,10 @@ class RowSpace(SearchSpace[Any]):
 
     @functools.cached_property
     def _nearest(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of every row the nearest others: row r has [first[r] : first[r + 1]] of the second array."""
+        """Return the nearest other rows of every row: row r has [first[r] : first[r + 1]] of the second array."""
         enough, found, counts = min(_NEAREST, len(self.rows) - 1), [], []
         for _, distances in self._distances(self.rows):
-            distances[distances == 0] = np.inf  # itself: rows differ
+            distances[distances == 0] = np.inf  # exclude the row itself
             reach = np.ones((len(distances), 1), dtype=np.float32)
             while (short := (distances <= reach).sum(axis=1, keepdims=True) < enough).any():
                 reach += short
@@ -133,7 +133,7 @@ class RowSpace(SearchSpace[Any]):
 
     @functools.cached_property
     def _levels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows in order of log cost, where each level of it begins (and the end), and its place from -1/2 to 1/2."""
+        """Return rows in order of log cost, the start of each level (and the end), and positions from -1/2 to 1/2."""
         order = np.argsort(self.log_costs, kind="stable")
         place = (self.log_costs - self.log_costs.min()) / max(float(np.ptp(self.log_costs)), 1e-12)
         levels, starts = np.unique((place[order] * (_LEVELS - 1)).round(), return_index=True)
@@ -142,8 +142,8 @@ class RowSpace(SearchSpace[Any]):
     def sample(self, rng: np.random.Generator, n: int, tilt: np.ndarray | float = 0.0) -> np.ndarray:
         """Independent draws of rows, int [n, G].
 
-        Tilt t weights a row by exp(t * G * x), where x from -1/2 to 1/2 is the place of its log cost, to one part in
-        64: 0 is uniform, t < 0 prefers cheap rows. One t for all draws or one for each, [n].
+        Tilt t weights a row by exp(t * G * x), where x from -1/2 to 1/2 is the position of its log cost, in steps of
+        1/64: 0 is uniform, t < 0 prefers cheap rows. One t for all draws or one for each, [n].
         """
         order, starts, places = self._levels
         counts = np.diff(starts)
@@ -153,19 +153,19 @@ class RowSpace(SearchSpace[Any]):
         return self.rows[order[starts[level] + rng.integers(0, counts[level])]]
 
     def mutate_batch(self, genotypes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """For each genotype another row, drawn from the nearest: int [n, G] -> int [n, G].
+        """Return for each genotype another row, drawn from the nearest: int [n, G] -> int [n, G].
 
         Raises:
           InputError: the table has one row.
         """
         if self.size == 1:
-            raise InputError(self.name, self.size, "members leave nothing to mutate")
+            raise InputError(self.name, self.size, "rows: a table of one cannot be mutated")
         first, nearest = self._nearest
         parents = self._row_numbers(genotypes)
         return self.rows[nearest[rng.integers(first[parents], first[parents + 1])]]
 
     def neighbours(self, genotype: Genotype) -> np.ndarray:
-        """All rows that a mutation can reach, int [m, G]."""
+        """Return all rows that a mutation can reach, int [m, G]."""
         if self.size == 1:
             return self.rows[:0]
         first, nearest = self._nearest

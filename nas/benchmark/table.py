@@ -1,7 +1,7 @@
-"""A tabular benchmark: architectures with exact costs and with what several trainings of each measured.
+"""A tabular benchmark: architectures with exact costs and measurements of several trainings.
 
-NAS-Bench-101 (Ying et al., arXiv 1902.09635) showed what such a table is for: a search on it takes seconds, so
-algorithms can be compared over many seeds. docs/reference/benchmark_tables.md describes the CSV form.
+As with NAS-Bench-101 (Ying et al., arXiv 1902.09635), a search on a table takes seconds, so algorithms can be compared
+over many seeds. docs/reference/benchmark_tables.md describes the CSV format.
 `R` is the number of rows (architectures), `S` of seeds (trainings of each), `L` of seeds of long trainings, `G` of
 choices.
 """
@@ -30,7 +30,7 @@ from search_space.space import movinet
 from search_space.space.choices import Choice, Genotype, SearchSpace
 from search_space.space.movinet import movinet_space
 
-_SHARE = "must be a share from 0 to 1"
+_SHARE = "must be from 0 to 1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +39,18 @@ class Table:
 
     Attributes:
       name: of the table.
-      space: its members are exactly the rows, its costs those of the rows; an architecture is a mapping of values.
+      space: consists of exactly the rows, with their costs; an architecture is a mapping of values.
       genotypes: int [R, G], canonical, distinct.
       costs: int64 [R] by name, "macs" always.
-      statistics: float [R, S] by name, NaN where missing: `accuracy` at the full budget always (a share; every row has
-        one), further ones such as `loss`, and early measurements such as `accuracy@64`, after 64 steps. Column s holds
-        the same training in all of them. With a loss there always is its likelihood, exp(-loss).
+      statistics: float [R, S] by name, NaN where missing: `accuracy` at the full budget always (from 0 to 1; every row
+        has one), further ones such as `loss`, and early measurements such as `accuracy@64`, after 64 steps. Column s is
+        the same training in all of them. A loss always comes with its likelihood, exp(-loss).
       steps: training steps of the full budget; 0 if unknown.
       seconds: float [R, S] of training; NaN where unknown.
       scores: further predictors by name, float [R].
-      long_accuracy: float [R, L] after `long_steps` training steps (0 if unknown), other trainings than those above;
-        NaN where missing.
-      architectures: of each row as plain data, fingerprints: of each row; empty where the table has none.
+      long_accuracy: float [R, L] after `long_steps` training steps (0 if unknown), from trainings other than those
+        above; NaN where missing.
+      architectures: of each row as plain data; fingerprints: of each row; empty if the table has none.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Table:
 
     @property
     def usual_statistic(self) -> str:
-        """The statistic that a search uses by default, as far as the table has it."""
+        """The statistic that a search uses by default, if the table has it."""
         return next(name for name in STATISTICS if name in self.statistics)
 
     @functools.cached_property
@@ -93,17 +93,17 @@ class Table:
 
 
 def steps_of(statistic: str) -> int:
-    """Steps after which a statistic is measured, 64 of `loss@64`; 0: the full budget."""
+    """Return the steps after which a statistic is measured, 64 for `loss@64`; 0 for the full budget."""
     return int(statistic.partition("@")[2] or 0)
 
 
 def is_loss(statistic: str) -> bool:
-    """Return whether a statistic is a loss, so that less is better: `loss`, `test_loss`, `ema_loss@64`."""
+    """Return whether a statistic is a loss, so that lower is better: `loss`, `test_loss`, `ema_loss@64`."""
     return f"_{statistic.partition('@')[0]}".endswith("_loss")
 
 
 def with_likelihood(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Statistics with likelihood = exp(-loss) after each loss whose likelihood is missing."""
+    """Return statistics with likelihood = exp(-loss) after each loss whose likelihood is missing."""
     found: dict[str, np.ndarray] = {}
     for name, values in statistics.items():
         found[name] = values
@@ -117,7 +117,7 @@ def with_likelihood(statistics: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 def _rows(index: RowIndex, name: str, genotypes: np.ndarray) -> np.ndarray:
     rows = index.find(genotypes)
     if (rows < 0).any():
-        raise InputError(name, genotypes[rows.argmin()].tolist(), "is the genotype of no row of the table")
+        raise InputError(name, genotypes[rows.argmin()].tolist(), "is not the genotype of a row of the table")
     return rows
 
 
@@ -135,19 +135,19 @@ def make(
     statistics: Mapping[str, np.ndarray],
     **more: Any,
 ) -> Table:
-    """A table from its columns: `values` has R values of every choice, None where it is absent.
+    """Build a table from its columns: `values` has R values of every choice, None where it is absent.
 
-    The options of a choice are the values that occur: absence first, then numbers in their order, then texts as they
-    first appear. Where the rows are all combinations of options the space is a plain `SearchSpace`, else a `RowSpace`.
+    The options of a choice are the values that occur: absence first, then numbers in order, then texts in order of
+    appearance. If the rows are all combinations of options the space is a plain `SearchSpace`, else a `RowSpace`.
 
     Args:
-      name, costs, statistics: as in `Table`; a likelihood may be missing.
+      name, costs, statistics: see `Table`; a likelihood may be missing.
       values: of every choice by name.
       more: other fields of `Table`, by name.
 
     Raises:
-      InputError: two rows alike, a cost below 1, accuracies or likelihoods that are no shares, or a row without
-        an accuracy.
+      InputError: two equal rows, a cost below 1, accuracies or likelihoods outside of 0 to 1, or a row without an
+        accuracy.
     """
     choices = tuple(Choice(choice, _options(column)) for choice, column in values.items())
     genotypes = np.array([_genes(choice, values[choice.name]) for choice in choices], dtype=np.int64).T
@@ -192,7 +192,9 @@ def _check(table: Table) -> None:
         if name.partition("@")[0] in (*STATISTICS, table_cells.LONG):
             _check_column(table.name, name, values, np.isnan(values) | ((values >= 0) & (values <= 1)), _SHARE)
     measured = ~np.isnan(table.accuracy).all(axis=1)
-    _check_column(table.name, "accuracy", table.accuracy[:, 0], measured, "in all its seeds: every row must have one")
+    _check_column(
+        table.name, "accuracy", table.accuracy[:, 0], measured, "in all its seeds; every row must have a value"
+    )
     for name in table.statistics:
         if table.steps and steps_of(name) >= table.steps:
             place = f"{table.name}: {name.replace('@', '.S@')}"
@@ -207,10 +209,10 @@ def _check_column(name: str, column: str, values: np.ndarray, right: np.ndarray,
 
 
 def read(path: str | Path) -> Table:
-    """The table in a `.csv` or `.csv.gz` file, in the form of docs/reference/benchmark_tables.md.
+    """Read a table from a `.csv` or `.csv.gz` file, in the format of docs/reference/benchmark_tables.md.
 
     Raises:
-      InputError: no such file, not in that form, or as `make`; names file, line, column, value and rule.
+      InputError: no such file, another format, or see `make`; names file, line, column, value and constraint.
     """
     path = Path(path)
     columns = table_cells.read(path)
@@ -231,10 +233,10 @@ def read(path: str | Path) -> Table:
 
 
 def write(table: Table, path: str | Path) -> None:
-    """Writes a `.csv` or `.csv.gz` file, whole or not at all; `read` gives the same table again.
+    """Write a `.csv` or `.csv.gz` file, completely or not at all; `read` returns the same table.
 
     Raises:
-      InputError: another ending, or it cannot be written.
+      InputError: another suffix, or the file cannot be written.
     """
     table_cells.write(Path(path), _columns(table))
 
@@ -266,17 +268,16 @@ def _columns(table: Table) -> dict[str, Sequence[str]]:
 
 
 def from_ledger(ledger: Ledger) -> Table:
-    """What a run's search trials measured: a row for each architecture, the seed's column being the repeat.
+    """Build a table of a run's search trials: a row for each architecture, with repeats as seeds.
 
-    Every metric is a statistic of the table. Only trainings to the full budget count; an architecture without one is
-    left out, and so is a choice of the run's space in which the rows that have it do not differ: whether they have it
-    follows from the choice that it depends on.
-    Rows are in order of their genotypes.
+    Every metric is a statistic of the table. Only trainings to the full budget count; architectures without one are
+    left out. A choice with the same value in all rows that have it is also left out: its presence follows from its
+    parent. Rows are in order of their genotypes.
 
     Raises:
       InputError: no search trial was trained to the full budget.
     """
-    # The space alone: a whole configuration may name modules, which reading a run does not import.
+    # Only the space: a whole configuration may name modules, which reading a run must not import.
     space = movinet_space(movinet.from_dict(ledger.header.config.get("space"), f"{ledger.path}:1: config.space"))
     done = {i: p for i, p in ledger.proposals.items() if p.kind == "search" and i in ledger.completed}
     if not done:
@@ -298,10 +299,10 @@ def from_ledger(ledger: Ledger) -> Table:
 
 
 def _chosen(space: SearchSpace[Any], members: Collection[Genotype], place: str) -> dict[str, list[Option]]:
-    """The option of each member by choice, None where it has not the choice; a choice at a time, as runs are long."""
+    """Return the option of each architecture by choice, None if absent; one choice at a time, as runs are long."""
     for genotype in members:
         if len(genotype) != len(space.choices):
-            raise InputError(place, genotype, f"is no genotype of its space, which has {len(space.choices)} choices")
+            raise InputError(place, genotype, f"is not a genotype of its space, which has {len(space.choices)} choices")
     genes = space.canonical_batch(np.array([*members]))
     present = space.active(genes)
     columns: dict[str, list[Option]] = {}
@@ -313,12 +314,12 @@ def _chosen(space: SearchSpace[Any], members: Collection[Genotype], place: str) 
 
 
 def _plain(value: Any) -> Option:
-    """An option as a cell: a kernel as 1x3x3, true and false as 1 and 0."""
+    """Return an option as a cell: a kernel as 1x3x3, true and false as 1 and 0."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else int(value) if isinstance(value, bool) else value
 
 
 def _metrics(events: Iterable[Rung | Completed]) -> Iterator[tuple[str, int, float]]:
-    """Statistic, trial index and value of each metric whose name a column can have."""
+    """Yield statistic, trial index and value of each metric whose name is valid for a column."""
     for event in events:
         at = f"@{event.steps}" if isinstance(event, Rung) else ""
         for name, value in event.metrics.items():
@@ -331,7 +332,7 @@ def _measured(
     done: Mapping[int, Proposal],
     measurements: Iterable[tuple[str, int, float]],
 ) -> dict[str, np.ndarray]:
-    """Measurements (name, trial index, value) by name, row and repeat: float [R, S], NaN where there is none."""
+    """Return measurements (name, trial index, value) by name, row and repeat: float [R, S], NaN if missing."""
     rows = {genotype: row for row, genotype in enumerate(members)}
     seeds = 1 + max(p.repeat for p in done.values())
     found = {ACCURACY.name: np.full((len(rows), seeds), np.nan)}

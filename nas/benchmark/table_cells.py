@@ -1,6 +1,6 @@
-"""The cells of a benchmark table's CSV file, read and checked column by column (docs/reference/benchmark_tables.md).
+"""Cells of a benchmark table's CSV file, read and checked column by column (docs/reference/benchmark_tables.md).
 
-Every complaint names the file, the line (the header is line 1), the column, the value and the rule.
+Every error names the file, the line (the header is line 1), the column, the value and the constraint.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ Columns = dict[str, Sequence[str]]
 
 
 def line(row: int) -> str:
-    """Where row `row` stands in a file."""
+    """Return the line of row `row` in a file."""
     return f"line {row + 2}"
 
 
 def read(path: Path) -> Columns:
-    """The columns of a file by name, each with a text for every row.
+    """Return the columns of a file by name, each with a text for every row.
 
     Raises:
-      InputError: unreadable, not CSV, no rows, rows of unlike length, columns unknown, doubled or lacking.
+      InputError: unreadable, not CSV, no rows, rows of unequal length, or unknown, duplicate or missing columns.
     """
     check_ending(path)
     try:
         text = _content(path).decode("utf-8-sig")
         header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    except OSError as error:  # a broken gzip file's among them
-        raise InputError(str(path), error.strerror or str(error), "is why this table cannot be read") from None
+    except OSError as error:  # also raised by a broken gzip file
+        raise InputError(str(path), error.strerror or str(error), "prevented reading the table") from None
     except (EOFError, zlib.error, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise InputError(str(path), str(error), "is why this is no table: it must be CSV with a header") from None
+        raise InputError(str(path), str(error), "prevented parsing the table; expected CSV with a header") from None
     _check_header(path, header)
     for row, cells in enumerate(rows):
         if len(cells) != len(header):
@@ -61,7 +61,7 @@ def read(path: Path) -> Columns:
                 f"{path}: {line(row)}", len(cells), f"is the number of cells; the header has {len(header)}"
             )
     if not rows:
-        raise InputError(str(path), 0, "is the number of rows; a table needs one at least")
+        raise InputError(str(path), 0, "is the number of rows; a table needs at least one")
     return dict(zip(header, zip(*rows, strict=True), strict=True))
 
 
@@ -77,21 +77,22 @@ def _content(path: Path) -> bytes:
 
 
 def check_ending(path: Path) -> None:
-    """That a path names a CSV file, plain or compressed.
+    """Check that a path has the suffix of a CSV file, plain or compressed.
 
     Raises:
-      InputError: it does not.
+      InputError: it has not.
     """
     if not path.name.endswith((".csv", ".csv.gz")):
-        raise InputError(str(path), path.suffix, "is not how a benchmark table ends: .csv or .csv.gz")
+        raise InputError(str(path), path.suffix, "is not a valid suffix of a benchmark table; expected .csv or .csv.gz")
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
     for i, name in enumerate(header):
         if name in header[:i]:
-            raise InputError(f"{path}: line 1", name, "is a column twice")
+            raise InputError(f"{path}: line 1", name, "is a duplicate column")
         if not _known(name):
-            raise InputError(f"{path}: line 1", name, "is no column of a table; see docs/reference/benchmark_tables.md")
+            rule = "is not a column of a benchmark table; see docs/reference/benchmark_tables.md"
+            raise InputError(f"{path}: line 1", name, rule)
     for name in (MACS, *(f"accuracy.{seed}" for seed in range(max(seeds_of(header), 1)))):
         if name not in header:
             raise InputError(f"{path}: line 1", ",".join(header), f"lacks the column {name}")
@@ -107,7 +108,7 @@ def _known(name: str) -> bool:
 
 
 def statistic(column: str) -> tuple[str, int, int] | None:
-    """Name, seed and steps (0: the full budget) of a column of a statistic, `loss.1@64`; None for other columns."""
+    """Return name, seed and steps (0: full budget) of a column of a statistic, `loss.1@64`; None for other columns."""
     match = _PER_SEED.fullmatch(column)
     if match is None or match[1] in ("choice", "score", SECONDS, LONG):
         return None
@@ -115,12 +116,12 @@ def statistic(column: str) -> tuple[str, int, int] | None:
 
 
 def seeds_of(header: Sequence[str]) -> int:
-    """Number of seeds of the statistics: one more than the highest."""
+    """Return the number of seeds of the statistics: one more than the highest."""
     return max((found[1] + 1 for found in map(statistic, header) if found), default=0)
 
 
 def statistics(path: Path, columns: Columns) -> dict[str, np.ndarray]:
-    """All statistics of a table: float [R, S] by name, `loss` and `loss@64`; NaN where not measured."""
+    """Return all statistics of a table: float [R, S] by name, `loss` and `loss@64`; NaN where not measured."""
     names = dict.fromkeys(found[::2] for found in map(statistic, columns) if found)
     seeds = range(seeds_of([*columns]))
     return {
@@ -130,38 +131,38 @@ def statistics(path: Path, columns: Columns) -> dict[str, np.ndarray]:
 
 
 def per_seed(path: Path, name: str, seeds: range, columns: Columns, end: str = "") -> np.ndarray:
-    """Columns `name`.0, `name`.1 and so on side by side: float [R, S]; NaN for empty cells and missing columns."""
+    """Return columns `name`.0, `name`.1 and so on side by side: float [R, S]; NaN if empty or missing."""
     empty = np.empty((len(columns[MACS]), 0))
     return np.column_stack([empty, *(numbers(path, f"{name}.{seed}{end}", columns) for seed in seeds)])
 
 
 def long_accuracy(path: Path, columns: Columns) -> np.ndarray:
-    """Accuracies of long trainings: float [R, L]."""
+    """Return accuracies of long trainings: float [R, L]."""
     seeds = [int(name.rpartition(".")[2]) for name in columns if name.startswith(f"{LONG}.")]
     return per_seed(path, LONG, range(max(seeds, default=-1) + 1), columns)
 
 
 def option(text: str) -> Option:
-    """The value of a choice: numbers as numbers, so that they have their order; nothing as absence."""
+    """Return the value of a choice: numbers as numbers, so that they are ordered; empty as absence."""
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _REAL.fullmatch(text) else text or None
 
 
 def integers(path: Path, name: str, column: Sequence[str]) -> np.ndarray:
-    """A column of whole numbers of at least 1: int64 `[R]`.
+    """Return a column of integers of at least 1: int64 `[R]`.
 
     Raises:
-      InputError: one of them is something else.
+      InputError: a cell is something else.
     """
     for row, text in enumerate(column):
         if not re.fullmatch(r"\d{1,18}", text) or int(text) < 1:
-            raise InputError(f"{path}: {line(row)}: {name}", text, "must be a whole number of at least 1")
+            raise InputError(f"{path}: {line(row)}: {name}", text, "must be an integer of at least 1")
     return np.array([*map(int, column)], dtype=np.int64)
 
 
 def numbers(path: Path, name: str, columns: Columns) -> np.ndarray:
-    """float [R]; NaN for empty cells, and for a column that is not there."""
+    """Return float [R]; NaN for empty cells and for a missing column."""
     column = columns.get(name, [""] * len(columns[MACS]))
     return np.array([_number(f"{path}: {line(row)}: {name}", text) for row, text in enumerate(column)])
 
@@ -179,10 +180,10 @@ def _number(place: str, text: str) -> float:
 
 
 def constant(path: Path, name: str, columns: Columns) -> int:
-    """The one number of a column, 0 if it is not there.
+    """Return the common value of a column, 0 if it is missing.
 
     Raises:
-      InputError: its cells differ, or hold no whole number.
+      InputError: its cells differ, or are not integers.
     """
     if name not in columns:
         return 0
@@ -194,7 +195,7 @@ def constant(path: Path, name: str, columns: Columns) -> int:
 
 
 def objects(path: Path, name: str, columns: Columns) -> list[Mapping[str, Any]]:
-    """A JSON object a row; nothing if the column is not there."""
+    """Return a JSON object per row; empty if the column is missing."""
     return [_object(f"{path}: {line(row)}: {name}", text) for row, text in enumerate(columns.get(name, ()))]
 
 
@@ -209,15 +210,15 @@ def _object(place: str, text: str) -> Mapping[str, Any]:
 
 
 def text(value: Option) -> str:
-    """A cell; empty for what is absent or was not measured."""
+    """Return the text of a cell; empty for absent or unmeasured values."""
     return "" if value is None or value != value else str(value)
 
 
 def write(path: Path, columns: Columns) -> None:
-    """A file of these columns, whole or not at all.
+    """Write a file of these columns, completely or not at all.
 
     Raises:
-      InputError: another ending than `read` takes, or it cannot be written.
+      InputError: a suffix that `read` does not accept, or the file cannot be written.
     """
     check_ending(path)
     lines = io.StringIO(newline="")

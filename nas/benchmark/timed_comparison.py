@@ -1,9 +1,9 @@
-"""Search algorithms in real training, each given the same time on one core, and its front trained again in the end.
+"""Comparison of search algorithms in real training at equal time on one core, with re-evaluation of their fronts.
 
-Every run is a run like any other, with a folder, a ledger and its finals, so all that reads runs reads these. Its clock
-is that of its ledger: the time in which it was running, suggestions and training alike, without the pauses before it
-was resumed; a training that an interruption has cut off is not counted, as it is done again. The training under way
-when the time is up is finished, and counts.
+Every run is an ordinary run, with a folder, an event log and re-evaluations, so all tools for runs can read it. Its
+time is measured in its event log: running time of suggestions and training, without pauses before a resume. A training
+cut off by an interruption is not counted, as it is repeated. The training that is running at the time limit is
+finished, and counts.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _MOST_FINALISTS = 1000  # the whole front
 
 
 @dataclass(frozen=True)
-class Race:
-    """What every run is given.
+class TimedComparison:
+    """Settings of all runs.
 
     Attributes:
-      config: space, clips, training and early stopping; its number of trials is what algorithms are told is planned.
-      algorithms: names in the catalogue; the one of the configuration has its options.
-      minutes: of search, in each run.
-      repeats: trainings of each network on a run's front in the end, with seeds that the search has not used.
+      config: space, clips, training and early stopping; algorithms get its number of trials as the planned number.
+      algorithms: names in the catalogue; the configured one has its configured options.
+      minutes: of search, per run.
+      repeats: re-evaluations of each network on a run's front, with new seeds.
       seed: run `s` of an algorithm has seed + s.
     """
 
@@ -69,7 +69,7 @@ class Race:
             self.of(name, 0)
 
     def of(self, name: str, number: int) -> SearchConfig:
-        """The configuration of run `number` of an algorithm."""
+        """Return the configuration of run `number` of an algorithm."""
         own = self.config.algorithm
         algorithm = own if name == own.name else AlgorithmConfig(name)
         finals = Finals(repeats=self.repeats, most=_MOST_FINALISTS, references=())
@@ -77,38 +77,38 @@ class Race:
 
 
 @final
-class UntilTimeIsUp(Algorithm):
-    """Another algorithm, exhausted as soon as `over` says so."""
+class TimeLimited(Algorithm):
+    """Another algorithm, exhausted as soon as `over` returns True."""
 
     def __init__(self, inner: Algorithm, over: Callable[[], bool]) -> None:
         super().__init__(inner.space, inner.limits, inner.objective, inner.cost_name, inner.planned)
         self.inner, self.over = inner, over
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """What the other one proposes, while there is time."""
+        """Return the other algorithm's proposal until the time limit."""
         if self.over():
-            raise Exhausted("the time is up")
+            raise Exhausted("the time limit is reached")
         return self.inner.ask(rng)
 
     def tell(self, event: Event) -> None:
-        """Both take note."""
+        """Pass the event to both algorithms."""
         super().tell(event)
         self.inner.tell(event)
 
 
 def running_seconds(ledger: Ledger) -> float:
-    """How long a run has been running: between its entries, less the pauses before it was resumed."""
+    """Return the running time of a run: between its entries, without the pauses before it was resumed."""
     pairs = itertools.pairwise(ledger.entries)
     return sum(max(0.0, later.time - earlier.time) for earlier, later in pairs if not isinstance(later.record, Resumed))
 
 
-def go(race: Race, name: str, number: int, folder: Path) -> None:
-    """One run in its folder, from the beginning or from where it was interrupted.
+def go(comparison: TimedComparison, name: str, number: int, folder: Path) -> None:
+    """Perform one run in its folder, from the start or from its interruption.
 
     Raises:
-      InputError: the folder holds another run, or its data has changed.
+      InputError: the folder contains another run, or its data has changed.
     """
-    config = race.of(name, number)
+    config = comparison.of(name, number)
     data = open_data(config.data, config.space)
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder), _writer(folder / run_folder.LEDGER, config, data.content_hash) as writer:
@@ -116,11 +116,11 @@ def go(race: Race, name: str, number: int, folder: Path) -> None:
         before, begun = running_seconds(ledger), math.inf
 
         def over() -> bool:
-            return before + time.monotonic() - begun >= 60 * race.minutes
+            return before + time.monotonic() - begun >= 60 * comparison.minutes
 
-        # Time ends the search, not a number of trials; the algorithm has been told what is planned.
+        # Time ends the search, not the number of trials; the algorithm gets the planned number.
         endless = dataclasses.replace(config, trials=MAX_TRIALS)
-        search = Search(endless, writer, ledger.events, UntilTimeIsUp(make_algorithm(config), over))
+        search = Search(endless, writer, ledger.events, TimeLimited(make_algorithm(config), over))
         if search.finished:
             return
         trainer = Trainer(config, data)
@@ -136,48 +136,52 @@ def _writer(path: Path, config: SearchConfig, data_hash: str) -> LedgerWriter:
         return LedgerWriter.create(path, header)
     header = run_folder.read(path.parent).header
     if (header.config, header.data_hash) != (json.loads(json.dumps(search_config.to_dict(config))), data_hash):
-        raise InputError("--out", str(path.parent), "holds a run of another configuration; choose another folder")
+        raise InputError("--out", str(path.parent), "contains a run of another configuration; choose another folder")
     return LedgerWriter.open_for_append(path)
 
 
 def compare(
-    race: Race, seeds: int, folder: Path, workers: int, watch: Callable[[int, int], None] = lambda done, of: None
+    comparison: TimedComparison,
+    seeds: int,
+    folder: Path,
+    workers: int,
+    watch: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[tuple[str, int], Ledger]:
-    """Runs of all algorithms, those of one seed side by side, in `folder`/runs/ALGORITHM-SEED; their ledgers.
+    """Run all algorithms, those of one seed in parallel, in `folder`/runs/ALGORITHM-SEED; return their event logs.
 
-    An interrupted comparison can be resumed and extended by seeds and algorithms. `workers` processes run
-    at a time, each with one core to itself; `watch` is told how many runs are done, of how many.
+    An interrupted comparison can be resumed and extended by seeds and algorithms. `workers` processes run in parallel,
+    each on one core; `watch` is called with the numbers of finished and of all runs.
 
     Raises:
-      InputError: a folder that holds something else, or another comparison.
+      InputError: a folder with other files, or with another comparison.
     """
     check_integer("seeds", seeds, 1, 1000)
     check_integer("workers", workers, 1, 1000)
-    wanted = [(name, number) for number in range(seeds) for name in race.algorithms]
+    wanted = [(name, number) for number in range(seeds) for name in comparison.algorithms]
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
-        _check_same(race, folder)
-        for name in race.algorithms:
-            check(race.of(name, 0))
-        open_data(race.config.data, race.config.space)  # made once, before the processes would all make it
-        # A process for each run: what TensorFlow has compiled in one would speed up the next.
-        jobs = [(race, *each, folder_of(folder, *each)) for each in wanted]
+        _check_same(comparison, folder)
+        for name in comparison.algorithms:
+            check(comparison.of(name, 0))
+        open_data(comparison.config.data, comparison.config.space)  # created once, before all processes need it
+        # A process for each run: functions compiled by TensorFlow would speed up the next run.
+        jobs = [(comparison, *each, folder_of(folder, *each)) for each in wanted]
         for done, _ in enumerate(processes.run(go, jobs, workers, jobs_each=1), start=1):
             watch(done, len(wanted))
     return {each: run_folder.read(folder_of(folder, *each)) for each in wanted}
 
 
 def folder_of(folder: Path, name: str, number: int) -> Path:
-    """Where a run is."""
+    """Return the folder of a run."""
     return folder / RUNS / f"{name}-{number}"
 
 
-def _check_same(race: Race, folder: Path) -> None:
-    settings = {"minutes": race.minutes, "repeats": race.repeats, "seed": race.seed}
+def _check_same(comparison: TimedComparison, folder: Path) -> None:
+    settings = {"minutes": comparison.minutes, "repeats": comparison.repeats, "seed": comparison.seed}
     path = folder / RECORD
     if not path.exists():
         if any(each.name != "run.lock" for each in folder.iterdir()):
-            raise InputError("--out", str(folder), "must be a new folder, an empty one or one of a comparison")
+            raise InputError("--out", str(folder), "must be a new or empty folder, or the folder of a comparison")
         path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
     try:
         found = untrusted_files.parsed_json(untrusted_files.content(path, 2**16))
@@ -185,5 +189,5 @@ def _check_same(race: Race, folder: Path) -> None:
         found = None
     if found != settings:
         raise InputError(
-            "--out", str(folder), f"holds a comparison with {found}, not {settings}; choose another folder"
+            "--out", str(folder), f"contains a comparison with {found}, not {settings}; choose another folder"
         )

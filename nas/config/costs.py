@@ -1,4 +1,4 @@
-"""Exact costs by the name a configuration calls them."""
+"""Exact costs by their names in a configuration."""
 
 from __future__ import annotations
 

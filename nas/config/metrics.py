@@ -1,4 +1,4 @@
-"""Metrics by which a search can go, by the name a configuration calls them."""
+"""Objective metrics of a search, by their names in a configuration."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def measured(name: str, metric: Metric, logits: np.ndarray, labels: np.ndarray) 
     """
     value = metric(logits, labels)
     if not isinstance(value, Real) or not 0 <= float(value) <= 1:
-        raise InputError(name, value, "is the metric's value; it must be a number from 0 to 1, higher being better")
+        raise InputError(name, value, "is the metric's value; it must be a number from 0 to 1, higher is better")
     return float(value)

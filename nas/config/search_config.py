@@ -43,7 +43,7 @@ MAX_TRIALS = 10_000_000
 
 
 def _limits(limits: object) -> object:
-    """Limits as a mapping from costs to their highest values."""
+    """Validate limits as a mapping from costs to their highest values."""
     if isinstance(limits, tuple):
         return limits
     if not isinstance(limits, Mapping):
@@ -74,7 +74,7 @@ Limits = Annotated[
 
 @configuration
 class SearchConfig:
-    """Configuration of a search, on which everything in a run depends.
+    """Configuration of a search, which determines everything in a run.
 
     Attributes:
       space: architectures to search.
@@ -84,21 +84,21 @@ class SearchConfig:
       statistic: metric that is modelled, compared for early stopping and used to select the Pareto front; or
         `module:name` of a function of logits and labels. Accuracy is reported in all cases.
       limits: highest value of each exact cost, such as {macs: 8000000}; more expensive candidates are not proposed.
-      costs: exact costs that accuracy is traded against, the first of which sets the cost bins; as in `limits`, also
-        `module:name` of a function of a batch of architectures.
+      costs: cost objectives, the first of which sets the cost bins; as in `limits`, also `module:name` of a function of
+        a batch of architectures.
       algorithm: search algorithm and its options.
       early_stopping: rule by which trials are ended early.
       finals: re-evaluation of the selected architectures with new seeds.
-      family: networks A0 to A6 to make from the Pareto front.
+      family: networks A0 to A6 to scale from the Pareto front.
       one_shot: settings of the one-shot search; only for `run_search.py one-shot`.
       networks: networks to train in place of a search, `finals.repeats` times each; an empty list searches.
       simulation: simulated measurements in place of training; null trains.
       seed: seed of everything random in the run.
-      workers: trials trained at a time; 0 for as many as there is room for, on this machine or in the cluster.
+      workers: trials trained in parallel; 0 for as many as fit on this machine or in the cluster.
       resources: cores and GPUs of each trial.
       worker_memory_mb: resident memory in megabytes above which a worker is replaced by a new process.
       faults: failures that a search tolerates.
-      tracking: experiment trackers that show trials besides.
+      tracking: additional experiment trackers.
     """
 
     space: SpaceConfig
@@ -124,25 +124,27 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         if self.statistic not in STATISTICS and self.simulation is not None:
-            raise InputError("statistic", self.statistic, "is computed from logits, which a simulation does not have")
+            raise InputError("statistic", self.statistic, "is computed from logits, but a simulation has none")
         if self.networks and not self.finals.repeats:
             raise InputError("finals.repeats", 0, "must be at least 1 to train the listed networks")
         if self.simulation is not None and self.one_shot is not None:
-            raise InputError("simulation", "one_shot", "is beside it, which trains for real; take one of them out")
+            raise InputError(
+                "simulation", "one_shot", "cannot be combined with it, which trains networks; remove one of them"
+            )
 
     @property
     def objective(self) -> Objective:
-        """The statistic searched by, with its direction."""
+        """The objective statistic, with its direction."""
         return STATISTICS.get(self.statistic) or Objective(self.statistic, "max")
 
     @property
     def reserved(self) -> ResourcesConfig:
-        """Resources that Ray reserves for a trial; for a simulated one no GPU, as it uses none."""
+        """Resources that Ray reserves for a trial; no GPU for a simulated one."""
         return self.resources if self.simulation is None else dataclasses.replace(self.resources, gpus=0)
 
 
 def from_dict(data: object, place: str = "search") -> SearchConfig:
-    """The search written as plain data.
+    """Return the search from plain data.
 
     Raises:
       InputError: an unknown or missing key, a wrong type or a value out of range.
@@ -156,13 +158,13 @@ def from_dict(data: object, place: str = "search") -> SearchConfig:
 
 
 def _what(data: object) -> str:
-    """A word of help with a file that is something else of ours."""
+    """Return a suggestion if the file is of another kind of this project."""
     space = isinstance(data, Mapping) and data.get("schema") == movinet.SCHEMA
     return "; put this under the key space of a search" if space else ""
 
 
 def to_dict(config: SearchConfig) -> dict[str, Any]:
-    """Plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
+    """Return plain, versioned data for YAML or JSON; the inverse of `from_dict`."""
     data = plain(config)
     if not config.networks:
         del data["networks"]
@@ -171,18 +173,18 @@ def to_dict(config: SearchConfig) -> dict[str, Any]:
 
 
 def presets() -> list[str]:
-    """The names of the presets that come with the project."""
+    """Return the names of the bundled presets."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def load(name: str) -> SearchConfig:
-    """Return a preset by name, or the search in a YAML file; paths in it are taken from the working directory.
+    """Return a preset by name, or the search in a YAML file; its paths are relative to the working directory.
 
-    A file with `extends: PRESET` holds only what differs from that preset: keys replace the preset's, and within the
-    sections those of the section. `algorithm` is replaced whole, and so is a `space` with a `schema` of its own.
+    A file with `extends: PRESET` contains only the differences from that preset: keys replace the preset's, within
+    sections those of the section. `algorithm` is replaced as a whole, and so is a `space` with a `schema`.
 
     Raises:
-      InputError: neither, unreadable, not YAML, or not a search.
+      InputError: not a preset or file, unreadable, not YAML, or not a search.
     """
     path: Path | str = name
     if name in presets():
@@ -195,7 +197,7 @@ def load(name: str) -> SearchConfig:
 
 
 def from_plain(data: object, place: str = "search") -> SearchConfig:
-    """Return the search in plain data, which may extend a preset; paths in it are taken from the working directory.
+    """Return the search in plain data, which may extend a preset; its paths are relative to the working directory.
 
     Raises:
       InputError: not a search.
@@ -211,7 +213,7 @@ def from_plain(data: object, place: str = "search") -> SearchConfig:
 
 
 def _extended(data: Any, place: str) -> Any:
-    """Plain data with the preset that its key `extends` names below it."""
+    """Merge plain data over the preset that its key `extends` names."""
     if not isinstance(data, Mapping) or "extends" not in data:
         return data
     data = dict(data)
@@ -226,5 +228,5 @@ def _extended(data: Any, place: str) -> Any:
 
 
 def _absolute(path: str) -> str:
-    """A run is also resumed from elsewhere."""
+    """Return an absolute path, because a run may be resumed from another working directory."""
     return os.path.abspath(os.path.expanduser(path))

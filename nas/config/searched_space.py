@@ -1,4 +1,4 @@
-"""The space of a search with all of its costs, those that the user brings included."""
+"""The space of a search with all of its costs, including those of a user's functions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from search_space.space.movinet import movinet_space
 
 
 def searched_space(config: SearchConfig) -> SearchSpace[Any]:
-    """Return the configured space, which also counts the costs that the user brings."""
+    """Return the configured space, which also counts the costs of a user's functions."""
     brought = _brought(config)
     return movinet_space(config.space, brought) if brought else movinet_space(config.space)
 
 
 def exact_cost(config: SearchConfig, architecture: Architecture) -> dict[str, int]:
-    """Return all exact costs of an architecture, which need not be of the space.
+    """Return all exact costs of an architecture, which need not be in the space.
 
     Raises:
-      InputError: a function that the user brings returns something other than costs.
+      InputError: a user's function returns something other than costs.
     """
     cost: dict[str, int] = dict(vars(count(architecture, config.space.classes)))
     for name, function in _brought(config):

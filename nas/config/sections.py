@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from nas.algorithms.base import Algorithm
 from nas.algorithms.registry import ALGORITHMS
 from nas.config.sources import GIVEN, SOURCES
-from nas.loop.early_stopping import BandedStopping, Bands
+from nas.loop.early_stopping import BinnedStopping, CostBins
 from nas.record.objective import Objective
 from search_space.base.catalogue import Named, check_options
 from search_space.base.configuration import NOT_EMPTY, configuration, within
@@ -28,7 +28,7 @@ Share = Annotated[float, within(0.0, 1.0)]
 
 def _check_plain(options: Mapping[str, Any]) -> None:
     try:
-        json.dumps(options, allow_nan=False)  # as the header of the event log will be
+        json.dumps(options, allow_nan=False)  # the header of the event log must be valid JSON
     except (TypeError, ValueError):
         raise InputError("options", options, "must be plain values and finite numbers") from None
 
@@ -43,7 +43,7 @@ class DataConfig:
       level: difficulty and size of the moving digits.
       train, validation, test: number of clips of this split of the moving digits.
       path: folder of the videos; '' for the moving digits.
-      frame_stride: frames of a video file from one frame of a clip to the next; the space's strides multiply it.
+      frame_stride: distance in video frames between frames of a clip; the space's strides multiply it.
       clips_per_video: clips taken from each video, evenly spaced.
       options: arguments of a class of your own, by name.
     """
@@ -76,13 +76,13 @@ class EarlyStopping:
     """Early stopping in bins of cost; see `nas.loop.early_stopping`.
 
     Attributes:
-      rungs: shares of the steps after which trials are compared, rising; an empty list turns early stopping off.
-      reduction: the best 1/`reduction` of the trials of a bin go on.
+      rungs: fractions of the steps after which trials are compared, rising; an empty list turns early stopping off.
+      reduction: the best 1/`reduction` of the trials of a bin continue.
       bands: bins of log-cost; only trials in the same bin are compared.
       minimum: trials of a bin that are measured before one is stopped.
       dominators: in place of `reduction`: a trial is stopped if at least this many trials of equal or lower cost
         are better.
-      dominating: with `dominators`: and if they are at least this share of the trials of equal or lower cost.
+      dominating: with `dominators`: and if they are at least this fraction of the trials of equal or lower cost.
     """
 
     rungs: tuple[Annotated[float, within(1e-6, 1 - 1e-6)], ...] = (0.25, 0.5)
@@ -96,16 +96,16 @@ class EarlyStopping:
         if any(later <= earlier for earlier, later in zip(self.rungs, self.rungs[1:], strict=False)):
             raise InputError("rungs", list(self.rungs), "must rise")
         if self.dominating and self.dominators is None:
-            raise InputError("dominating", self.dominating, "is a share of dominators, and there is no 'dominators'")
+            raise InputError("dominating", self.dominating, "requires 'dominators', which is missing")
 
     def steps(self, total: int) -> tuple[int, ...]:
         """The rungs in training steps, rising, each from 1 to total - 1."""
         return tuple(sorted({max(1, round(share * total)) for share in self.rungs} - {total}))
 
-    def banded(self, rungs: tuple[int, ...], bands: Bands, objective: Objective) -> BandedStopping:
-        """The rule that compares trials of these bands by `objective` at these rungs, in training steps."""
+    def banded(self, rungs: tuple[int, ...], bands: CostBins, objective: Objective) -> BinnedStopping:
+        """Return the rule that compares trials within these bins by `objective` at these rungs, in training steps."""
         rule = self.minimum, self.dominators, self.dominating
-        return BandedStopping(rungs, self.reduction, bands, objective, *rule)
+        return BinnedStopping(rungs, self.reduction, bands, objective, *rule)
 
 
 def _check_reference(name: str) -> str:
@@ -118,13 +118,13 @@ def _check_reference(name: str) -> str:
 
 @configuration
 class Finals:
-    """Re-evaluation with new seeds at the end of a search, so that no lucky training is reported.
+    """Re-evaluation with new seeds at the end of a search, which removes selection bias from the reported accuracy.
 
     Attributes:
       repeats: trainings of each selected architecture and of each reference; 0 skips the re-evaluation.
-      most: selected architectures at most, spread over the Pareto front.
-      references: published networks brought to the proxy's scale, such as a2; a2@4x24 is a2 on clips of 4 frames of
-        24 x 24 pixels, in place of the clip that even scaling gives.
+      most: largest number of selected architectures, spread over the Pareto front.
+      references: published networks scaled to the proxy's scale, such as a2; a2@4x24 is a2 on clips of 4 frames of 24 x
+        24 pixels, instead of the clip of even scaling.
     """
 
     repeats: Annotated[int, within(0, 1000)] = 3
@@ -137,16 +137,16 @@ class OneShot:
     """The one-shot search (TuNAS, arXiv 2008.06120); see `nas.one_shot.tunas`.
 
     Attributes:
-      targets: multiply-adds of the networks looked for; an empty list takes three, evenly over the range of log cost.
+      targets: multiply-adds of the searched networks; an empty list uses three, evenly over the range of log cost.
       steps: training steps of the supernet.
       learning_rate: peak learning rate of its weights; all else as in `training`.
-      warmup: share of the steps in which only weights are trained; 0.25 in TuNAS.
+      warmup: fraction of the steps in which only weights are trained; 0.25 in TuNAS.
       beta: weight of the cost in the reward Q + beta * |T / T0 - 1|; -0.1 in MoViNet's search.
       controller_rate: learning rate of Adam on the logits.
-      reward_clips: validation clips on which the quality Q of a draw is measured.
-      recalibration_clips: training clips from which moving statistics are measured again for each architecture.
-      tolerance: how far from its target the cost of a network may be, as a share of it.
-      checkpoint: steps from one checkpoint to the next.
+      reward_clips: number of validation clips that measure the quality Q of a draw.
+      recalibration_clips: number of training clips for the moving statistics of each architecture.
+      tolerance: largest relative distance of a network's cost from its target.
+      checkpoint: steps between checkpoints.
     """
 
     targets: tuple[Annotated[float, within(1, 1e18)], ...] = ()
@@ -174,17 +174,17 @@ class AlgorithmConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Every algorithm is given the arguments of the base class; its options are those that it adds.
+        # Every algorithm gets the arguments of the base class; its options are its additional arguments.
         check_options(ALGORITHMS.find("name", self.name), self.options, [*inspect.signature(Algorithm).parameters])
         _check_plain(self.options)
 
 
 @configuration
 class SimulationConfig:
-    """Measurements made up or looked up in place of training; see `nas.evaluation.simulation`.
+    """Synthetic or tabulated measurements in place of training; see `nas.evaluation.simulation`.
 
     Attributes:
-      table: a benchmark table with fingerprints (.csv, .csv.gz); '' makes accuracies up by a formula.
+      table: a benchmark table with fingerprints (.csv, .csv.gz); '' computes accuracies by a formula.
       seconds: mean duration of a training, spent sleeping.
       die: probability, per attempt, that the worker kills itself.
       hang: probability that the worker never returns.
@@ -211,7 +211,7 @@ class SimulationConfig:
 
 @configuration
 class ResourcesConfig:
-    """Resources that one trial takes of a node while it is trained; Ray counts, it does not enforce.
+    """Resources of one trial on a node; Ray counts them but does not enforce them.
 
     Attributes:
       cpus: CPU cores, and threads of TensorFlow (at least one).
@@ -241,10 +241,10 @@ class FaultsConfig:
     """Limits of failures that a search tolerates.
 
     Attributes:
-      trial_seconds: a worker without a measurement for this long is ended, its trial has failed; 0 waits for ever.
+      trial_seconds: a worker without a measurement for this long is ended and its trial fails; 0 waits forever.
       attempts: number of times that a trial is started if its worker dies or raises.
-      most_failed: share of the trials that may fail; if there are more, the search stops and reports the last failure.
-      least: trials that have ended before `most_failed` is applied.
+      most_failed: fraction of the trials that may fail; above it, the search stops and reports the last failure.
+      least: number of ended trials from which `most_failed` is applied.
     """
 
     trial_seconds: Annotated[float, within(0, 1e7)] = 0
@@ -265,7 +265,7 @@ class Mlflow:
     """MLflow, through Ray Tune's integration.
 
     Attributes:
-      tracking_uri: address of the server; null takes MLflow's own setting.
+      tracking_uri: address of the server; null uses MLflow's setting.
       experiment_name: name of the experiment; null takes the name of the run's folder.
     """
 
@@ -281,9 +281,9 @@ class Wandb:
 
     Attributes:
       project: project that the run belongs to.
-      entity: user or team; null takes the own setting of Weights & Biases.
+      entity: user or team; null uses the setting of Weights & Biases.
       group: group of the trials; null takes the name of the run's folder.
-      mode: null takes the own setting of Weights & Biases.
+      mode: null uses the setting of Weights & Biases.
     """
 
     project: Text
@@ -294,11 +294,11 @@ class Wandb:
 
 @configuration
 class TrackingConfig:
-    """Experiment trackers that show trials besides the folder of the run.
+    """Experiment trackers, in addition to the folder of the run.
 
     Attributes:
       tensorboard: writes event files into `tensorboard` of the run's folder.
-      mlflow: settings of MLflow; {} takes its own, null does not use it.
+      mlflow: settings of MLflow; {} uses its defaults, null does not use it.
       wandb: settings of Weights & Biases; null does not use it.
     """
 

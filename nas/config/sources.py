@@ -1,4 +1,4 @@
-"""Sources of clips by the name a configuration calls them."""
+"""Sources of clips by their names in a configuration."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from search_space.base.catalogue import Catalogue
 
-GIVEN = ("frames", "resolution")  # arguments of every source; its other ones are its options
+GIVEN = ("frames", "resolution")  # arguments of every source; all others are options
 
-# Built-in sources have fields of their own in the configuration; `nas.evaluation.proxy_trainer.open_data` calls them.
+# Built-in sources have separate fields in the configuration; `nas.evaluation.proxy_trainer.open_data` calls them.
 SOURCES: Catalogue[Any] = Catalogue(
     "movinet_nas.sources",
     {

@@ -1,4 +1,4 @@
-"""Subsets of a split's clips that represent every class and, where a video gave several clips, many videos."""
+"""Subsets of a split's clips that represent every class and, with several clips per video, many videos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def clip_subset(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.
 
     Systematic sampling: from a random start, clips at even distances in the order of classes and, within a class, in
     stored order. Each class has the same share of the subset as of the split, to within one clip. The clips of one
-    video are stored side by side, so a video gives a second clip only where the subset holds more clips than videos.
+    video are stored side by side, so a video yields a second clip only if the subset has more clips than videos.
     """
     clips = len(labels)
     if count >= clips:

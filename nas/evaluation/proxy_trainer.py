@@ -1,7 +1,7 @@
-"""Trains one proposal on the proxy task, step by step: the candidate's side of a search.
+"""Training of a proposal on the proxy task, rung by rung.
 
-Every candidate of a run sees the same clips in the same order, so that two are compared on equal terms;
-what differs is the seed of its weights. Repeats see another order.
+All candidates of a run train on the same clips in the same order, so that comparisons are fair; only the seeds of the
+weights differ. Repeats have another order.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from search_space.base.errors import InputError
 from search_space.space.movinet import SpaceConfig
 
 EVALUATION_BATCH = 128
-RUNG_CLIPS = 512  # validation clips of an early measurement: a sixth of what a rung's training costs
-ORDER = 0x0DE2  # sets the stream of clip orders apart from the other uses of a run's seed
-RUNG = 0x0DE3  # and that of the clips of early measurements
+RUNG_CLIPS = 512  # validation clips of an early measurement, which costs a sixth of a rung's training
+ORDER = 0x0DE2  # separates the stream of clip orders from other uses of a run's seed
+RUNG = 0x0DE3  # and the stream of clips of early measurements
 
 
 def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
-    """The dataset of a run, made first if it is not in the cache: a `movinet.data.store.Dataset`.
+    """Return the dataset of a run, a `movinet.data.store.Dataset`; create it if it is not cached.
 
     Raises:
-      InputError: it cannot be made, or does not fit the space (classes, frames, resolution).
+      InputError: it cannot be created, or does not fit the space (classes, frames, resolution).
     """
     from movinet.data.proxy.clip_source import clip_dataset
     from movinet.data.proxy.moving_digits import Counts, level, moving_digits
@@ -67,7 +67,7 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
 
 
 def open_made(folder: str, verify: bool = False) -> Any:
-    """The dataset in a folder that `open_data` made: memory-mapped, without a copy; verified, its content is read."""
+    """Return the dataset in a folder of `open_data`, memory-mapped; `verify` reads and checks its content."""
     from movinet.data.store import open_dataset
 
     return open_dataset(folder, verify)
@@ -77,13 +77,13 @@ class Trainer:
     """Trains proposals one after another; holds the data and the compiled functions of its process.
 
     Args:
-      config: the run's.
+      config: configuration of the run.
       data: from `open_data`.
       threads: cores that a training may use; None leaves it to the engine.
-      engine: in place of the configured one.
+      engine: replaces the configured one.
 
     Raises:
-      InputError: the run is a simulated one.
+      InputError: the run is simulated.
     """
 
     def __init__(self, config: SearchConfig, data: Any, threads: int | None = 1, engine: Engine | None = None) -> None:
@@ -97,9 +97,9 @@ class Trainer:
         self.rung_clips = clip_subset(data.validation.labels, RUNG_CLIPS, np.random.default_rng([config.seed, RUNG]))
 
     def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
-        """Rungs as they are reached, then `Completed`; `Failed` if a loss is not finite.
+        """Yield rungs as they are reached, then `Completed`; `Failed` if a loss is not finite.
 
-        A consumer that has seen enough simply stops iterating. Every attempt is the same training.
+        To stop early, a caller stops iterating. Every attempt is the same training.
         """
         architecture = from_dict(proposal.architecture)
         candidate = self.engine.candidate(architecture, len(self.data.classes), self.recipe, proposal.seed)
@@ -123,9 +123,9 @@ class Trainer:
     def final_results(
         self, candidate: Any, architecture: Architecture, kind: str
     ) -> tuple[dict[str, float], dict[str, Any] | None]:
-        """Metrics on the validation split; where nothing is chosen by the result, on the test split too.
+        """Return metrics on the validation split; for trainings that select nothing, also on the test split.
 
-        In that case also which test clips were classified correctly, as `nas.record.correct_clips` packs it.
+        The latter include the correctly classified test clips, packed by `nas.record.correct_clips`.
         """
         metrics = self.evaluate(candidate, architecture, self.data.validation)
         if kind == "search":
@@ -136,9 +136,9 @@ class Trainer:
         return metrics | {f"test_{name}": value for name, value in self._metrics(logits, split.labels).items()}, right
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
-        """Return clips `indices` [B] as the engine's candidates take them, pixels in 0..1.
+        """Return clips `indices` [B] as input of the engine's candidates, pixels in 0..1.
 
-        A number of frames that the frame stride does not give is spread evenly over the clip.
+        A number of frames that does not fit the frame stride is spread evenly over the clip.
         """
         clip = architecture.clip
         clips = split.batch(indices, clip.frame_stride)
@@ -148,7 +148,7 @@ class Trainer:
         return self.engine.frames(clips, clip.resolution)
 
     def labels(self, split: Any, indices: np.ndarray) -> Any:
-        """Labels [B] as the engine's candidates take them."""
+        """Return labels [B] as input of the engine's candidates."""
         return self.engine.labels(split.labels[indices])
 
     def evaluate(
@@ -159,7 +159,7 @@ class Trainer:
         return self._metrics(self.logits(candidate, architecture, split, clips), split.labels[clips])
 
     def logits(self, candidate: Any, architecture: Architecture, split: Any, clips: np.ndarray) -> np.ndarray:
-        """Logits [clips, classes] of the clips of a split with the indices `clips`."""
+        """Return logits [clips, classes] of the clips of a split with the indices `clips`."""
         batches = np.array_split(clips, -(-len(clips) // EVALUATION_BATCH))
         logits = [candidate.logits(self.frames(split, each, architecture), len(each)) for each in batches]
         return np.concatenate([np.asarray(each) for each in logits])
@@ -167,7 +167,7 @@ class Trainer:
     def _metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         parted = self.data.classes if self.data.name == "moving_digits" else ()
         metrics = metrics_of(logits, np.asarray(labels), parted)
-        if self.metric is not None and np.isfinite(logits).all():  # else the training has diverged
+        if self.metric is not None and np.isfinite(logits).all():  # otherwise the training has diverged
             name = self.config.statistic
             metrics[name] = measured(f"statistic {name}", self.metric, logits, np.asarray(labels))
         return metrics
@@ -181,10 +181,10 @@ def metrics_of(logits: np.ndarray, labels: np.ndarray, parted: Sequence[str] = (
     """Return accuracy, cross-entropy and likelihood of logits [N, classes].
 
     The likelihood, exp(-loss), is the geometric mean of the probability of the right class. `parted` are the names of
-    the classes where they have the form "motion: appearance"; the accuracy of each part is added.
+    the classes if they have the form "motion: appearance"; the accuracy of each part is added.
     """
     predicted = logits.argmax(1)
-    with np.errstate(invalid="ignore", over="ignore"):  # a diverged network's; its loss is not finite then
+    with np.errstate(invalid="ignore", over="ignore"):  # logits of a diverged network, whose loss is not finite
         shifted = logits - logits.max(1, keepdims=True)
         log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(1))
     loss = float(-log_likelihood.mean())
@@ -197,7 +197,7 @@ def metrics_of(logits: np.ndarray, labels: np.ndarray, parted: Sequence[str] = (
 
 
 def _order(clips: int, recipe: Any, seed: int, repeat: int) -> Iterator[np.ndarray]:
-    """Indices of the clips of each step; every clip once an epoch."""
+    """Yield the clip indices of each step; every clip once per epoch."""
     rng = np.random.default_rng([seed, ORDER, repeat])
     left = np.empty(0, np.int64)
     for _ in range(recipe.steps):

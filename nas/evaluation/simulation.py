@@ -1,8 +1,8 @@
-"""Evaluations in place of training, at once or after a while, and faults on demand: the machinery without its work.
+"""Simulation of trainings, with configurable duration and faults, to test a search without training.
 
-Accuracies are looked up in a benchmark table or made up by a formula; costs, proposals, early stopping, ledger and
-everything after them are the real ones. Faults are drawn from the run's seed, the trial's index and its attempt, so
-they are the same however the run was interrupted. Loads neither TensorFlow nor a data set.
+Accuracies are looked up in a benchmark table or computed by a formula; costs, proposals, early stopping, event log and
+all later steps are real. Faults are drawn from the run's seed, the trial's index and its attempt, so they do not depend
+on interruptions of the run. Neither TensorFlow nor a data set is loaded.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from nas.record.events import Completed, Failed, Proposal, Rung
 from nas.record.objective import ACCURACY
 from search_space.base.errors import InputError
 
-DATA_HASH = "simulated"  # in the ledger's header, where a real run has that of its clips
-FLOOR = 1e5  # multiply-adds of a network that is at chance
+DATA_HASH = "simulated"  # in the header of the event log, where a real run has the hash of its clips
+FLOOR = 1e5  # multiply-adds of a network at chance accuracy
 NOISE = 0.01  # standard deviation between trainings of one network
-EARLY_NOISE = 0.02  # and of what is measured at a rung
+EARLY_NOISE = 0.02  # standard deviation of a measurement at a rung
 FAULTS = ("die", "hang", "diverge", "error")
-_EFFECTS, _DRAWS = 0x0EFF, 0x0D1E  # set the streams of random numbers apart from other uses of the seeds
-_PLACES = 64  # choices and options beyond so many share their effects
+_EFFECTS, _DRAWS = 0x0EFF, 0x0D1E  # separate the streams of random numbers from other uses of the seeds
+_PLACES = 64  # choices and options beyond this number share their effects
 
 
 class SimulatedError(Exception):
-    """What a simulated trial raises."""
+    """Error raised by a simulated trial."""
 
 
 class Simulation:
-    """Measures proposals without training them; stands where a `nas.evaluation.proxy_trainer.Trainer` does.
+    """Simulates measurements of proposals, with the interface of `nas.evaluation.proxy_trainer.Trainer`.
 
     Args:
-      config: the run's, with its `simulation`.
+      config: configuration of the run, with its `simulation`.
 
     Raises:
-      InputError: the table cannot be read, or names no fingerprints.
+      InputError: the table cannot be read, or has no fingerprints.
     """
 
     def __init__(self, config: SearchConfig) -> None:
@@ -59,7 +59,7 @@ class Simulation:
         self.kept: list[np.ndarray] = []
 
     def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
-        """Rungs, then `Completed`; or what the fault drawn for this attempt makes of it, at a random rung."""
+        """Yield rungs, then `Completed`; or the result of the fault drawn for this attempt, at a random rung."""
         rng = np.random.default_rng([_DRAWS, proposal.seed])
         total = self.settings.seconds * rng.uniform(0.5, 1.5)
         fault, at = self._fault(proposal.index, attempt)
@@ -80,7 +80,7 @@ class Simulation:
             before = steps
 
     def _fault(self, index: int, attempt: int) -> tuple[str, int]:
-        """One of `FAULTS`, or '' for none, and the number of steps after which it strikes."""
+        """Return one of `FAULTS`, or '' for none, and the number of steps after which it occurs."""
         rng = np.random.default_rng([_DRAWS, self.config.seed, index, attempt])
         edges = np.cumsum([getattr(self.settings, name) for name in FAULTS])
         which = int(np.searchsorted(edges, rng.random(), side="right"))
@@ -88,7 +88,7 @@ class Simulation:
 
     def _metrics(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> dict[str, float]:
         if self.table is None:
-            metrics = {ACCURACY.name: self._made_up(proposal, steps, rng)}
+            metrics = {ACCURACY.name: self._formula(proposal, steps, rng)}
         else:
             metrics = self.table.metrics(proposal.fingerprint, proposal.repeat, steps / self.steps)
         metrics.setdefault("loss", -math.log(max(metrics[ACCURACY.name], 1e-6)))
@@ -97,37 +97,37 @@ class Simulation:
             metrics |= {f"test_{name}": value for name, value in metrics.items()}
         return metrics
 
-    def _made_up(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> float:
-        """Grows with the logarithm of the cost and saturates; every option has an effect of its own."""
+    def _formula(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> float:
+        """Return an accuracy that grows with the logarithm of the cost and saturates; every option adds an effect."""
         decades = max(math.log10(proposal.cost["macs"] / FLOOR), 0.0)
         genes = np.array(proposal.genotype or (), dtype=np.int64) % _PLACES
         own = self.effects[np.arange(len(genes)) % _PLACES, genes].mean() if len(genes) else 0.0
         chance = 1 / self.config.space.classes
         full = chance + (0.9 - chance) * (1 - math.exp(-decades / 1.5)) + 0.2 * own
-        share = (steps / self.steps) ** (0.1 + 0.05 * decades)  # costly networks learn more slowly
+        share = (steps / self.steps) ** (0.1 + 0.05 * decades)  # expensive networks learn more slowly
         noise = rng.normal(0, NOISE if steps == self.steps else EARLY_NOISE)
         return float(np.clip(chance + (full - chance) * share + noise, chance, 0.999))
 
 
 def evaluator(config: SearchConfig, data: Any, threads: int | None = 1) -> Trainer | Simulation:
-    """What measures a run's proposals: real training on `data`, or its simulation."""
+    """Return the evaluator of a run's proposals: real training on `data`, or its simulation."""
     return Trainer(config, data, threads) if config.simulation is None else Simulation(config)
 
 
 def check_can_fail(settings: SimulationConfig | None, executor: str) -> None:
-    """That faults which end or block a process do not strike the only one that there is.
+    """Check that faults which end or block a process cannot occur in the main process.
 
     Raises:
-      InputError: they would.
+      InputError: they could.
     """
     for name in ("die", "hang"):
         if settings is not None and executor == "serial" and getattr(settings, name):
-            rule = "must be 0 without workers, as the run itself would be struck"
+            rule = "must be 0 without workers, because it would end or block the run itself"
             raise InputError(f"simulation.{name}", getattr(settings, name), rule)
 
 
 def _strike(fault: str) -> None:
-    """Does not return, unless the fault is a loss that is not finite."""
+    """Perform the fault; return only if it is a loss that is not finite."""
     if fault == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "error":
@@ -141,8 +141,8 @@ class Lookup:
     """Measurements of a benchmark table by fingerprint, without its search space.
 
     Attributes:
-      rows: of each fingerprint that has an accuracy at the full budget.
-      statistics: name -> share of the full budget, rising -> float [R, S].
+      rows: row of each fingerprint with an accuracy at the full budget.
+      statistics: name -> fraction of the full budget, rising -> float [R, S].
     """
 
     rows: Mapping[str, int]
@@ -150,10 +150,10 @@ class Lookup:
 
     @classmethod
     def read(cls, path: Path) -> Lookup:
-        """Read a table; `InputError` if it is none, or names no fingerprints."""
+        """Read a table; raise `InputError` if it is invalid or has no fingerprints."""
         columns = table_cells.read(path)
         if "fingerprint" not in columns:
-            raise InputError(str(path), "fingerprint", "is a column that a table to simulate by must have")
+            raise InputError(str(path), "fingerprint", "is a required column of a table for simulations")
         full = table_cells.constant(path, "steps", columns)
         found: dict[str, dict[float, np.ndarray]] = {}
         for name, values in table_cells.statistics(path, columns).items():
@@ -165,9 +165,10 @@ class Lookup:
         return cls(rows, {name: dict(sorted(curve.items())) for name, curve in found.items()})
 
     def metrics(self, fingerprint: str, repeat: int, share: float) -> dict[str, float]:
-        """Statistics of one training, each at its last measurement up to a share of the full budget.
+        """Return statistics of one training, each at its last measurement up to a fraction of the full budget.
 
-        Where none is so early, that of the full budget. After the last training of a row the first one comes again.
+        Without such an early measurement, that of the full budget is used. Repeats cycle through the trainings of a
+        row.
         """
         row = self.rows[fingerprint]
         trained = np.flatnonzero(np.isfinite(self.statistics[ACCURACY.name][1.0][row]))

@@ -1,4 +1,4 @@
-"""Adds training-free scores to a benchmark table, network by network."""
+"""Training-free scores as columns of a benchmark table, added network by network."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from search_space.base.checks import check_integer
 from search_space.base.errors import InputError
 
 NAMES = ("naswot", "grad_norm", "synflow")  # of movinet.proxy.training_free_scores
-KEPT_EVERY = 25  # networks; the whole table is written
-CLIPS = 0x5C03E  # sets the stream of clips apart from the other uses of a run's seed
+KEPT_EVERY = 25  # networks between writes of the whole table
+CLIPS = 0x5C03E  # separates the stream of clips from other uses of a run's seed
 
 
 def score(config: SearchConfig, source: Path, target: Path, seeds: int = 2, threads: int | None = 1) -> Table:
-    """Writes the table `source` with columns score.naswot, score.grad_norm and score.synflow to `target`.
+    """Write the table `source` with columns score.naswot, score.grad_norm and score.synflow to `target`.
 
-    Each is the mean over `seeds` first weights, each on a minibatch of its own of the training clips of `config`, with
-    the same clips for all networks. What is in `target` already is kept, so that a run that was interrupted goes on.
+    Each is the mean over `seeds` initialisations, each on a separate minibatch of the training clips of `config`, with
+    the same clips for all networks. Scores in `target` are kept, so that an interrupted run resumes.
 
     Raises:
-      InputError: the table says nothing of its architectures, `target` is of another table, or data is at fault.
+      InputError: the table lacks its architectures, `target` is of another table, or the data is invalid.
     """
     check_integer("--seeds", seeds, 1, 1000)
     table = _begun(tables.read(source), target)
@@ -47,9 +47,9 @@ def score(config: SearchConfig, source: Path, target: Path, seeds: int = 2, thre
 
 
 def _begun(table: Table, target: Path) -> Table:
-    """The table with columns to fill, as far as they are filled in `target`; that scores go there is found out now."""
+    """Return the table with score columns, filled as far as in `target`; check that `target` can be written."""
     if not table.architectures:
-        raise InputError(table.name, "architecture", "is a column it lacks, and a score needs it")
+        raise InputError(table.name, "architecture", "is a missing column, which scores require")
     begun = tables.read(target) if os.path.exists(target) else table
     if begun.architectures != table.architectures:
         raise InputError("--out", str(target), "holds another table; name another file")
@@ -61,7 +61,7 @@ def _begun(table: Table, target: Path) -> Table:
 
 
 def _means(trainer: Trainer, plain: Mapping[str, Any], seeds: int) -> dict[str, float]:
-    """The mean of each score over first weights and their clips; infinite or NaN where one of them is."""
+    """Return the mean of each score over initialisations and their clips; infinite or NaN if one of them is."""
     from movinet.proxy import training_free_scores
 
     architecture, config, split = from_dict(plain), trainer.config, trainer.data.train

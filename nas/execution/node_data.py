@@ -1,4 +1,4 @@
-"""How a worker on any node comes to the run's clips: a shared folder, a copy fetched once a node, or made there."""
+"""Access of workers on any node to the run's clips: a shared folder, a copy fetched once per node, or created there."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from nas.evaluation.proxy_trainer import open_data, open_made
 from nas.execution.object_store import put, storage
 from search_space.base.errors import InputError
 
-LAST = "dataset.json"  # a copy that has it is a whole one
+LAST = "dataset.json"  # written last: a copy with it is complete
 
 
 @dataclass(frozen=True)
 class Clips:
-    """The run's data set, as the driver knows it: its folder there, the sha256 of its content, and its copy if any."""
+    """The run's data set on the driver: its folder there, the sha256 of its content, and the URI of a copy if any."""
 
     folder: str
     content_hash: str
     uri: str = ""
 
     def opened(self, config: SearchConfig) -> Any:
-        """The data set on this node, memory-mapped.
+        """Return the data set on this node, memory-mapped.
 
         Raises:
-          InputError: it is not here and cannot be had, or its content is another one.
+          InputError: it is not available on this node, or its content differs.
         """
         if Path(self.folder, LAST).exists():
             data = open_made(self.folder)
         elif self.uri:
             data = open_made(str(fetched(self.uri, self.content_hash)))
         elif config.data.path and not Path(config.data.path).exists():
-            rule = "is not on this node; use a folder that all nodes share, or --share URI"
+            rule = "does not exist on this node; use a folder that all nodes share, or --share URI"
             raise InputError("data.path", config.data.path, rule)
         else:
             data = open_data(config.data, config.space)
@@ -45,10 +45,10 @@ class Clips:
 
 
 def share(folder: Path, content_hash: str, uri: str) -> None:
-    """Copies a data set below a URI, unless it is there already.
+    """Copy a data set below a URI, unless it exists there.
 
     Raises:
-      InputError: no storage there, or it cannot be written.
+      InputError: there is no storage, or it cannot be written.
     """
     place, base = _copy_of(uri, content_hash)
     try:
@@ -62,10 +62,10 @@ def share(folder: Path, content_hash: str, uri: str) -> None:
 
 
 def fetched(uri: str, content_hash: str) -> Path:
-    """The folder of this node's copy, fetched if it is not in the cache; others of the node wait for who fetches.
+    """Return the folder of this node's copy, fetched if not cached; other workers of the node wait meanwhile.
 
     Raises:
-      InputError: no copy there, or its content is another one.
+      InputError: there is no copy, or its content differs.
     """
     from movinet.data.store import cache_root, only_writer, open_dataset
 
@@ -104,10 +104,10 @@ def _exists(place: Any, path: str) -> bool:
 
 
 def to_dict(clips: Clips) -> dict[str, str]:
-    """JSON data."""
+    """Return JSON data."""
     return dict(vars(clips))
 
 
 def from_dict(data: Mapping[str, str]) -> Clips:
-    """The inverse of `to_dict`."""
+    """Return the clips from JSON data; the inverse of `to_dict`."""
     return Clips(**data)

@@ -1,6 +1,6 @@
-"""Copies a run's folder to object storage now and then, so that the record outlives the machine.
+"""Periodic copies of a run's folder to object storage, so that the record survives a loss of the machine.
 
-A thread copies; a storage that fails or hangs costs a line for the user and nothing else.
+A thread copies; if the storage fails or hangs, a line is printed and the run continues.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 from search_space.base.errors import InputError
 
-EVERY = 60.0  # seconds from one copy to the next
-LONGEST_SHARE = 0.05  # of the time, which a copy may take; a longer one comes less often
+EVERY = 60.0  # seconds between copies
+LONGEST_SHARE = 0.05  # largest fraction of the time for copying; slower copies are made less often
 LAST_WAIT = 120.0  # seconds for the last copy, when the run has ended
-FIRST = "ledger.jsonl"  # the record; everything else is made from it
+FIRST = "ledger.jsonl"  # the event log; everything else is derived from it
 LEFT_OUT = ("run.lock",)
 Report = Callable[[str], None]
 
@@ -26,10 +26,10 @@ class Mirror:
     """A folder's copy in object storage.
 
     Args:
-      folder: of the run; it need not be there yet.
+      folder: of the run; it need not exist yet.
       uri: of the copy's parent, such as s3://bucket/runs; the copy has the folder's name.
-      report: takes a line for the user.
-      every: seconds from one copy to the next.
+      report: prints a line for the user.
+      every: seconds between copies.
 
     Raises:
       InputError: no storage of this kind.
@@ -39,17 +39,17 @@ class Mirror:
         self.folder, self.uri, self.report, self.every = folder, uri, report, every
         self.storage, base = storage(uri, "--mirror")
         self.base = f"{base.rstrip('/')}/{folder.resolve().name}"
-        self._copied: dict[str, tuple[int, int]] = {}  # size and time of what was copied, by name
+        self._copied: dict[str, tuple[int, int]] = {}  # size and time of copied files, by name
         self._warned = self._checked = False
 
     def copy(self) -> None:
-        """Copies what has changed since the last time; reports, once, if that fails."""
+        """Copy files that have changed since the last time; report a failure once."""
         try:
             self._copy()
         except (OSError, ValueError) as error:
             if not self._warned:
                 self._warned = True
-                self.report(f"warning: --mirror {self.uri}: {' '.join(str(error).split())}; the run goes on")
+                self.report(f"warning: --mirror {self.uri}: {' '.join(str(error).split())}; the run continues")
 
     def _copy(self) -> None:
         for path in _files(self.folder):
@@ -62,25 +62,25 @@ class Mirror:
                 self._copied[name] = state
 
     def _check_ours(self, ledger: Path) -> None:
-        """That the ledger there is this run's, as told by its header, before it is written over."""
+        """Check by its header that the event log in the storage is this run's, before it is overwritten."""
         if self._checked or ledger.name != FIRST:
             return
         with contextlib.suppress(FileNotFoundError), self.storage.open_input_stream(f"{self.base}/{FIRST}") as file:
             with open(ledger, "rb") as own:
                 header = own.readline()
             if file.read(len(header)) != header:
-                raise ValueError(f"{self.base} holds another run, which is left as it is")
+                raise ValueError(f"{self.base} contains another run, which is not changed")
         self._checked = True
 
 
 @contextlib.contextmanager
 def mirrored(folder: Path, uri: str | None, report: Report, every: float = EVERY) -> Iterator[None]:
-    """Copies `folder` `every` so many seconds of the body and once more at its end, however that comes.
+    """Copy `folder` every `every` seconds during the body, and once more at its end, also after an error.
 
     Without a URI it does nothing.
 
     Raises:
-      InputError: as `Mirror`, before the body runs.
+      InputError: see `Mirror`; before the body runs.
     """
     if not uri:
         yield
@@ -107,7 +107,7 @@ def _copy_until(mirror: Mirror, over: threading.Event) -> None:
 
 
 def storage(uri: str, place: str) -> tuple[Any, str]:
-    """The file system of a URI, a `pyarrow.fs.FileSystem`, and the path in it; `InputError` if there is none."""
+    """Return the file system of a URI, a `pyarrow.fs.FileSystem`, and the path in it; `InputError` if there is none."""
     from pyarrow import ArrowException, fs
 
     try:
@@ -118,7 +118,7 @@ def storage(uri: str, place: str) -> tuple[Any, str]:
 
 
 def put(storage: Any, path: Path, target: str) -> None:
-    """Copies a file; on a file system it takes its place only when whole, as an object does anyway."""
+    """Copy a file; on a file system it appears only when complete, as an object always does."""
     from pyarrow import fs
 
     storage.create_dir(target.rpartition("/")[0])
@@ -129,7 +129,7 @@ def put(storage: Any, path: Path, target: str) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Regular files, the ledger first; no links, which may lead anywhere."""
+    """Return regular files, the event log first; no links, which may point anywhere."""
     found = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     found = [path for path in found if path.name not in LEFT_OUT and not path.name.startswith(".unfinished.")]
     return sorted(found, key=lambda path: (path != folder / FIRST, path))

@@ -1,4 +1,4 @@
-"""Independent jobs, each in a process with one thread; nothing of them is left behind if they are interrupted."""
+"""Independent jobs, each in a process with one thread; an interruption ends all processes."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def run(
     function: Callable[..., T], jobs: Sequence[Sequence[Any]], workers: int, jobs_each: int | None = None
 ) -> Iterator[T]:
-    """Results of `function(*job)` as they come, from `workers` processes at a time.
+    """Yield results of `function(*job)` as they arrive, from `workers` parallel processes.
 
-    Processes are started afresh, as a fork of one that has threads can hang, and replaced after `jobs_each` jobs.
+    Processes are spawned, because a fork of a process with threads can hang, and replaced after `jobs_each` jobs.
 
     Raises:
-      InputError: a process was killed; or what the function raises.
+      InputError: a process was killed; errors of the function are raised, too.
     """
     if not jobs:
         return
     context = multiprocessing.get_context("spawn")
     with (
         _one_thread(),
-        ProcessPoolExecutor(workers, context, initializer=_only_told, max_tasks_per_child=jobs_each) as pool,
+        ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts, max_tasks_per_child=jobs_each) as pool,
     ):
         futures = [pool.submit(function, *job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
-            rule = "is the number of processes, of which one was killed, as a system does that runs out of memory"
+            rule = "is the number of processes, one of which was killed, probably for lack of memory"
             raise InputError("--workers", workers, f"{rule}; the same command resumes it") from None
         except BaseException:
             for child in multiprocessing.active_children():
@@ -49,14 +49,14 @@ def run(
             pool.shutdown(cancel_futures=True)
 
 
-def _only_told() -> None:
-    """Ctrl-C reaches every process of a terminal; the one that began them decides."""
+def _ignore_interrupts() -> None:
+    """Ignore ctrl-C, which reaches every process of a terminal; the parent process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Processes started in here use one thread each for linear algebra; NumPy reads this as it is loaded."""
+    """Make processes started in the body use one thread for linear algebra; NumPy reads this setting on import."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:

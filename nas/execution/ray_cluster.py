@@ -1,6 +1,6 @@
-"""Where Ray runs: on this machine alone, started for a run and closed to others; or a cluster that is joined.
+"""Start of Ray: on this machine only, for one run and closed to others; or joining of a cluster.
 
-`Cluster.prepared` comes before Ray is imported for the first time, as that is when Ray reads its environment.
+Call `Cluster.prepared` before Ray is first imported, because Ray reads its environment on import.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from nas.config.sections import ResourcesConfig
 from nas.loop import signals
 from search_space.base.errors import InputError
 
-# Of a worker. By default a GPU's memory is taken whole by the first of those that share it, and who asked for none
-# sees them all.
+# For workers. By default the first process on a shared GPU takes all of its memory, and a trial without GPUs
+# sees all of them.
 WORKER_ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -35,14 +35,14 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # `Room` has a say in that
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # `Room` sets the limit
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-# Of a Ray of our own. Niceness: Ray starts workers at 15, which starves them on a busy machine and distorts every
-# time measured in them. Prestarted workers: Tune cannot use them. Memory monitor: it would end workers for what other
-# programs use. The last one has every port opened on the loopback address only, on Linux too.
+# For a Ray started here. Niceness: Ray starts workers at 15, which starves them on a busy machine and distorts time
+# measurements. Prestarted workers: Tune cannot use them. Memory monitor: it would end workers because of the memory of
+# other programs. The last setting opens ports on the loopback address only, also on Linux.
 OWN = {
     "RAY_worker_niceness": "0",
     "RAY_prestart_worker_first_driver": "0",
@@ -50,22 +50,22 @@ OWN = {
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
-OBJECT_STORE_BYTES = 100 * 2**20  # clips are memory-mapped files; next to nothing passes through Ray
+OBJECT_STORE_BYTES = 100 * 2**20  # clips are memory-mapped files; hardly any data passes through Ray
 CODE = ("search_space", "nas", "movinet", "movinet_nas")  # packages that a worker needs, the last for extensions
 JOIN = """
 import sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
 print(ray.get_runtime_context().gcs_address)
 """
-SECONDS_TO_LOOK = 2.0  # from one look at the nodes to the next
+SECONDS_TO_LOOK = 2.0  # between checks of the nodes
 LONGEST_WAIT = 60.0  # seconds for a cluster to answer; Ray itself would wait for five minutes and then exit
 SECONDS_TO_CONNECT = 10.0
-SECONDS_TO_LISTEN = 0.1  # between two looks whether Ray has started
+SECONDS_TO_LISTEN = 0.1  # between checks whether Ray has started
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where a run's workers are. `address` '' starts a Ray on this machine.
+    """Location of a run's workers. `address` '' starts Ray on this machine.
 
     `share`: URI of a folder in object storage from which nodes fetch the clips, if they share no folder.
     """
@@ -74,20 +74,22 @@ class Cluster:
     share: str = ""
 
     def prepared(self) -> Cluster:
-        """Sets what Ray reads when it is imported, where it is not set already, and finds out if the cluster answers.
+        """Set Ray's environment variables, unless set, and check that the cluster responds.
 
-        The address is then HOST:PORT, so that a second look for any cluster does not find another one.
+        The result has the address HOST:PORT, so that later look-ups find the same cluster.
 
         Raises:
-          InputError: it does not, or not in time.
+          InputError: it does not respond in time.
         """
         for name, value in (ENVIRONMENT | ({} if self.address else OWN | WORKER_ENVIRONMENT)).items():
             os.environ.setdefault(name, value)
         if not self.address:
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray makes one in the user's home
+            os.environ.setdefault(
+                "RAY_AUTH_TOKEN", secrets.token_hex(32)
+            )  # otherwise Ray stores one in the home folder
             return self
         if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-            os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever names a token means it to be used
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # a given token shall be used
         return replace(self, address=_answering(self.address))
 
 
@@ -96,12 +98,12 @@ ALONE = Cluster()
 
 @contextlib.contextmanager
 def session(config: SearchConfig, address: str, scratch: Path) -> Iterator[None]:
-    """Ray while a search runs: what was started for it is ended with it, and a cluster is left as it was.
+    """Run Ray during a search: end what was started for it, and leave a joined cluster unchanged.
 
     Args:
-      config: the run's.
-      address: of the cluster to join; '' starts a Ray on this machine.
-      scratch: a folder with a short name, for logs and sockets of a Ray of our own.
+      config: configuration of the run.
+      address: of the cluster to join; '' starts Ray on this machine.
+      scratch: a folder with a short name, for logs and sockets of a Ray started here.
 
     Raises:
       InputError: this machine has less than one trial needs.
@@ -121,10 +123,10 @@ def session(config: SearchConfig, address: str, scratch: Path) -> Iterator[None]
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Signals are for this process, which ends Ray's when it has drained; those come into being deaf to them.
+    """Handle signals in this process only; Ray's processes ignore them and are ended after running trials finish.
 
-    Systems that go down tell every process. And Ray, as it begins, has SIGTERM end this one at once; as it ends, too.
-    Meanwhile a thread listens, as Ray may take minutes to start.
+    A shutdown signals every process, and Ray's start and end set SIGTERM to end this process at once. Meanwhile a
+    thread waits for signals, because Ray may take minutes to start.
     """
     handler, over = signal.getsignal(signal.SIGTERM), threading.Event()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.SOON)
@@ -141,7 +143,7 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _listen(over: threading.Event) -> None:
-    """Until it is over, have the main thread stop soon once one of `interrupts.SOON` comes."""
+    """Make the main thread stop soon when one of `signals.SOON` arrives, until `over` is set."""
     while not over.is_set():
         if signal.sigtimedwait(signals.SOON, SECONDS_TO_LISTEN):
             signals.soon()
@@ -154,32 +156,33 @@ def _connect(config: SearchConfig, address: str, scratch: Path) -> None:
     if address:
         try:
             ray.init(address=address, runtime_env=runtime_env(), **options)
-        except (ConnectionError, RuntimeError) as error:  # it answered a moment ago
+        except (ConnectionError, RuntimeError) as error:  # although it responded a moment ago
             raise InputError("--address", address, f"cannot be joined: {error}") from None
     else:
-        cpus = math.ceil(config.workers * config.resources.cpus) or None  # None: as many as there are
+        cpus = math.ceil(config.workers * config.resources.cpus) or None  # None: all
         try:
             with socket.create_server(("127.0.0.1", 0)) as taken:
                 ray.init(
                     address="local",
                     num_cpus=cpus,
                     object_store_memory=OBJECT_STORE_BYTES,
-                    # Without a dashboard Ray starts a server for statistics, which even if they are off asks the
-                    # clouds' metadata services where it is. Where its port is taken, Ray does without.
+                    # Without a dashboard Ray starts a server for statistics, which even if disabled queries the
+                    # metadata
+                    # services of clouds. If its port is taken, Ray continues without it.
                     include_dashboard=False,
                     dashboard_port=taken.getsockname()[1],
                     _temp_dir=str(scratch),
                     **options,
                 )
         except Exception as error:
-            if type(error) is not Exception:  # what Ray raises when its own processes take longer than it waits
+            if type(error) is not Exception:  # raised by Ray when its processes start too slowly
                 raise
-            rule = "is why Ray did not start; try again when this machine is less busy"
+            rule = "prevented the start of Ray; try again when this machine is less busy"
             raise InputError("Ray", str(error).partition(".")[0], rule) from None
 
 
 def runtime_env() -> dict[str, Any]:
-    """What the nodes of a cluster are sent: the code of this process, whatever is installed there."""
+    """Return the environment for the nodes of a cluster, which includes the code of this process."""
     root = Path(__file__).parents[2]
     return {
         "py_modules": [str(root / name) for name in CODE],
@@ -189,14 +192,14 @@ def runtime_env() -> dict[str, Any]:
 
 
 class Room:
-    """How many trials may run side by side: as many as configured, or as fit into the nodes that there are now."""
+    """Number of parallel trials: the configured one, or as many as fit on the current nodes."""
 
     def __init__(self, config: SearchConfig) -> None:
         self.config = config
         self._found, self._looked = 0, -math.inf
 
     def __call__(self) -> int:
-        """Of this moment."""
+        """Return the current number."""
         import ray
 
         if self.config.workers:
@@ -208,7 +211,7 @@ class Room:
 
 
 def _fit(config: SearchConfig, node: dict[str, float]) -> int:
-    """Trials that fit into a node; more than one only if it has the memory that their workers may take."""
+    """Return the number of trials that fit on a node; more than one only if it has enough memory for their workers."""
     needed = {"CPU": config.reserved.cpus, "GPU": config.reserved.gpus}
     most = min(math.floor(node.get(name, 0) / share + 1e-9) for name, share in needed.items() if share)
     return min(most, max(1, int(node.get("memory", 0) / 2**20 / config.worker_memory_mb)))
@@ -218,13 +221,13 @@ def _check_room(resources: ResourcesConfig, available: dict[str, float]) -> None
     for key, name in (("cpus", "CPU"), ("gpus", "GPU")):
         wanted, found = getattr(resources, key), available.get(name, 0)
         if wanted > found:
-            raise InputError(f"resources.{key}", wanted, f"must be at most {found:g}, what Ray finds on this machine")
+            raise InputError(f"resources.{key}", wanted, f"must be at most {found:g}, which Ray finds on this machine")
 
 
 def _answering(address: str) -> str:
-    """HOST:PORT of a cluster that lets us in, found by a process that can be ended: Ray waits as long as it likes."""
+    """Return HOST:PORT of a cluster that accepts us; a separate process with a time limit asks, as Ray may block."""
     if address.startswith("ray://"):
-        rule = "is of a Ray client, over which Ray Tune does not run; start this on a node of the cluster, with auto"
+        rule = "is an address for Ray Client, which Ray Tune does not support; start this on a node, with auto"
         raise InputError("--address", address, rule)
     if address != "auto":
         _check_listens(address)
@@ -237,10 +240,10 @@ def _answering(address: str) -> str:
             timeout=LONGEST_WAIT,
         )
     except subprocess.TimeoutExpired:
-        rule = f"did not let us in within {LONGEST_WAIT:g} s; is it a Ray cluster with this machine in it?"
+        rule = f"did not respond within {LONGEST_WAIT:g} s; is it a Ray cluster that includes this machine?"
         raise InputError("--address", address, rule) from None
     if tried.returncode:
-        why = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+        why = (tried.stderr.strip().splitlines() or ["unknown reason"])[-1]
         token = "; is its token in RAY_AUTH_TOKEN?" if "AuthToken" in tried.stderr else ""
         raise InputError("--address", address, f"cannot be joined: {why}{token}")
     return tried.stdout.strip()

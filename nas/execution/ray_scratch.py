@@ -1,4 +1,4 @@
-"""Where a Ray of our own keeps its logs and sockets, and the end of those of its processes that were left behind."""
+"""Folder for logs and sockets of a Ray started here, and clean-up of its leftover processes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from time import sleep
 
 from search_space.base.errors import InputError
 
-LONGEST = 43  # bytes of the folder's path: that of a socket has 107 at the most, and Ray adds 62 to 64
-LOOKS = 50  # at what is left, until nothing is
+LONGEST = 43  # bytes of the folder's path: a socket's path has at most 107, and Ray adds 62 to 64
+LOOKS = 50  # checks for leftover processes
 SECONDS_BETWEEN_LOOKS = 0.02
 
 
 def folder_of(run: Path) -> Path:
-    """A folder with a short name for Ray's logs and sockets.
+    """Return a folder with a short name for Ray's logs and sockets.
 
-    Always the same one for a run, whose lock keeps others out of it, so that what a killed process left behind
-    goes when the run is resumed.
+    It is always the same one for a run, whose lock excludes others, so that a resume cleans up after a killed process.
     """
     name = f"movinet-nas-{os.getuid()}-{hashlib.sha256(bytes(run.resolve())).hexdigest()[:8]}"
     base = Path(tempfile.gettempdir())
@@ -33,15 +32,15 @@ def folder_of(run: Path) -> Path:
 
 @contextlib.contextmanager
 def made(folder: Path) -> Iterator[None]:
-    """A folder that is not there yet, and is gone afterwards with those who use it.
+    """Create a new folder, and remove it afterwards together with the processes that use it.
 
     Raises:
-      InputError: it cannot be made.
+      InputError: it cannot be created.
     """
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
-        raise InputError(str(folder), error.strerror, "is why Ray's scratch folder cannot be made") from None
+        raise InputError(str(folder), error.strerror, "prevented creating Ray's scratch folder") from None
     try:
         yield
     finally:
@@ -49,9 +48,9 @@ def made(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Takes a scratch folder away, and ends those of Ray's processes that use it.
+    """Remove a scratch folder, and end Ray's processes that use it.
 
-    Workers that were being started when their Ray ended, or that a killed run has left, would find out in a minute.
+    Otherwise workers that were starting when Ray ended, or that a killed run left, would take a minute to end.
     """
     for _ in range(LOOKS):
         if not _end_users(folder):
@@ -61,10 +60,10 @@ def clear(folder: Path) -> None:
 
 
 def _end_users(folder: Path) -> int:
-    """Ends the processes that use `folder`; returns how many. They may have begun others in the meantime."""
+    """End the processes that use `folder`; return their number. They may have started others in the meantime."""
     ended = 0
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended, or is another user's
+        with contextlib.suppress(OSError):  # it has ended, or belongs to another user
             if process.name != str(os.getpid()) and _uses(process, folder):
                 os.kill(int(process.name), signal.SIGKILL)
                 ended += 1
@@ -72,9 +71,9 @@ def _end_users(folder: Path) -> int:
 
 
 def _uses(process: Path, folder: Path) -> bool:
-    """Whether a process, by its folder in /proc, was started by Ray to use `folder`, or writes to a file below it.
+    """Return whether a process (its folder in /proc) was started by Ray with `folder`, or writes to a file below it.
 
-    A worker may have no such file open while it starts; once it has, its title hides how it was started.
+    A starting worker may have no such file open; later, its title hides its command line.
     """
     if f"--temp-dir={folder}".encode() in (process / "cmdline").read_bytes().split(b"\0"):
         return True

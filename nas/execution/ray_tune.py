@@ -1,7 +1,7 @@
-"""Executes a search with Ray Tune: workers that stay warm, on this machine or a cluster.
+"""Execution of a search by Ray Tune: reused workers, on this machine or a cluster.
 
-Ray schedules and isolates; what to train next, what to stop and what was found is the `Search`'s, whose ledger
-is the record. So Ray's own snapshots, loggers and output are off. `Cluster.prepared` comes before the import of this.
+Ray schedules and isolates trials. `Search` decides what to train and what to stop, and records results in its event
+log. So Ray's snapshots, loggers and output are disabled. Call `Cluster.prepared` before importing this module.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ray.tune.stopper import Stopper
 from nas.config.search_config import to_dict as config_to_dict
 from nas.execution import node_data, ray_cluster, ray_scratch
 from nas.execution.node_data import Clips
-from nas.loop.retries import Attempts
+from nas.loop.retries import Retries
 from nas.loop.search import Search
 from nas.record.events import Completed, Failed, Rung, from_dict, to_dict
 from search_space.base.catalogue import make_importable
@@ -38,28 +38,28 @@ from search_space.base.errors import InputError
 
 EVENT = "event"
 EXPERIMENT = "search"  # as Ray Tune calls it
-CHUNK = 1000  # trials that Ray Tune sees in one go: it keeps each, so that its memory and its time for one would grow
-NODES_EVERY = 2.0  # seconds from one look at whether there is any node to the next
+CHUNK = 1000  # trials per Ray Tune run: Tune keeps all trials, so its memory and its time per trial would grow
+NODES_EVERY = 2.0  # seconds between checks for a node
 
 
 class WorkerFull(Exception):
-    """A worker holds more memory than it may, so it must not train another trial."""
+    """A worker exceeds its memory limit, so it must not train another trial."""
 
 
 def resident_mb() -> float:
-    """This process's resident memory, MB."""
+    """Return this process's resident memory in MB."""
     return float(psutil.Process().memory_info().rss / 2**20)
 
 
 class TrainProposal(tune.Trainable):
-    """A worker: trains the proposal it is given, then the next one it is reset to.
+    """A worker, which trains a proposal, then the next one after a reset.
 
-    Reports one event a step, as JSON. A worker above its memory limit trains no other trial: it raises `WorkerFull`
-    where it should, Ray ends it, and the trial is given to a new one.
+    It reports one event per step, as JSON. A worker above its memory limit trains no other trial: it raises
+    `WorkerFull`, Ray ends it, and the trial goes to a new worker.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Opens the data and imports TensorFlow, once a process."""
+        """Open the data and import TensorFlow, once per process."""
         from nas.config.search_config import from_dict as config_from_dict
         from nas.evaluation.simulation import evaluator
 
@@ -71,7 +71,7 @@ class TrainProposal(tune.Trainable):
             data = node_data.from_dict(config["data"]).opened(self.search_config) if config["data"] else None
             self.trainer = evaluator(self.search_config, data, self.search_config.resources.threads)
         except InputError as error:
-            self.fault = error  # raised where its kind reaches the driver: of an error in here it sees a text
+            self.fault = error  # raised later: of an error here the driver gets only a text
         else:
             self._start(config)
 
@@ -80,7 +80,7 @@ class TrainProposal(tune.Trainable):
         self.events = self.trainer.train(proposal, config["attempt"])  # type: ignore[arg-type]
 
     def step(self) -> dict[str, Any]:
-        """Trains to the next rung or to the end."""
+        """Train to the next rung or to the end."""
         if self.full:
             raise WorkerFull
         if self.fault:
@@ -90,25 +90,25 @@ class TrainProposal(tune.Trainable):
         return {EVENT: json.dumps(to_dict(event)), tune.result.DONE: not isinstance(event, Rung)}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next proposal."""
-        self.events.close()  # so that the last candidate's memory is free again before it is measured
+        """Start with the next proposal."""
+        self.events.close()  # frees the last candidate's memory before it is measured
         self._start(new_config)
         # Not raised here: Tune loses a trial whose reset fails.
         self.full = resident_mb() > self.search_config.worker_memory_mb
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: a trial takes seconds, and one that is cut short starts again."""
+        """Do nothing: a trial takes seconds, and an interrupted one starts again."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing; see `save_checkpoint`."""
+        """Do nothing; see `save_checkpoint`."""
 
 
 @contextlib.contextmanager
 def _ended_after(seconds: float) -> Iterator[None]:
-    """Ends this process if the body takes longer; 0 lets it. By a thread in C, so a body that never yields is no help.
+    """End this process if the body takes longer; 0 disables this. A thread in C does it, so it works for any body.
 
-    Where it hung is written to the worker's log.
+    The stack of the hanging code is written to the worker's log.
     """
     if not seconds:
         yield
@@ -121,18 +121,18 @@ def _ended_after(seconds: float) -> Iterator[None]:
 
 
 class _Driver:
-    """Holds what stays in this process: Ray pickles searcher, scheduler and stopper for snapshots that nobody reads."""
+    """Objects of this process that must not be pickled with Ray's unused snapshots."""
 
-    attempts: Attempts
+    attempts: Retries
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("attempts", "trials")}
 
 
 class _Proposals(_Driver, Searcher):
-    """Hands the search's proposals to Ray and its finished trials back."""
+    """Passes proposals of the search to Ray and finished trials back."""
 
-    def __init__(self, attempts: Attempts, shared: dict[str, Any]) -> None:
+    def __init__(self, attempts: Retries, shared: dict[str, Any]) -> None:
         super().__init__()
         self.attempts, self.shared = attempts, shared
         self.room = ray_cluster.Room(attempts.search.config)
@@ -142,7 +142,7 @@ class _Proposals(_Driver, Searcher):
         self.attempts.search.room = room = self.room()
         if not (room or self.waits):
             self.waits = True
-            self.attempts.note("no node of the cluster has room for a trial; the search waits for one")
+            self.attempts.note("no node of the cluster has resources for a trial; the search waits for one")
         proposal = self.attempts.propose(trial_id) if self.attempts.running < room else None
         if proposal is None:
             return Searcher.FINISHED if self.attempts.over else None
@@ -150,26 +150,26 @@ class _Proposals(_Driver, Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error or result is None:
-            return  # the scheduler was told, with the error
+            return  # the scheduler received the error
         event = _event(result)
-        if not isinstance(event, Rung):  # a rung was observed when it came, and ended the trial
+        if not isinstance(event, Rung):  # a rung was observed on arrival, and ended the trial
             self.attempts.observe(trial_id, event)
         self.attempts.end(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is the state."""
+        """Do nothing: the event log is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is the state."""
+        """Do nothing: the event log is the state."""
 
 
 class _Rungs(_Driver, FIFOScheduler):
-    """Stops what the search stops, ends what hangs, and hears of errors."""
+    """Scheduler that stops trials for the search, ends hanging ones, and receives errors."""
 
-    def __init__(self, attempts: Attempts) -> None:
+    def __init__(self, attempts: Retries) -> None:
         super().__init__()
         self.attempts = attempts
-        self.trials: dict[str, Any] = {}  # that have not ended, by id
+        self.trials: dict[str, Any] = {}  # running trials, by id
         self.files: Path | None = None  # where Ray Tune keeps its own on this node
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -177,10 +177,10 @@ class _Rungs(_Driver, FIFOScheduler):
         self.files = Path(trial.storage.experiment_driver_staging_path).parents[1]
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The last that waits. Called in every turn of Tune's loop, ten times a second or more.
+        """Return the last waiting trial. Tune's loop calls it ten times per second or more.
 
-        A free worker goes to it; of those that wait for a new worker Tune would end the start of that one, so that
-        where trials end faster than a worker starts, a node that was added would never be used.
+        It gets a free worker. For a trial that waits for a new worker, Tune would cancel the start of that worker. Then
+        an added node would never be used if trials end faster than a worker starts.
         """
         for name, trial in self.trials.items():
             if trial.status == Trial.RUNNING:
@@ -190,7 +190,7 @@ class _Rungs(_Driver, FIFOScheduler):
         if self.attempts.search.draining:
             for name in self.attempts.not_begun():
                 self.attempts.hand_back(name)
-                self.trials[name].init_local_path()  # which Tune asks for in the end, also of what never began
+                self.trials[name].init_local_path()  # Tune requires it at the end, also for trials that never started
                 tune_controller.stop_trial(self.trials[name])
         return next((trial for trial in reversed(self.trials.values()) if trial.status == Trial.PENDING), None)
 
@@ -216,9 +216,9 @@ class _Rungs(_Driver, FIFOScheduler):
 
 
 class _Faults(_Driver, Stopper):
-    """Ends a run whose events can no longer be recorded, or whose last node is lost: Tune would wait for another."""
+    """Ends a run whose events cannot be recorded, or whose last node is lost (Tune would wait for another)."""
 
-    def __init__(self, attempts: Attempts) -> None:
+    def __init__(self, attempts: Retries) -> None:
         self.attempts = attempts
         self.looked = time.monotonic()
 
@@ -229,12 +229,12 @@ class _Faults(_Driver, Stopper):
         if time.monotonic() - self.looked > NODES_EVERY:
             self.looked = time.monotonic()
             if not any(node["Alive"] for node in ray.nodes()):
-                self.attempts.fault = InputError("Ray", 0, "is the number of nodes left; the run goes on with --resume")
+                self.attempts.fault = InputError("Ray", 0, "is the number of nodes left; resume the run with --resume")
         return self.attempts.fault is not None
 
 
 def _cause(trial: Any) -> BaseException | None:
-    """What was raised in a trial; None if nothing was, as its process ended."""
+    """Return the exception of a trial; None if its process ended without one."""
     if not trial.pickled_error_file:
         return None
     error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
@@ -251,7 +251,7 @@ def _event(result: dict[str, Any]) -> Rung | Completed | Failed:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither Ray's tables nor its log lines; what matters of them is in the ledger."""
+    """Suppress Ray's tables and log lines; the event log has the relevant information."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -265,37 +265,37 @@ def _quiet() -> Iterator[None]:
 
 
 def run(search: Search, data: Clips | None, address: str = "") -> None:
-    """Trains everything the search proposes, `config.workers` trials at a time.
+    """Train all proposals of the search, `config.workers` trials in parallel.
 
     Args:
-      search: what proposes and records.
-      data: how a worker comes to the clips; none for a simulation.
+      search: proposes and records trials.
+      data: access of workers to the clips; None for a simulation.
       address: of the Ray cluster to join; '' starts one on this machine.
 
     Raises:
-      InputError: an event could not be recorded, there is no room for Ray's files, or `cluster.session` has a reason.
+      InputError: an event could not be recorded, there is no space for Ray's files, or see `ray_cluster.session`.
     """
     if search.finished:
         return
-    attempts = Attempts(search)
+    attempts = Retries(search)
     config = search.config
-    # As texts, of which Ray Tune's copies, one a trial, take no memory.
+    # As text: Ray Tune's copies of it, one per trial, take no memory.
     shared = {
         "search": json.dumps(config_to_dict(config)),
         "data": node_data.to_dict(data) if data else None,
-        "folder": os.getcwd(),  # where extensions are looked for, as in this process
+        "folder": os.getcwd(),  # folder of extension modules, as in this process
     }
     scratch = ray_scratch.folder_of(search.ledger.path.parent)
     with ray_scratch.made(scratch), _quiet(), ray_cluster.session(config, address, scratch):
         while not attempts.over:
             _tune(attempts, shared, scratch)
-            gc.collect()  # Tune's trials refer to one another, and would stay for thousands more
+            gc.collect()  # Tune's trials have reference cycles, and would stay in memory for thousands more
     if attempts.fault:
         raise attempts.fault
 
 
 def _trackers(search: Search) -> list[Any]:
-    """What shows trials elsewhere; imported only if it is asked for."""
+    """Return the experiment trackers; imported only if configured."""
     if search.config.tracking.mlflow is None and search.config.tracking.wandb is None:
         return []
     from nas.monitor import ray_trackers
@@ -303,8 +303,8 @@ def _trackers(search: Search) -> list[Any]:
     return ray_trackers.trackers(search)
 
 
-def _tune(attempts: Attempts, shared: dict[str, Any], scratch: Path) -> None:
-    """Has Ray Tune train the next `CHUNK` trials, or what is left."""
+def _tune(attempts: Retries, shared: dict[str, Any], scratch: Path) -> None:
+    """Train the next `CHUNK` trials, or the rest, by Ray Tune."""
     resources = attempts.search.config.reserved
     scheduler = _Rungs(attempts)
     tuner = tune.Tuner(
@@ -320,7 +320,7 @@ def _tune(attempts: Attempts, shared: dict[str, Any], scratch: Path) -> None:
             name=EXPERIMENT,
             storage_path=str(scratch),
             stop=_Faults(attempts),
-            failure_config=tune.FailureConfig(max_failures=0),  # `Attempts` counts them
+            failure_config=tune.FailureConfig(max_failures=0),  # `Retries` counts them
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             callbacks=_trackers(attempts.search),
             verbose=0,

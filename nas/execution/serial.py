@@ -1,4 +1,4 @@
-"""Executes a search in this process, one trial after another: for debugging, and exactly repeatable."""
+"""Execution of a search in this process, one trial after another: for debugging, and exactly repeatable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nas.loop.search import Search
 
 
 def run(search: Search, trainer: Trainer | Simulation) -> None:
-    """Trains everything the search proposes."""
+    """Train all proposals of the search."""
     search.room = 1
     while (proposal := search.propose()) is not None:
         for event in trainer.train(proposal):

@@ -5,8 +5,8 @@
 - `early_stopping`: stops trials among candidates of similar cost.
 - `retries`: trains a trial again if its worker died.
 - `references`: the published networks at the scale of a proxy.
-- `fixed_networks`: networks that are trained in place of a search.
+- `fixed_networks`: networks that are trained instead of a search.
 - `run_folder`: starts and resumes a run; `run_lock` keeps other processes out.
-- `signals`: what a run does when it is interrupted.
-- `data_notes`: what a run prints about its videos.
+- `signals`: handling of interrupts.
+- `data_notes`: lines about the videos of a run.
 """

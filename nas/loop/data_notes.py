@@ -1,4 +1,4 @@
-"""What a run says of the videos it is about to search on: how many clips there are, what was left out, and why."""
+"""Lines about the videos of a search: numbers of clips, and skipped files with reasons."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-SHOWN = 5  # files left out that are named; the dataset's header names all
-FEW = 50  # validation clips, by which an accuracy of a half is known to ±0.14, 19 times in 20
+SHOWN = 5  # skipped files that are listed; the dataset's header lists all
+FEW = 50  # validation clips: the 95 % interval of an accuracy of 0.5 is ±0.14
 
 
 def data_notes(data: Any) -> Iterator[str]:
-    """A line of the splits of a `movinet.data.store.Dataset`; of what was left out; of too few clips to choose by."""
+    """Yield lines about the splits of a `movinet.data.store.Dataset`, skipped files, and too few validation clips."""
     splits = [f"{len(getattr(data, split))} {split}" for split in ("train", "validation", "test")]
     counts = np.bincount(data.train.labels, minlength=len(data.classes))
     most, fewest = (f"{counts[i]} ({data.classes[i]})" for i in (counts.argmax(), counts.argmin()))
@@ -21,8 +21,8 @@ def data_notes(data: Any) -> Iterator[str]:
     if left_out := len(data.skipped):
         named = "; ".join(f"{item.file} {item.reason}" for item in data.skipped[:SHOWN])
         more = f"; the others are in {data.path}" if left_out > SHOWN else ""
-        yield f"{left_out} {'file was' if left_out == 1 else 'files were'} left out: {named}{more}"
+        yield f"{left_out} {'file was' if left_out == 1 else 'files were'} skipped: {named}{more}"
     if (clips := len(data.validation)) < FEW:
         spread = 1.96 * (0.25 / clips) ** 0.5
-        rule = f"an accuracy is known to ±{spread:.2f} by them, and networks are chosen by it"
-        yield f"few validation clips: {rule}; more videos help, and data.clips_per_video where they are long"
+        rule = f"they measure accuracy only to ±{spread:.2f}, and networks are selected by it"
+        yield f"few validation clips: {rule}; add videos, or raise data.clips_per_video if they are long"

@@ -1,10 +1,10 @@
-"""Asynchronous early stopping in bands of like cost.
+"""Asynchronous early stopping within FLOPs bins.
 
-Small networks learn less from the start, so ranked together all of them would die at the first rung.
-Here a trial is compared only with trials of like cost: those in the same band of log-cost. Either the best share of a
-band goes on (ASHA; Li et al. 2020, arXiv 1810.05934), or what is not dominated (as in MO-ASHA; Schmucker et al. 2021,
-arXiv 2106.12639): a network that some cheaper ones were better than will not be on the front, while of the proposals
-of a search that knows where the front is, halving ends half of the good ones.
+Small networks learn less from the start, so a common ranking would stop all of them at the first rung. So a trial is
+compared only with trials in the same bin of log cost. Either the best fraction of a bin continues (ASHA; Li et al.
+2020, arXiv 1810.05934), or the trials that are not dominated (as in MO-ASHA; Schmucker et al. 2021, arXiv 2106.12639):
+a network that several cheaper ones beat will not be on the front. Halving would also stop half of the good proposals
+of a search that proposes near the front.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MAX_BANDS = 1000
 
 
 @dataclass(frozen=True)
-class Bands:
-    """`count` bands of equal width in log-cost from `low` to `high`; the outer two take what lies beyond."""
+class CostBins:
+    """`count` bins of equal width in log cost from `low` to `high`; the outer two include costs beyond."""
 
     low: float
     high: float
@@ -40,45 +40,46 @@ class Bands:
 
     @functools.cached_property
     def edges(self) -> tuple[float, ...]:
-        """The `count` + 1 costs that bound the bands."""
+        """The `count` + 1 edges of the bins."""
         step = math.log(self.high / self.low) / self.count
         return (self.low, *(self.low * math.exp(step * i) for i in range(1, self.count)), self.high)
 
     def of(self, cost: float) -> int:
-        """The band of `cost`: band i holds edges[i] <= cost < edges[i + 1]."""
+        """Return the bin of `cost`: bin i has edges[i] <= cost < edges[i + 1]."""
         return bisect_right(self.edges, cost, 1, self.count) - 1
 
     def filled(self, costs: np.ndarray) -> np.ndarray:
-        """How many of the costs [n] each band holds: int [count]."""
+        """Return the number of costs [n] in each bin: int [count]."""
         return np.bincount(np.searchsorted(self.edges[1:-1], costs, side="right"), minlength=self.count)
 
 
-class BandedStopping:
-    """Decides at each rung whether a trial goes on.
+class BinnedStopping:
+    """Decides at each rung whether a trial continues.
 
     Args:
       rungs: training steps after which trials are compared, rising.
-      reduction: the best 1/`reduction` of a band's values at a rung go on; above 1.
-      bands: which trials are comparable.
+      reduction: the best 1/`reduction` of a bin's values at a rung continue; above 1.
+      bands: bins of comparable trials.
       objective: the metric compared and its direction.
-      minimum: so many values must be at a band's rung before any trial is stopped there.
-      dominators: in place of `reduction`: a trial goes on unless so many of its band that cost no more are better.
-      dominating: with `dominators`: and at least this share of those that cost no more, itself counted; of many
-        hundreds a fixed number would beat nearly every one, most of all where they crowd.
+      minimum: number of values at a bin's rung from which trials are stopped there.
+      dominators: in place of `reduction`: a trial stops if at least this number of trials of its bin at equal or lower
+        cost are better.
+      dominating: with `dominators`: and if they are at least this fraction of the trials of equal or lower cost,
+        including itself. Among many hundreds, a fixed number would beat nearly every trial, most of all in dense parts.
 
-    The state is a function of the values recorded, so replaying the ledger's rung events through
-    `decide` restores it.
+    The state is a function of the recorded values, so replaying the rung events of an event log through `decide`
+    restores it.
 
     Raises:
-      InputError: rungs that do not rise, a reduction of 1 or less, a minimum or a number of dominators below 1, a
-        share that is none.
+      InputError: rungs that do not rise, a reduction of 1 or less, a minimum or a number of dominators below 1, or an
+        invalid fraction.
     """
 
     def __init__(
         self,
         rungs: tuple[int, ...],
         reduction: float,
-        bands: Bands,
+        bands: CostBins,
         objective: Objective = ACCURACY,
         minimum: int = 3,
         dominators: int | None = None,
@@ -92,7 +93,7 @@ class BandedStopping:
         if dominators is not None:
             check_integer("dominators", dominators, 1, 2**63 - 1)
         if not 0 <= dominating < 1:
-            raise InputError("dominating", dominating, "must be a share, from 0 to below 1")
+            raise InputError("dominating", dominating, "must be a fraction, from 0 to below 1")
         self.rungs = tuple(rungs)
         self.reduction = reduction
         self.bands = bands
@@ -103,11 +104,11 @@ class BandedStopping:
         self._recorded: dict[tuple[int, int], _Recorded] = {}
 
     def decide(self, index: int, cost: float, steps: int, value: float) -> Literal["continue", "stop"]:
-        """Records trial `index`'s metric after `steps`, and says whether it goes on.
+        """Record the metric of trial `index` after `steps`, and return whether it continues.
 
-        It goes on unless `minimum` values are there and, of the band's, at least 1/`reduction` are better; or, with
-        `dominators`, so many that cost no more. A trial repeated after a crash keeps its first value. Steps that are
-        no rung: it goes on.
+        It stops if there are `minimum` values and at least 1/`reduction` of the bin's values are better; or, with
+        `dominators`, at least this number at equal or lower cost. A trial repeated after a crash keeps its first value.
+        At steps without a rung it continues.
 
         Raises:
           InputError: a value that is not finite.
@@ -123,17 +124,17 @@ class BandedStopping:
         if self.dominators is None:
             behind = there.better(value) * self.reduction >= len(there)
         else:
-            better, no_dearer = there.no_dearer(cost, value)
-            behind = better >= max(self.dominators, self.dominating * no_dearer)
+            better, at_lower_cost = there.at_lower_cost(cost, value)
+            behind = better >= max(self.dominators, self.dominating * at_lower_cost)
         return "stop" if behind else "continue"
 
     def recorded(self, band: int, steps: int) -> int:
-        """How many trials of `band` reached the rung at `steps`."""
+        """Return the number of trials of a bin that reached the rung at `steps`."""
         return len(self._recorded.get((band, steps), ()))
 
 
 class _Recorded:
-    """Costs and minimised values of the trials of a band at a rung."""
+    """Costs and minimised values of the trials of a bin at a rung."""
 
     def __init__(self) -> None:
         self.of: dict[int, float] = {}  # value by trial
@@ -143,7 +144,7 @@ class _Recorded:
         return len(self.of)
 
     def first(self, index: int, cost: float, value: float) -> float:
-        """The value that trial `index` has, which is this one unless it had one."""
+        """Return the first value of trial `index`; record this one if there is none."""
         if index not in self.of:
             self.of[index] = value
             self.costs.append(cost)
@@ -151,10 +152,10 @@ class _Recorded:
         return self.of[index]
 
     def better(self, value: float) -> int:
-        """How many are better than a value."""
+        """Return how many values are better."""
         return int(np.count_nonzero(np.frombuffer(self.values) < value))
 
-    def no_dearer(self, cost: float, value: float) -> tuple[int, int]:
-        """Of those that cost no more, how many are better than a value, and how many there are."""
-        no_dearer = np.frombuffer(self.costs) <= cost
-        return int(np.count_nonzero(no_dearer & (np.frombuffer(self.values) < value))), int(no_dearer.sum())
+    def at_lower_cost(self, cost: float, value: float) -> tuple[int, int]:
+        """Return, among trials at equal or lower cost, the number of better ones and the number of all."""
+        at_lower_cost = np.frombuffer(self.costs) <= cost
+        return int(np.count_nonzero(at_lower_cost & (np.frombuffer(self.values) < value))), int(at_lower_cost.sum())

@@ -1,4 +1,4 @@
-"""Networks that a run trains in place of a search; see `nas.studies.validation`."""
+"""Networks that a run trains instead of a search; see `nas.studies.validation`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Kind = Literal["finalist", "reference"]
 
 @configuration
 class FixedNetwork:
-    """A network to train, as it is or scaled.
+    """A network to train, unchanged or scaled.
 
     Attributes:
       of: name of the network in the run that it comes from, such as "trial 5" or "a0".
@@ -32,5 +32,5 @@ class FixedNetwork:
 
     @property
     def label(self) -> str:
-        """Name of its trainings."""
+        """Label of its trainings."""
         return self.of if self.scale == 1 else f"{self.of} x{self.scale:g}"

@@ -1,9 +1,10 @@
-"""The published networks at the scale of a proxy: what a search has to be better than.
+"""The published networks at the scale of a proxy, as baseline of a search.
 
 A published network keeps its layers' kernels and the proportions of its widths. Its blocks get the strides of the
-space, its head is one of the space's. It is scaled to a cost in the same place within the space's range as its
-published cost has between A0 and A5, first in all dimensions evenly, which gives the nearest clip of the space, then in
-depth and width alone. Kernels that would partly multiply padding become smaller ones that compute the same function.
+space, its head is one of the space's. Its target cost has the same relative position in the space's range as its
+published cost has between A0 and A5. It is first scaled evenly in all dimensions, which determines the nearest clip of
+the space, then only in depth and width. Kernels that would partly multiply padding are replaced by smaller ones that
+compute the same function.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from search_space.space.dead_options import without_dead_weights
 from search_space.space.movinet import SpaceConfig
 
 _EVEN = Coefficients(depth=2**0.25, width=2**0.125, resolution=2**0.125, frames=2**0.25)
-# Once the clip is chosen from the space.
+# After the clip is chosen from the space.
 _DEPTH_AND_WIDTH = Coefficients(depth=2**0.5, width=2**0.25, resolution=1.0, frames=1.0)
-_MARGIN = 0.15  # of the log-cost range, left free at both ends, where a space has next to no members
-_TOLERANCE = 0.3  # small networks of channels divisible by 8 come in steps that large
+_MARGIN = 0.15  # of the log-cost range, excluded at both ends, where a space has hardly any architectures
+_TOLERANCE = 0.3  # steps of small networks with channels divisible by 8 are that large
 
 
-@functools.lru_cache(maxsize=16)  # a second of scaling, which a search needs for its start, its check and its finals
+@functools.lru_cache(maxsize=16)  # scaling takes a second, and a search needs it several times
 def reference_architectures(
     config: SpaceConfig, names: tuple[str, ...], low: float, high: float
 ) -> Mapping[str, Architecture]:
@@ -37,7 +38,7 @@ def reference_architectures(
     `names` are those of `nas.config.sections.Finals.references`, with or without a clip.
 
     Raises:
-      InputError: a published network cannot be brought to that scale, or a clip is not one of the space's.
+      InputError: a published network cannot be scaled to the space, or a clip is not one of the space's.
     """
     margin = (high / low) ** _MARGIN
     published = {name: count(PUBLISHED[name], 600).macs for name in ("a0", "a5")}
@@ -73,8 +74,8 @@ def _scaled(name: str, config: SpaceConfig, target: float, clip: Clip | None) ->
         rule = f"has {len(published.blocks)} blocks, the space {len(strides)}; leave it out of the references"
         raise InputError("finals.references", name, rule)
     architecture = with_strides(published, strides)
-    # A5's clip stands for the largest of the space; head and widths against those of A2, whose space all MoViNets were
-    # scaled from.
+    # A5's clip corresponds to the largest of the space; head and widths are relative to A2, from whose space all
+    # MoViNets were scaled.
     frames = -(-config.frames // min(config.frame_strides)) / largest.frames
     width = max(config.project) / PUBLISHED["a2"].head.project
     base = Factors(width=width, resolution=max(config.resolutions) / largest.resolution, frames=frames)
@@ -86,7 +87,7 @@ def _scaled(name: str, config: SpaceConfig, target: float, clip: Clip | None) ->
         rule = f"cannot be scaled to this space: {error.value:.0f} {error.rule}; leave it out of the references"
         raise InputError("finals.references", name, rule) from None
     project = min(config.project, key=lambda option: abs(option - scaled.head.project))
-    head = Head(project, config.dense)  # as every candidate has it
+    head = Head(project, config.dense)  # as in every candidate
     return without_dead_weights(replace(scaled, clip=clip, head=head))
 
 

@@ -1,4 +1,4 @@
-"""Which proposals of a search are being trained, for executors whose workers can die: those are handed out again."""
+"""Bookkeeping of trials in training, for executors whose workers can die: such trials are started again."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from nas.record.events import Completed, Failed, Proposal, Rung
 from search_space.base.errors import InputError, printable
 
 LONGEST_REASON = 200  # characters
-LATE = 1.5  # times what a trial is given, after which its worker, which should have ended itself, is ended from outside
+LATE = 1.5  # multiple of a trial's time limit after which a worker that failed to end itself is killed
 
 
-class Attempts:
-    """Hands out a search's proposals, by names that the executor gives its trials.
+class Retries:
+    """Hands out a search's proposals, under the executor's names of trials.
 
-    A trial whose worker dies is trained again, from the start; the search hears of it only after the last attempt.
+    A trial whose worker dies is trained again from the start; the search is informed only after the last attempt.
 
     Attributes:
-      fault: why the run must end, such as a full disk.
+      fault: reason to end the run, such as a full disk.
     """
 
     def __init__(self, search: Search) -> None:
@@ -29,22 +29,22 @@ class Attempts:
         self.limits = search.config.faults
         self.fault: InputError | None = None
         self._running: dict[str, Proposal] = {}
-        self._last: dict[str, float] = {}  # when those that are being trained gave their last sign, monotonic
+        self._last: dict[str, float] = {}  # monotonic time of the last report of each trial in training
         self._again: list[Proposal] = []
         self._reasons: dict[int, list[str]] = {}  # of attempts that ended in an error, by the proposal's index
 
     @property
     def over(self) -> bool:
-        """Whether nothing more is to be trained."""
+        """True if all trainings are finished or the run must end."""
         return self.fault is not None or self.search.finished or (self.search.draining and not self._running)
 
     @property
     def running(self) -> int:
-        """How many trials have been handed out and have not ended."""
+        """Number of trials that have been handed out and have not ended."""
         return len(self._running)
 
     def propose(self, name: str) -> Proposal | None:
-        """What the trial `name` is to train; None if there is nothing now."""
+        """Return the proposal for the trial `name`; None if there is none now."""
         proposal = None
         with self._faults():
             if not self.search.draining:
@@ -54,30 +54,30 @@ class Attempts:
         return proposal
 
     def note(self, text: str) -> None:
-        """Tells the user, and whoever reads the ledger."""
+        """Write a note for the user to the event log."""
         with self._faults():
             self.search.note(text)
 
     def errors(self, proposal: Proposal) -> int:
-        """How many attempts at a proposal have ended in an error."""
+        """Return how many attempts at a proposal have ended in an error."""
         return len(self._reasons.get(proposal.index, ()))
 
     def begin(self, name: str) -> None:
-        """A worker is ready and trains the trial `name`; its time counts from the first such call on."""
+        """Record that a worker trains the trial `name`; its time counts from the first such call."""
         self._last.setdefault(name, time.monotonic())
 
     def not_begun(self) -> list[str]:
-        """Trials that wait for a worker."""
+        """Return the trials that wait for a worker."""
         return [name for name in self._running if name not in self._last]
 
     def overdue(self) -> list[str]:
-        """Trials without a sign for so long that their workers have not even been able to end themselves."""
+        """Return trials without a report for so long that their workers failed to end themselves."""
         limit = LATE * self.limits.trial_seconds
         now = time.monotonic()
         return [name for name, last in self._last.items() if now - last > limit > 0]
 
     def observe(self, name: str, event: Rung | Completed | Failed) -> bool:
-        """Records; False if the trial is to be stopped."""
+        """Record an event; return False if the trial must stop."""
         self._last[name] = time.monotonic()
         goes_on = False
         with self._faults():
@@ -85,26 +85,26 @@ class Attempts:
         return goes_on
 
     def end(self, name: str) -> None:
-        """The trial `name` has ended, and everything it gave was observed."""
+        """Record the end of the trial `name`, after all its events were observed."""
         del self._running[name]
         self._last.pop(name, None)
 
     def hand_back(self, name: str) -> None:
-        """The trial `name` was not begun; it will be handed out again."""
+        """Return the trial `name`, which was not started; it will be handed out again."""
         self._again.append(self._running[name])
         self.end(name)
 
     def die(self, name: str) -> None:
-        """The worker of the trial `name` died, perhaps as the trial took too long; as `fail`."""
+        """Record that the worker of the trial `name` died, perhaps because of the time limit; see `fail`."""
         limit = self.limits.trial_seconds
-        # A worker that ends itself counts from a little later than we do, but never by much.
+        # The clock of a worker that ends itself starts a little later than this one.
         late = limit and name in self._last and time.monotonic() - self._last[name] > 0.9 * limit
         self.fail(name, f"no result within {limit:g} s" if late else "its worker died")
 
     def fail(self, name: str, reason: str | InputError) -> None:
-        """The trial `name` ended in an error; it will be handed out again unless this was the last attempt.
+        """Record an error of the trial `name`; it will be handed out again unless this was the last attempt.
 
-        If that ended in an `InputError`, as for clips that are gone, the trial is not to blame: the run ends.
+        If the last attempt ended in an `InputError`, for example for missing clips, the run ends.
         """
         index = self._running[name].index
         reasons = self._reasons.setdefault(index, [])
@@ -123,7 +123,7 @@ class Attempts:
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
-        """Keeps an executor from taking what must end the run for the error of a trial."""
+        """Keep errors that must end the run from being treated as errors of a trial."""
         try:
             yield
         except InputError as error:
@@ -131,5 +131,5 @@ class Attempts:
 
 
 def _summary(reasons: list[str]) -> str:
-    """One line: every reason once, with how often it came."""
+    """Return one line with every reason once and its count."""
     return ", ".join(reason if n == 1 else f"{reason}, {n} times" for reason, n in Counter(reasons).items())

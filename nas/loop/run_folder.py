@@ -1,7 +1,7 @@
-"""A run's folder: started, resumed, and kept from a second process.
+"""A run's folder: start, resume, and protection against a second process.
 
 config.yaml  ledger.jsonl  run.lock        written here
-everything else                            made from the ledger, by `results`
+everything else                            derived from the event log, by `results`
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Watch = Callable[[Search], contextlib.AbstractContextManager[object]]
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that can change a result."""
+    """Return versions of Python and of the libraries that can change a result."""
     names = ("movinet-nas", "tensorflow", "keras", "ray", "numpy")
     found = {"python": platform.python_version()}
     for name in names:
@@ -54,36 +54,36 @@ def versions() -> dict[str, str]:
 
 
 def read(folder: Path) -> Ledger:
-    """The ledger of the run in `folder`; `InputError` if there is none."""
+    """Return the event log of the run in `folder`; `InputError` if there is none."""
     if not os.path.isdir(folder):
         raise InputError("run", str(folder), "is not a folder")
     if not os.path.exists(folder / LEDGER):
-        raise InputError("run", str(folder), f"is not the folder of a run: it holds no {LEDGER}")
+        raise InputError("run", str(folder), f"is not the folder of a run: it has no {LEDGER}")
     untrusted_files.check_no_links(folder)
     return ledgers.read(folder / LEDGER)
 
 
 def config_of(ledger: Ledger) -> SearchConfig:
-    """The configuration a run was started with."""
+    """Return the configuration with which a run was started."""
     return search_config.from_dict(ledger.header.config, f"{ledger.path}:1: config")
 
 
 def data_of(ledger: Ledger) -> Any:
-    """The data set a run began with, none if it is simulated; `InputError` if its content is no longer the same.
+    """Return the data set of a run, None if it is simulated; `InputError` if its content has changed.
 
-    All of it is read for that.
+    The whole data set is read for this check.
     """
     data = _opened(config_of(ledger))
     if data is not None:
         data = open_made(str(data.path), verify=True)
     if _hash(data) != ledger.header.data_hash:
-        rule = f"is not the content the run began with, {ledger.header.data_hash}: its clips have changed"
+        rule = f"differs from the run's {ledger.header.data_hash}: its clips have changed"
         raise InputError(f"data of {ledger.path.parent}", _hash(data), rule)
     return data
 
 
 def _opened(config: SearchConfig) -> Any:
-    """The data set, made if need be; None for a simulation, whose table is read here lest every worker fail at it."""
+    """Return the data set, created if missing; None for a simulation, whose table is checked here."""
     if config.simulation is None:
         return open_data(config.data, config.space)
     Simulation(config)
@@ -95,22 +95,22 @@ def _hash(data: Any) -> str:
 
 
 def _chance(data: Any) -> float:
-    """Accuracy on the validation clips of always naming their most frequent class; 0 for a simulation."""
+    """Return the validation accuracy of always predicting the most frequent class; 0 for a simulation."""
     return 0.0 if data is None else max(Counter(data.validation.labels.tolist()).values()) / len(data.validation)
 
 
 def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) -> None:
-    """Runs a search in a new or empty folder.
+    """Run a search in a new or empty folder.
 
     Args:
-      config: what to search.
+      config: configuration of the search.
       folder: of the run.
       executor: one of `EXECUTORS`.
-      watch: given the search, a context in which it runs, such as a display.
+      watch: returns a context for the search, such as a display.
       cluster: to join, for the executor "ray".
 
     Raises:
-      InputError: the folder holds a run or anything else, or cannot be written; or the data is at fault.
+      InputError: the folder is not empty or cannot be written, or the data is invalid.
     """
     _check_new(folder)
     check_can_fail(config.simulation, executor)
@@ -119,7 +119,7 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, clust
     data = _opened(config)
     cluster = _prepared(cluster, executor, data)
     with _made(folder), RunLock(folder) as lock, contextlib.ExitStack() as undo:
-        _check_new(folder)  # nobody else can begin a run in it from here on
+        _check_new(folder)  # from here on no other process can start a run in it
         undo.callback(_remove, lock.path, folder / LEDGER, folder / CONFIG)
         header = Header(search_config.to_dict(config), versions(), config.seed, _hash(data), chance=_chance(data))
         with LedgerWriter.create(folder / LEDGER, header) as writer:
@@ -128,17 +128,18 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, clust
             try:
                 _execute(search, data, executor, watch, cluster)
             finally:
-                # Else nothing was begun, as when trials ask for more than the machine has. The record is asked, because
-                # a search that is interrupted may have written its first proposal and not yet counted it.
+                # Otherwise no trial was started, as when trials request more than the machine has. The event log
+                # decides,
+                # because an interrupted search may have written its first proposal without counting it.
                 if search.proposals or read(folder).proposals:
                     undo.pop_all()
 
 
 def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) -> None:
-    """Resumes a run from its ledger: nothing finished is lost or trained twice.
+    """Resume a run from its event log: finished trials are neither lost nor trained twice.
 
     Raises:
-      InputError: no run in the folder, another process uses it, or its data is no longer the same.
+      InputError: no run in the folder, another process uses it, or its data has changed.
     """
     ledger = read(folder)
     config = config_of(ledger)
@@ -147,7 +148,7 @@ def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) 
     check(config)
     data = data_of(ledger)
     cluster = _prepared(cluster, executor, data)
-    # Nothing is written before all of this is known to fit.
+    # Nothing is written before all of these checks.
     with RunLock(folder), LedgerWriter.open_for_append(folder / LEDGER) as writer:
         search = _resumed(config, writer, read(folder))
         if not search.finished:
@@ -156,7 +157,7 @@ def resume(folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) 
 
 
 def _prepared(cluster: Cluster, executor: str, data: Any) -> Cluster:
-    """Finds out what can be told of a cluster, and does what is done for its nodes, before anything is written."""
+    """Check the cluster and prepare its nodes, before anything is written."""
     if executor != "ray":
         return cluster
     if data is not None and cluster.share:
@@ -167,14 +168,14 @@ def _prepared(cluster: Cluster, executor: str, data: Any) -> Cluster:
 def _resumed(config: SearchConfig, writer: LedgerWriter, ledger: Ledger) -> Search:
     try:
         return Search(config, writer, ledger.events)
-    except InputError as error:  # what happened does not fit the configuration
+    except InputError as error:  # the events do not fit the configuration
         raise InputError(f"{ledger.path}: {error.place}", error.value, error.rule) from None
 
 
 def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cluster) -> None:
-    """Raises `KeyboardInterrupt` if the search was told to stop and something is left to train."""
-    ray_scratch.clear(ray_scratch.folder_of(search.ledger.path.parent))  # left if it was killed, even as it ended
-    with watch(search), trackers.tracked(search), signals.gently(search.drain, "what has begun is finished"):
+    """Execute the search; raise `KeyboardInterrupt` if it was stopped before its end."""
+    ray_scratch.clear(ray_scratch.folder_of(search.ledger.path.parent))  # left by a killed run
+    with watch(search), trackers.tracked(search), signals.gently(search.drain, "running trials are finished"):
         if not search.proposals:
             for text in _notes(search.config, data):
                 search.note(text)
@@ -192,7 +193,7 @@ def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cl
 
 
 def _notes(config: SearchConfig, data: Any) -> Iterator[str]:
-    """Yield what a user should know of the space and the data before the first trial."""
+    """Yield notes for the user on the space and the data before the first trial."""
     if dead := dead_options.warning(config.space):
         yield dead
     if data is not None and config.data.source != "moving_digits":
@@ -200,11 +201,11 @@ def _notes(config: SearchConfig, data: Any) -> Iterator[str]:
 
 
 def _check_new(folder: Path) -> None:
-    """That a run can be begun in a folder, as far as can be told without making it."""
+    """Check that a run can start in a folder, without creating it."""
     if os.path.exists(folder / LEDGER):
-        raise InputError("--out", str(folder), "holds a run already; carry it on with --resume, or name another folder")
+        raise InputError("--out", str(folder), "already contains a run; use --resume, or choose another folder")
     try:
-        # A process killed early leaves its lock behind, which nobody holds.
+        # A process killed early leaves its lock file, which is not locked.
         held = os.path.exists(folder) and any(name != LOCK for name in os.listdir(folder))
     except OSError as error:
         raise InputError("--out", str(folder), f"cannot be used: {error.strerror}") from None
@@ -217,13 +218,13 @@ def _check_new(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """The folder and its parents, made where they are missing, and taken away again if nothing is left in them."""
+    """Create the folder and its parents if missing, and remove them afterwards if they are empty."""
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError("--out", str(folder), f"cannot be made: {error.strerror}") from None
+            raise InputError("--out", str(folder), f"cannot be created: {error.strerror}") from None
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -237,8 +238,8 @@ def _remove(*paths: Path) -> None:
 
 
 def _write_config(path: Path, config: Mapping[str, object]) -> None:
-    """For people, and to start the same search again; the record of the run is its ledger."""
+    """Write the configuration for readers, and to repeat the search; the run itself uses its event log."""
     try:
         path.write_text(yaml_text(config), encoding="utf-8")
     except OSError as error:
-        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
+        raise InputError(str(path), error.strerror, "prevented writing it") from None

@@ -1,4 +1,4 @@
-"""One process at a time in a run's folder."""
+"""Lock that allows one process at a time in a run's folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from search_space.base.errors import InputError
 
 
 class RunLock:
-    """Keeps a second process out of a run's folder: `with RunLock(folder): ...`.
+    """Excludes a second process from a run's folder: `with RunLock(folder): ...`.
 
-    The kernel holds the lock (flock on `run.lock`), so it goes with the process, also after kill -9.
+    The kernel holds the lock (flock on `run.lock`), so it is released with the process, also after kill -9.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -22,15 +22,15 @@ class RunLock:
         self._file = -1
 
     def __enter__(self) -> RunLock:
-        """Takes the lock.
+        """Take the lock.
 
         Raises:
-          InputError: another process holds it (its id is named), or the folder cannot be written.
+          InputError: another process holds it (the message has its id), or the folder cannot be written.
         """
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
-            raise InputError(str(self.path), error.strerror, "is why this folder cannot be locked") from None
+            raise InputError(str(self.path), error.strerror, "prevented locking this folder") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -38,8 +38,8 @@ class RunLock:
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
                 raise InputError(str(self.path), holder, "is the process id of a run that uses this folder") from None
-            raise InputError(str(self.path), error.strerror, "is why this folder cannot be locked") from None
-        with contextlib.suppress(OSError):  # a full disk; the name of who holds it is for people
+            raise InputError(str(self.path), error.strerror, "prevented locking this folder") from None
+        with contextlib.suppress(OSError):  # a full disk; the process id is only information
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
         self._file = descriptor

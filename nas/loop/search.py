@@ -1,9 +1,8 @@
-"""The loop of a search: from what is in the ledger to the next proposal. Executors train what it proposes.
+"""The loop of a search: from the events of the event log to the next proposal. Executors train the proposals.
 
-First as many candidates as planned, asked of the algorithm; then the finals, in which the published references
-and the networks on the front are trained with other seeds. If the configuration lists networks, these are trained
-in place of both. Everything here is a function of the configuration and the ledger's events, so a run that was
-killed goes on as if it had not been.
+First the planned number of candidates is requested from the algorithm. Then the published references and the networks
+on the front are evaluated again with new seeds. If the configuration lists networks, these are trained instead of both.
+Everything here is a function of the configuration and the events, so a killed run resumes as if it had not stopped.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ from search_space.base.errors import InputError
 from search_space.space.choices import Genotype
 from search_space.space.sampling import feasible
 
-LEAST_TO_MODEL = 8  # networks; of fewer the surrogate knows too little to correct what was measured
-SMALL = 100  # characters of a part that is worth looking for; there are few different ones
+LEAST_TO_MODEL = 8  # networks; with fewer the surrogate cannot correct measurements
+SMALL = 100  # characters of a part that is worth sharing; there are few different ones
 
 
 def trial_seed(run_seed: int, fingerprint: str, repeat: int) -> int:
-    """The seed of one training: never of a worker or of an order of arrival."""
+    """Return the seed of one training, which does not depend on worker or order of arrival."""
     digest = hashlib.sha256(f"{run_seed}/{fingerprint}/{repeat}".encode()).digest()
     return int.from_bytes(digest[:4]) >> 1
 
 
 def _shared(data: Any, parts: dict[str, Any]) -> Any:
-    """Equal plain data whose small parts, such as layers, are one object where they are equal: most of a run's memory.
+    """Return equal plain data that shares equal small parts, such as layers, which are most of a run's memory.
 
-    `parts` are those met before, by what they print as; new ones are added.
+    `parts` has the parts so far by their text; new ones are added.
     """
     if isinstance(data, Mapping):
         data = {key: _shared(value, parts) for key, value in data.items()}
@@ -62,19 +61,19 @@ Final = tuple[str, str, Genotype | None, Architecture, int]  # kind, label, geno
 
 
 class Search:
-    """Proposes, records and decides.
+    """Proposes trials, records events and decides on early stopping.
 
     Args:
-      config: the run's.
-      ledger: where every event goes before anything else acts on it.
-      events: those already in the ledger, in order.
-      algorithm: in place of the configured one.
+      config: configuration of the run.
+      ledger: event log that receives every event before anything acts on it.
+      events: events already in the log, in order.
+      algorithm: replaces the configured one.
 
-    Whatever looks at it finds trials by index: `proposals`, those of them that are `running` in this process, their
-    `rungs`, and the `completed`, `stopped` and `failed` ones. `watchers` are called with every event and every note
-    once it is recorded. `draining`: nothing more is to be begun.
-    Its executor keeps `room`, how many trials can be trained at a time (None: not known yet), and `retried`, how many
-    attempts have ended in an error and were begun again.
+    Trials are available by index: `proposals`, those `running` in this process, their `rungs`, and the `completed`,
+    `stopped` and `failed` ones. `watchers` are called with every event and every note after it is recorded. While
+    `draining`, no trial is started.
+    The executor sets `room`, the number of parallel trials (None: not known yet), and `retried`, the number of attempts
+    that ended in an error and were repeated.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Search:
         self.bands = cost_strata(self.algorithm.space, config.limits, config.costs[0], config.early_stopping.bands)
         self.references = final_references(config, self.algorithm.space)
         self.proposals: dict[int, Proposal] = {}
-        self._times: Counter[Genotype | None] = Counter()  # that each candidate was proposed
+        self._times: Counter[Genotype | None] = Counter()  # number of proposals of each candidate
         self.running: dict[int, Proposal] = {}
         self.rungs: dict[int, list[Rung]] = {}
         self.completed: dict[int, Completed] = {}
@@ -101,22 +100,22 @@ class Search:
         self.retried = 0
         self._stopping = self._make_stopping()
         self._parts: dict[str, Any] = {}  # that architectures have in common
-        self._goes_on: dict[tuple[int, int], bool] = {}  # what was decided at the rungs, by index and steps
-        self._asked_all = bool(config.networks)  # for candidates; what remains is the finals
-        self._finals = list(self._given_finals())
-        self._selected = bool(config.networks)  # whether the networks on the front are among the finals
+        self._continues: dict[tuple[int, int], bool] = {}  # decisions at the rungs, by index and steps
+        self._asked_all = bool(config.networks)  # candidates are complete; re-evaluations remain
+        self._finals = list(self._known_reevaluations())
+        self._selected = bool(config.networks)  # True if the re-evaluations include the front
         self._again: list[Proposal] = []
-        self._plan_finals()
+        self._plan_reevaluations()
         for event in events:
             self._take(event)
-        # What was running when the run ended is trained again first, in the order proposed.
+        # Trials that were running when the run ended are trained first, in the order proposed.
         self._again = list(self.running.values())
         self.running.clear()
-        self._ended = self._failed = 0  # trials, in this process: whoever resumes has corrected something
+        self._ended = self._failed = 0  # in this process only, because the cause may be fixed before a resume
 
     @property
     def planned(self) -> int:
-        """Trials of the whole run as far as known: the finals are known once the search is over."""
+        """Trials of the whole run as far as known: re-evaluations are known once the search is over."""
         searched = len(self.algorithm.proposed) if self._asked_all else self.config.trials
         finals = self.config.finals
         to_select = 0 if self._selected else min(finals.most, searched)
@@ -124,15 +123,15 @@ class Search:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to train."""
+        """True if no training is left."""
         return not self.running and not self._again and self._selected and self._next_final() is None
 
     def drain(self) -> None:
-        """Nothing more is proposed from here on; what runs may end."""
+        """Stop proposing trials; running ones may finish."""
         self.draining = True
 
     def propose(self) -> Proposal | None:
-        """The next trial, recorded as running; None if there is none now: all done, or results are needed first."""
+        """Return the next trial, recorded as running; None if all are done, or results are needed first."""
         if self.draining:
             return None
         proposal = self._again.pop(0) if self._again else self._next()
@@ -144,28 +143,28 @@ class Search:
         return proposal
 
     def observe(self, event: Rung | Completed | Failed) -> bool:
-        """Records what a trial reported; False if it is to be stopped.
+        """Record a report of a trial; return False if the trial must stop.
 
-        A rung that a trial reached before its worker or the run was killed is neither recorded nor decided twice.
+        A rung that was recorded before its worker or the run was killed is not recorded or decided again.
 
         Raises:
-          InputError: it cannot be recorded; or it is, and too many have failed.
+          InputError: the event cannot be recorded, or too many trials have failed.
         """
         if not isinstance(event, Rung):
             self._record(event)
             self._check_failures(event)
             return False
         rung = (event.index, event.steps)
-        if rung not in self._goes_on:
+        if rung not in self._continues:
             self._record(event)
-        if not self._goes_on[rung]:
+        if not self._continues[rung]:
             stopped = Stopped(event.index, event.steps, event.metrics, event.seconds)
             self._record(stopped)
             self._check_failures(stopped)
-        return self._goes_on[rung]
+        return self._continues[rung]
 
     def note(self, text: str) -> None:
-        """Records a line for whoever reads the ledger, and shows it to the watchers."""
+        """Record a line in the event log, and show it to the watchers."""
         note = Note(text)
         self.ledger.append(note)
         self._show(note)
@@ -176,11 +175,11 @@ class Search:
         most, least = self.config.faults.most_failed, self.config.faults.least
         if isinstance(event, Failed) and self._ended >= least and self._failed > most * self._ended:
             found = f"{self._failed} of {self._ended} trials"
-            rule = f"failed, and more than {most:g} of them end a search; the last one: {event.reason}"
+            rule = f"failed, above the limit {most:g} of faults.most_failed; the last one: {event.reason}"
             raise InputError("faults.most_failed", found, rule)
 
     def _record(self, event: Event) -> None:
-        """Writes an event down before anything acts on it."""
+        """Write an event to the log before anything acts on it."""
         self.ledger.append(event)
         self._take(event)
         self._show(event)
@@ -190,21 +189,21 @@ class Search:
             watcher(record)
 
     def _take(self, event: Event) -> None:
-        """Brings the state up to date with an event that is in the ledger."""
+        """Update the state with an event of the log."""
         self.algorithm.tell(event)
         if isinstance(event, Proposal):
             if event.index != len(self.proposals):
-                rule = f"must have the index {len(self.proposals)}: a proposal before it is missing from the record"
+                rule = f"must have the index {len(self.proposals)}: a proposal before it is missing from the event log"
                 raise InputError("proposal", f"trial {event.index}", rule)
             lean = dataclasses.replace(event, architecture=_shared(event.architecture, self._parts))
             self.proposals[event.index] = lean
             self._times[event.genotype] += event.kind == "search"
             self.running[event.index] = event
-            # A final tells that the search was over, also where it ended before all candidates that were planned.
+            # A re-evaluation implies that the search was over, even before all planned candidates.
             self._asked_all |= event.kind != "search" or len(self.algorithm.proposed) >= self.config.trials
         elif isinstance(event, Rung):
             self.rungs.setdefault(event.index, []).append(event)
-            self._goes_on[event.index, event.steps] = self._decide(event)
+            self._continues[event.index, event.steps] = self._decide(event)
         else:
             finished: Mapping[type, dict[int, Any]] = {
                 Completed: self.completed,
@@ -213,31 +212,31 @@ class Search:
             }
             finished[type(event)][event.index] = event
             self.running.pop(event.index, None)
-        self._plan_finals()
+        self._plan_reevaluations()
 
     def _decide(self, rung: Rung) -> bool:
-        """Whether a trial goes on; only candidates of the search compete."""
+        """Return whether a trial continues; only candidates of the search compete."""
         proposal = self.proposals[rung.index]
         if proposal.kind != "search" or self._stopping is None:
             return True
         value = rung.metrics[self.config.statistic]
         return self._stopping.decide(rung.index, proposal.cost[self.config.costs[0]], rung.steps, value) == "continue"
 
-    def _make_stopping(self) -> BandedStopping | None:
+    def _make_stopping(self) -> BinnedStopping | None:
         stopping = self.config.early_stopping
         rungs = stopping.steps(self.config.training.steps)
         return stopping.banded(rungs, self.bands, self.config.objective) if rungs else None
 
     def _next(self) -> Proposal | None:
         if not self._asked_all:
-            # The n-th question has a generator of its own, so that no state of one need be kept.
+            # The n-th proposal has a separate generator, so that no generator state has to be stored.
             asked = len(self.algorithm.proposed)
             try:
                 genotype = self._asked(np.random.default_rng([self.config.seed, asked]))
             except Exhausted as error:
                 self.note(f"the search ends after {asked} candidates: {error}")
                 self._asked_all = True
-                self._plan_finals()
+                self._plan_reevaluations()
             else:
                 repeat = self._times[genotype]
                 return self._proposal("search", "", genotype, self.algorithm.space.decode(genotype), repeat)
@@ -249,9 +248,9 @@ class Search:
         genotype = self.algorithm.ask(rng)
         place = f"algorithm.{self.config.algorithm.name}"
         if not self.algorithm.space.contains(genotype) or genotype != self.algorithm.space.canonical(genotype):
-            raise InputError(place, genotype, f"is no canonical genotype of the space {self.algorithm.space.name}")
+            raise InputError(place, genotype, f"is not a canonical genotype of the space {self.algorithm.space.name}")
         if not feasible(self.algorithm.space.count(np.array([genotype])), self.config.limits)[0]:
-            raise InputError(place, genotype, "was proposed, although it is over a limit")
+            raise InputError(place, genotype, "was proposed, although it is above a limit")
         return genotype
 
     def _proposal(
@@ -269,10 +268,10 @@ class Search:
             label=label,
         )
 
-    def _given_finals(self) -> Iterator[Final]:
-        """Finals that no result of the search decides: workers train them while the last candidates finish.
+    def _known_reevaluations(self) -> Iterator[Final]:
+        """Return trainings that do not depend on results: workers train them while the last candidates finish.
 
-        These and the selected networks come from the most expensive down, so that all workers end together.
+        These and the selected networks are sorted by falling cost, so that all workers end together.
         """
         for repeat in range(self.config.finals.repeats):
             for each in self.config.networks:
@@ -280,10 +279,10 @@ class Search:
             for name, architecture in reversed([*self.references.items()]):
                 yield "reference", name, None, architecture, repeat + 1
 
-    def _plan_finals(self) -> None:
-        """Adds the networks on the front to the finals, as soon as the last candidate has finished.
+    def _plan_reevaluations(self) -> None:
+        """Add the networks on the front to the re-evaluations, as soon as the last candidate has finished.
 
-        With new seeds: those of the trials that put a network on the front must not confirm it.
+        Seeds are new, because the trials that selected a network are biased.
         """
         unfinished = (*self.running.values(), *self._again)
         if self._selected or not self._asked_all or any(p.kind == "search" for p in unfinished):
@@ -301,11 +300,11 @@ class Search:
         return self._finals[proposed] if proposed < len(self._finals) else None
 
     def front(self) -> list[int]:
-        """Trials of the search on the Pareto front of the costs and the statistic searched by, cheapest first.
+        """Return search trials on the Pareto front of the costs and the objective statistic, cheapest first.
 
-        A network counts with what the surrogate expects of it: the best of many single trainings are lucky ones too.
-        One that was tried several times counts once, under its first trial. At most `finals.most`: where there are
-        more, those that together come to much hypervolume, so that near neighbours are left out.
+        Networks are compared by the expectation of the surrogate, because the best of many single trainings are also
+        lucky ones. A network with several trials counts once, by its first trial. If there are more than `finals.most`,
+        those with large common hypervolume are returned, which leaves out near neighbours.
         """
         repeats: dict[str, list[int]] = {}
         for index in self.completed:
@@ -322,12 +321,12 @@ class Search:
         most = self.config.finals.most
         if len(front) > most:
             best, worst = points[front].min(axis=0), points[front].max(axis=0)
-            reference = worst + (worst - best) / max(1, most - 1)  # so that both ends count as others do
+            reference = worst + (worst - best) / max(1, most - 1)  # so that both ends have the same weight as others
             front = front[greatest(points[front], reference, most)]
         return [found[i] for i in sorted(front, key=lambda i: points[i, 0])]
 
     def _expected(self, repeats: Collection[Sequence[int]]) -> np.ndarray:
-        """The statistic searched by that the surrogate expects of each network, given its trials."""
+        """Return the surrogate's expectation of the objective statistic of each network, given its trials."""
         space, name = self.algorithm.space, self.config.objective.name
         trials = [index for same in repeats for index in same]
         genotypes = np.array([self.proposals[index].genotype for index in trials])
@@ -336,7 +335,7 @@ class Search:
         return mean[np.cumsum([0, *(len(same) for same in repeats)])[:-1]]
 
     def minimised(self, index: int, objective: Objective) -> tuple[float, ...]:
-        """The logarithms of the costs, and the minimised objective, of a completed trial."""
+        """Return the logarithms of the costs, and the minimised objective, of a completed trial."""
         value = objective.minimised(self.completed[index].metrics[objective.name])
         costs = (float(np.log(self.proposals[index].cost[name])) for name in self.config.costs)
         return *costs, float(value)

@@ -1,4 +1,4 @@
-"""What a run does when it is told to stop: at first it finishes what it has begun, the second time it stops at once."""
+"""Interrupts of a run: after the first signal running trials finish, the second stops the run at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-GRACE = 30.0  # seconds for what has begun, where a machine is going down: systems kill some time after SIGTERM
+GRACE = 30.0  # seconds for running trials at a shutdown: systems kill some time after SIGTERM
 SOON = (signal.SIGTERM, signal.SIGHUP)  # a system that shuts down, a terminal that is closed
 SIGNALS = (signal.SIGINT, *SOON)
 NOTICE = "interrupted: {}; interrupt again to stop at once"
@@ -18,14 +18,14 @@ STANDARD_ERROR = 2  # its descriptor
 
 @contextmanager
 def gently(drain: Callable[[], None], doing: str, grace: float = GRACE) -> Iterator[None]:
-    """The first signal calls `drain`; a second one, or the end of the time after one of `SOON`, interrupts the body.
+    """Call `drain` at the first signal; a second one, or the end of the grace after one of `SOON`, interrupts the body.
 
-    Signals that are ignored, as SIGHUP is under nohup, stay so. Outside of the main thread, which alone hears of
-    signals, nothing is changed.
+    Ignored signals, as SIGHUP under nohup, stay ignored. Outside of the main thread, which receives signals, nothing is
+    changed.
 
     Args:
-      drain: notes that no more is to be begun; it must be short.
-      doing: what happens until then, for the user.
+      drain: stops the start of trials; it must be short.
+      doing: text for the user on what happens until the end.
       grace: seconds after SIGTERM or SIGHUP.
 
     Raises:
@@ -44,7 +44,7 @@ def gently(drain: Callable[[], None], doing: str, grace: float = GRACE) -> Itera
         drain()
         if number in SOON:
             signal.setitimer(signal.ITIMER_REAL, grace)
-        _say(NOTICE.format(doing))
+        _print(NOTICE.format(doing))
 
     wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, on_signal) for number in (*wanted, signal.SIGALRM)}
@@ -57,15 +57,15 @@ def gently(drain: Callable[[], None], doing: str, grace: float = GRACE) -> Itera
 
 
 def soon(grace: float = GRACE) -> None:
-    """Tell the main thread, inside `gently`, what one of `SOON` would tell it; for a thread that took the signal."""
+    """Pass a signal of `SOON` from the thread that received it to the main thread, inside `gently`."""
     main = threading.main_thread().ident
     if main is not None and callable(signal.getsignal(signal.SIGALRM)):
         signal.setitimer(signal.ITIMER_REAL, grace)
         signal.pthread_kill(main, signal.SIGINT)
 
 
-def _say(line: str) -> None:
-    """To standard error, past whatever has taken its place or is in the middle of writing."""
-    start = "\n" if os.isatty(STANDARD_ERROR) else ""  # where ^C was echoed
+def _print(line: str) -> None:
+    """Write to the descriptor of standard error, independent of its Python stream."""
+    start = "\n" if os.isatty(STANDARD_ERROR) else ""  # after the echo of ^C
     with suppress(OSError):
         os.write(STANDARD_ERROR, f"{start}{line}\n".encode())

@@ -1,8 +1,8 @@
-"""Shows a search while it runs.
+"""Display of a running search.
 
 - `display`: lines or a live panel; `panel` draws it; `progress` has its numbers.
 - `json_lines`: events as JSON for programs.
 - `trackers`: TensorBoard by `event_file`; MLflow and Weights & Biases by `ray_trackers`.
 - `trial_parameters`: the name and the parameters of a trial there.
-- `unbreakable_stream`: a stream that a search can write to after its reader has gone.
+- `unbreakable_stream`: an output stream that ignores write errors such as a closed pipe.
 """

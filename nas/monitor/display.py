@@ -1,7 +1,7 @@
-"""What a search looks like while it runs: a live panel on a terminal, plain lines anywhere else.
+"""Display of a running search: a live panel on a terminal, plain lines elsewhere.
 
-A terminal's panel is drawn by a thread of its own. It reads only a `Snapshot`, which is frozen and taken where the
-search runs, so that neither can trip over the other and no lock is needed.
+A separate thread draws the panel. It reads only a frozen `Snapshot` taken in the thread of the search, so no lock is
+needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.segment import ControlType, Segment, SegmentLines
 from nas.loop.search import Search
 from nas.monitor.panel import Panel, duration
 from nas.monitor.progress import Pace, Progress
-from nas.monitor.unbreakable_stream import Forgiving
+from nas.monitor.unbreakable_stream import UnbreakableStream
 from nas.record.events import Completed, Event, Failed, Note, Proposal, Stopped
 from nas.record.objective import ACCURACY
 from search_space.base.errors import printable
@@ -30,30 +30,30 @@ class Display:
     Args:
       search: to be watched.
       stream: where to write; a live panel if it is a terminal.
-      quiet: writes nothing.
+      quiet: write nothing.
     """
 
     def __init__(self, search: Search, stream: TextIO, quiet: bool = False) -> None:
-        self.search, self.stream = search, Forgiving(stream)
+        self.search, self.stream = search, UnbreakableStream(stream)
         self.console = Console(file=cast(TextIO, self.stream), highlight=False)
         self.progress = Progress(search)
         self.now = self.progress.snapshot()
         self.pace = Pace(self.now.done)
         self.quiet = quiet
-        self.note = ""  # the last one, such as why a trial is trained again
+        self.note = ""  # the last note, such as the reason of a retry
         self.live: Live | None = None
-        self.shown: list[int] = []  # widths of the lines of the panel that is on the terminal
+        self.shown: list[int] = []  # widths of the lines of the panel on the terminal
 
     def __enter__(self) -> Display:
         self.search.watchers.append(self._event)
         if self.quiet:
             return self
-        # Not the console's word for it: FORCE_COLOR makes that true of files as well.
+        # Not the console's property, which FORCE_COLOR makes true for files as well.
         if self.stream.isatty() and not self.console.is_dumb_terminal:
             self.live = Live(get_renderable=self._drawn, console=self.console, refresh_per_second=2)
             self.live.start()
         elif self.now.done:
-            self._write(f"carrying on after {self.now.done} finished trials")
+            self._write(f"resuming after {self.now.done} finished trials")
         return self
 
     def __exit__(
@@ -68,7 +68,7 @@ class Display:
             return
         if isinstance(event, Note):
             self._say(event.text)
-            self.now = self.progress.snapshot()  # it may tell of an attempt that failed
+            self.now = self.progress.snapshot()  # it may report a failed attempt
             return
         self.progress.take(event)
         self.pace.take(self.search.room or 1)
@@ -95,7 +95,7 @@ class Display:
         return f"{done} {trial}  hypervolume {now.hypervolume:.3f}  {end}".rstrip()
 
     def panel(self) -> Panel:
-        """What a terminal shows now."""
+        """Return the panel that a terminal shows now."""
         search, now = self.search, self.now
         return Panel(
             now=now,
@@ -110,16 +110,16 @@ class Display:
         )
 
     def _drawn(self) -> SegmentLines:
-        """The panel as lines for the terminal as wide as it is now, after which the last one is taken away."""
+        """Return the panel as lines of the current width; the last drawing is erased before."""
         lines = self.console.render_lines(self.panel(), pad=False)
         self._take_back(self.console.width)
         self.shown = [Segment.get_line_length(line) for line in lines[: self.console.height]]
         return SegmentLines(lines, new_lines=True)
 
     def _take_back(self, width: int) -> None:
-        """Erases what a narrower terminal has made of the lines shown: it breaks those that do not fit it any more.
+        """Erase lines that a narrower terminal added by wrapping the shown ones.
 
-        As many lines as there were are erased before every drawing; here go those that the breaks have added.
+        Before every drawing the number of drawn lines is erased; this erases the lines added by wrapping.
         """
         added = sum(max(0, length - 1) // width for length in self.shown)
         for _ in range(added):

@@ -1,7 +1,7 @@
-"""What a search does as TensorBoard's event files, without TensorFlow: scalars, and trials for the HParams plugin.
+"""TensorBoard event files of a search, without TensorFlow: scalars, and trials for the HParams plugin.
 
-The folder itself holds the run's hypervolume and counts over trials, and `trial_<index>` what that trial measured over
-its steps. A process adds files of its own, so that what a killed one left half written hides nothing.
+The folder itself has the run's hypervolume and counts over trials, and `trial_<index>` the measurements of a trial over
+its steps. Every process adds new files, so that an incomplete file of a killed process hides no data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUCCESS, FAILURE = api_pb2.Status.Value("STATUS_SUCCESS"), api_pb2.Status.Value(
 
 
 class TensorBoard:
-    """A watcher of a search. If a file cannot be written it says so once, and writes no more.
+    """A watcher of a search. If a file cannot be written, it reports this once and stops writing.
 
     Args:
       search: to be watched.
@@ -46,7 +46,7 @@ class TensorBoard:
     def __call__(self, event: Event | Note) -> None:
         if isinstance(event, Note):
             return
-        if not self.begun:  # not before, lest a run that cannot begin leave something behind
+        if not self.begun:  # not earlier, so that a run that cannot start leaves no files
             self.begun = True
             self._attempt("", Summary(value=[_experiment(self.search)]), 0)
         step = 0 if isinstance(event, Proposal | Failed) else event.steps
@@ -76,7 +76,7 @@ class TensorBoard:
             self._write(self.folder / folder / self.file, summary, step)
         except OSError as error:
             self.failed = True
-            self.search.note(f"nothing more is written for TensorBoard: {error.strerror}")
+            self.search.note(f"writing for TensorBoard stopped: {error.strerror}")
 
     def _write(self, path: Path, summary: Summary, step: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _scalars(values: Mapping[str, float]) -> list[Any]:
 
 
 def _experiment(search: Search) -> Summary.Value:
-    """Which parameters and metrics the trials of a search have."""
+    """Return the parameters and metrics of the trials of a search."""
     known: list[Any] = [_text("kind"), _text("label"), *map(_number, ("repeat", *cost_names(search.algorithm.space)))]
     experiment = api_pb2.Experiment(
         name=search.ledger.path.parent.name,
@@ -113,7 +113,7 @@ def _number(name: str) -> Any:
 
 
 def _choice(choice: Choice) -> Any:
-    """By the type of its options, of which those that are none of the plugin's are texts."""
+    """Return a choice by the type of its options; types unknown to the plugin become text."""
     if all(isinstance(option, bool) for option in choice.options):
         return api_pb2.HParamInfo(name=choice.name, type=api_pb2.DATA_TYPE_BOOL)
     numbers = all(isinstance(option, int | float) for option in choice.options)

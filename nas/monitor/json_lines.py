@@ -1,4 +1,4 @@
-"""What a search does while it runs as JSON, an object a line, for programs (docs/reference/json_output.md)."""
+"""Events of a running search as JSON, one object per line, for programs (docs/reference/json_output.md)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, TextIO
 
 from nas.loop.search import Search
 from nas.monitor.progress import Pace, Progress
-from nas.monitor.unbreakable_stream import Forgiving
+from nas.monitor.unbreakable_stream import UnbreakableStream
 from nas.record.events import Completed, Event, Failed, Note, Stopped, to_dict
 
 SCHEMA = "movinet-nas/progress/1"
-IN_THE_LEDGER = ("architecture", "genotype", "seed", "correct")  # left out here, as they are long
+IN_THE_LEDGER = ("architecture", "genotype", "seed", "correct")  # left out here, because they are long
 
 
 class JsonLines:
@@ -25,7 +25,7 @@ class JsonLines:
     """
 
     def __init__(self, search: Search, stream: TextIO) -> None:
-        self.search, self.stream = search, Forgiving(stream)
+        self.search, self.stream = search, UnbreakableStream(stream)
         self.progress = Progress(search)
         self.pace = Pace(self.progress.snapshot().done)
 
@@ -62,5 +62,5 @@ class JsonLines:
 
 
 def text(line: Mapping[str, Any]) -> str:
-    """One object as one line, whatever is in it."""
+    """Return any object as one line."""
     return json.dumps(line, allow_nan=False)

@@ -1,4 +1,4 @@
-"""What a terminal shows of a search: counts, pace, a bar and a row for each band of cost, in the columns there are."""
+"""Terminal panel of a search: counts, pace, a progress bar and a row for each FLOPs bin, in the available width."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from nas.config.sections import ResourcesConfig
-from nas.monitor.progress import Band, Snapshot
+from nas.monitor.progress import Bin, Snapshot
 from search_space.cost.labels import Label, label_of
 
 WIDEST = 80  # characters of the progress bar
@@ -22,17 +22,17 @@ GAP = "  "
 
 @dataclass(frozen=True)
 class Panel:
-    """A search as a person looks at it.
+    """Content of the panel.
 
     Attributes:
-      now: where it is.
-      running: trials that are being trained.
-      room: trials that can be at a time; None if that is not known.
+      now: state of the search.
+      running: number of trials in training.
+      room: number of possible parallel trials; None if unknown.
       resources: of a trial.
-      an_hour: trials that end in an hour, if any has ended.
-      elapsed, left: seconds since this process began, and what is left if that can be told.
-      stopping: whether nothing more is begun.
-      note: the latest thing to be said, if any.
+      an_hour: trials per hour, once one has ended.
+      elapsed, left: seconds since this process started, and the estimated rest if known.
+      stopping: True if no trial is started any more.
+      note: the latest note, if any.
     """
 
     now: Snapshot
@@ -50,7 +50,7 @@ class Panel:
         blocks = console.encoding.startswith("utf")
         yield from _flow(self._counts(), width)
         yield from _flow([*self._volume(width // 4 if blocks else 0), *self._pace(), *self._workers()], width)
-        yield Padding(ProgressBar(self.now.planned, self.now.done, width=min(WIDEST, width - 1)))  # ends its line so
+        yield Padding(ProgressBar(self.now.planned, self.now.done, width=min(WIDEST, width - 1)))  # ends the line
         if self.note:
             yield Text(self.note, overflow="ellipsis", no_wrap=True)
         yield _table(label_of(self.now.cost), self.now.bands)
@@ -86,7 +86,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def _flow(parts: Iterable[Text], width: int) -> Iterable[Text]:
-    """The parts one after the other, in lines of at most `width`; one that is longer by itself is cut."""
+    """Arrange the parts in lines of at most `width`; longer parts are cut."""
     line: Text | None = None
     for part in parts:
         if line is not None and line.cell_len + len(GAP) + part.cell_len > width:
@@ -98,7 +98,7 @@ def _flow(parts: Iterable[Text], width: int) -> Iterable[Text]:
 
 
 def sparkline(curve: tuple[float, ...], width: int) -> str:
-    """At most `width` characters whose heights go from the least value to the greatest; '' for less than two."""
+    """Return at most `width` characters with heights from the least to the greatest value; '' below two values."""
     if len(curve) < 2 or width < 2:
         return ""
     steps = min(width, len(curve))
@@ -108,14 +108,14 @@ def sparkline(curve: tuple[float, ...], width: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As a person would say it: 45 s, 12 min, 3 h 20 min."""
+    """Return a readable duration: 45 s, 12 min, 3 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _table(cost: Label, bands: tuple[Band, ...]) -> Table:
+def _table(cost: Label, bands: tuple[Bin, ...]) -> Table:
     heading = Column(f"{cost.unit} {cost.short or cost.words}".strip(), no_wrap=True, max_width=24)
     table = Table(heading, "trained", "stopped", "best accuracy", "trial", box=None, pad_edge=False)
     for band in bands:

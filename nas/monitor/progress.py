@@ -1,4 +1,4 @@
-"""How far a search has come and how fast it gets on, as plain numbers for whoever shows them."""
+"""Progress and speed of a search as plain numbers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CURVE = 40  # values of the hypervolume's curve
 
 
 @dataclass(frozen=True)
-class Band:
-    """One band of the first cost searched by: trials trained to the end, stopped early, and the best one's accuracy."""
+class Bin:
+    """One bin of the first cost objective: fully trained trials, early stopped ones, and the best accuracy."""
 
     low: float
     high: float
@@ -33,11 +33,11 @@ class Snapshot:
 
     Attributes:
       planned, done, stopped, failed: numbers of trials of the whole run.
-      retried: attempts in this process that ended in an error and were not a trial's last.
+      retried: attempts in this process that ended in an error and were repeated.
       hypervolume: `nas.record.hypervolume` of the completed candidates, over all costs that the space allows.
-      cost: name of the cost that the bands divide.
-      curve: the hypervolume after each trial that ended; of many, `CURVE` evenly spaced ones, the last among them.
-      bands: from the cheapest on.
+      cost: name of the cost of the bins.
+      curve: the hypervolume after each ended trial; above `CURVE` values evenly spaced ones, including the last.
+      bands: bins in order of cost.
     """
 
     planned: int
@@ -48,13 +48,13 @@ class Snapshot:
     hypervolume: float
     curve: tuple[float, ...]
     cost: str
-    bands: tuple[Band, ...]
+    bands: tuple[Bin, ...]
 
 
 class Progress:
-    """What a search has come to, event by event, as a long one is too long to be counted anew at each.
+    """Progress of a search, updated by events, because recounting a long search is slow.
 
-    To be made and told of events by the thread that changes the search.
+    Only the thread of the search may create and update it.
     """
 
     def __init__(self, search: Search) -> None:
@@ -64,11 +64,11 @@ class Progress:
         self.front = GrowingFront(ranges_of_space(search.algorithm.space, search.config.limits, search.config.costs))
         self.volumes: list[float] = []  # after each of the search's trials
         ended: list[Completed | Stopped] = [*search.completed.values(), *search.stopped.values()]
-        for event in sorted(ended, key=lambda event: event.index):  # of those before, the order is not kept
+        for event in sorted(ended, key=lambda event: event.index):  # the order of earlier ones is not stored
             self.take(event)
 
     def take(self, event: Event) -> None:
-        """Counts a trial that has ended; the searched ones have their place in a band."""
+        """Count a trial that has ended; search trials also in their bin."""
         if not isinstance(event, Completed | Stopped) or self.search.proposals[event.index].kind != "search":
             return
         band = self.search.bands.of(self.search.proposals[event.index].cost[self.search.config.costs[0]])
@@ -87,7 +87,7 @@ class Progress:
         self.front.add([cost[name] for name in self.search.config.costs], event.metrics[ACCURACY.name])
 
     def snapshot(self) -> Snapshot:
-        """The search as it is now."""
+        """Return the current state of the search."""
         search, places = self.search, np.linspace(0, len(self.volumes) - 1, min(CURVE, len(self.volumes)))
         return Snapshot(
             planned=search.planned,
@@ -101,26 +101,26 @@ class Progress:
             bands=tuple(map(self._band, range(search.bands.count))),
         )
 
-    def _band(self, i: int) -> Band:
+    def _band(self, i: int) -> Bin:
         low, high, best = *self.search.bands.edges[i : i + 2], self.best[i]
         named = (None, None) if best is None else (best.index, best.metrics[ACCURACY.name])
-        return Band(low, high, self.trained[i], self.stopped[i], *named)
+        return Bin(low, high, self.trained[i], self.stopped[i], *named)
 
 
-WARM_UP = 3  # trials, and the first one of every worker: processes start, functions are compiled
+WARM_UP = 3  # warm-up trials, besides the first one of every worker: processes start, functions are compiled
 
 
 class Pace:
-    """How fast this process gets on. `done`: trials that had ended before it began."""
+    """Speed of this process. `done`: number of trials that had ended before it started."""
 
     def __init__(self, done: int) -> None:
         self.before = done
         self.started = self.last = time.monotonic()
-        self.taken, self.warm_up = 0, WARM_UP  # trials of this process, and of its warm-up
-        self.warm = self.started  # when that was over
+        self.taken, self.warm_up = 0, WARM_UP  # number of trials of this process, and of its warm-up
+        self.warm = self.started  # end of the warm-up
 
     def take(self, workers: int = 1) -> None:
-        """Note that a trial has ended; `workers`: that run side by side."""
+        """Record that a trial has ended; `workers`: number of parallel ones."""
         self.last = time.monotonic()
         self.taken += 1
         self.warm_up = max(WARM_UP, workers)
@@ -128,16 +128,16 @@ class Pace:
             self.warm = self.last
 
     def elapsed(self) -> float:
-        """Seconds since this process began."""
+        """Return the seconds since this process started."""
         return time.monotonic() - self.started
 
     def an_hour(self, now: Snapshot) -> float | None:
-        """Trials that end in an hour; None before the first has."""
+        """Return the trials per hour; None before the first has ended."""
         done = now.done - self.before
         return done / max(self.last - self.started, 1e-3) * 3600 if done else None
 
     def time_left(self, now: Snapshot) -> float | None:
-        """Seconds, by the pace since the warm-up; None before that is known and after the last trial of the run."""
+        """Return the estimated seconds by the pace since the warm-up; None if unknown, or after the last trial."""
         done, left = self.taken - self.warm_up, now.planned - now.done
         if done < 1 or left < 1:
             return None

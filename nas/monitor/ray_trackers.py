@@ -1,7 +1,7 @@
-"""MLflow and Weights & Biases by Ray Tune's own integrations, which are shown trials as a person would want them.
+"""MLflow and Weights & Biases by Ray Tune's integrations, with readable trials.
 
-A trial of ours is sent to a worker as texts, and so are its results back. An integration sees in their place its
-parameters and its metrics over training steps, under the name the trial has in the run.
+Trials and results are exchanged with workers as text. An integration gets the parameters and the metrics over training
+steps instead, under the name of the trial in the run.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from search_space.base.configuration import plain
 from search_space.base.errors import InputError
 
 ERRORS = (OSError, ValueError, RayError)
-LONGEST = 200  # characters of what a service says
+LONGEST = 200  # characters of a service's message
 
 
 @dataclass(eq=False)
 class Shown:
-    """As much of a Tune trial as integrations look at."""
+    """The attributes of a Tune trial that integrations read."""
 
     trial_id: str
     name: str
@@ -43,13 +43,13 @@ class Shown:
 
 
 class Translated(LoggerCallback):
-    """An integration that is shown the trials of a search; one that fails is noted, and shown no more.
+    """An integration that receives the trials of a search; after a failure it is noted once and disabled.
 
     Args:
       name: of the integration.
       integration: Ray Tune's, which is connected here.
-      search: whose trials they are.
-      errors: what it may raise.
+      search: the search with the trials.
+      errors: its exceptions.
 
     Raises:
       InputError: it cannot be connected.
@@ -60,18 +60,18 @@ class Translated(LoggerCallback):
     ) -> None:
         self.name, self.integration, self.search, self.errors = name, integration, search, errors
         self.shown: dict[str, Shown] = {}
-        self.failed: set[str] = set()  # trials whose training failed though their worker did not
+        self.failed: set[str] = set()  # trials whose training failed without an error of the worker
         self.broken = False
         try:
             integration.setup()
         except errors as error:
-            raise InputError(f"tracking.{name}", _line(error), "is why it cannot be connected") from None
+            raise InputError(f"tracking.{name}", _line(error), "prevented the connection") from None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # for snapshots of Tune's, which nobody reads
+        return {}  # for Tune's unused snapshots
 
     def log_trial_start(self, trial: Any) -> None:
-        """Begins to show a trial."""
+        """Pass on the start of a trial."""
         proposal = from_dict(json.loads(trial.config["proposal"]))
         assert isinstance(proposal, Proposal)
         config = parameters(self.search.algorithm.space, proposal)
@@ -81,7 +81,7 @@ class Translated(LoggerCallback):
         self._attempt(self.integration.log_trial_start, shown)
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        """Shows a measurement."""
+        """Pass on a measurement."""
         event = from_dict(json.loads(result["event"]))
         if isinstance(event, Failed):
             self.failed.add(trial.trial_id)
@@ -92,13 +92,13 @@ class Translated(LoggerCallback):
         self._attempt(self.integration.log_trial_result, iteration, self.shown[trial.trial_id], measured)
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        """Ends a trial; one that was never begun was not shown."""
+        """Pass on the end of a trial that was started."""
         shown = self.shown.pop(trial.trial_id, None)
         if shown is not None:
             self._attempt(self.integration.log_trial_end, shown, failed or trial.trial_id in self.failed)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Waits for what is still on its way."""
+        """Wait for pending messages."""
         self._attempt(functools.partial(self.integration.on_experiment_end, trials=trials, **info))
 
     def _attempt(self, action: Callable[..., object], *arguments: object) -> None:
@@ -108,16 +108,16 @@ class Translated(LoggerCallback):
             action(*arguments)
         except self.errors as error:
             self.broken = True
-            self.search.note(f"nothing more is shown by {self.name}: {_line(error)}")
+            self.search.note(f"reporting to {self.name} stopped: {_line(error)}")
 
 
 def _line(error: Exception) -> str:
-    """The first sentence or so of what a service has to say."""
+    """Return the first part of a service's message."""
     return " ".join(str(error).split())[:LONGEST] or type(error).__name__
 
 
 def trackers(search: Search) -> list[Translated]:
-    """Those that the configuration asks for. Raises `InputError` if one of them cannot be connected."""
+    """Return the configured trackers. Raises `InputError` if one of them cannot be connected."""
     config, folder = search.config.tracking, search.ledger.path.parent
     found = []
     if config.mlflow is not None:
@@ -131,9 +131,9 @@ def trackers(search: Search) -> list[Translated]:
 
 
 def _wandb(options: Mapping[str, str], folder: Path) -> LoggerCallback:
-    """Its files go into the run's folder: Tune's own is gone at the end of the run."""
+    """Create the callback with files in the run's folder, because Tune's folder is deleted at the end of the run."""
     from ray.air.integrations.wandb import WandbLoggerCallback  # imports wandb
 
     if "mode" in options:
-        os.environ["WANDB_MODE"] = options["mode"]  # where the integration looks for whether it needs a key
+        os.environ["WANDB_MODE"] = options["mode"]  # read by the integration to decide whether it needs a key
     return WandbLoggerCallback(**{"group": folder.name, "dir": str(folder.absolute()), **options})

@@ -1,7 +1,7 @@
-"""Shows trials elsewhere while a search runs, as its configuration asks: TensorBoard from here, others from Ray Tune.
+"""Experiment trackers of a running search, as configured: TensorBoard here, others by Ray Tune.
 
-What is not asked for is neither imported nor connected to. None of it is the record: a disk or a server that fails
-ends what is shown there and not the search.
+Trackers that are not configured are neither imported nor connected. They are not the record: a failing disk or server
+ends the tracking, not the search.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from nas.loop.search import Search
 from search_space.base.errors import InputError
 
 TENSORBOARD = "tensorboard"  # folder in that of the run
-PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}  # what is imported, and what one installs for it
+PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}  # imported module, and the package to install
 
 
 def check(config: TrackingConfig, executor: str) -> None:
-    """That what is asked for can be had, before a search begins.
+    """Check that the configured trackers are available, before a search starts.
 
     Raises:
-      InputError: it needs a package that is not installed, or Ray, without which the search is to run.
+      InputError: a package is not installed, or a tracker needs Ray but the search runs without it.
     """
     for name, package in PACKAGES.items():
         if getattr(config, name) is None:
@@ -30,12 +30,12 @@ def check(config: TrackingConfig, executor: str) -> None:
         if find_spec(name) is None:
             raise InputError(f"tracking.{name}", name, f"is not installed: pip install {package}")
         if executor != "ray":
-            raise InputError(f"tracking.{name}", executor, "is the executor, and this comes from Ray; drop --serial")
+            raise InputError(f"tracking.{name}", executor, "is the executor, but it requires Ray; remove --serial")
 
 
 @contextlib.contextmanager
 def tracked(search: Search) -> Iterator[None]:
-    """Writes event files for TensorBoard while a search runs, if it is asked for."""
+    """Write event files for TensorBoard during the body, if configured."""
     if not search.config.tracking.tensorboard:
         yield
         return

@@ -1,4 +1,4 @@
-"""What sets a trial apart, for those who show trials elsewhere: its name and its parameters."""
+"""Name and parameters of a trial for experiment trackers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search_space.space.choices import SearchSpace
 
 
 def name_of(proposal: Proposal) -> str:
-    """As it is called; in the order of the search also when it is sorted as text."""
+    """Return the name of a trial; sorting by text keeps the order of the search."""
     return f"trial_{proposal.index:05}"
 
 
@@ -21,7 +21,7 @@ def cost_names(space: SearchSpace[Any]) -> list[str]:
 
 
 def parameters(space: SearchSpace[Any], proposal: Proposal) -> dict[str, bool | float | str]:
-    """Return kind, label, repeat, all exact costs and, of a member of the space, its choices."""
+    """Return kind, label, repeat, all exact costs and, for an architecture of the space, its choices."""
     values = {} if proposal.genotype is None else space.values(proposal.genotype)
     plain = {name: value if isinstance(value, bool | int | float) else str(value) for name, value in values.items()}
     return {"kind": proposal.kind, "label": proposal.label, "repeat": proposal.repeat, **proposal.cost, **plain}

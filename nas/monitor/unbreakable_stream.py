@@ -1,4 +1,4 @@
-"""A stream that a search may write to whatever becomes of whoever reads it."""
+"""Output stream that ignores write errors such as a closed pipe."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Callable
 from typing import TextIO
 
 
-class Forgiving(io.TextIOBase):
-    """A stream that writes nothing more once it has failed: no reader, a full disk, a terminal that was closed."""
+class UnbreakableStream(io.TextIOBase):
+    """A stream that stops writing after its first failure: closed pipe, full disk, closed terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.failed = stream, False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream, or UTF-8."""
+        """Encoding of the stream, or UTF-8."""
         return self.stream.encoding or "utf-8"
 
     def write(self, text: str) -> int:
-        """Writes text, with `?` for what the encoding has no place for; returns its length."""
+        """Write text, with `?` for characters outside of the encoding; return its length."""
         self._attempt(self.stream.write, text.encode(self.encoding, "replace").decode(self.encoding))
         return len(text)
 
     def flush(self) -> None:
-        """Flushes the stream."""
+        """Flush the stream."""
         self._attempt(self.stream.flush)
 
     def isatty(self) -> bool:
-        """Whether the stream is a terminal."""
+        """Return whether the stream is a terminal."""
         return bool(self._attempt(self.stream.isatty))
 
     def _attempt(self, action: Callable[..., object], *arguments: object) -> object:

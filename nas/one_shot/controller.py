@@ -1,11 +1,11 @@
 """The controller of a one-shot search: one categorical distribution per choice, trained by REINFORCE.
 
 After TuNAS (Bender et al., arXiv 2008.06120, sections 3 and 4): independent choices whose logits start at 0, a moving
-mean as baseline, Adam without momentum, and the absolute reward Q + beta * |T / T0 - 1| of quality Q and cost T, which
-draws the cost to its target T0 from both sides.
+mean as baseline, and Adam without momentum. It uses the absolute reward Q + beta * |T / T0 - 1| of quality Q and cost
+T, which moves the cost towards its target T0 from both sides.
 
-The cost is exact and free, so its part of the gradient is a mean over many draws that nobody trains; only the
-quality's part is that of the one member whose quality was measured. The expectation is the same, the noise is not.
+The cost is exact and free, so its part of the gradient is a mean over many draws without training; only the part of
+the quality uses the one architecture that was measured. The expectation is the same, with less noise.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from search_space.space.sampling import Limit, feasible, sample_feasible, sample
 BETA2, EPSILON = 0.999, 1e-8  # Adam's; its beta1 is 0
 BASELINE = 0.95
 COST_DRAWS = 256
-_TRIES = 100  # of drawing within the limits
-_DRAWS, _STARTS = 4096, 16  # when looking for the most probable member of a window
+_TRIES = 100  # draws within the limits
+_DRAWS, _STARTS = 4096, 16  # for the search of the most probable architecture in a window
 
 
 class Controller:
-    """A distribution over the members of a space, and how it learns.
+    """A learned distribution over the architectures of a space.
 
     Args:
-      space: whose choices are made.
-      target: T0, the cost to be met.
+      space: the search space.
+      target: T0, the target cost.
       beta: weight of the cost in the reward, negative.
-      rate: Adam's.
-      limits: caps on exact costs; draws that break one are drawn again.
-      cost_name: the cost that has a target.
+      rate: learning rate of Adam.
+      limits: upper limits of exact costs; draws above one are repeated.
+      cost_name: the cost with the target.
 
-    `logits` are float64 [choices, most options]; of options that a choice lacks, minus infinity.
+    `logits` are float64 [choices, most options]; minus infinity for options that a choice lacks.
     """
 
     def __init__(
@@ -59,22 +59,22 @@ class Controller:
         self.updates = 0
 
     def log_probabilities(self) -> np.ndarray:
-        """Of every option: float64 [choices, most options]."""
+        """Return the log-probability of every option: float64 [choices, most options]."""
         shifted = self.logits - self.logits.max(axis=1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
     def log_probability(self, genotypes: np.ndarray) -> np.ndarray:
-        """Of canonical members int [n, G], each the sum over its active choices: float64 [n]."""
+        """Return log-probabilities of canonical genotypes int [n, G], summed over active choices: float64 [n]."""
         chosen = self.log_probabilities()[np.arange(genotypes.shape[1]), genotypes]
         return np.where(self.space.active(genotypes), chosen, 0.0).sum(axis=1)
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Independent draws, canonical int [n, G], whatever the limits."""
+        """Return independent draws, canonical int [n, G], without regard to the limits."""
         noisy = self.logits + rng.gumbel(size=(n, *self.logits.shape))
         return self.space.canonical_batch(noisy.argmax(axis=2))
 
     def draw(self, rng: np.random.Generator) -> Genotype:
-        """One member that keeps the limits; a uniform one where draws hardly ever do."""
+        """Draw one architecture within the limits; a uniform one if draws are hardly ever within them."""
         for _ in range(_TRIES if self.limits else 1):
             drawn = self.sample(rng, 1)
             if feasible(self.space.count(drawn), self.limits)[0]:
@@ -82,25 +82,25 @@ class Controller:
         return tuple(sample_feasible(self.space, rng, 1, self.limits)[0].tolist())
 
     def most_likely(self) -> Genotype:
-        """The first of the likeliest options of every choice."""
+        """Return the most probable option of every choice, the first of equal ones."""
         return self.space.canonical(tuple(self.logits.argmax(axis=1).tolist()))
 
     def costs(self, genotypes: np.ndarray) -> np.ndarray:
-        """Exact costs of canonical members int [n, G]: [n]."""
+        """Return exact costs of canonical genotypes int [n, G]: [n]."""
         return self.space.count(genotypes)[self.cost_name]
 
     def deviation(self, genotypes: np.ndarray) -> np.ndarray:
-        """T / T0 - 1 of canonical members int [n, G]: float64 [n]."""
+        """Return T / T0 - 1 of canonical genotypes int [n, G]: float64 [n]."""
         return self.costs(genotypes) / self.target - 1
 
     def reward(self, genotype: Genotype, quality: float) -> float:
-        """Q + beta * |T / T0 - 1|."""
+        """Return Q + beta * |T / T0 - 1|."""
         return quality + self.beta * float(abs(self.deviation(np.array([genotype]))[0]))
 
     def gradient(self, genotypes: np.ndarray, advantages: np.ndarray) -> np.ndarray:
-        """Mean over members int [n, G] of advantage [n] times the gradient of the log-probability, as the logits.
+        """Return the mean of advantage [n] times the gradient of the log-probability over genotypes int [n, G].
 
-        Choices that a member does not have are left out.
+        Absent choices are left out.
         """
         weights = np.where(self.space.active(genotypes), np.reshape(advantages, (-1, 1)), 0.0) / len(genotypes)
         found = -weights.sum(axis=0)[:, None] * np.exp(self.log_probabilities())
@@ -109,7 +109,7 @@ class Controller:
         return found
 
     def learn(self, rng: np.random.Generator, genotype: Genotype, quality: float) -> None:
-        """One update by the measured quality of a member that was drawn."""
+        """Update by the measured quality of a drawn architecture."""
         baseline = quality if self.baseline is None else self.baseline
         gradient = self.gradient(np.array([genotype]), np.array([quality - baseline]))
         draws = self.sample(rng, COST_DRAWS)
@@ -124,13 +124,13 @@ class Controller:
         self.logits = self.logits + self.rate * gradient / scale
 
     def state(self) -> dict[str, Any]:
-        """Everything learned, as plain data for JSON."""
+        """Return everything learned, as plain data for JSON."""
         kept = [row[:k].tolist() for row, k in zip(self.logits, self.space.options, strict=True)]
         squares = [row[:k].tolist() for row, k in zip(self.squares, self.space.options, strict=True)]
         return {"logits": kept, "squares": squares, "baseline": self.baseline, "updates": self.updates}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave; `InputError` if it is not such a state, or one of another space."""
+        """Load the result of `state`; `InputError` if it is not a state, or of another space."""
         keys = ("logits", "squares", "baseline", "updates")
         check_keys("controller state", state, keys, keys)
         for name in ("logits", "squares"):
@@ -143,13 +143,13 @@ class Controller:
 
 
 def chosen_within(controller: Controller, rng: np.random.Generator, tolerance: float) -> tuple[Genotype, str]:
-    """The member a controller stands for, its cost within `tolerance` of the target, and how it was found.
+    """Return the selected architecture, with a cost within `tolerance` of the target, and how it was found.
 
-    The "argmax" of every choice where that is near enough; else the "most probable within" found among many draws and
-    by changes of one choice from the best of them.
+    It is the "argmax" of every choice if that is near enough, else the "most probable within" among many draws and
+    single changes of the best of them.
 
     Raises:
-      InputError: no member that keeps the limits was found so near to the target.
+      InputError: no architecture within the limits was found near the target.
     """
     argmax = controller.most_likely()
     if len(_within(controller, np.array([argmax]), tolerance)):
@@ -160,7 +160,7 @@ def chosen_within(controller: Controller, rng: np.random.Generator, tolerance: f
         low, high = controller.target * (1 - tolerance), controller.target * (1 + tolerance)
         found = sample_stratum(controller.space, rng, low, high, controller.limits, (), controller.cost_name)
         if found is None:
-            raise InputError("target", controller.target, f"has no member of {controller.space.name} near it")
+            raise InputError("target", controller.target, f"has no architecture of {controller.space.name} near it")
         near = np.array([found])
     best = near[np.argsort(-controller.log_probability(near), kind="stable")[:_STARTS]]
     ends = [_climbed(controller, start, tolerance) for start in best]
@@ -168,13 +168,13 @@ def chosen_within(controller: Controller, rng: np.random.Generator, tolerance: f
 
 
 def _within(controller: Controller, genotypes: np.ndarray, tolerance: float) -> np.ndarray:
-    """Those that keep the limits and the tolerance."""
+    """Return the genotypes within the limits and the tolerance."""
     allowed = feasible(controller.space.count(genotypes), controller.limits)
     return genotypes[allowed & (np.abs(controller.deviation(genotypes)) <= tolerance)]
 
 
 def _climbed(controller: Controller, start: np.ndarray, tolerance: float) -> tuple[Genotype, float]:
-    """The end of steps to the most probable neighbour within the tolerance, and its log-probability."""
+    """Climb to the most probable neighbour within the tolerance; return the end and its log-probability."""
     here, value = tuple(start.tolist()), float(controller.log_probability(start[None])[0])
     while True:
         around = _within(controller, controller.space.neighbours(here), tolerance)

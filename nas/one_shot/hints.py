@@ -1,7 +1,7 @@
-"""Hints: what something cheaper than training measured of members of a space, in a file that a search starts from.
+"""Prior scores of architectures, cheaper than training, in a file from which a search starts.
 
-JSON of the schema `movinet-nas/hints/1`: the space, the members by their genotypes, and of each a number; whether
-more of it is better the search finds out. A one-shot search writes the statistic that its supernet gives them.
+The file is JSON of the schema `movinet-nas/hints/1`: the space, genotypes of architectures, and a number for each. The
+search learns whether higher is better. A one-shot search writes the statistic of its supernet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nas.algorithms.base import Exhausted
-from nas.algorithms.registry import HINTED
+from nas.algorithms.registry import WITH_PRIOR_SCORES
 from nas.algorithms.stratified_random import StratifiedRandom
 from nas.config.search_config import SearchConfig
 from nas.config.searched_space import searched_space
@@ -30,14 +30,14 @@ from search_space.space.movinet import SpaceConfig, to_dict
 SCHEMA = "movinet-nas/hints/1"
 MAX_BYTES = 2**26
 MAX_HINTS = 10_000
-MEMBERS_STREAM = 0x41175  # sets these draws apart from the other uses of a run's seed
+MEMBERS_STREAM = 0x41175  # separates these draws from other uses of a run's seed
 
 
 def members(config: SearchConfig, n: int) -> list[Genotype]:
-    """Members to measure, that keep the limits, spread over log cost; fewer than n if no more are found.
+    """Return architectures to measure, within the limits and spread over log cost; fewer than n if no more are found.
 
     Raises:
-      InputError: no member keeps the limits.
+      InputError: no architecture is within the limits.
     """
     space = searched_space(config)
     algorithm = StratifiedRandom(space, config.limits, cost_name=config.costs[0], planned=n)
@@ -52,16 +52,16 @@ def members(config: SearchConfig, n: int) -> list[Genotype]:
 
 
 def plain(space: SpaceConfig, measured: Sequence[tuple[Genotype, float]]) -> dict[str, Any]:
-    """Members with their values, as in a file."""
+    """Return the content of a file with architectures and their values."""
     hints = [[list(genotype), value] for genotype, value in measured]
     return {"schema": SCHEMA, "space": to_dict(space), "hints": hints}
 
 
 def read(path: Path, space: SpaceConfig) -> list[Any]:
-    """The hints of a file, as plain data: `[genotype, value]` each. What is in them the algorithm checks.
+    """Return the prior scores of a file, as plain data: `[genotype, value]` each. The algorithm validates them.
 
     Raises:
-      InputError: not such a file, or one of another space.
+      InputError: the file is invalid, or of another space.
     """
     try:
         data = untrusted_files.parsed_json(untrusted_files.content(path, MAX_BYTES))
@@ -72,20 +72,22 @@ def read(path: Path, space: SpaceConfig) -> list[Any]:
     check_schema("--hints", data, SCHEMA)
     check_keys("--hints", data, *(("schema", "space", "hints"),) * 2)
     if data["space"] != json.loads(json.dumps(to_dict(space))):
-        raise InputError("--hints", str(path), "is of another space than the one searched")
+        raise InputError("--hints", str(path), "is not the searched space")
     if not isinstance(data["hints"], list) or not data["hints"]:
-        raise InputError("--hints", str(path), "must hold a list of at least one hint")
+        raise InputError("--hints", str(path), "must contain a list of at least one prior score")
     return data["hints"]
 
 
 def given(config: SearchConfig, path: Path) -> SearchConfig:
-    """The search with the hints of a file.
+    """Return the search with the prior scores of a file.
 
     Raises:
-      InputError: as `read`; or the algorithm takes none.
+      InputError: see `read`; or the algorithm does not support prior scores.
     """
     algorithm = config.algorithm
-    if algorithm.name not in HINTED:
-        raise InputError("--hints", str(path), f"is for {', '.join(HINTED)}; the search has {algorithm.name}")
+    if algorithm.name not in WITH_PRIOR_SCORES:
+        raise InputError(
+            "--hints", str(path), f"is for {', '.join(WITH_PRIOR_SCORES)}; the search has {algorithm.name}"
+        )
     options = {**algorithm.options, "hints": read(path, config.space)}
     return dataclasses.replace(config, algorithm=dataclasses.replace(algorithm, options=options))

@@ -1,10 +1,10 @@
-"""A one-shot search in its folder: trained, resumed, its networks trained from scratch, a table ranked by it.
+"""A one-shot search in its folder: training, resume, training of its networks from scratch, ranking of a table.
 
-OUT/supernet/checkpoint.npz     all that is needed to resume
+OUT/supernet/checkpoint.npz     everything needed to resume
 OUT/supernet/history.csv        every step
 OUT/supernet/members.json       the network of each target
-OUT/supernet/hints.json         if asked for: members with the statistic that the supernet gives them
-OUT/retrained/                  a run like any other: those networks trained from scratch
+OUT/supernet/hints.json         optional: architectures with the statistic of the supernet
+OUT/retrained/                  an ordinary run: these networks trained from scratch
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ SUPERNET, RETRAINED = "supernet", "retrained"
 CHECKPOINT, HISTORY, MEMBERS, HINTS = "checkpoint.npz", "history.csv", "members.json", "hints.json"
 MAX_MEMBERS = 2**26  # bytes
 SCORE = "supernet"  # the column
-RANKED = 50  # rows from one report to the next
+RANKED = 50  # rows between reports
 Report = Callable[[str], None]
 
 
 def begin(config: SearchConfig, folder: Path, report: Report, threads: int | None = 1) -> OneShotSearch:
-    """Trains a supernet in a new or empty folder and writes what it found.
+    """Train a supernet in a new or empty folder and write the networks found.
 
     Raises:
-      InputError: the folder holds anything, or cannot be written; or the configuration or the data is at fault.
+      InputError: the folder is not empty or cannot be written, or the configuration or the data is invalid.
     """
     if os.path.isdir(folder) and any(name != "run.lock" for name in os.listdir(folder)):
         raise InputError("--out", str(folder), "must be a new or an empty folder")
@@ -60,7 +60,7 @@ def begin(config: SearchConfig, folder: Path, report: Report, threads: int | Non
 
 
 def resume(folder: Path, report: Report, threads: int | None = 1) -> OneShotSearch:
-    """The same from the last checkpoint on; one that was finished is only read.
+    """Resume from the last checkpoint; a finished search is only read.
 
     Raises:
       InputError: no such search in the folder, another process uses it, or its clips have changed.
@@ -75,7 +75,7 @@ def resume(folder: Path, report: Report, threads: int | None = 1) -> OneShotSear
 
 
 def can_resume(folder: Path) -> bool:
-    """Whether there is a checkpoint in a folder."""
+    """Return whether a folder has a checkpoint."""
     return os.path.exists(folder / SUPERNET / CHECKPOINT)
 
 
@@ -83,7 +83,7 @@ def _train(search: OneShotSearch, folder: Path, report: Report) -> OneShotSearch
     try:
         os.makedirs(folder / SUPERNET, exist_ok=True)
     except OSError as error:
-        raise InputError("--out", str(folder), f"cannot be made: {error.strerror}") from None
+        raise InputError("--out", str(folder), f"cannot be created: {error.strerror}") from None
     told = threading.Event()
     with RunLock(folder), signals.gently(told.set, "the supernet is saved"):
         while not search.finished:
@@ -107,7 +107,7 @@ def _progress(search: OneShotSearch) -> str:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The plain data and the arrays of a checkpoint; `InputError` if there is none or it is something else."""
+    """Return the plain data and the arrays of a checkpoint; `InputError` if it is missing or invalid."""
     arrays = array_file.read(path, "checkpoint")
     try:
         plain = untrusted_files.parsed_json(str(arrays.pop("plain")))
@@ -142,7 +142,7 @@ def _write_members(search: OneShotSearch, path: Path) -> None:
 
 
 def read_members(folder: Path) -> list[Found]:
-    """What a finished search found; `InputError` if it is not there yet."""
+    """Return the networks of a finished search; `InputError` if they do not exist yet."""
     path = folder / SUPERNET / MEMBERS
     try:
         members = untrusted_files.parsed_json(untrusted_files.content(path, MAX_MEMBERS))["members"]
@@ -154,7 +154,7 @@ def read_members(folder: Path) -> list[Found]:
 
 
 def retraining(config: SearchConfig, found: Sequence[Found]) -> SearchConfig:
-    """The run that trains the networks found from scratch."""
+    """Return the configuration of the run that trains the networks from scratch."""
     members = list(dict.fromkeys(each.genotype for each in found))
     algorithm = AlgorithmConfig("given", {"members": [list(genotype) for genotype in members]})
     return dataclasses.replace(
@@ -165,7 +165,7 @@ def retraining(config: SearchConfig, found: Sequence[Found]) -> SearchConfig:
 def retrain(
     folder: Path, config: SearchConfig, executor: str, watch: run_folder.Watch, cluster: Cluster = ALONE
 ) -> Path:
-    """Trains from scratch what a finished search found, or carries that on; returns the folder of that run."""
+    """Train the networks of a finished search from scratch, or resume this; return the folder of that run."""
     inner = folder / RETRAINED
     if os.path.exists(inner / run_folder.LEDGER):
         run_folder.resume(inner, executor, watch, cluster)
@@ -178,11 +178,11 @@ def rank(search: OneShotSearch, path: Path, folder: Path, report: Report) -> Pat
     """Write the table in `path` with a column `score.supernet`, the configured statistic with shared weights.
 
     Raises:
-      InputError: a table without architectures, or one of them is beyond the supernet.
+      InputError: a table without architectures, or an architecture larger than the supernet.
     """
     read = table.read(path)
     if not read.architectures:
-        raise InputError(str(path), "no column architecture", "must hold the architectures that are to be ranked")
+        raise InputError(str(path), "no column architecture", "must contain the architectures to rank")
     scores, statistic = [], search.config.statistic
     for i, plain in enumerate(read.architectures, 1):
         scores.append(search.measure(architectures.from_dict(plain))[statistic])
@@ -194,7 +194,7 @@ def rank(search: OneShotSearch, path: Path, folder: Path, report: Report) -> Pat
 
 
 def hint(search: OneShotSearch, members: int, folder: Path, report: Report) -> Path:
-    """Writes the statistic that the supernet gives so many members of the space, for another search to start from."""
+    """Write the supernet's statistic of `members` architectures, as prior scores for another search."""
     measured, statistic = [], search.config.statistic
     drawn = hints.members(search.config, members)
     for i, genotype in enumerate(drawn, 1):
@@ -208,7 +208,7 @@ def hint(search: OneShotSearch, members: int, folder: Path, report: Report) -> P
 
 
 def table_text(found: Sequence[Found]) -> str:
-    """One line a target."""
+    """Return one line per target."""
     lines = [f"{'target':>10} {'macs':>10} {'off':>6} {'supernet':>8}  found as"]
     for each in found:
         off = 100 * (each.macs / each.target - 1)

@@ -1,10 +1,11 @@
-"""The one-shot search MoViNets were found by: TuNAS (Bender et al., arXiv 2008.06120) on a supernet of shared weights.
+"""The one-shot search of the MoViNet paper: TuNAS (Bender et al., arXiv 2008.06120) on a supernet of shared weights.
 
-One supernet serves all cost targets, each of which has a controller; they take turns. A step draws a member, trains the
-shared weights on a training batch as that member, and measures it with the weights just updated on validation clips,
-from which its controller learns. In the first steps only weights are trained, of wide members more often at first.
+One supernet serves all cost targets; each has a controller, and they take turns. A step draws an architecture, trains
+the shared weights as this architecture on a training batch, and measures it on validation clips with the updated
+weights; its controller learns from that. In the first steps only weights are trained, at first mostly of wide
+architectures.
 
-`nas.one_shot.run` keeps it in a folder.
+`nas.one_shot.run` stores it in a folder.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from search_space.space.choices import Genotype
 from search_space.space.sampling import sample_stratified, sample_stratum
 
 SCHEMA = "movinet-nas/one-shot/1"
-DRAWS = 0x05E7  # sets the stream of a step's draws apart from the other uses of a run's seed
+DRAWS = 0x05E7  # separates the stream of a step's draws from other uses of a run's seed
 CALIBRATION_BATCH = 128
 COLUMNS = ("step", "target", "macs", "loss", "accuracy", "reward_statistic", "seconds")
-WIDEST = ("depth", "width", "expand", "squeeze_excite", "project")  # options that the warm-up takes the last of
-SHORTEST = ("frame_stride", "resolution")  # and of these the first, or it would cost several times as much
-_SPREAD = 512  # members among which the costs of targets are picked
+WIDEST = ("depth", "width", "expand", "squeeze_excite", "project")  # choices for which the warm-up uses the last option
+SHORTEST = ("frame_stride", "resolution")  # choices for which it uses the first option, to save time
+_SPREAD = 512  # architectures from whose costs targets are chosen
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class OneShotSearch:
     """A supernet and its controllers in training.
 
     Args:
-      config: what is searched, with or without a section `one_shot`.
+      config: configuration of the search, with or without a section `one_shot`.
       trainer: of the process; holds the data.
     """
 
@@ -80,11 +81,11 @@ class OneShotSearch:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done."""
+        """True if all steps are done."""
         return self.supernet.steps_done >= self.settings.steps
 
     def step(self) -> None:
-        """One step of the weights, then, after the warm-up, one of a controller."""
+        """Run one step of the weights, then, after the warm-up, one of a controller."""
         start, step = time.monotonic(), self.supernet.steps_done
         rng = np.random.default_rng([self.config.seed, DRAWS, step])
         turn = step % len(self.controllers)
@@ -109,10 +110,10 @@ class OneShotSearch:
         self.history.append((step, turn, cost, loss, accuracy, quality, self.seconds))
 
     def widened(self, genotype: Genotype, rng: np.random.Generator, probability: float) -> Genotype:
-        """The member with each choice at its widest with that probability, so that all filters are trained early on.
+        """Set each choice to its widest option with the given probability, so that all filters are trained early.
 
-        TuNAS runs all options of an operation at once in its warm-up. Here every kernel has its even share of the
-        steps instead: at once they would take a function of their own and all their work together.
+        TuNAS runs all options of an operation at once in its warm-up. Here every kernel gets an equal share of the
+        steps instead, because running all at once would need a separate function and their total work.
         """
         genes = []
         for gene, choice in zip(genotype, self.space.choices, strict=True):
@@ -123,7 +124,7 @@ class OneShotSearch:
         return self.space.canonical(tuple(genes))
 
     def found(self) -> list[Found]:
-        """The network of each target, as its controller stands."""
+        """Return the network of each target by the current state of its controller."""
         return [self._found(controller) for controller in self.controllers]
 
     def _found(self, controller: Controller) -> Found:
@@ -132,9 +133,9 @@ class OneShotSearch:
         return Found(controller.target, genotype, cost, how, self.measure(self.space.decode(genotype))["accuracy"])
 
     def measure(self, architecture: Architecture) -> dict[str, float]:
-        """Validation metrics of a network with the shared weights and its own moving statistics.
+        """Return validation metrics of a network with the shared weights and recalibrated moving statistics.
 
-        The moving statistics are taken from training clips; no weight changes.
+        The moving statistics are measured on training clips; no weight changes.
         """
         member, train = self.supernet.network(architecture), self.trainer.data.train
         rng = np.random.default_rng([self.config.seed, ORDER])
@@ -144,7 +145,7 @@ class OneShotSearch:
         return self.trainer.evaluate(member, architecture, self.trainer.data.validation)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything as arrays that need no pickle."""
+        """Return everything as arrays that need no pickle."""
         plain = {
             "schema": SCHEMA,
             "config": search_config.to_dict(self.config),
@@ -157,21 +158,21 @@ class OneShotSearch:
         return {"plain": np.array(json.dumps(plain)), "history": history, **self.supernet.arrays()}
 
     def restore(self, plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes over what `read_checkpoint` gave.
+        """Load the result of `read_checkpoint`.
 
         Raises:
-          InputError: it is of another space, damaged, or the clips have changed since.
+          InputError: it is of another space or damaged, or the clips have changed.
         """
         try:
             self._restore(plain, arrays)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError("checkpoint", f"{type(error).__name__}: {error}", "is what is wrong with it") from None
+            raise InputError("checkpoint", f"{type(error).__name__}: {error}", "prevented loading it") from None
 
     def _restore(self, plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         if plain["data"] != self.trainer.data.content_hash:
-            raise InputError("data", self.trainer.data.content_hash, f"must be {plain['data']}, as the search began")
+            raise InputError("data", self.trainer.data.content_hash, f"must be {plain['data']}, as at the start")
         weights = {name: value for name, value in arrays.items() if name != "history"}
         self.supernet.restore(weights, check_integer("steps", plain["steps"], 0, self.settings.steps))
         for controller, state in zip(self.controllers, plain["controllers"], strict=True):
@@ -181,10 +182,10 @@ class OneShotSearch:
 
 
 def targets_of(config: SearchConfig) -> tuple[float, ...]:
-    """The configured cost targets; without any, three costs of members, evenly over the range of log cost.
+    """Return the configured cost targets; by default three costs, evenly over the range of log cost.
 
     Raises:
-      InputError: no member that keeps the limits was found within the tolerance of a target.
+      InputError: no architecture within the limits was found within the tolerance of a target.
     """
     settings, space, rng = config.one_shot or OneShot(), searched_space(config), np.random.default_rng(0)
     if not settings.targets:
@@ -194,12 +195,12 @@ def targets_of(config: SearchConfig) -> tuple[float, ...]:
     for target in settings.targets:
         low, high = target * (1 - settings.tolerance), target * (1 + settings.tolerance)
         if sample_stratum(space, rng, low, high, config.limits, ()) is None:
-            raise InputError("one_shot.targets", target, f"has no member of the space {space.name} near it")
+            raise InputError("one_shot.targets", target, f"has no architecture of the space {space.name} near it")
     return settings.targets
 
 
 def clips_of_step(clips: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices `[batch_size]` of the clips of a step, every clip once an epoch; a function of the step alone."""
+    """Return indices `[batch_size]` of the clips of a step, every clip once per epoch; a function of the step only."""
     epochs, places = np.divmod(step * batch_size + np.arange(batch_size), clips)
     orders = {epoch: np.random.default_rng([seed, ORDER, epoch]).permutation(clips) for epoch in set(epochs.tolist())}
     return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places, strict=True)])

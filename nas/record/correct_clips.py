@@ -1,7 +1,7 @@
-"""Which test clips a training classified correctly, in the compact form of the event log.
+"""Correctly classified test clips of a training, in the compact form of the event log.
 
-All trainings of a run are tested on the same clips, so a comparison must resample clips as well as seeds; for that it
-has to know each clip's result. Clips of one video resemble each other and are resampled together.
+All trainings of a run are tested on the same clips, so a comparison must resample clips as well as seeds, which
+requires the result of each clip. Clips of one video are similar and are resampled together.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ MOST = 10_000_000
 
 
 def packed(right: np.ndarray, clips_per_video: np.ndarray | None = None) -> dict[str, Any]:
-    """JSON data for bool [clips]: their number and their bits, packed from the highest on, in base64.
+    """Return JSON data for bool [clips]: their number and their bits, packed from the highest on, in base64.
 
-    `clips_per_video`: number of consecutive clips of each video, where a video gave several.
+    `clips_per_video`: number of consecutive clips of each video, if there are several.
     """
     data = {"clips": len(right), "bits": base64.b64encode(np.packbits(right).tobytes()).decode()}
     return data if clips_per_video is None else {**data, "clips_per_video": clips_per_video.tolist()}
 
 
 def unpacked(data: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Correct clips and all clips of each group, int [groups]; a group is a video, or a clip that stands alone."""
+    """Return correct clips and all clips of each group, int [groups]; a group is a video, or a single clip."""
     bits = np.frombuffer(base64.b64decode(data["bits"]), np.uint8)
     right = np.unpackbits(bits, count=data["clips"]).astype(np.int64)
     sizes = np.array(data.get("clips_per_video") or np.ones(len(right)), np.int64)

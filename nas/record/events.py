@@ -1,7 +1,7 @@
-"""The life of a trial as plain data: proposed, measured early, then completed, stopped or failed.
+"""Events of a trial as plain data: proposed, measured early, then completed, stopped or failed.
 
-Different states are different types, so a failed trial has no accuracy and an unfinished one cannot
-be on a front. All are frozen, checked when made, and have a JSON form (`to_dict`, `from_dict`).
+Each state has its type, so a failed trial has no accuracy and an unfinished one cannot be on a front. All are frozen,
+validated on creation, and have a JSON form (`to_dict`, `from_dict`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ MAX_INTEGER = 2**63 - 1
 
 @dataclass(frozen=True)
 class Proposal:
-    """Something to train.
+    """A training to run.
 
     `index` is unique in a run. `kind`: "search" (asked of the algorithm), "reference" (a published
-    network at the proxy's scale) or "finalist" (a winner trained again, `repeat` times over).
-    `genotype` is None where the architecture is not a member of the space. `cost` holds exact costs
-    by name, `seed` is the seed of this training.
+    network at the proxy's scale) or "finalist" (a re-evaluation of a selected network, number `repeat`). `genotype` is
+    None if the architecture is not in the space. `cost` holds exact costs by name, `seed` is the seed of this training.
     """
 
     index: int
@@ -52,7 +51,7 @@ class Proposal:
         _check_count("proposal.repeat", self.repeat)
         _check_count("proposal.seed", self.seed)
         for name, value in _check_mapping("proposal.cost", self.cost).items():
-            if type(value) is not int or value < 0 or value > MAX_INTEGER:  # only then words for its place
+            if type(value) is not int or value < 0 or value > MAX_INTEGER:  # the field name is built only for an error
                 _check_count(f"proposal.cost.{name}", value)
         _check_text("proposal.label", self.label, empty=True)
 
@@ -72,9 +71,9 @@ class Rung:
 
 @dataclass(frozen=True)
 class Completed:
-    """Trial `index` trained for the full budget. Only these count as objective.
+    """Trial `index` trained for the full budget. Only these have an objective.
 
-    `correct`: of a re-evaluation, which test clips it classified correctly, in the form of `nas.record.correct_clips`.
+    `correct`: for a re-evaluation, the correctly classified test clips, in the form of `nas.record.correct_clips`.
     """
 
     index: int
@@ -104,7 +103,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Failed:
-    """Trial `index` gave no result after `attempts` attempts; `reason` is one line for the user."""
+    """Trial `index` has no result after `attempts` attempts; `reason` is one line for the user."""
 
     index: int
     reason: str
@@ -118,7 +117,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Resumed:
-    """The run was taken up again, by software of these versions."""
+    """The run was resumed, by software of these versions."""
 
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -128,7 +127,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Note:
-    """One line for whoever reads the record."""
+    """One line of information."""
 
     text: str
 
@@ -151,7 +150,7 @@ RECORDS: Mapping[str, type[Record]] = {
 
 
 def to_dict(record: Record) -> dict[str, Any]:
-    """Plain data for JSON, with the record's name under "event"; the inverse of `from_dict`."""
+    """Return plain data for JSON, with the record's name under "event"; the inverse of `from_dict`."""
     data = {"event": type(record).__name__.lower(), **vars(record)}
     if isinstance(record, Completed) and record.correct is None:
         del data["correct"]
@@ -159,7 +158,7 @@ def to_dict(record: Record) -> dict[str, Any]:
 
 
 def from_dict(data: object, place: str = "event") -> Record:
-    """The record written as plain data.
+    """Return the record from plain data.
 
     Raises:
       InputError: an unknown event, an unknown or missing key, or a value out of its range.
@@ -182,7 +181,7 @@ def from_dict(data: object, place: str = "event") -> Record:
 
 @functools.cache
 def _keys(name: str) -> tuple[Set[str], Set[str]]:
-    """Those a record can have and those it must have, both in order."""
+    """Return the allowed and the required keys of a record, both in order."""
     names = dict.fromkeys(field.name for field in fields(RECORDS[name]))
     return names.keys(), dict.fromkeys(name for name in names if name not in {"label", "versions", "correct"}).keys()
 
@@ -195,7 +194,7 @@ def _check_text(place: str, value: object, empty: bool = False) -> None:
     if not isinstance(value, str) or not (value or empty):
         raise InputError(place, value, "must be a text" if empty else "must be a text that is not empty")
     if not value.isascii() and any(unicodedata.category(each) == "Cs" for each in value):
-        raise InputError(place, value, "must be a text of whole characters")  # no file can be written of halves
+        raise InputError(place, value, "must be valid Unicode text")  # surrogates cannot be written to a file
 
 
 def _check_mapping(place: str, value: object) -> Mapping[str, Any]:

@@ -1,15 +1,15 @@
-"""Hypervolume of networks by accuracy and costs: the one definition that displays, figures, comparisons and scores use.
+"""Hypervolume of networks by accuracy and costs: the definition for displays, figures, comparisons and scores.
 
 Zitzler & Thiele 1999, "Multiobjective Evolutionary Algorithms: A Comparative Case Study".
 
-- Axes: log10 of each cost searched by, over a stated range; accuracy (or another share from 0 to 1, more is better).
+- Axes: log10 of each cost objective, over a stated range; accuracy (or another value from 0 to 1, higher is better).
 - Reference point: the expensive end of every range, at accuracy 0.
 - Normalisation: the volume is divided by the lengths of the ranges in decades.
 
 So a hypervolume lies in 0..1: it is the best accuracy at equal or lower costs, averaged over log costs. Networks
 cheaper than a range count from its cheap end; more expensive ones do not count. The ranges of a single run are those
 of all architectures that its space and limits allow (`ranges_of_space`), the ranges of a comparison are where every set
-has networks (`common_ranges`), the range of a benchmark table is that of its rows.
+has networks (`common_ranges`). The range of a benchmark table is that of its rows.
 
 `n` is a number of networks, `m` of costs, `C` of cells.
 """
@@ -56,9 +56,9 @@ def ranges_of_space(space: SearchSpace[Any], limits: Sequence[Limit], costs: Seq
 
 
 def common_ranges(sets: Sequence[np.ndarray]) -> Ranges | None:
-    """Return where every set of costs [n, m] has networks: highest of the lowest costs to lowest of the highest.
+    """Return the range where every set of costs [n, m] has networks: highest minimum to lowest maximum.
 
-    None where the sets share no range of any length in one of the costs.
+    None if the ranges of the sets do not overlap in one of the costs.
     """
     lows = np.max([costs.min(axis=0) for costs in sets], axis=0).tolist()
     highs = np.min([costs.max(axis=0) for costs in sets], axis=0).tolist()
@@ -67,7 +67,7 @@ def common_ranges(sets: Sequence[np.ndarray]) -> Ranges | None:
 
 
 def step_widths(costs: np.ndarray, within: CostRange) -> np.ndarray:
-    """Share of a range, in log cost, from each of rising costs [n] to the next one: float [n].
+    """Return the fraction of a range, in log cost, from each of rising costs [n] to the next one: float [n].
 
     The mean over the range of a step function with values [..., n] is `values @ step_widths(costs, within)`.
     """
@@ -78,7 +78,7 @@ def step_widths(costs: np.ndarray, within: CostRange) -> np.ndarray:
 
 
 def cells(costs: np.ndarray, within: Ranges) -> tuple[np.ndarray, np.ndarray]:
-    """Cut ranges at the costs [n, m] of networks: which networks a cell has at equal or lower costs, and its share.
+    """Cut ranges at the costs [n, m] of networks: the networks of a cell at equal or lower costs, and its volume.
 
     Returns:
       bool [C, n], and the cells' shares of the volume of the ranges in log costs, float [C]. The mean over the ranges
@@ -91,7 +91,7 @@ def cells(costs: np.ndarray, within: Ranges) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hypervolume(costs: np.ndarray, values: np.ndarray, within: Ranges) -> np.ndarray:
-    """Hypervolumes [...] of networks with costs [n, m] and values [..., n]; 0 over a range of no length."""
+    """Return hypervolumes [...] of networks with costs [n, m] and values [..., n]; 0 over an empty range."""
     values = np.maximum(values, 0)
     if len(within) == 1:
         order = np.argsort(costs[:, 0], kind="stable")
@@ -116,9 +116,9 @@ class GrowingFront:
         self.volume = 0.0
 
     def add(self, costs: Sequence[float], value: float) -> float:
-        """Take one more result with its costs [m]; return the hypervolume."""
+        """Add a result with its costs [m]; return the hypervolume."""
         if ((self.costs <= costs).all(axis=1) & (self.values >= value)).any():
-            return self.volume  # dominated, as most of a long run's results are
+            return self.volume  # dominated, like most results of a long run
         kept = (self.costs < costs).any(axis=1) | (self.values > value)
         self.costs = np.vstack([self.costs[kept], costs])
         self.values = np.append(self.values[kept], value)

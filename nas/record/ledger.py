@@ -1,4 +1,4 @@
-"""The record of a run: append-only JSON lines, from which plots, reports and resume are made.
+"""The event log of a run (ledger.jsonl): append-only JSON lines, from which figures, reports and resume are derived.
 
 The first line is a header with the schema, the whole configuration, versions, seed and data hash; then
 follows one line per record of `nas.record.events`, with its "time" in seconds since 1970. See `ledger_writer`.
@@ -49,7 +49,7 @@ def _now() -> str:
 class Header:
     """Header of an event log: everything that the run depends on.
 
-    `created` is an ISO time, `chance` the share of the most frequent class among the validation clips (0: not known).
+    `created` is an ISO time, `chance` the frequency of the most frequent class among the validation clips (0: unknown).
     """
 
     config: Mapping[str, Any]
@@ -72,7 +72,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a ledger: its number from 1, its time in seconds since 1970, and what it records."""
+    """One line of an event log: its number from 1, its time in seconds since 1970, and its record."""
 
     line: int
     time: float
@@ -81,9 +81,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """A ledger that was read.
+    """Content of an event log.
 
-    `torn`: a crash cut off the last line, which is left out; `size`: bytes without it.
+    `torn`: the last line is incomplete after a crash and left out; `size`: bytes without it.
     """
 
     path: Path
@@ -94,7 +94,7 @@ class Ledger:
 
     @functools.cached_property
     def events(self) -> list[Event]:
-        """What an algorithm is told on resume, in order; rungs repeated by a resumed trial are left out."""
+        """Events for an algorithm on resume, in order; rungs repeated by a resumed trial are left out."""
         seen: set[tuple[int, int]] = set()
         events: list[Event] = []
         for entry in self.entries:
@@ -110,27 +110,27 @@ class Ledger:
 
     @functools.cached_property
     def proposals(self) -> dict[int, Proposal]:
-        """By trial index, in the order proposed."""
+        """Proposals by trial index, in the order proposed."""
         return {event.index: event for event in self.events if isinstance(event, Proposal)}
 
     @functools.cached_property
     def rungs(self) -> list[Rung]:
-        """In the order measured; the first of each trial and number of steps."""
+        """Rungs in the order measured; the first of each trial and number of steps."""
         return [event for event in self.events if isinstance(event, Rung)]
 
     @functools.cached_property
     def completed(self) -> dict[int, Completed]:
-        """By trial index, in the order completed."""
+        """Completed trials by index, in the order completed."""
         return {event.index: event for event in self.events if isinstance(event, Completed)}
 
     @functools.cached_property
     def stopped(self) -> dict[int, Stopped]:
-        """By trial index, in the order stopped."""
+        """Stopped trials by index, in the order stopped."""
         return {event.index: event for event in self.events if isinstance(event, Stopped)}
 
     @functools.cached_property
     def failed(self) -> dict[int, Failed]:
-        """By trial index: those that failed and were not taken up again since."""
+        """Failed trials by index, without those that were retried."""
         failed: dict[int, Failed] = {}
         for event in self.events:
             if isinstance(event, Failed):
@@ -141,7 +141,7 @@ class Ledger:
 
     @functools.cached_property
     def times(self) -> tuple[dict[int, float], dict[int, float]]:
-        """By trial index, when it was proposed and when it ended, in seconds since 1970."""
+        """Times by trial index of its proposal and of its end, in seconds since 1970."""
         started, finished = {}, {}
         for entry in self.entries:
             if isinstance(entry.record, Proposal):
@@ -152,10 +152,10 @@ class Ledger:
 
     @functools.cached_property
     def costs(self) -> tuple[str, ...]:
-        """Names of the costs searched by; tables and figures order networks by the first. Every proposal has them.
+        """Names of the cost objectives; tables and figures order networks by the first. Every proposal has them.
 
         Raises:
-          InputError: the header's costs are no list of names, or a trial has one of them not at all or not above 0.
+          InputError: the header's costs are not a list of names, or a trial has no positive value of one of them.
         """
         names = self.header.config.get("costs", [MACS.name])
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
@@ -169,17 +169,17 @@ class Ledger:
 
     @functools.cached_property
     def cost_names(self) -> list[str]:
-        """Of all proposals, as they are met."""
+        """Names of the costs of all proposals, in order of appearance."""
         return _names(proposal.cost for proposal in self.proposals.values())
 
     @functools.cached_property
     def metric_names(self) -> list[str]:
-        """Of all results, those of completed trials before those of stopped ones."""
+        """Names of the metrics of all results, those of completed trials before those of stopped ones."""
         return _names(event.metrics for events in (self.completed, self.stopped) for event in events.values())
 
     @functools.cached_property
     def pending(self) -> list[Proposal]:
-        """Proposed and neither completed, stopped nor failed; a failed trial taken up again is pending."""
+        """Trials that are proposed, but neither completed, stopped nor failed; a retried trial is pending."""
         finished = self.completed.keys() | self.stopped.keys() | self.failed.keys()
         return [proposal for index, proposal in self.proposals.items() if index not in finished]
 
@@ -187,23 +187,23 @@ class Ledger:
 def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
     names: dict[str, None] = {}
     for mapping in mappings:
-        if not names.keys() >= mapping.keys():  # of a long run's, nearly all have what the first one has
+        if not names.keys() >= mapping.keys():  # nearly all records of a run have the same names
             names.update(dict.fromkeys(mapping))
     return [*names]
 
 
 def read(path: str | Path) -> Ledger:
-    """The ledger in the file `path`. A torn last line is tolerated and reported.
+    """Read the event log in the file `path`. An incomplete last line is tolerated and reported.
 
     Raises:
-      InputError: no such file, not a ledger, one of another version, a broken line before the last,
-        or a story that cannot be: a trial that was never proposed, or proposed or finished twice.
+      InputError: no such file, not an event log, another version, a damaged line before the last, or inconsistent
+        events: a trial that was never proposed, or proposed or finished twice.
     """
     path = Path(path)
     try:
         data = untrusted_files.content(path, MAX_BYTES)
     except OSError as error:
-        raise InputError(str(path), error.strerror, "is why this ledger cannot be read") from None
+        raise InputError(str(path), error.strerror, "prevented reading this event log") from None
     lines, torn = _lines(path, data)
     header = _header(f"{path}:1", lines[0])
     with _collector_paused():
@@ -214,7 +214,7 @@ def read(path: str | Path) -> Ledger:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """No garbage collection: nothing read is garbage, and looking for it takes two thirds of a long ledger's time."""
+    """Disable garbage collection, which would take two thirds of the time of a long event log and find nothing."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -225,7 +225,7 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _lines(path: Path, data: bytes) -> tuple[list[bytes], bool]:
-    """Whole lines, and whether a torn one followed: one without its end, or a last one that is no JSON."""
+    """Return complete lines, and whether an incomplete one followed: without its end, or no JSON."""
     *lines, rest = data.split(b"\n")
     torn = bool(rest)
     if not torn and len(lines) > 1 and not _is_json(lines[-1]):
@@ -233,7 +233,7 @@ def _lines(path: Path, data: bytes) -> tuple[list[bytes], bool]:
         torn = True
     if not lines:
         raise InputError(
-            str(path), data[:40].decode(errors="replace"), "is not a ledger: it lacks a complete first line"
+            str(path), data[:40].decode(errors="replace"), "is not an event log: it lacks a complete first line"
         )
     return lines, torn
 
@@ -247,7 +247,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _parsed(line: bytes) -> Any:
-    """The data in a line. What is no JSON but a number like NaN passes, the records' own rules say what is wrong."""
+    """Return the data in a line. Numbers such as NaN, which are no JSON, pass here; the records check them."""
     try:
         return orjson.loads(line)
     except ValueError:
@@ -259,7 +259,7 @@ def _start(line: bytes) -> str:
 
 
 def _header(place: str, line: bytes) -> Header:
-    rule = f"is not the header of a ledger, whose schema is {SCHEMA!r}"
+    rule = f"is not the header of an event log; its schema must be {SCHEMA!r}"
     try:
         data = _parsed(line)
     except ValueError:
@@ -267,7 +267,7 @@ def _header(place: str, line: bytes) -> Header:
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         newer = isinstance(schema, str) and re.fullmatch(r"movinet-nas/ledger/\d+", schema)
-        raise InputError(place, schema, f"is a ledger of another version; this one reads {SCHEMA!r}" if newer else rule)
+        raise InputError(place, schema, f"is of another version; this one reads {SCHEMA!r}" if newer else rule)
     names = tuple(field.name for field in fields(Header))
     values = dict(check_keys(place, data, ("schema", *names), [name for name in names if name != "chance"]))
     del values["schema"]
@@ -282,8 +282,8 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
     try:
         data = _parsed(line)
     except ValueError:
-        rule = "is not a line of JSON: the ledger was damaged or edited; a search goes on without what it said after: "
-        raise InputError(place, _start(line), rule + _mended(path, f"{number}d")) from None
+        rule = "is not JSON: the event log is damaged; to resume the search without this line, run: "
+        raise InputError(place, _start(line), rule + _repair_command(path, f"{number}d")) from None
     moment = data.pop("time", None) if isinstance(data, dict) else None
     record = from_dict(data, place)
     if isinstance(moment, bool) or not isinstance(moment, int | float) or not abs(moment) < 1e15:
@@ -309,11 +309,11 @@ def _check_story(path: Path, entries: tuple[Entry, ...]) -> None:
 
 
 def _cut(path: Path, entry: Entry) -> str:
-    return f"a search goes on from what is before this line after: {_mended(path, f'{entry.line},$d')}"
+    return f"to resume the search from the lines before it, run: {_repair_command(path, f'{entry.line},$d')}"
 
 
-def _mended(path: Path, edit: str) -> str:
-    """A command that takes out lines, and keeps a copy of the ledger as it was at first."""
+def _repair_command(path: Path, edit: str) -> str:
+    """Return a command that removes lines, and keeps a copy of the original event log."""
     file, copy = shlex.quote(str(path)), shlex.quote(f"{path}.damaged")
     return f"cp -n {file} {copy}; sed -i '{edit}' {file}"
 

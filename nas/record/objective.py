@@ -1,4 +1,4 @@
-"""What is optimised, and in which direction. Inside everything is minimised; the conversion happens here only."""
+"""Objectives and their directions. Internally everything is minimised; only this module converts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Objective:
             raise InputError(f"objective.{self.name}", self.direction, "must be 'max' or 'min'")
 
     def minimised(self, values: ArrayLike) -> np.ndarray:
-        """`values` as float64 of the same shape, less being better."""
+        """Return `values` as float64 of the same shape, lower is better."""
         array = np.asarray(values, dtype=np.float64)
         return -array if self.direction == "max" else array
 
 
 ACCURACY = Objective("accuracy", "max")
 LIKELIHOOD = Objective("likelihood", "max")
-STATISTICS = {objective.name: objective for objective in (LIKELIHOOD, ACCURACY)}  # from 0 to 1, more is better
+STATISTICS = {objective.name: objective for objective in (LIKELIHOOD, ACCURACY)}  # from 0 to 1, higher is better
 MACS = Objective("macs", "min")

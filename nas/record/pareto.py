@@ -3,9 +3,9 @@
 Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II" (ranks, crowding);
 While et al. 2006, "A Faster Algorithm for Calculating Hypervolume" (slicing).
 
-Points are arrays [n, m] of n points with m objectives, all minimised. A point dominates another if
-it is nowhere worse and somewhere better, so equal points never dominate each other. Infinite values
-are allowed; NaN is refused. Two objectives take O(n log n).
+Points are arrays [n, m] of n points with m objectives, all minimised. A point dominates another if it is nowhere worse
+and somewhere better, so equal points never dominate each other. Infinite values are allowed; NaN is an error. Two
+objectives take O(n log n).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from search_space.base.errors import InputError
 
 
 def non_dominated(points: ArrayLike) -> np.ndarray:
-    """bool [n]: which points no other dominates. Of equal points all are kept or none.
+    """Return bool [n]: the points that no other dominates. Equal points have equal results.
 
     Raises:
       InputError: points that are not an [n, m] array, or hold NaN.
@@ -31,10 +31,10 @@ def non_dominated(points: ArrayLike) -> np.ndarray:
 
 
 def ranks(points: ArrayLike) -> np.ndarray:
-    """int [n]: 0 on the front, 1 on the front of what is left without it, and so on.
+    """Return int [n]: 0 on the front, 1 on the front of the remaining points, and so on.
 
     Raises:
-      InputError: as `non_dominated`.
+      InputError: see `non_dominated`.
     """
     distinct, copies = _distinct(_checked(points))
     rank = _ranks_pairs(distinct) if distinct.shape[1] == 2 else _ranks_rows(distinct)
@@ -42,13 +42,13 @@ def ranks(points: ArrayLike) -> np.ndarray:
 
 
 def crowding(points: ArrayLike) -> np.ndarray:
-    """float [n]: crowding distance of each point among `points`, which should be one front; more is lonelier.
+    """Return float [n]: crowding distance of each point of one front; a larger value is less crowded.
 
     Sum over objectives of the gap between the next smaller and the next larger value, over the
     range; infinite at the ends. Equal points share one distance, so the order of points is irrelevant.
 
     Raises:
-      InputError: as `non_dominated`.
+      InputError: see `non_dominated`.
     """
     array = _checked(points)
     distance = np.zeros(len(array))
@@ -58,7 +58,7 @@ def crowding(points: ArrayLike) -> np.ndarray:
 
 
 def crowded_order(points: ArrayLike) -> np.ndarray:
-    """int [n]: place of each point, 0 the best, by rank and then by crowding within its rank; ties as they come."""
+    """Return int [n]: order of each point, 0 the best, by rank, then by crowding; ties keep their order."""
     array = _checked(points)
     rank = ranks(array)
     distance = np.zeros(len(array))
@@ -70,11 +70,11 @@ def crowded_order(points: ArrayLike) -> np.ndarray:
     return place
 
 
-def frontier(points: ArrayLike) -> np.ndarray:
-    """int [k]: indices of the non-dominated points in order of the first objective, one of each set of equals.
+def pareto_front(points: ArrayLike) -> np.ndarray:
+    """Return int [k]: indices of non-dominated points in order of the first objective, one per set of equal points.
 
     Raises:
-      InputError: as `non_dominated`.
+      InputError: see `non_dominated`.
     """
     array = _checked(points)
     _, first = np.unique(array, axis=0, return_index=True)
@@ -82,10 +82,10 @@ def frontier(points: ArrayLike) -> np.ndarray:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Volume dominated by `points` and bounded by `reference` [m], exact; points not better than it everywhere add 0.
+    """Return the exact volume dominated by `points` up to `reference` [m]; points not better than it everywhere add 0.
 
     Raises:
-      InputError: as `non_dominated`; a reference that is not m finite numbers.
+      InputError: see `non_dominated`; a reference that is not m finite numbers.
     """
     array, corner = _checked(points), np.asarray(reference, dtype=np.float64)
     if corner.shape != array.shape[1:] or not np.isfinite(corner).all():
@@ -97,12 +97,12 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
 
 def greatest(points: ArrayLike, reference: ArrayLike, most: int) -> np.ndarray:
-    """int [at most `most`]: which points to keep for a large hypervolume, each the one that then adds most; rising.
+    """Return int [at most `most`]: points for a large hypervolume, chosen greedily; rising indices.
 
-    The hypervolume is at least 1 - 1/e of the largest of so many points, as it is submodular (Nemhauser et al. 1978).
+    The hypervolume is at least 1 - 1/e of the largest for `most` points, as it is submodular (Nemhauser et al. 1978).
 
     Raises:
-      InputError: as `hypervolume`.
+      InputError: see `hypervolume`.
     """
     array = _checked(points)
     kept: list[int] = []
@@ -122,7 +122,7 @@ def _checked(points: ArrayLike) -> np.ndarray:
 
 
 def _distinct(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct points as dense ranks per objective (so infinities need no care), sorted by row; where each went."""
+    """Return distinct points as dense ranks per objective, sorted by row, and the index of each point."""
     dense = np.empty(array.shape, dtype=np.int64)
     for m, column in enumerate(array.T):
         dense[:, m] = np.unique(column, return_inverse=True)[1]
@@ -136,7 +136,7 @@ def _distinct(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _non_dominated_pairs(rows: np.ndarray) -> np.ndarray:
-    """Sorted distinct pairs: kept where the second value is below all before it."""
+    """Return which sorted distinct pairs have a second value below all before."""
     second = rows[:, 1]
     keep = np.ones(len(rows), dtype=bool)
     keep[1:] = second[1:] < np.minimum.accumulate(second)[:-1]
@@ -144,7 +144,7 @@ def _non_dominated_pairs(rows: np.ndarray) -> np.ndarray:
 
 
 def _non_dominated_rows(rows: np.ndarray) -> np.ndarray:
-    """Sorted distinct rows: only earlier rows can dominate, and of those only kept ones need a look."""
+    """Return which sorted distinct rows are not dominated: only kept earlier rows have to be checked."""
     keep = np.zeros(len(rows), dtype=bool)
     front = np.empty_like(rows)
     size = 0
@@ -157,7 +157,7 @@ def _non_dominated_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def _ranks_pairs(rows: np.ndarray) -> np.ndarray:
-    """Each pair joins the first front whose least second value is above its own; those values stay sorted."""
+    """Return ranks: each pair joins the first front whose least second value is above; these values stay sorted."""
     least: list[int] = []
     rank = np.empty(len(rows), dtype=np.int64)
     for i, second in enumerate(rows[:, 1].tolist()):
@@ -188,7 +188,7 @@ def _gaps(column: np.ndarray) -> np.ndarray:
 
 
 def _volume(points: np.ndarray, corner: np.ndarray) -> float:
-    """Slices along the last objective, each a volume of one dimension less."""
+    """Return the volume by slices along the last objective, each with one dimension less."""
     if len(points) == 0:
         return 0.0
     if len(corner) == 1:
@@ -204,6 +204,6 @@ def _volume(points: np.ndarray, corner: np.ndarray) -> float:
 
 
 def _area(points: np.ndarray, corner: np.ndarray) -> float:
-    front = points[frontier(points)]
+    front = points[pareto_front(points)]
     widths = np.diff(front[:, 0], append=corner[0])
     return float(widths @ (corner[1] - front[:, 1]))

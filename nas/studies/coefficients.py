@@ -1,15 +1,14 @@
 """A small random search for compound-scaling coefficients, on the proxy: MoViNets, arXiv 2103.11511, section 3.
 
-Every draw doubles the expected cost of a random member per unit of phi (`search_space.scaling.expected_growth`), at the
-size the family has. What draws differ in is measured where it can be: a few parents from the run's front, on the
-smallest clip of the space so that frames and pixels have room to grow, are scaled by each draw to the same cost, four
-times their own, and trained with the run's recipe. One doubling would not do: at the proxy's size, width is rounded to
-what it was.
+Every draw doubles the expected cost of a random architecture per unit of phi (`search_space.scaling.expected_growth`),
+at the family's size. Draws are compared on a few parents from the run's front, on the smallest clip of the space so
+that frames and pixels can grow. Each draw scales them to the same cost, four times their cost, and they are trained
+with the run's recipe. One doubling is not enough: at the proxy's size, rounding would undo the change of width.
 
-All draws are trained once. The best of these and the incumbent are then trained again with other seeds, and only
-those trainings are compared: what chose a draw must not confirm it.
+All draws are trained once. The best of these and the incumbent are then re-evaluated with new seeds, and only these
+trainings are compared, because the selecting trainings are biased.
 
-The record is a ledger of its own: one proposal for each network and repeat, and in the header what is tried.
+The record is a separate event log: one proposal for each network and repeat, and the plan in its header.
 """
 
 from __future__ import annotations
@@ -45,25 +44,25 @@ from search_space.scaling.expected_growth import PHIS, ExpectedCost, draw, rando
 from search_space.space.movinet import SpaceConfig
 
 PARENTS = 2
-FINALISTS = 3  # beside the incumbent
+FINALISTS = 3  # in addition to the incumbent
 TIMES = 4  # a parent's cost: two units of phi
-EQUAL = 0.05  # how nearly, as a share: rounding to 8 channels leaves small networks no more choice
-MEMBERS = 300  # that the growth is solved on; it is checked on others, CHECKED of them
+EQUAL = 0.05  # relative tolerance: rounding to 8 channels leaves small networks few choices
+MEMBERS = 300  # architectures for solving the growth; it is checked on CHECKED others
 CHECKED = 2000
-_DRAWS = 200  # of which as many as wanted must fit the clips
-_STREAM = 0xC0EF  # sets the draws apart from the other uses of a run's seed
+_DRAWS = 200  # largest number of draws to find the wanted ones that fit the clips
+_STREAM = 0xC0EF  # separates the draws from other uses of a run's seed
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is tried.
+    """Settings of the search for coefficients.
 
     Attributes:
-      draws: coefficients, the incumbent included.
-      seeds: trainings of each finalist and parent, beyond the first.
+      draws: number of coefficients, including the incumbent.
+      seeds: re-evaluations of each selected draw and parent.
       incumbent: the coefficients to beat.
-      lift: from the proxy to full size.
-      strides: of the blocks at full size; without any, those of the proxy stay.
+      lift: proxy-to-full scaling.
+      strides: of the blocks at full size; empty keeps those of the proxy.
       classes: of the family.
     """
 
@@ -76,21 +75,21 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_integer("draws", self.draws, 2, 1000)
-        check_integer("seeds", self.seeds, 2, 1000)  # of one there is no interval
+        check_integer("seeds", self.seeds, 2, 1000)  # a single one has no interval
 
 
 class _Trainer(Trainer):
-    """Evaluates on the validation clips alone."""
+    """Evaluates on the validation clips only."""
 
     def final_results(self, candidate: Any, architecture: Architecture, kind: str) -> tuple[dict[str, float], None]:
-        """On the validation split alone: something is chosen by it."""
+        """Return metrics on the validation split only, because they select coefficients."""
         return self.evaluate(candidate, architecture, self.data.validation), None
 
 
 def parents_of(front: Sequence[Architecture], space: SpaceConfig, incumbent: Coefficients) -> list[Architecture]:
     """Up to `PARENTS` networks from the cheaper half of a front (cheapest first), on the smallest clip of the space.
 
-    Only those that the incumbent scales to `TIMES` their cost: rounding leaves some small networks no way there.
+    Only those that the incumbent can scale to `TIMES` their cost: for some small networks rounding prevents it.
 
     Raises:
       InputError: an empty front, or one without such a network.
@@ -117,13 +116,13 @@ def _can_scale(parent: Architecture, coefficients: Coefficients, space: SpaceCon
 
 
 def _scaled(parents: Sequence[Architecture], coefficients: Coefficients, space: SpaceConfig) -> list[Architecture]:
-    """The parents at `TIMES` their cost; `InputError` where that is not met or the clips do not offer it."""
+    """Return the parents at `TIMES` their cost; `InputError` if rounding or the clips prevent it."""
     found = []
     for parent in parents:
         target = TIMES * count(parent, space.classes).macs
         network = scale_to_macs(parent, target, space.classes, coefficients, tolerance=EQUAL).architecture
         if network.clip.frames > space.frames or network.clip.resolution > max(space.resolutions):
-            raise InputError("clip", astuple(network.clip), "is more than the clips of the run offer")
+            raise InputError("clip", astuple(network.clip), "is larger than the clips of the run")
         found.append(network)
     return found
 
@@ -131,7 +130,7 @@ def _scaled(parents: Sequence[Architecture], coefficients: Coefficients, space: 
 def _drawn(
     parents: Sequence[Architecture], space: SpaceConfig, expected: ExpectedCost, rng: np.random.Generator, n: int
 ) -> Iterator[tuple[Coefficients, list[Architecture]]]:
-    """n draws whose networks the clips offer."""
+    """Yield n draws whose networks fit the clips."""
     for _ in range(_DRAWS):
         if not n:
             return
@@ -142,11 +141,11 @@ def _drawn(
             continue
         n -= 1
         yield coefficients, networks
-    raise InputError("draws", n, "more could not be made: the clips of the run leave too little room to grow")
+    raise InputError("draws", n, "draws could be made, not more: the clips of the run are too small to grow")
 
 
 def plan(config: SearchConfig, parents: Sequence[Architecture], settings: Settings) -> dict[str, Any]:
-    """What is tried, as plain data: the header of the record."""
+    """Return the plan as plain data: the header of the record."""
     space, rng = config.space, np.random.default_rng([config.seed, _STREAM])
 
     def expected(members: int) -> ExpectedCost:
@@ -173,7 +172,7 @@ def plan(config: SearchConfig, parents: Sequence[Architecture], settings: Settin
 
 
 def _given(config: SearchConfig, parents: Sequence[Architecture], settings: Settings) -> dict[str, Any]:
-    """What a plan is made of."""
+    """Return the inputs of a plan."""
     return {
         "settings": {**asdict(settings), "strides": list(settings.strides)},
         "search": search_config.to_dict(config),
@@ -186,11 +185,11 @@ Training = tuple[Mapping[str, Any], str, int]  # architecture as plain data, its
 
 
 def _trainings(planned: Mapping[str, Any], measured: Mapping[tuple[str, int], float]) -> Iterator[Training]:
-    """Every training in order, the finals as soon as all draws were measured."""
+    """Yield every training in order, the re-evaluations once all draws were measured."""
     draws, seeds = planned["draws"], planned["settings"]["seeds"]
     yield from _repeats(draws, (0,))
     if all((name, 0) in measured for each in draws for name in each["fingerprints"]):
-        yield from _repeats([draws[i] for i in finalists(planned, measured)], range(1, seeds + 1))
+        yield from _repeats([draws[i] for i in selected_draws(planned, measured)], range(1, seeds + 1))
 
 
 def _repeats(draws: Sequence[Mapping[str, Any]], repeats: Sequence[int]) -> Iterator[Training]:
@@ -200,10 +199,10 @@ def _repeats(draws: Sequence[Mapping[str, Any]], repeats: Sequence[int]) -> Iter
                 yield network, name, repeat
 
 
-def finalists(planned: Mapping[str, Any], measured: Mapping[tuple[str, int], float]) -> list[int]:
-    """The incumbent, which is draw 0, and the best draws by the mean of the statistic over the parents.
+def selected_draws(planned: Mapping[str, Any], measured: Mapping[tuple[str, int], float]) -> list[int]:
+    """Return the incumbent, which is draw 0, and the best draws by the mean of the statistic over the parents.
 
-    Of draws that come to the same networks, only the first: it stands for all.
+    Of draws with the same networks, only the first is used.
     """
     draws: dict[tuple[str, ...], int] = {}
     for i, each in enumerate(planned["draws"]):
@@ -216,24 +215,24 @@ def finalists(planned: Mapping[str, Any], measured: Mapping[tuple[str, int], flo
 def search(
     config: SearchConfig, parents: Sequence[Architecture], settings: Settings, folder: Path, tell: Callable[[str], None]
 ) -> Ledger:
-    """Trains everything in this process, or what an earlier call in the folder has left; returns the record.
+    """Train everything in this process, or the rest after an earlier call in the folder; return the record.
 
     Args:
-      config: the run's: space, clips, recipe and seed.
+      config: configuration of the run: space, clips, recipe and seed.
       parents: from `parents_of`.
-      settings: what is tried.
+      settings: of the search.
       folder: of the record.
-      tell: is told of every training in a line.
+      tell: receives a line for every training.
 
     Raises:
-      InputError: the folder holds another such search or cannot be written; the data is at fault; no draws.
+      InputError: the folder has another such search or cannot be written, the data is invalid, or no draws.
     """
     data = open_data(config.data, config.space)
     given = _given(config, parents, settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError("--out", str(folder), f"cannot be made: {error.strerror}") from None
+        raise InputError("--out", str(folder), f"cannot be created: {error.strerror}") from None
     with ExitStack() as stack:
         stack.enter_context(RunLock(folder))
         path = folder / LEDGER
@@ -250,20 +249,20 @@ def search(
             return _Trainer(replace(config, early_stopping=EarlyStopping(())), data)
 
         # The first event of a training is its last: there are no rungs.
-        carry_out(config, writer, lambda proposal: next(trainer().train(proposal)), tell)
+        train_all(config, writer, lambda proposal: next(trainer().train(proposal)), tell)
     return read(path)
 
 
 def _check_same(ledger: Ledger, given: Mapping[str, Any], data_hash: str) -> None:
     header = ledger.header
     if data_hash != header.data_hash or any(header.config.get(name) != value for name, value in given.items()):
-        raise InputError("--out", str(ledger.path.parent), "holds another search for coefficients; name another folder")
+        raise InputError("--out", str(ledger.path.parent), "contains another search; choose another folder")
 
 
-def carry_out(
+def train_all(
     config: SearchConfig, writer: LedgerWriter, train: Callable[[Proposal], Event], tell: Callable[[str], None]
 ) -> None:
-    """Has everything trained that the ledger's header plans and that is not in it yet."""
+    """Train everything planned in the header of the event log that is not in the log yet."""
     ledger = read(writer.path)
     planned, measured = ledger.header.config, statistics(ledger, config.statistic)
     proposals = {(proposal.fingerprint, proposal.repeat): proposal for proposal in ledger.proposals.values()}
@@ -280,7 +279,7 @@ def carry_out(
 
 
 def _next(planned: Mapping[str, Any], measured: Mapping[tuple[str, int], float]) -> Training | None:
-    """Draws that come to the same network share its training."""
+    """Return the next training; draws with the same network share it."""
     return next((each for each in _trainings(planned, measured) if each[1:] not in measured), None)
 
 
@@ -304,7 +303,7 @@ def _metric(event: object, name: str) -> float:
 
 
 def statistics(ledger: Ledger, name: str) -> dict[tuple[str, int], float]:
-    """(fingerprint, repeat) -> a metric of the validation clips; NaN where the training failed."""
+    """Return a validation metric by (fingerprint, repeat); NaN if the training failed."""
     events: dict[int, Completed | Failed] = {**ledger.completed, **ledger.failed}
     trained = ledger.proposals
     return {(trained[i].fingerprint, trained[i].repeat): _metric(event, name) for i, event in events.items()}

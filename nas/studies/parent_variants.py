@@ -1,6 +1,6 @@
-"""Trains scaled variants of the best parents of a family, to choose between them.
+"""Training of scaled variants of the best parents of a family, to choose between them.
 
-RUN/settle is the folder of a run like any other, which trains a fixed list of networks: see `nas.studies.validation`.
+RUN/settle is the folder of an ordinary run, which trains a fixed list of networks: see `nas.studies.validation`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OWN_SEEDS = 2  # added to the seed of the run
 
 @dataclass(frozen=True)
 class Variant:
-    """A parent to be scaled to some multiply-adds at the proxy's scale and trained; `name` is that of its trainings."""
+    """A parent, to be scaled to `macs` at the proxy's scale and trained; `name` labels its trainings."""
 
     name: str
     architecture: Mapping[str, Any]
@@ -34,7 +34,7 @@ class Variant:
 
 
 def plan(ledger: Ledger, variants: Sequence[Variant], repeats: int, coefficients: Coefficients) -> SearchConfig:
-    """The configuration of the run that trains the variants with the recipe and steps of a run."""
+    """Return the configuration of the run that trains the variants with the recipe and steps of a run."""
     config = run_folder.config_of(ledger)
 
     def scaled(variant: Variant) -> FixedNetwork:
@@ -48,7 +48,7 @@ def plan(ledger: Ledger, variants: Sequence[Variant], repeats: int, coefficients
 def settle(
     config: SearchConfig, folder: Path, executor: str, watch: run_folder.Watch, cluster: Cluster = ALONE
 ) -> None:
-    """Train what `plan` lists in a folder, or resume it there."""
+    """Train the networks of `plan` in a folder, or resume there."""
     if os.path.exists(folder / run_folder.LEDGER):
         run_folder.resume(folder, executor, watch, cluster)
     else:

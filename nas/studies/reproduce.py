@@ -1,4 +1,4 @@
-"""Trains a network of a run again, with the seed that is recorded and with others; the run's folder is only read."""
+"""Retraining of a network of a run, with the recorded seed and with new ones; the run's folder is only read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search_space.base.names import hint
 
 
 def point(ledger: Ledger, name: str) -> Proposal:
-    """The completed training that a name stands for: the index of a trial, or the label of finals (their first).
+    """Return a completed training by name: the index of a trial, or the label of re-evaluations (the first of them).
 
     Raises:
       InputError: no such training, or it was not completed.
@@ -27,11 +27,11 @@ def point(ledger: Ledger, name: str) -> Proposal:
         found = [proposal for proposal in ledger.proposals.values() if name and proposal.label == name]
     if not found:
         labels = dict.fromkeys(each.label for each in ledger.proposals.values() if each.label)
-        rule = f"is neither a trial of {ledger.path.parent} nor the label of one of its finals{_listed(labels)}"
+        rule = f"is neither a trial of {ledger.path.parent} nor the label of a re-evaluation{_listed(labels)}"
         raise InputError("point", name, f"{rule}{hint(name, labels)}")
     done = [proposal for proposal in found if proposal.index in ledger.completed]
     if not done:
-        raise InputError("point", name, "was not trained to the full budget, so there is nothing to compare with")
+        raise InputError("point", name, "was not trained to the full budget, so it cannot be compared")
     return done[0]
 
 
@@ -40,7 +40,7 @@ def _listed(labels: dict[str, None]) -> str:
 
 
 def again(ledger: Ledger, recorded: Proposal, repeats: int) -> list[Proposal]:
-    """A recorded training as it was, then `repeats` of its network with seeds that the run has not used for it."""
+    """Return a recorded training, then `repeats` trainings of its network with seeds that are new in the run."""
     check_integer("--repeats", repeats, 0, 10_000)
     used = [each.repeat for each in ledger.proposals.values() if each.fingerprint == recorded.fingerprint]
     others = range(max(used) + 1, max(used) + 1 + repeats)
@@ -51,10 +51,10 @@ def again(ledger: Ledger, recorded: Proposal, repeats: int) -> list[Proposal]:
 def trained(
     ledger: Ledger, proposals: list[Proposal], threads: int | None = 1
 ) -> Iterator[tuple[Proposal, Completed | Failed]]:
-    """Trains proposals of a run to the full budget, in this process, as the run does.
+    """Train proposals of a run to the full budget, in this process, in the same way as the run.
 
     Raises:
-      InputError: the run's data is no longer the same, or cannot be made.
+      InputError: the run's data has changed, or cannot be created.
     """
     trainer = evaluator(config_of(ledger), data_of(ledger), threads)
     for proposal in proposals:

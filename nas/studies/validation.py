@@ -1,9 +1,8 @@
-"""Trains the selected and the published networks of a finished run longer, and again at a larger scale.
+"""Longer training of the selected and the published networks of a finished run, also at a larger scale.
 
-RUN/validation-8x is the folder of a run like any other, which trains a fixed list of networks: every re-evaluated
-network and every published one as it is, and each scaled to a multiple of its FLOPs. `search --resume` and `report`
-work on it too. Data, recipe and executors are those of the run; the steps and the training clips are more, and the
-seeds are others.
+RUN/validation-8x is the folder of an ordinary run, which trains a fixed list of networks: every re-evaluated network
+and every published one, unchanged and scaled to a multiple of its FLOPs. `search --resume` and `report` work on it too.
+Data, recipe and executors are those of the run; there are more steps and training clips, and new seeds.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from search_space.base.errors import InputError
 from search_space.cost.counting import count
 from search_space.scaling.compound import DEFAULT_COEFFICIENTS, Coefficients, scale_to_macs
 
-EPOCHS = 8  # at most, unless the number of training clips is given
-TOLERANCES = (0.05, 0.25)  # of a scaled network's FLOPs, as a share; small widths leave few choices
+EPOCHS = 8  # upper limit, unless the number of training clips is set
+TOLERANCES = (0.05, 0.25)  # relative tolerances of a scaled network's FLOPs; small widths leave few choices
 MOST_CLIPS = 10_000_000
 MOST_STEPS = 100_000_000
 OWN_SEEDS = 1  # added to the seed of the run
@@ -38,13 +37,13 @@ OWN_SEEDS = 1  # added to the seed of the run
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is validated.
+    """Settings of a validation.
 
     Attributes:
-      steps_factor: training steps, in those of the run.
-      train_clips: of generated data; None takes enough for `EPOCHS` epochs, at least those of the run.
+      steps_factor: training steps, as a multiple of those of the run.
+      train_clips: of generated data; None uses enough for `EPOCHS` epochs, at least those of the run.
       repeats: trainings of each network.
-      scale: multiply-adds of the second set of networks, in those of the first; 1 leaves it out.
+      scale: multiply-adds of the second set of networks, as a multiple of those of the first; 1 leaves it out.
       coefficients: of compound scaling.
     """
 
@@ -63,7 +62,7 @@ class Settings:
 
 
 def folder_of(folder: Path, steps_factor: float) -> Path:
-    """The folder of a run's validation."""
+    """Return the folder of a run's validation."""
     return folder / f"validation-{steps_factor:g}x"
 
 
@@ -76,10 +75,11 @@ def start(
     cluster: Cluster = ALONE,
     workers: int | None = None,
 ) -> None:
-    """Validate a run in a new folder, with its number of workers unless another one is given.
+    """Validate a run in a new folder, by default with its number of workers.
 
     Raises:
-      InputError: the run is not finished, or has no selected or no published networks; the folder holds a validation.
+      InputError: the run is not finished, or has no selected or no published networks; the folder contains a
+        validation.
     """
     config = validation(ledger, settings)
     if workers is not None:
@@ -91,7 +91,7 @@ def resume(folder: Path, executor: str, watch: run_folder.Watch, cluster: Cluste
     """Resume the validation in `folder`.
 
     Raises:
-      InputError: there is none, or as `nas.loop.run_folder.resume`.
+      InputError: there is none, or see `nas.loop.run_folder.resume`.
     """
     if not os.path.isdir(folder):
         raise InputError("--resume", str(folder), "does not exist: start the validation without --resume")
@@ -99,7 +99,7 @@ def resume(folder: Path, executor: str, watch: run_folder.Watch, cluster: Cluste
 
 
 def validation(ledger: Ledger, settings: Settings) -> SearchConfig:
-    """The configuration of the run that validates another.
+    """Return the configuration of the run that validates another.
 
     Raises:
       InputError: the run is not finished, or has no selected or no published networks.
@@ -120,14 +120,14 @@ def validation(ledger: Ledger, settings: Settings) -> SearchConfig:
 def training_of(
     networks: Sequence[FixedNetwork], config: SearchConfig, repeats: int, seeds: int, times: float
 ) -> SearchConfig:
-    """The configuration of a run that trains networks with the data and recipe of a configuration.
+    """Return the configuration of a run that trains networks with the data and recipe of a configuration.
 
     Args:
-      networks: what is trained.
+      networks: the networks to train.
       config: with its steps and training clips.
       repeats: trainings of each network.
       seeds: added to the seed, so that no training repeats one of another run.
-      times: how much longer than in a search a training may take.
+      times: factor of the time limit of a training, relative to a search.
     """
     return replace(
         config,
@@ -142,10 +142,10 @@ def training_of(
 
 
 def _networks(ledger: Ledger, config: SearchConfig) -> Iterator[FixedNetwork]:
-    """The re-evaluated and the published networks of a finished run, the cheapest of each first."""
+    """Yield the re-evaluated and the published networks of a finished run, the cheapest of each first."""
     folder = ledger.path.parent
     if config.networks:
-        raise InputError("run", str(folder), "trained fixed networks: it is a validation itself")
+        raise InputError("run", str(folder), "trained fixed networks: it is already a validation")
     again = [proposal for proposal in ledger.proposals.values() if proposal.kind != "search"]
     found = {(each.kind, each.label): each for each in again}
     selected = sum(kind == "finalist" for kind, _ in found)
@@ -154,7 +154,7 @@ def _networks(ledger: Ledger, config: SearchConfig) -> Iterator[FixedNetwork]:
         raise InputError("run", str(folder), f"is not finished; resume it with: run_search.py search --resume {folder}")
     if not selected or selected == len(found):
         missing = "re-evaluated" if not selected else "published"
-        raise InputError("run", str(folder), f"has no {missing} networks to validate: see finals in its configuration")
+        raise InputError("run", str(folder), f"has no {missing} networks to validate; see finals in its configuration")
     for (kind, label), proposal in sorted(found.items(), key=lambda each: (each[0][0], each[1].cost["macs"])):
         yield FixedNetwork(label, cast(Kind, kind), proposal.architecture)
 
@@ -162,9 +162,9 @@ def _networks(ledger: Ledger, config: SearchConfig) -> Iterator[FixedNetwork]:
 def scaled_networks(
     networks: Sequence[FixedNetwork], config: SearchConfig, coefficients: Coefficients
 ) -> list[FixedNetwork]:
-    """Bring networks, so far as they are in the run, to their scale by compound scaling within the clips of the data.
+    """Scale the networks by compound scaling within the clips of the data.
 
-    A network that no scaling brings near its multiply-adds is left out.
+    A network that cannot be scaled to its multiply-adds is left out.
     """
     if not networks:
         return []
@@ -184,7 +184,7 @@ def scaled_networks(
 
 
 def _largest_clip(config: SearchConfig) -> Clip:
-    """All frames and pixels of the data."""
+    """Return a clip with all frames and pixels of the data."""
     if config.simulation is not None:
         return Clip(config.space.frames, max(config.space.resolutions), 1)
     data = open_data(config.data, config.space)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from nas.benchmark.table import Table, is_loss
-from nas.loop.early_stopping import Bands
+from nas.loop.early_stopping import CostBins
 from nas.record.objective import ACCURACY, MACS
 from results.analysis.rank_correlation import TIE_BREAKS, Pairs, estimate, mean, partial, redrawn, regret, within_bins
 from results.tables.trainings import mean_of, mean_without
@@ -161,7 +161,7 @@ class _Networks:
     @classmethod
     def of(cls, table: Table, rows: np.ndarray, bins: int, draws: int, rng: np.random.Generator) -> _Networks:
         macs = table.costs[MACS.name][rows]
-        edges = Bands(float(macs.min()), float(macs.max()), bins)
+        edges = CostBins(float(macs.min()), float(macs.max()), bins)
         bin_of = np.array([edges.of(float(cost)) for cost in macs])
         copies = np.concatenate([np.ones((1, len(rows)), int), redrawn(len(rows), draws, rng)])
         long = mean_of(table.long_accuracy[rows])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.loop.early_stopping import Bands
+from nas.loop.early_stopping import CostBins
 from nas.record.objective import ACCURACY
 from results.analysis.rank_correlation import estimate, mean, redrawn, within_bins
 from results.analysis.variance_components import Components, components, cost_trend
@@ -100,7 +100,7 @@ class _Sample:
     def of(
         cls, cost: np.ndarray, accuracy: np.ndarray | None, bins: int, draws: int, rng: np.random.Generator
     ) -> _Sample:
-        edges = Bands(float(cost.min()), float(cost.max()), bins)
+        edges = CostBins(float(cost.min()), float(cost.max()), bins)
         copies = np.concatenate([np.ones((1, len(cost)), int), redrawn(len(cost), draws, rng)])
         return cls(cost_trend(cost), np.array([edges.of(float(each)) for each in cost]), accuracy, copies)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.loop.early_stopping import Bands
+from nas.loop.early_stopping import CostBins
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY
 from results.comparison import runs_text
@@ -146,7 +146,7 @@ def _correlation(run: Ledger, long: Ledger, labels: Mapping[str, str], rng: np.r
         return Correlation(statistic, len(known), NOTHING, BINS, 0, NOTHING)
     x, drawn_x = _drawn([searched[names[i]] for i in known], rng)
     first, second = np.triu_indices(len(known), 1)
-    bins = Bands(costs[known].min(), costs[known].max(), BINS)
+    bins = CostBins(costs[known].min(), costs[known].max(), BINS)
     place = np.array([bins.of(cost) for cost in costs[known]])
     same = place[first] == place[second]
     noisy = bool(drawn.levels) or bool(drawn_x.std(axis=0).max() > 0)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from nas.benchmark.table import Table
 from nas.benchmark.table_cells import MACS
-from nas.benchmark.table_comparison import Played
+from nas.benchmark.table_comparison import TableRun
 from nas.record.hypervolume import CostRange, hypervolume
 from results.tables.bootstrap import bootstrap_interval
 from search_space.base.atomic_files import replaced
@@ -45,7 +45,7 @@ def score(table: Table, rows: Sequence[int]) -> np.ndarray:
     return hypervolume(macs[chosen], known, within) / whole
 
 
-def curves(table: Table, played: Sequence[Played]) -> pd.DataFrame:
+def curves(table: Table, played: Sequence[TableRun]) -> pd.DataFrame:
     """Return a row for each evaluation of runs without early stopping.
 
     Columns: algorithm, seed, evaluation from 1, row of the table, hypervolume so far, suggestion_seconds and
@@ -62,7 +62,7 @@ def curves(table: Table, played: Sequence[Played]) -> pd.DataFrame:
             "evaluation": np.arange(1, len(run.rows) + 1),
             "row": run.rows,
             "hypervolume": score(table, run.rows),
-            "suggestion_seconds": run.thinking,
+            "suggestion_seconds": run.suggestion,
             "training_seconds": np.array(run.training, dtype=float),
             "wasted": run.wasted,
             "repeat": pd.Series(run.rows).duplicated().to_numpy(),
@@ -166,7 +166,7 @@ def _bound(own: bool, theirs: bool) -> str:
     return "?" if own and theirs else ">=" if own else "<=" if theirs else ""
 
 
-def stopping(table: Table, played: Sequence[Played], algorithms: Sequence[str], seed: int = 0) -> pd.DataFrame:
+def stopping(table: Table, played: Sequence[TableRun], algorithms: Sequence[str], seed: int = 0) -> pd.DataFrame:
     """Return a row for each algorithm: early stopping compared with none, for the same number of training steps.
 
     Columns:
@@ -181,7 +181,7 @@ def stopping(table: Table, played: Sequence[Played], algorithms: Sequence[str], 
     return pd.DataFrame([_stopping(table, played, name, np.random.default_rng(seed)) for name in algorithms])
 
 
-def _stopping(table: Table, played: Sequence[Played], name: str, rng: np.random.Generator) -> dict[str, Any]:
+def _stopping(table: Table, played: Sequence[TableRun], name: str, rng: np.random.Generator) -> dict[str, Any]:
     runs = {(run.seed, run.stopping): run for run in played if run.algorithm == name and run.rows}
     seeds = sorted({number for number, _ in runs})
     full = max(table.steps, 1)
@@ -200,12 +200,12 @@ def _stopping(table: Table, played: Sequence[Played], name: str, rng: np.random.
     return row | {"factor": _factor(counts), "factor.low": low, "factor.high": high}
 
 
-def _end(table: Table, run: Played, full: int) -> float:
+def _end(table: Table, run: TableRun, full: int) -> float:
     completed = [row for row, steps in zip(run.rows, run.steps, strict=True) if steps == full]
     return float(score(table, completed)[-1]) if completed else 0.0
 
 
-def _by_quarter(table: Table, runs: Sequence[Played], full: int) -> np.ndarray:
+def _by_quarter(table: Table, runs: Sequence[TableRun], full: int) -> np.ndarray:
     """Return candidates, and fully trained ones, of each run and quarter of cost: int [S, 2, 4].
 
     The quarters are those of all candidates of all runs.

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nas.benchmark.table import Table
-from nas.benchmark.table_comparison import Played, Settings
+from nas.benchmark.table_comparison import Settings, TableRun
 from results.comparison import on_table, on_table_text
 from results.figures import table_comparison
 
 
 def write_comparison(
     table: Table,
-    runs: Sequence[Played],
+    runs: Sequence[TableRun],
     algorithms: Sequence[str],
     settings: Settings,
     folder: Path,

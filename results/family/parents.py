@@ -197,8 +197,8 @@ class Candidates:
         if candidate not in self._eligible():
             return f"its interval reaches chance, {self.chance:.3f}"
         for other in self.networks:
-            no_dearer = all(cost <= NEIGHBOUR * candidate.costs[name] for name, cost in other.costs.items())
-            if no_dearer and other.posterior.low > candidate.posterior.high:
+            at_lower_cost = all(cost <= NEIGHBOUR * candidate.costs[name] for name, cost in other.costs.items())
+            if at_lower_cost and other.posterior.low > candidate.posterior.high:
                 more = other.cost / candidate.cost - 1
                 return f"the whole interval of {other.name} is above its interval, at {more:+.1%} of cost"
         return ""

@@ -17,7 +17,7 @@ import pandas as pd
 from nas.record.events import KINDS, Proposal
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY, Objective
-from nas.record.pareto import frontier
+from nas.record.pareto import pareto_front
 from search_space.base.atomic_files import replaced
 
 NORMAL = 1.959964  # 97.5 % quantile of the standard normal distribution
@@ -147,7 +147,7 @@ def non_dominated(table: pd.DataFrame, costs: Sequence[str], objective: str = AC
     """
     columns = (*(Objective(cost, "min") for cost in costs), Objective(objective, "max"))
     points = np.stack([each.minimised(table[each.name]) for each in columns], axis=1)
-    return table.iloc[frontier(points)].reset_index(drop=True)
+    return table.iloc[pareto_front(points)].reset_index(drop=True)
 
 
 def selected_kinds(ledger: Ledger) -> tuple[str, ...]:

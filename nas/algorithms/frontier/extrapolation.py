@@ -1,8 +1,8 @@
-"""Full-budget values of trials that were stopped early, by regression on the trials that were not.
+"""Extrapolation of trials that were stopped early to the full budget, by regression on completed trials.
 
-Early stopping selects by the early value, so completed trials are no random sample; but it selects by the predictor of
-the regression only, which leaves the line of full on early values where it is. Residuals are weighted by Huber's
-function (Huber 1964, "Robust Estimation of a Location Parameter"), because single trainings take off late.
+Early stopping selects by the early value, so completed trials are no random sample. But it selects by the predictor of
+the regression only, which does not bias the regression of full on early values. Residuals are weighted by Huber's
+function (Huber 1964, "Robust Estimation of a Location Parameter"), because single trainings start to learn late.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Extrapolation:
         return cls(center, width, coefficients, sd**2)
 
     def __call__(self, early: np.ndarray, log_costs: np.ndarray) -> np.ndarray:
-        """Expected values at the full budget, [n]."""
+        """Return expected values at the full budget, [n]."""
         scaled = (np.column_stack([early, log_costs]) - self.center) / self.width
         return _terms(scaled) @ self.coefficients
 

@@ -1,10 +1,9 @@
-"""A Gaussian process on the objective of architectures: what is known of those not yet trained.
+"""Gaussian process that predicts the objective of untrained architectures.
 
 Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5. The squared exponential
-kernel over fixed one-hot slots, an absent choice being a value of its own, is a product of one Hamming kernel per
-choice; log costs are further coordinates of it. Besides, log costs have a linear trend and options an effect each,
-which a few results tell before the product can. The parameters of kernel and noise are those of highest posterior
-density given the data.
+kernel over fixed one-hot slots is a product of one Hamming kernel per choice; absence is one value of a choice. Log
+costs are further coordinates of it. In addition, log costs have a linear trend and options additive effects, which need
+fewer results than the product. Kernel and noise parameters maximise the posterior density.
 
 `n` is a number of architectures, `G` of choices, `m` of costs, `F` of features, `P` of parameters.
 """
@@ -21,10 +20,10 @@ import numpy as np
 from search_space.base.errors import InputError
 from search_space.space.choices import SearchSpace
 
-# Priors of the logarithms of parameters, for values of mean 0 and variance 1: centres, and the standard deviations
-# of what is common to a kind of choices and of what is a choice's own. The weights of the choices sum to _SPREAD at
-# first, so that two random members are neither alike nor strangers. What is common to a kind is left wide, as which
-# kinds count is a matter of the task; narrower, a search takes longer (results/published/arena/README.md).
+# Priors of the logarithms of parameters, for values of mean 0 and variance 1: centres, and standard deviations
+# of the part common to a kind of choices and of the part of a single choice. The weights of the choices initially sum
+# to _SPREAD, so that two random architectures are moderately similar. The prior of the common part is wide, as the
+# important kinds depend on the task; with a narrower one a search takes longer (results/published/arena/README.md).
 _SPREAD = 2.0
 _COST_WEIGHT = 0.1
 _SCALE = 1.0
@@ -35,12 +34,12 @@ _COMMON_SD = 3.0
 _OWN_SD = 0.7
 _SLOPE_SD = 0.7
 
-# What part of the variance that no feature explains is the architecture's own, so that another training of it would
-# show it again: without repeats the data cannot tell, and of the mean over a few trainings one is a good part itself.
+# Share of the unexplained variance that belongs to the architecture, so that another training would repeat it. Without
+# repeats the data cannot estimate it, and with few trainings one is a large part of their mean.
 _OWN_SHARE = 0.5
 _JITTER = 1e-6
-_MORE = (1e-8, 1e-6, 1e-4, 1e-2)  # of the mean variance, added where a covariance is not positive definite
-_FAR = 2.5  # widths of the first log cost beyond which the noise grows no more
+_MORE = (1e-8, 1e-6, 1e-4, 1e-2)  # fractions of the mean variance, added if a covariance is not positive definite
+_FAR = 2.5  # widths of the first log cost beyond which the noise is constant
 
 # Resilient propagation (Riedmiller and Braun 1993): step sizes of log parameters.
 _FIRST_STEP, _LEAST_STEP, _LARGEST_STEP = 0.2, 1e-3, 1.0
@@ -48,13 +47,13 @@ _ITERATIONS = 30
 
 
 class Encoding:
-    """Architectures as points whose weighted squared distance is what differs between them.
+    """Encoding of architectures as points; their weighted squared distance measures the difference.
 
-    One-hot slots of every choice, then the log costs, to which `center` and `width` give scale [m].
+    Features are one-hot slots of every choice, then the log costs, scaled by `center` and `width` [m].
 
     Attributes:
-      axis_of: int [F], of each feature the choice or cost it belongs to, counted together.
-      kind_of: int [G + m], of each choice or cost its kind: of choices those named alike but for their numbers.
+      axis_of: int [F], the choice or cost of each feature, numbered together.
+      kind_of: int [G + m], the kind of each choice or cost; choices of a kind have equal names except for numbers.
     """
 
     def __init__(self, space: SearchSpace[Any], center: np.ndarray, width: np.ndarray) -> None:
@@ -67,18 +66,18 @@ class Encoding:
         self.kind_of = np.array([names.index(kind) for kind in kinds])
 
     def __call__(self, genotypes: np.ndarray, log_costs: np.ndarray) -> np.ndarray:
-        """Canonical genotypes int [n, G] with log costs [n, m] -> features [n, F]."""
-        # Members that differ in a choice differ in two slots: together 1.
+        """Encode canonical genotypes int [n, G] with log costs [n, m] as features [n, F]."""
+        # Architectures that differ in a choice differ in two slots: together 1.
         slots = self.space.one_hot(genotypes) * math.sqrt(0.5)
         return np.concatenate([slots, (log_costs - self.center) / self.width], axis=1, dtype=np.float64)
 
     def place(self, features: np.ndarray) -> np.ndarray:
-        """Where in the range of the first log cost features [n, F] lie: [n]."""
+        """Return the position of features [n, F] in the range of the first log cost: [n]."""
         return np.clip(features[:, -self.costs], -_FAR, _FAR)
 
 
 def _kind(name: str) -> str:
-    """`kernel` for `block1.layer2.kernel` and for `kernel3`."""
+    """Return `kernel` for `block1.layer2.kernel` and for `kernel3`."""
     return name.rpartition(".")[2].rstrip("0123456789_")
 
 
@@ -87,9 +86,9 @@ class Kernel:
     """A prior for values of mean 0 and variance 1.
 
     Attributes:
-      weights: how much each choice and each log cost counts in the squared distance, [G + m].
-      scale: variance of what depends on that distance; trend: of the slope in a log cost; effect: of an option's own.
-      noise: variance that nothing explains, at the center of the first log cost; slope: of its logarithm there.
+      weights: weight of each choice and each log cost in the squared distance, [G + m].
+      scale: variance of the part that depends on the distance; trend: of the slope in a log cost; effect: of an option.
+      noise: unexplained variance at the center of the first log cost; slope: of its logarithm there.
     """
 
     weights: np.ndarray
@@ -100,23 +99,23 @@ class Kernel:
     slope: float
 
     def similarity(self, a: np.ndarray, b: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """exp(-1/2 squared distance) of features [n, F] and [k, F]: [n, k]."""
+        """Return exp(-1/2 squared distance) of features [n, F] and [k, F]: [n, k]."""
         root = np.sqrt(self.weights[encoding.axis_of])
         a, b = a * root, b * root
         squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * a @ b.T
         return np.exp(-0.5 * np.maximum(squared, 0))
 
     def line(self, a: np.ndarray, b: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """Covariance of what is linear in log costs and options, with an unknown mean: [n, k]."""
+        """Return the covariance of the part linear in log costs and options, with an unknown mean: [n, k]."""
         k = encoding.costs
         return 1 + self.trend * a[:, -k:] @ b[:, -k:].T + self.effect * a[:, :-k] @ b[:, :-k].T
 
     def unexplained(self, a: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """Variance that no feature explains: [n]."""
+        """Return the variance that no feature explains: [n]."""
         return self.noise * np.exp(self.slope * encoding.place(a))
 
     def between(self, a: np.ndarray, b: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """Covariance of the values, noise of training aside, of features [n, F] and [k, F]: [n, k]."""
+        """Return the covariance of the values, without noise of training, of features [n, F] and [k, F]: [n, k]."""
         similar = self.similarity(a, b, encoding)
         covariance = self.scale * similar + self.line(a, b, encoding)
         rows, columns = np.nonzero(_same(similar))
@@ -125,26 +124,26 @@ class Kernel:
         return covariance
 
     def variance(self, a: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """The diagonal of `between(a, a)`: [n]."""
+        """Return the diagonal of `between(a, a)`: [n]."""
         k = encoding.costs
         line = 1 + self.trend * (a[:, -k:] ** 2).sum(axis=1) + self.effect * (a[:, :-k] ** 2).sum(axis=1)
         return self.scale + line + _OWN_SHARE * self.unexplained(a, encoding)
 
     def noise_of_training(self, a: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """Variance between trainings of one architecture: [n]."""
+        """Return the variance between trainings of one architecture: [n]."""
         return (1 - _OWN_SHARE) * self.unexplained(a, encoding) + _JITTER
 
 
 def _same(similar: np.ndarray) -> np.ndarray:
-    """Whether two are one architecture: their distance is 0 but for rounding."""
+    """Return which pairs are one architecture: their distance is 0 except for rounding."""
     return similar > 1 - 1e-9
 
 
 def cholesky(covariance: np.ndarray) -> np.ndarray:
-    """Return the lower Cholesky factor of a covariance [n, n], with more variance where rounding took what it needs.
+    """Return the lower Cholesky factor of a covariance [n, n]; add variance if rounding made it indefinite.
 
     Raises:
-      InputError: the matrix is no covariance: not finite, or far from positive definite.
+      InputError: the matrix is not finite, or far from positive definite.
     """
     variance = float(np.diag(covariance).mean())
     for more in (0.0, *_MORE):
@@ -165,11 +164,11 @@ def inverse(covariance: np.ndarray) -> np.ndarray:
     return root.T @ root
 
 
-class Evidence:
+class LogPosterior:
     """The posterior density of the parameters given features [n, F] and values [n].
 
-    Parameters are logarithms [P]: of what is common to each kind, of what is each choice's own, of scale, trend,
-    effect and noise; the last is the noise's slope. `extra` [n] is the variance of each value beyond the noise of a
+    Parameters are logarithms [P]: of the common part of each kind, of the part of each choice, of scale, trend, effect
+    and noise; the last is the slope of the noise. `extra` [n] is the variance of each value beyond the noise of a
     training.
     """
 
@@ -184,14 +183,14 @@ class Evidence:
         self.sd = np.repeat(sds, [self.kinds, self.axes, 4, 1])
 
     def kernel(self, parameters: np.ndarray) -> Kernel:
-        """The kernel of parameters [P]."""
+        """Return the kernel of parameters [P]."""
         common, own, rest = np.split(parameters, [self.kinds, self.kinds + self.axes])
         weights = np.exp(common[self.encoding.kind_of] + own)
         scale, trend, effect, noise = np.exp(rest[:4]).tolist()
         return Kernel(weights, scale, trend, effect, noise, float(rest[4]))
 
     def loss(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        """Negative log density of parameters [P], up to a constant, and its gradient [P]."""
+        """Return the negative log density of parameters [P], up to a constant, and its gradient [P]."""
         kernel, x, away = self.kernel(parameters), self.features, (parameters - self.center) / self.sd
         similar, line = kernel.similarity(x, x, self.encoding), kernel.line(x, x, self.encoding)
         unexplained = np.sqrt(kernel.unexplained(x, self.encoding))
@@ -217,7 +216,7 @@ class Evidence:
         return float(density), np.concatenate([of_kinds, of_axes, rest]) + away / self.sd
 
     def fit(self) -> Kernel:
-        """The kernel of highest density found in a bounded number of steps."""
+        """Return the kernel of highest density found in a bounded number of steps."""
         parameters = best = self.center
         step, before, lowest = np.full(len(best), _FIRST_STEP), np.zeros(len(best)), math.inf
         for _ in range(_ITERATIONS):
@@ -232,12 +231,13 @@ class Evidence:
 
 
 class Posterior:
-    """What a kernel and values of architectures say about others.
+    """Prediction of architectures from a kernel and measured values of others.
 
     Args:
-      features: of those that were trained, [n, F]; repeats of one are further data.
+      features: of trained architectures, [n, F]; repeats of one are further data.
       values: measured, [n], with the variance `extra` [n] beyond the noise of a training.
-      pending: of those in training, [k, F], believed to come out at the mean: it stays, but there is less to learn.
+      pending: of those in training, [k, F]; their values are assumed to equal the mean, which reduces only the
+        variance.
     """
 
     def __init__(
@@ -257,23 +257,23 @@ class Posterior:
             self.features = np.concatenate([features, pending])
             across = kernel.between(pending, features, encoding)
             carried = across @ self._inverse
-            # Of a block matrix (Rasmussen and Williams 2006, A.3): much less than inverting the whole.
+            # Inverse of a block matrix (Rasmussen and Williams 2006, A.3): much faster than inverting the whole.
             corner = inverse(self._covariance(pending, 0.0) - carried @ across.T)
             side = corner @ carried
             self._inverse = np.block([[self._inverse + carried.T @ side, -side.T], [-side, corner]])
 
     def _covariance(self, features: np.ndarray, extra: np.ndarray | float) -> np.ndarray:
-        """Of what trainings of architectures measure, [n, n]."""
+        """Return the covariance of measurements of architectures, [n, n]."""
         covariance = self.kernel.between(features, features, self.encoding)
         covariance[np.diag_indices_from(covariance)] += self.kernel.noise_of_training(features, self.encoding) + extra
         return covariance
 
     def mean(self, features: np.ndarray) -> np.ndarray:
-        """Expected value of an architecture, noise of training aside, [n]."""
+        """Return the expected value of architectures, without noise of training, [n]."""
         return self.kernel.between(features, self.trained, self.encoding) @ self._alpha
 
     def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the value of an architecture, noise of training aside, each [n]."""
+        """Return mean and standard deviation of the value of architectures, without noise of training, each [n]."""
         across = self.kernel.between(features, self.features, self.encoding)
         explained = np.einsum("ij,ij->i", across @ self._inverse, across)
         variance = self.kernel.variance(features, self.encoding) - explained

@@ -1,7 +1,7 @@
-"""Exact-cost frontier search: a surrogate on the objective alone, expected hypervolume improvement at exact cost.
+"""Exact-cost frontier search: a surrogate of the objective only, expected hypervolume improvement at exact cost.
 
-Bayesian optimisation as in Emmerich et al. 2006 and 2011 (expected hypervolume improvement), for the case of
-architecture search in which every cost is known before training: nothing but the objective is modelled.
+Bayesian optimisation as in Emmerich et al. 2006 and 2011 (expected hypervolume improvement), for architecture search,
+where every cost is known before training: only the objective is modelled.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, final
 import numpy as np
 
 from nas.algorithms.base import Algorithm, as_genotype, canonical_genotypes
-from nas.algorithms.frontier.expected_improvement import Attained
+from nas.algorithms.frontier.expected_improvement import AttainmentFront
 from nas.algorithms.frontier.extrapolation import LEAST, Extrapolation
-from nas.algorithms.frontier.gaussian_process import Evidence, Kernel, Posterior
+from nas.algorithms.frontier.gaussian_process import Kernel, LogPosterior, Posterior
 from nas.algorithms.frontier.surrogate import FITTED, KNOWN, Features, Hint, Scale, even_choice
 from nas.algorithms.stratified_random import ask_least_filled, cost_strata
 from nas.record.objective import ACCURACY, Objective
@@ -26,38 +26,38 @@ from search_space.base.errors import InputError
 from search_space.space.choices import Genotype, SearchSpace
 from search_space.space.sampling import Limit
 
-# The start: a share of what is planned, within bounds; with hints, which tell the members apart already, a short one.
+# Length of the start: a fraction of the planned trials, within bounds; shorter with prior scores.
 _START_SHARE, _LEAST_START, _LARGEST_START = 0.1, 4, 12
 _HINTED_START = 5
 _SPREAD_DRAWS = 1024
 
-# Candidates of one question: all members of a space of so many, or else children of so many parents and random ones.
+# Candidates of one proposal: all architectures of a space up to this size, else children of parents and random ones.
 _LISTED = 2048
 _PARENTS = 32
 _MUTATED = (256, 128, 64)  # with one, two, three changes
 _CROSSED = 48
 _RANDOM = 192
 
-# Running trials, latest first, that are assumed to come out at the posterior mean.
+# Largest number of running trials, latest first, that are assumed to equal the posterior mean.
 _PENDING = 256
 
 
 @dataclass(frozen=True)
 class Known:
-    """Trials with the values the surrogate is told, each with a variance `extra` beyond the noise of a training."""
+    """Trials with their values for the surrogate, each with a variance `extra` beyond the noise of a training."""
 
     indices: list[int]
     values: np.ndarray
     extra: np.ndarray
 
     def and_also(self, indices: Sequence[int], values: np.ndarray, variance: float) -> Known:
-        """Return these trials and further ones, values [n], all of one variance."""
+        """Return these trials and further ones with values [n] and a common variance."""
         extra = np.full(len(values), variance)
         return Known([*self.indices, *indices], np.append(self.values, values), np.append(self.extra, extra))
 
 
 def _fitted_to(n: int) -> int:
-    """How many of n results the kernel is fitted to: fitted anew once there is about an eighth more, not at each."""
+    """Return the number of n results to which the kernel is fitted: it is refitted after about an eighth more."""
     return max(n - n % max(4, 2 ** (n.bit_length() - 4)), min(n, 4))
 
 
@@ -81,14 +81,14 @@ def _checked(space: SearchSpace[Any], hints: Sequence[Any]) -> list[Hint]:
 
 @final
 class FrontierSearch(Algorithm):
-    """Proposes what is expected to add most to the hypervolume of log costs and objective.
+    """Proposes the candidate with the largest expected improvement of the hypervolume of log costs and objective.
 
     Args:
-      costs: what the objective is traded against; only `cost_name` unless given.
-      start: so many proposals are spread over log cost and over the choices before the surrogate is asked.
-      start_genotypes: the first proposals, where they are feasible.
-      random_every: each so manieth proposal is stratified random; 0 for none.
-      hints: members, each with what something cheaper than training measured, such as a supernet.
+      costs: the cost objectives; by default only `cost_name`.
+      start: number of proposals, spread over log cost and choices, before the surrogate is used.
+      start_genotypes: the first proposals, if they are feasible.
+      random_every: every n-th proposal is stratified random; 0 for none.
+      hints: prior scores: architectures with a cheaper measurement than training, such as that of a supernet.
       strata: parts of the range of log cost that start and random proposals fill evenly.
     """
 
@@ -123,7 +123,7 @@ class FrontierSearch(Algorithm):
         self._fitted: tuple[bytes, Kernel] | None = None
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """The candidate of highest expected improvement, or a stratified random one at the start and at its turn."""
+        """Return the candidate of highest expected improvement; stratified random at the start and every n-th time."""
         for genotype in self.start_genotypes:
             if self.is_new(np.array([genotype]))[0]:
                 return genotype
@@ -138,12 +138,12 @@ class FrontierSearch(Algorithm):
         return np.log(np.stack([costs[name] for name in self.costs], axis=1))
 
     def _spread(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """New ones among n draws from the cheapest to the most expensive."""
+        """Return the new ones of n draws from the cheapest to the most expensive."""
         draws = self.space.sample(rng, n, 40.0 * rng.uniform(-1.0, 1.0, n) ** 3)
         return draws[self.is_new(draws)]
 
     def _ask_apart(self, rng: np.random.Generator) -> Genotype:
-        """Of the least filled stratum, the draw that differs from all proposals in most choices."""
+        """Return the draw of the least filled stratum that differs most from all proposals."""
         draws = self._spread(rng, _SPREAD_DRAWS)
         costs = self.space.count(draws)[self.cost_name]
         stratum = np.array([self.strata.of(cost) for cost in costs.tolist()], dtype=np.int64)
@@ -171,15 +171,15 @@ class FrontierSearch(Algorithm):
         if not len(candidates):
             return None
         worst = 0.0 if scale.share else float(objective.min())
-        attained = Attained.of(log_costs, mean, self.reference, worst)
+        attained = AttainmentFront.of(log_costs, mean, self.reference, worst)
         at = self._log_costs(candidates)
         expected = scale.objective(*posterior(self._features(candidates)))
         return as_genotype(candidates[attained.improvement(at, *expected).argmax()])
 
     def _known(self, results: int, trials: Sequence[int], scale: Scale) -> Known:
-        """The first results, and stopped trials.
+        """Return the first results, and stopped trials.
 
-        The value of a stopped trial is extrapolated from its last rung, and the variance around it counts as noise.
+        The value of a stopped trial is extrapolated from its last rung, and the variance around it is added as noise.
         """
         completed = list(self.results)[:results]
         values = scale.values(-np.array([self.results[index] for index in completed]))
@@ -196,12 +196,12 @@ class FrontierSearch(Algorithm):
         return known
 
     def _at_rung(self, indices: Sequence[int], steps: int, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
-        """Values at a rung and log costs of trials, each [n]."""
+        """Return values at a rung and log costs of trials, each [n]."""
         early = -np.array([self.early[index][steps] for index in indices])
         return scale.values(early), np.log([float(self.proposed[index][1]) for index in indices])
 
     def _posterior(self, known: Known, features: np.ndarray, scale: Scale) -> Posterior:
-        """Knows what was measured, and expects of running trials its own mean, so that a batch spreads."""
+        """Return the posterior of the measurements; running trials are set to the mean, so that a batch spreads."""
         n = len(known.indices)
         kept = even_choice(n, KNOWN)
         return Posterior(
@@ -209,20 +209,20 @@ class FrontierSearch(Algorithm):
         )
 
     def _kernel(self, scale: Scale) -> Kernel:
-        """Fitted anew from time to time; the last one is kept, and known by what it was fitted to."""
+        """Return the kernel, refitted from time to time; the last one is cached by its data."""
         n = _fitted_to(len(self.results))
         known = self._known(n, [index for index, before in self.stopped.items() if before < n], scale)
         kept = even_choice(len(known.indices), FITTED)
         genotypes = np.array([self.proposed[known.indices[i]][0] for i in kept])
-        # Not by features: of hints they differ in their last digits with the number of rows.
+        # Not cached by features: those from prior scores differ in their last digits with the number of rows.
         data = np.column_stack([genotypes, known.values[kept], known.extra[kept]]).tobytes()
         if self._fitted is None or self._fitted[0] != data:
-            evidence = Evidence(self._encoding, self._features(genotypes), known.values[kept], known.extra[kept])
-            self._fitted = data, evidence.fit()
+            density = LogPosterior(self._encoding, self._features(genotypes), known.values[kept], known.extra[kept])
+            self._fitted = data, density.fit()
         return self._fitted[1]
 
     def _children(self, genotypes: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Unseen feasible members: all of a small space; else children of the best placed, and some drawn."""
+        """Return unseen feasible architectures: all of a small space; else children of the best and random draws."""
         if self._listed is not None:
             return self._listed[self.is_new(self._listed)]
         parents = genotypes[np.argsort(place, kind="stable")[:_PARENTS]]

@@ -1,4 +1,4 @@
-"""Expected objectives of architectures: the surrogate with its inputs and outputs, from choices to the objective."""
+"""Surrogate of the objective, with the conversions of its inputs and outputs, from choices to the objective."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any
 
 import numpy as np
 
-from nas.algorithms.frontier.gaussian_process import Encoding, Evidence, Posterior
+from nas.algorithms.frontier.gaussian_process import Encoding, LogPosterior, Posterior
 from search_space.space.choices import SearchSpace
 from search_space.space.sampling import Limit, sample_feasible
 
-Hint = tuple[Sequence[int], float]  # a member, and what was measured of it
+Hint = tuple[Sequence[int], float]  # an architecture and its score
 
-# Results that kernel parameters are fitted to, and that the surrogate knows: beyond, an even choice.
+# Largest numbers of results for the kernel parameters and for the surrogate: above, an even choice.
 FITTED = 256
 KNOWN = 1200
 
-# Draws that give log costs their scale.
+# Number of draws that determine the scale of log costs.
 _DRAWS = 1024
 
-# Accuracies this near to 0 or 1 are taken for that: beyond what a validation set of some hundred clips tells.
+# Accuracies are clipped at this distance from 0 or 1: the resolution of a validation set of some hundred clips.
 _FLOOR = 0.01
 _LEAST_LOGIT = float(np.log(_FLOOR / (1 - _FLOOR)))
 
-# How far below the first quartile a further distance counts half, as a share of that between the quartiles.
+# Distance below the first quartile at which further distance counts half, relative to the interquartile range.
 _BEND = 0.25
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Between the objective, maximised, and values of about mean 0 and variance 1: by its logit if it is a share.
+    """Conversion between the maximised objective and values of about mean 0 and variance 1; by logits for fractions.
 
-    Distances below the `knee` count logarithmically. Some architectures do not learn at all; a surrogate that must
-    explain how much worse those are confuses the good ones, which differ by little. `bend` is how far below the knee
-    a further distance counts half; both are in units of `width`.
+    Distances below the `knee` count logarithmically. Some architectures do not learn at all; if their distance counted
+    fully, the surrogate could not distinguish the good ones, which differ by little. At a distance `bend` below the
+    knee further distance counts half; both are in units of `width`.
     """
 
     share: bool
@@ -60,9 +60,9 @@ class Scale:
         return _bent(straight, self.knee, self.bend)
 
     def objective(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the objective for those of values, elementwise; to first order.
+        """Return mean and standard deviation of the objective for those of values, elementwise; to first order.
 
-        Below the knee with the slope that holds above it: where an improvement would be.
+        Below the knee the slope above the knee is used, where an improvement would be.
         """
         at = self._unscaled(mean)
         return at, self.width * sd * (at * (1 - at) if self.share else 1.0)
@@ -73,7 +73,7 @@ class Scale:
 
 
 def _bent(values: np.ndarray, knee: float, bend: float) -> np.ndarray:
-    """Values, with distances d below the knee shortened to bend * log(1 + d / bend)."""
+    """Return values with distances d below the knee shortened to bend * log(1 + d / bend)."""
     if not bend:
         return values
     below = np.maximum(knee - values, 0)
@@ -81,7 +81,7 @@ def _bent(values: np.ndarray, knee: float, bend: float) -> np.ndarray:
 
 
 def _straight(values: np.ndarray, knee: float, bend: float) -> np.ndarray:
-    """Undo `_bent`, as far as a float can tell."""
+    """Undo `_bent`, up to rounding."""
     if not bend:
         return values
     below = np.maximum(knee - values, 0)
@@ -94,7 +94,7 @@ def _logit(share: np.ndarray) -> np.ndarray:
 
 
 def even_choice(n: int, most: int) -> np.ndarray:
-    """Return the numbers below n, or an even choice of `most` of them where there are more: int [k], ascending."""
+    """Return the numbers below n, or an even choice of `most` of them: int [k], ascending."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
@@ -103,18 +103,18 @@ def _logs(costs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
 
 
 class Features:
-    """The inputs of the surrogate for members: their choices, their log costs, and what hints make expect of them.
+    """Inputs of the surrogate: choices, log costs, and the prediction from prior scores (`hints`).
 
-    Every exact cost says something of an architecture, also those it is not traded against: where they vary. What
-    hints say is one coordinate more, as a first process's mean is in autoregressive cokriging (Kennedy and O'Hagan
-    2000): a trend and a distance of the second one, so that it counts for as much as it foretells the objective.
+    All exact costs that vary are informative, also those that are no objective. The prediction from prior scores is one
+    more coordinate, like the mean of the first process in autoregressive cokriging (Kennedy and O'Hagan 2000). It has a
+    trend and a distance, so that its weight depends on how well it predicts the objective.
     """
 
     def __init__(
         self, space: SearchSpace[Any], limits: Sequence[Limit], first: str, hints: Sequence[Hint] = ()
     ) -> None:
         self.space = space
-        # A fact of space and limits: of fixed draws.
+        # Depends on space and limits only: the draws are fixed.
         draws = sample_feasible(space, np.random.default_rng(0), _DRAWS, limits)
         costs = space.count(draws)
         names = sorted(costs, key=lambda name: name != first)
@@ -123,11 +123,11 @@ class Features:
         self._expected: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
         self.encoding = self._scaled(draws)
         if hints:
-            self._expected = self._foretold(hints)
+            self._expected = self._predicted(hints)
             self.encoding = self._scaled(draws)
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
-        """Canonical genotypes int [n, G] -> features [n, F]."""
+        """Encode canonical genotypes int [n, G] as features [n, F]."""
         return self.encoding(genotypes, self._coordinates(genotypes))
 
     def _coordinates(self, genotypes: np.ndarray) -> np.ndarray:
@@ -138,8 +138,8 @@ class Features:
         each = self._coordinates(draws)
         return Encoding(self.space, each.mean(axis=0), np.maximum(each.std(axis=0), 1e-6))
 
-    def _foretold(self, hints: Sequence[Hint]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """The mean, for genotypes and their log costs, of a process that knows the hints."""
+    def _predicted(self, hints: Sequence[Hint]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Return the mean of a process fitted to the prior scores, as a function of genotypes and log costs."""
         encoding = self.encoding
         features = self(np.array([genotype for genotype, _ in hints]))
         _, posterior = _fitted(encoding, features, np.array([value for _, value in hints]))
@@ -151,22 +151,22 @@ def _fitted(encoding: Encoding, features: np.ndarray, objective: np.ndarray) -> 
     scale = Scale.of(objective, len(objective))
     values, none = scale.values(objective), np.zeros(len(objective))
     fitted, known = even_choice(len(values), FITTED), even_choice(len(values), KNOWN)
-    kernel = Evidence(encoding, features[fitted], values[fitted], none[fitted]).fit()
+    kernel = LogPosterior(encoding, features[fitted], values[fitted], none[fitted]).fit()
     return scale, Posterior(kernel, encoding, features[known], values[known], none[known])
 
 
 def expected(
     features: Features, genotypes: np.ndarray, objective: np.ndarray, others: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the objective that the surrogate expects of architectures, noise of training aside.
+    """Return the objective that the surrogate expects of architectures, without noise of training.
 
-    One lucky training of many looks best; what others like it came to says by how much to believe it.
+    The best of many trainings is usually a lucky one; results of similar architectures correct this bias.
 
     Args:
       features: those of the space.
-      genotypes: int [n, G], of the trainings; of an architecture that was trained several times as often.
+      genotypes: int [n, G], of the trainings; an architecture is repeated for each of its trainings.
       objective: maximised, measured, [n].
-      others: int [k, G], the architectures asked about; those of the trainings unless given.
+      others: int [k, G], the architectures to predict; by default those of the trainings.
 
     Returns:
       float [k], to 4 decimals.
