@@ -1,4 +1,4 @@
-"""Runs the command line, as the installed command `movinet-nas` does."""
+"""Run the command line, like the installed command `movinet-nas`."""
 
 import sys
 

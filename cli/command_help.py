@@ -1,4 +1,4 @@
-"""What `run_search.py COMMAND --help` says besides the options: a line, a paragraph and examples for each command."""
+"""Help texts of `run_search.py COMMAND --help` besides the options: a line, a paragraph and examples per command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TABLE = "results/published/movinet_bench/movinet_bench.csv"
 
 @dataclass(frozen=True)
 class Help:
-    """Of a command: a line in the list of all, a paragraph of its own, and examples, each with what it does."""
+    """Help of a command: a line for the list, a paragraph, and examples with explanations."""
 
     line: str
     paragraph: str
@@ -18,7 +18,7 @@ class Help:
 
 TOP = (
     ("", "the default search, end to end, into results/runs/"),
-    ("search tiny --out results/runs/first", "a search of a minute, to see what comes out"),
+    ("search tiny --out results/runs/first", "a smoke test of one minute"),
     ("search --resume results/runs/first", "resume after an interruption"),
     ("scale results/runs/first --target a0=1e9 --target a1=5e9", "the family for other targets"),
     ("describe a0 --json", "a published network, or a file"),
@@ -26,57 +26,57 @@ TOP = (
 
 COMMANDS = {
     "search": Help(
-        "search, then front, pictures and family",
-        "Proposes networks, trains each for a small budget, and keeps a record (ledger.jsonl) of every event. When "
-        "all candidates are done, the networks of the front are trained again with other seeds, and tables, "
-        "pictures and the family of configs are written into the folder of the run. ctrl-C ends it well; --resume "
-        "resumes it.",
+        "search, then tables, figures and family",
+        "Proposes networks, trains each for a small budget, and logs every event (ledger.jsonl). When all candidates "
+        "are done, the networks of the Pareto front are re-evaluated with new seeds, and tables, figures and the "
+        "configs of the family are written into the folder of the run. ctrl-C stops it after the running trials; "
+        "--resume continues it.",
         (
             ("search", "the preset default into a new folder of results/runs"),
-            ("search tiny --out results/runs/first", "a minute, to see it work"),
+            ("search tiny --out results/runs/first", "smoke test: one minute, too short to learn anything"),
             ("search my_search.yaml --workers 8 --seed 1", "a configuration of your own"),
-            ("search --resume results/runs/first", "resume after an interruption; all else is as the run began"),
+            ("search --resume results/runs/first", "resume after an interruption, with the settings of the run"),
         ),
     ),
     "one-shot": Help(
         "the paper's own search: a supernet, its controllers, retraining",
-        "Trains one supernet that holds the weights of all members of the space, and for each cost target a "
-        "controller that learns which members are good. What the controllers settle on is trained from scratch, as "
-        "a run like any other in OUT/retrained. docs/how_to/search/one_shot.md has the configuration.",
+        "Trains one supernet with the shared weights of all architectures of the space, and for each cost target a "
+        "controller that learns which architectures are good. The selected architectures are trained from scratch, as "
+        "an ordinary run in OUT/retrained. docs/how_to/search/one_shot.md has the configuration.",
         (
-            ("one-shot", "the preset one_shot: three cost targets on the embedded task"),
+            ("one-shot", "the preset one_shot: three cost targets on the bundled task"),
             ("one-shot my_search.yaml --out results/runs/one_shot", "a configuration of your own"),
             (f"one-shot --resume results/runs/one_shot --rank {TABLE}", "rank the rows of a table by the supernet"),
-            ("one-shot --resume results/runs/one_shot --hints 400", "score members, for search --hints"),
+            ("one-shot --resume results/runs/one_shot --hints 400", "score architectures, for search --hints"),
         ),
     ),
     "plot": Help(
-        "tables and pictures of a run",
-        "Writes trials.csv, front.csv, comparison.json, front.png and hypervolume.png of a run into its folder "
-        "again. The run may be unfinished, or running.",
+        "tables and figures of a run",
+        "Writes trials.csv, front.csv, comparison.json, front.png and hypervolume.png of a run into its folder. "
+        "The run may be unfinished or still running.",
         (
             ("plot results/runs/first", "into results/runs/first"),
-            ("plot results/published/frontier", "the published frontier"),
+            ("plot results/published/frontier", "the published run"),
         ),
     ),
     "report": Help(
         "a run as one HTML page",
-        "Writes a page that needs no network: the frontier with every candidate, which choices go with accuracy and "
-        "how sure that is, hypervolume, reliability, the family with its reasons, costs, failures, and how to "
-        "reproduce the run. The run may be unfinished, or running; a search writes the page at its end. "
+        "Writes a self-contained page: the Pareto front with every candidate, the relation of choices to accuracy with "
+        "intervals, hypervolume, reliability, the family with all decisions, costs, failures, and commands to "
+        "reproduce the run. The run may be unfinished or still running; a search writes the page at its end. "
         "docs/how_to/search/report.md explains the panels.",
         (
             ("report results/runs/first", "results/runs/first/report.html"),
-            ("report results/published/frontier --out results/runs/frontier.html", "the published frontier"),
+            ("report results/published/frontier --out results/runs/frontier.html", "the published run"),
         ),
     ),
     "scale": Help(
         "the family of a run, also to other targets",
         "Chooses parents from the front of a run and scales each to its target by compound scaling, with exact "
         "costs. Writes a config, an experiment and the reason for every step. With --refine it writes the "
-        "configuration of a search around one model of the family instead. docs/how_to/search/family.md says how.",
+        "configuration of a search around one model of the family instead. docs/how_to/search/family.md explains it.",
         (
-            ("scale results/runs/first", "A0 to A6, as the run's configuration says"),
+            ("scale results/runs/first", "A0 to A6, by the run's configuration"),
             ("scale results/runs/first --target a0=1e9 --target a1=5e9 --out my_family", "other targets"),
             ("scale results/runs/first --target a2=3e6 --refine a2 --out around_a2.yaml", "a search around one model"),
         ),
@@ -84,11 +84,11 @@ COMMANDS = {
     "coefficients": Help(
         "search the scaling coefficients of a run's family",
         "Draws proportions of depth, width, resolution and frames whose cost doubles with each step, scales "
-        "networks of the run's front by each, and trains them. The present coefficients are replaced only if "
-        "another draw is better beyond the noise of seeds; `scale` uses what was chosen. The same command carries "
-        "on.",
+        "networks of the run's front by each, and trains them. The current coefficients are replaced only if "
+        "another draw is better beyond the noise of seeds; `scale` uses the selected ones. The same command "
+        "resumes it.",
         (
-            ("coefficients results/runs/first", "12 draws, finalists trained with 2 seeds"),
+            ("coefficients results/runs/first", "12 draws, the best re-evaluated with 2 seeds"),
             ("coefficients results/runs/first --draws 24 --seeds 4", "more of both"),
         ),
     ),
@@ -98,16 +98,16 @@ COMMANDS = {
         "each, and the exact costs of the whole. Nothing is built or trained; one multiply-add counts as one FLOP.",
         (
             ("describe a0", "a published network"),
-            ("describe a3 --stream --json", "its released stream form, as data"),
+            ("describe a3 --stream --json", "its published stream variant, as JSON"),
             ("describe results/published/frontier/configs/movinet_a0.yaml --classes 12", "a file, with other classes"),
         ),
     ),
     "reliability": Help(
-        "which statistic to search by, and how well cheap measurements rank networks",
-        "Estimates for each statistic of a training how much of the difference between networks of equal cost belongs "
-        "to the networks and not to the seeds, and recommends the statistic to search by. Then compares early "
-        "measurements, costs and training-free scores with the accuracy of other seeds, and shows which choices "
-        "explain the variance. All with intervals. docs/reference/proxy_statistics.md explains the numbers.",
+        "reliability of statistics and proxy rank correlation",
+        "Estimates for each statistic of a training the share of the variance between networks of equal cost that is "
+        "due to the networks and not to the seeds, and recommends the statistic to search by. Then compares early "
+        "measurements, costs and training-free scores with the accuracy of other seeds, and reports which choices "
+        "explain the variance. All values have intervals. docs/reference/proxy_statistics.md explains the numbers.",
         (
             (f"reliability {TABLE}", "on a benchmark table"),
             ("reliability results/runs/first --bins 3 --out results/runs/reliability", "on a run, with files"),
@@ -119,22 +119,22 @@ COMMANDS = {
         "resumes where it was interrupted.",
         (
             (f"score bench {TABLE} --out scored.csv", "all rows of MoViNet-Bench"),
-            ("score my_search.yaml my_table.csv --out scored.csv --seeds 4", "averaged over more first weights"),
+            ("score my_search.yaml my_table.csv --out scored.csv --seeds 4", "averaged over more initialisations"),
         ),
     ),
     "tabulate": Help(
         "a run as a benchmark table",
-        "Writes the search trials of a run as a table on which `compare` runs algorithms and `reliability` judges "
-        "measurements. docs/reference/benchmark_tables.md has its form.",
+        "Writes the search trials of a run as a table for the commands `compare` and `reliability`. "
+        "docs/reference/benchmark_tables.md has its format.",
         (
-            ("tabulate results/runs/bench --out my_table.csv", "of a run that trained every member of a space"),
-            ("tabulate results/runs/first --out my_table.csv.gz --json", "compressed; what it holds, as data"),
+            ("tabulate results/runs/bench --out my_table.csv", "of a run that trained every architecture of a space"),
+            ("tabulate results/runs/first --out my_table.csv.gz --json", "compressed; with a summary as JSON"),
         ),
     ),
     "compare": Help(
-        "search algorithms side by side, on a table or in training",
-        "On a benchmark table every algorithm is run many times in minutes, on the same noise. Given a "
-        "configuration, algorithms search in real training at equal time. Either way figures have intervals over "
+        "compare search algorithms, on a table or in training",
+        "On a benchmark table every algorithm runs many times within minutes, with the same noise. With a "
+        "configuration, algorithms search in real training at equal time. In both cases results have intervals over "
         "seeds, and the same command resumes it. docs/how_to/search/compare_algorithms.md has the rules.",
         (
             (f"compare {TABLE} --out results/runs/arena", "all algorithms on a table"),
@@ -142,11 +142,14 @@ COMMANDS = {
                 "compare my_table.csv --algorithms nsga2,frontier_search --seeds 5 --out results/runs/mine",
                 "two of them",
             ),
-            ("compare default --minutes 20 --workers 2 --out results/runs/race", "in real training, 20 minutes a run"),
+            (
+                "compare default --minutes 20 --workers 2 --out results/runs/race",
+                "in real training, 20 minutes each",
+            ),
         ),
     ),
     "compare-runs": Help(
-        "the fronts of several runs, pooled, with an interval",
+        "compare the pooled fronts of several runs, with intervals",
         "Compares the searched networks of runs with their published networks, or with those of a second group of "
         "runs: hypervolume of test accuracy, and points of accuracy at the cost of each published network. Intervals "
         "resample runs, seeds and test clips. Runs must have the same clips and training recipe.",
@@ -156,24 +159,24 @@ COMMANDS = {
         ),
     ),
     "reproduce": Help(
-        "train a network of a run again and compare",
-        "Trains a recorded network again, first with the recorded seed, then with others, and says whether the "
-        "result is within the spread between seeds. Nothing is written into the run.",
+        "retrain a network of a run and compare",
+        "Retrains a recorded network, first with the recorded seed, then with others, and reports whether the "
+        "result is within the spread between seeds. The run is not changed.",
         (
             ("reproduce results/runs/first 3", "a trial, by its index"),
-            ("reproduce results/runs/first a2 --repeats 3", "a published network of the finals, with three new seeds"),
+            ("reproduce results/runs/first a2 --repeats 3", "a published network, with three new seeds"),
         ),
     ),
     "validate": Help(
-        "whether a run carries over to long trainings and larger networks",
+        "validate a run with longer trainings and larger networks",
         "Trains the selected and the published networks of a finished run for 8 times the steps, with new seeds, and "
-        "again scaled to 4 times their FLOPs. Reports how well the search had ranked them, and whether the searched "
-        "networks are ahead of the published ones, with intervals. Writes into RUN/validation-8x, which is a run like "
-        "any other. docs/how_to/search/check_results.md explains the figures.",
+        "also scaled to 4 times their FLOPs. Reports how well the search ranked them, and the lead of the searched "
+        "over the published networks, with intervals. Writes into RUN/validation-8x, which is an ordinary run. "
+        "docs/how_to/search/check_results.md explains the results.",
         (
             ("validate results/runs/first", "8 times the steps, then 4 times the FLOPs, 3 seeds each"),
             ("validate results/runs/first --resume", "resume after an interruption"),
-            ("validate results/runs/first --steps-factor 16 --scale 1 --repeats 5", "longer, at the run's scale alone"),
+            ("validate results/runs/first --steps-factor 16 --scale 1 --repeats 5", "longer, only at the run's scale"),
         ),
     ),
     "schema": Help(
@@ -189,9 +192,9 @@ COMMANDS = {
         ),
     ),
     "completion": Help(
-        "words for the tab key: a script for bash, zsh or fish",
-        "Prints the script by which a shell completes the commands, options and preset names of movinet-nas, the "
-        "name under which the program is installed. Put it where the shell looks for such scripts, or evaluate it.",
+        "tab completion: a script for bash, zsh or fish",
+        "Prints a script with which a shell completes commands, options and preset names of movinet-nas, the "
+        "installed name of the program. Store it where the shell looks for such scripts, or evaluate it.",
         (
             ('completion bash > "$HOME/.local/share/bash-completion/completions/movinet-nas"', "bash, from now on"),
             ("completion zsh > /usr/local/share/zsh/site-functions/_movinet-nas", "zsh, a folder of its fpath"),

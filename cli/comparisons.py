@@ -9,11 +9,11 @@ import signal
 from cli.session import Interrupted, interrupt, progress
 from search_space.base.errors import InputError
 
-TRAINED = ("frontier_search", "stratified_random")  # algorithms that `compare` trains unless told
+TRAINED = ("frontier_search", "stratified_random")  # algorithms that `compare` trains by default
 
 
 def compare(options: argparse.Namespace) -> str:
-    """Search algorithms side by side.
+    """Compare search algorithms.
 
     Raises:
       InputError: an option of the other kind of comparison.
@@ -21,7 +21,7 @@ def compare(options: argparse.Namespace) -> str:
     on_a_table = options.benchmark.endswith((".csv", ".csv.gz"))
     for name in ("minutes", "repeats") if on_a_table else ("evaluations", "stopping", "statistic"):
         if getattr(options, name) not in (None, False):
-            rule = f"is of a comparison {'in training' if on_a_table else 'on a table'}, which this is not"
+            rule = f"is an option only of a comparison {'in training' if on_a_table else 'on a table'}"
             raise InputError(f"--{name}", getattr(options, name), rule)
     signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -71,7 +71,7 @@ def _compared_in_training(options: argparse.Namespace) -> str:
 
 
 def compare_runs(options: argparse.Namespace) -> str:
-    """Fronts of several runs, pooled, beside the published networks or the fronts of other runs.
+    """Compare the pooled fronts of several runs with the published networks or the fronts of other runs.
 
     Raises:
       InputError: runs that cannot be compared, or two baselines.
@@ -90,7 +90,7 @@ def compare_runs(options: argparse.Namespace) -> str:
     runs, against = ([run_folder.read(folder) for folder in group] for group in (options.runs, options.against or []))
     published_by = run_folder.read(options.published) if options.published else None
     if published_by and against:
-        raise InputError("--published", str(options.published), "is another baseline than --against; give one of them")
+        raise InputError("--published", str(options.published), "cannot be combined with --against; use one of them")
     found = compare(runs, np.random.default_rng(options.seed), against, published_by=published_by)
     if options.figure:
         runs_comparison.write(runs, against, options.figure, np.random.default_rng(options.seed), published_by)

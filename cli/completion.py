@@ -1,6 +1,6 @@
-"""The command line as a shell knows it: a script for bash, zsh or fish, by which the tab key completes.
+"""Tab completion of the command line: a script for bash, zsh or fish.
 
-The script is static: completing a word starts no Python.
+The script is static: completion does not start Python.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from cli.commands import SHELLS
 from search_space.base.names import check_choice
 from search_space.published import PUBLISHED
 
-PROGRAM = "movinet-nas"  # as it is installed; `python FILE` is nothing that a shell completes
+PROGRAM = "movinet-nas"  # the installed name; shells cannot complete `python FILE`
 
 
 def script(parser: argparse.ArgumentParser, shell: str, presets: Sequence[str]) -> str:
-    """The script for a shell; `parser` is changed, so it should be made for this.
+    """Return the script for a shell; `parser` is modified, so pass a new one.
 
     Args:
       parser: of all commands.
@@ -33,7 +33,7 @@ def script(parser: argparse.ArgumentParser, shell: str, presets: Sequence[str]) 
     parser.prog = PROGRAM
     names = {"config": presets, "benchmark": presets, "network": list(PUBLISHED)}
     for command in _commands(parser):
-        command.description = None  # the line from the list of commands is what fits beside a word
+        command.description = None  # the short help of the list fits beside a word
         for action in command._actions:
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def _completer(name: str) -> dict[str, str]:
 
 
 def _functions(names: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """By shell: a function for each kind of argument that offers its names and files."""
+    """Return, by shell, a function for each kind of argument that offers its names and files."""
     bash = '{0}() {{ compgen -W \'{1}\' -- "$1"; compgen -f -- "$1"; }}'
     zsh = "{0}() {{ local -a names=({1}); _describe name names; _files }}"
     fish = "function {0}; printf '%s\\n' {1}; __fish_complete_path (commandline -ct); end"

@@ -1,4 +1,4 @@
-"""What one network is and costs, as text or data."""
+"""Description of one network and its costs, as text or data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PUBLISHED_CLASSES = 600  # Kinetics-600
 
 
 def network_named(name: str, classes: int | None = None) -> Network:
-    """A published network by name, or one in a YAML file, with another number of classes if given.
+    """Return a published network by name, or one in a YAML file; `classes` replaces its number of classes.
 
     Raises:
-      InputError: neither such a name nor such a file, or `classes` is not a positive integer.
+      InputError: neither a published name nor a file, or `classes` is not a positive integer.
     """
     if name.lower() in PUBLISHED or not (os.path.splitext(name)[1] or os.path.exists(name)):
         network = counted(name.lower(), (published(name),), PUBLISHED_CLASSES)
@@ -32,12 +32,12 @@ def network_named(name: str, classes: int | None = None) -> Network:
 
 
 def variant_of(network: Network, stream: bool) -> Variant:
-    """The variant that is described: base, or the released stream form."""
+    """Return the described variant: base, or the published stream variant."""
     return released_stream(network.name) if stream else BASE
 
 
 def describe_json(network: Network, variant: Variant = BASE) -> dict[str, Any]:
-    """One object: name, classes, all costs of `search_space.cost.counting` and the members' architectures."""
+    """Return one object: name, classes, all costs of `search_space.cost.counting` and the architectures."""
     return {
         "name": network.name,
         "classes": network.classes,
@@ -47,7 +47,7 @@ def describe_json(network: Network, variant: Variant = BASE) -> dict[str, Any]:
 
 
 def describe_text(network: Network, variant: Variant = BASE) -> str:
-    """Costs and a row for each operation, for people."""
+    """Return costs and a row for each operation, as text."""
     cost = network_cost(network.members, network.classes, variant)
     form = "stream" if variant.causal else "base"
     lines = [
@@ -77,7 +77,7 @@ def _operations(member: Architecture, classes: int, variant: Variant) -> list[st
 
 
 def _every(stride: int) -> str:
-    """Of the source's frames."""
+    """Describe a frame stride in words."""
     if stride == 1:
         return "every one of the source"
     suffix = {1: "st", 2: "nd", 3: "rd"}.get(stride % 10, "th") if stride % 100 not in (11, 12, 13) else "th"

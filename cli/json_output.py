@@ -1,4 +1,4 @@
-"""What commands have to say as one JSON object each, for programs: docs/reference/json_output.md has their shapes."""
+"""Results of commands as JSON objects, for programs; docs/reference/json_output.md has their structure."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from search_space.network import Network, load
 
 
 def text(value: object) -> str:
-    """One line of JSON; what is no finite number is null, a path its text."""
+    """Return one line of JSON; numbers that are not finite become null, a path its text."""
     return json.dumps(plain(value), allow_nan=False, ensure_ascii=False)
 
 
 def plain(value: Any) -> Any:
-    """As JSON can hold it: None for what is no finite number, lists for arrays and tuples."""
+    """Return a value that JSON can represent: None for numbers that are not finite, lists for arrays and tuples."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
@@ -43,13 +43,13 @@ def plain(value: Any) -> Any:
 
 
 def rows(table: pd.DataFrame, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """An object for each row, with all columns or the named ones."""
+    """Return an object for each row, with all columns or the named ones."""
     chosen = table if names is None else table[list(names)]
     return [plain(row) for row in chosen.to_dict("records")]
 
 
 def outcome(ledger: Ledger, folder: Path) -> dict[str, Any]:
-    """Of a search whose files are in its folder: counts of trials, the front, the family, and the comparison if any."""
+    """Return the result of a search with its files: counts of trials, front, family, and comparison if any."""
     kinds = [ledger.proposals[index].kind for index in ledger.completed]
     counts = {
         "completed": kinds.count("search"),
@@ -70,12 +70,12 @@ def outcome(ledger: Ledger, folder: Path) -> dict[str, Any]:
 
 
 def models(family: Family) -> list[dict[str, Any]]:
-    """An object for each model: name, target, exact costs, clips, layers, and the trial or the members it is of."""
+    """Return an object per model: name, target, exact costs, clips, layers, and its trial or ensemble members."""
     return [_model(member.network, member.decision) for member in family.models]
 
 
 def _written_models(folder: Path) -> list[dict[str, Any]]:
-    """The same of a family that was written; growing one takes seconds."""
+    """Return the same for a family in files, because scaling one takes seconds."""
     decisions = json.loads((folder / RECORD).read_text(encoding="utf-8"))["models"]
     return [_model(load(folder / f"movinet_{each['model']}.yaml"), each) for each in decisions]
 
@@ -93,12 +93,12 @@ def _model(network: Network, decision: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tried_coefficients(ledger: Ledger, files: Iterable[Path]) -> dict[str, Any]:
-    """The draws, what was decided, and the files written."""
+    """Return the draws, the decision, and the written files."""
     return {"draws": rows(coefficients.table(ledger)), **coefficients.decision(ledger), "files": list(files)}
 
 
 def reproduced(found: Reproduction, point: Proposal) -> dict[str, Any]:
-    """The network, the fields of `Reproduction` and what follows from them."""
+    """Return the network, the fields of `Reproduction` and derived values."""
     return {
         "point": point.label or f"trial {point.index}",
         "macs": point.cost["macs"],
@@ -110,5 +110,5 @@ def reproduced(found: Reproduction, point: Proposal) -> dict[str, Any]:
 
 
 def tables(folder: Path, names: Iterable[str]) -> dict[str, Any]:
-    """The rows of each table NAME.csv that a comparison wrote into its folder."""
+    """Return the rows of each table NAME.csv that a comparison wrote into its folder."""
     return {name: rows(pd.read_csv(folder / f"{name}.csv")) for name in names}

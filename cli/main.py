@@ -1,4 +1,4 @@
-"""Architecture search for mobile video networks: run a search, look at the frontier, export A0 to A6."""
+"""Architecture search for mobile video networks: run a search, inspect the Pareto front, export A0 to A6."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OWN = (
     "nas",
     "results",
     "search_space",
-)  # our packages: without one of them it is our fault
+)  # packages of this project: if one is missing, it is a bug
 
 
 def parser() -> CommandParser:
-    """All commands and options."""
+    """Return the parser of all commands and options."""
     return commands.parser(__doc__ or "", _version())
 
 
@@ -37,12 +37,11 @@ def _version() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command.
+    """Run a command.
 
-    Returns 0 if it did its work, 2 for input that must be corrected, 130 if it was interrupted, 141 if nobody reads
-    what it prints.
+    Returns 0 on success, 2 for invalid input, 130 if interrupted, 141 if the output pipe is closed.
     """
-    # Matrices here are small, and threads would wait for one another; read when numpy is first imported.
+    # Matrices here are small, and threads would wait for each other; numpy reads this on its first import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return exit_code(lambda: _printed(_text(list(sys.argv[1:] if arguments is None else arguments))))
 
@@ -55,25 +54,25 @@ def _text(arguments: list[str]) -> str:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in OWN:
             raise
-        rule = "is not installed here; make setup makes the environment, . .venv/bin/activate enters it"
+        rule = "is not installed; create the environment by `make setup`, and activate it by `. .venv/bin/activate`"
         raise InputError("library", error.name, rule) from None
 
 
 def _parsed(given: list[str]) -> argparse.Namespace:
-    """The options; of the command search where none is named, so that `run_search.py` alone is the default search."""
+    """Parse the options; without a command, those of `search`, so that `run_search.py` alone is the default search."""
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
         given = ["search", *given]
     if not given[0].startswith("-") and given[0] not in COMMANDS:
         raise InputError("command", given[0], f"must be one of {', '.join(COMMANDS)}{_meant(given[0])}")
     options, unknown = parser().parse_known_args(given)
     if unknown:
-        rule = "is not one of its options" if unknown[0].startswith("-") else "is one argument too many"
+        rule = "is not one of its options" if unknown[0].startswith("-") else "is an unexpected argument"
         raise InputError(options.command, unknown[0], rule)
     return options
 
 
 def _meant(word: str) -> str:
-    """Suggests what to type in place of an unknown command."""
+    """Suggest a command for an unknown word."""
     from nas.config.search_config import presets
 
     names = presets()
@@ -88,14 +87,14 @@ def _printed(text: str) -> int:
     except OSError as error:
         mute()
         if isinstance(error, BrokenPipeError):
-            return 141  # as if SIGPIPE had ended the process
+            return 141  # as after SIGPIPE
         print(f"error: standard output: {error.strerror}", file=sys.stderr)
         return 2
     return 0
 
 
 def completion(options: argparse.Namespace) -> str:
-    """A script by which a shell completes this command line."""
+    """Return the script for tab completion in a shell."""
     from cli.completion import script
     from nas.config import search_config
 

@@ -1,4 +1,4 @@
-"""Commands that read a run, a table or a network, and write what is made of it."""
+"""Commands that read a run, a table or a network, and write derived files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search_space.base.command_line import print_escaped
 
 
 def plot(options: argparse.Namespace) -> str:
-    """Tables and pictures of a run, finished or not."""
+    """Write tables and figures of a run, finished or not."""
     from nas.loop import run_folder
     from results.figures.style import formats_of
     from results.outcome import write_plots
@@ -22,7 +22,7 @@ def plot(options: argparse.Namespace) -> str:
 
 
 def report(options: argparse.Namespace) -> str:
-    """A run as an HTML page, finished or not."""
+    """Write a run, finished or not, as an HTML page."""
     from nas.loop import run_folder
     from results.outcome import REPORT, write_report
 
@@ -30,7 +30,7 @@ def report(options: argparse.Namespace) -> str:
 
 
 def scale(options: argparse.Namespace) -> str:
-    """The family of a run."""
+    """Write the family of a run."""
     from cli import json_output
     from nas.loop import run_folder
     from results.family.emit import emit
@@ -45,7 +45,7 @@ def scale(options: argparse.Namespace) -> str:
         told = refinement.write(refinement.refinement(ledger, config, options.refine), options.refine, path)
         return listed([path], True) if options.json else told
     family = family_of(ledger, config)
-    # In a folder of its own: the configured family stays whole.
+    # In a separate folder, to keep the configured family.
     folder = options.run / ("configs-" + "-".join(config.targets) if options.target else "configs")
     files = emit(family, options.out or folder)
     return (
@@ -56,7 +56,7 @@ def scale(options: argparse.Namespace) -> str:
 
 
 def coefficients(options: argparse.Namespace) -> str:
-    """Scaling coefficients tried on the proxy against those that the run's configuration has."""
+    """Compare scaling coefficients on the proxy with those of the run's configuration."""
     from cli import json_output
     from nas.loop import run_folder
     from nas.studies import coefficients as searching
@@ -73,20 +73,20 @@ def coefficients(options: argparse.Namespace) -> str:
     front = frame.selected_front(ledger)["architecture"]
     parents = searching.parents_of([architecture.from_dict(each) for each in front], config.space, made.coefficients)
     folder = options.out or options.run / tried.FOLDER
-    record = searching.search(config, parents, settings, folder, _told_apart(options.json))
+    record = searching.search(config, parents, settings, folder, _progress_printer(options.json))
     files = tried.write(record, folder)
     if options.json:
         return json_output.text(json_output.tried_coefficients(record, files))
     return "\n".join([tried.text(record), *map(str, files)])
 
 
-def _told_apart(as_data: bool) -> Callable[[str], None]:
-    """Prints progress: to standard error where data alone is to be on standard output."""
+def _progress_printer(as_data: bool) -> Callable[[str], None]:
+    """Return a function that prints progress, to standard error if standard output is for data only."""
     return to_standard_error() if as_data else print_escaped
 
 
 def describe(options: argparse.Namespace) -> str:
-    """Layers and costs of a published network or a file."""
+    """Describe layers and costs of a published network or a file."""
     from cli.describe import describe_json, describe_text, network_named, variant_of
 
     network = network_named(options.network, options.classes)
@@ -95,7 +95,7 @@ def describe(options: argparse.Namespace) -> str:
 
 
 def reliability(options: argparse.Namespace) -> str:
-    """Reliability of the statistics of a table or a run, what ranks its networks, and which choices matter."""
+    """Report reliability of statistics, proxy rank correlation and importance of choices for a table or a run."""
     from nas.benchmark import table
     from nas.loop import run_folder
     from results.analysis import reliability_report
@@ -114,7 +114,7 @@ def reliability(options: argparse.Namespace) -> str:
 
 
 def score(options: argparse.Namespace) -> str:
-    """Training-free scores of the networks of a table."""
+    """Add training-free scores to a table."""
     from nas.config import search_config
     from nas.evaluation import training_free_scores
 
@@ -123,7 +123,7 @@ def score(options: argparse.Namespace) -> str:
 
 
 def tabulate(options: argparse.Namespace) -> str:
-    """A run as a benchmark table."""
+    """Write a run as a benchmark table."""
     from nas.loop import run_folder
     from results.tables import tabulation
 
@@ -132,7 +132,7 @@ def tabulate(options: argparse.Namespace) -> str:
 
 
 def reproduce(options: argparse.Namespace) -> str:
-    """Trains a network of a run again and compares it with the record."""
+    """Retrain a network of a run and compare it with the record."""
     from cli import json_output
     from nas.loop import run_folder
     from nas.studies import reproduce as trainings

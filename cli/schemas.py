@@ -1,4 +1,4 @@
-"""Prints the JSON Schema of a kind of configuration file, for editors, or its reference page."""
+"""JSON Schema of a kind of configuration file, for editors, or its reference page."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def _search() -> dict[str, Any]:
     }
     schema["properties"]["limits"]["default"] = {}
     schema = _with_schema(schema, search_config.SCHEMA)
-    extends = {"enum": search_config.presets(), "description": "preset from which all other settings are taken"}
+    extends = {"enum": search_config.presets(), "description": "preset with the values of all other settings"}
     schema["properties"] = {"extends": extends, **schema["properties"]}
-    # A file that extends a preset holds what differs from it, inside the sections too.
+    # A file that extends a preset contains only differences, also inside sections.
     whole = schema.pop("required")
     space_required = space.pop("required")
     schema["anyOf"] = [
@@ -59,7 +59,7 @@ def _training() -> dict[str, Any]:
 
     schema = schemas.explained(ExperimentConfig)
     aug_type = schema["$defs"]["DataConfig"]["properties"]["aug_type"]
-    aug_type["anyOf"].append(schema["$defs"]["Augmentation"]["properties"]["type"])  # stands for a section
+    aug_type["anyOf"].append(schema["$defs"]["Augmentation"]["properties"]["type"])  # short form of a section
     for kind in schemas.classes(ExperimentConfig):
         part = schema if kind is ExperimentConfig else schema["$defs"][kind.__name__]
         for name, other in other_keys(kind).items():

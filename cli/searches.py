@@ -23,7 +23,7 @@ from search_space.base.command_line import print_escaped
 
 
 def search(options: argparse.Namespace) -> str:
-    """Trains what is proposed, then makes everything that is made of a ledger."""
+    """Run a search, then write all derived files."""
     from movinet_nas import runs
     from nas.config import search_config
     from nas.execution import object_store
@@ -51,7 +51,7 @@ def search(options: argparse.Namespace) -> str:
             return _outcome(folder, options)
     except KeyboardInterrupt:
         if not (folder / run_folder.LEDGER).exists():
-            raise Interrupted("interrupted before the first trial; nothing was kept") from None
+            raise Interrupted("interrupted before the first trial; no files were kept") from None
         resume = f"run_search.py search --resume {shlex.quote(str(folder))}{cluster_flags(options)}"
         raise Interrupted(f"interrupted; resume with: {resume}") from None
 
@@ -70,7 +70,7 @@ def _outcome(folder: Path, options: argparse.Namespace, **more: object) -> str:
 
 
 def one_shot(options: argparse.Namespace) -> str:
-    """Trains a supernet and its controllers, then from scratch what they found; or ranks networks by the supernet."""
+    """Train a supernet and controllers, then their networks from scratch; or rank networks by the supernet."""
     from nas.config import search_config
     from nas.execution import object_store
     from nas.monitor.json_lines import text
@@ -112,13 +112,13 @@ def one_shot(options: argparse.Namespace) -> str:
             return _outcome(inner, options, supernet=[vars(each) for each in found])
     except KeyboardInterrupt:
         if not one_shot_run.can_resume(folder):
-            raise Interrupted("interrupted before the first checkpoint; nothing was kept") from None
+            raise Interrupted("interrupted before the first checkpoint; no files were kept") from None
         resume = f"run_search.py one-shot --resume {shlex.quote(str(folder))}{cluster_flags(options)}"
         raise Interrupted(f"interrupted; resume with: {resume}") from None
 
 
 def validate(options: argparse.Namespace) -> str:
-    """How the networks of a run compare after long trainings, and scaled to more FLOPs."""
+    """Compare the networks of a run after longer trainings, and scaled to more FLOPs."""
     from cli import json_output
     from nas.execution import object_store
     from nas.loop import run_folder
@@ -147,7 +147,7 @@ def validate(options: argparse.Namespace) -> str:
             files = validation.write(found, data, folder, formats)
     except KeyboardInterrupt:
         if not (folder / run_folder.LEDGER).exists():
-            raise Interrupted("interrupted before the first training; nothing was kept") from None
+            raise Interrupted("interrupted before the first training; no files were kept") from None
         again = (
             f"run_search.py validate {shlex.quote(str(options.run))} --steps-factor {settings.steps_factor:g} --resume"
         )

@@ -1,4 +1,4 @@
-"""Helpers of several commands: folders, progress, interruptions and common options."""
+"""Common parts of commands: folders, progress, interruptions and options."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ CHANGES = ("workers", "seed", "trials")  # options that change a field of the co
 
 
 class Interrupted(KeyboardInterrupt):
-    """The message says how to resume."""
+    """A command was interrupted; the message has the command to resume."""
 
 
 def listed(paths: Sequence[Path], as_data: bool) -> str:
-    """The paths of written files, as lines or as JSON."""
+    """Return the paths of written files, as lines or as JSON."""
     return json.dumps({"files": list(map(str, paths))}) if as_data else "\n".join(map(str, paths))
 
 
 def cluster_of(options: argparse.Namespace) -> Cluster:
-    """The cluster that `--address` and `--share` name, or this machine."""
+    """Return the cluster that `--address` and `--share` name, or this machine."""
     from nas.execution.ray_cluster import Cluster
 
     if options.serial and options.address:
-        raise InputError("--serial", options.address, "is the --address of a cluster, which has workers")
+        raise InputError("--serial", options.address, "is the --address of a cluster, which requires workers")
     return Cluster(options.address or "", options.share or "")
 
 
 def cluster_flags(options: argparse.Namespace) -> str:
-    """The options for a cluster as they were given, because a run does not record where it is trained."""
+    """Return the options for a cluster as text, because a run does not record where it is trained."""
     given = {name: getattr(options, name) for name in ("address", "share", "mirror")}
     return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
 
 
 def to_standard_error() -> Callable[[str], None]:
-    """Returns a function that prints a line to the present standard error; while Ray runs, that is another one."""
+    """Return a function that prints a line to the current standard error, which Ray replaces while it runs."""
     stream = sys.stderr
     return lambda line: print_escaped(line, stream)
 
 
 def watch_of(options: argparse.Namespace) -> Watch:
-    """Makes what shows a search as the options ask."""
+    """Return the display of a search that the options select."""
     from nas.monitor.display import Display
     from nas.monitor.json_lines import JsonLines
 
     def watch(running: Search) -> Display | JsonLines:
-        stream = sys.stdout or io.StringIO()  # none where it was closed
+        stream = sys.stdout or io.StringIO()  # None if it was closed
         quiet = options.quiet or options.json
         return JsonLines(running, stream) if options.json_lines else Display(running, stream, quiet)
 
@@ -72,26 +72,26 @@ def watch_of(options: argparse.Namespace) -> Watch:
 
 
 def interrupt(number: int, frame: object) -> None:
-    """Have SIGTERM end a command as ctrl-C does."""
+    """End a command on SIGTERM as on ctrl-C."""
     raise KeyboardInterrupt
 
 
 def new_folder(name: str) -> Path:
-    """A folder for a run without `--out`."""
+    """Return a folder for a run without `--out`."""
     return RUNS / f"{Path(name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def check_alone(options: argparse.Namespace, *more: str) -> None:
-    """Raises `InputError` if an option is given that a resumed run takes from its folder."""
+    """Raise `InputError` for an option that a resumed run reads from its folder."""
     for name in ("config", "out", "simulate", "tensorboard", *more, *CHANGES):
         if getattr(options, name, None) is not None:
             place = name if name == "config" else f"--{name}"
-            rule = "cannot be given with --resume, which takes everything from the run"
+            rule = "cannot be combined with --resume, which uses the settings of the run"
             raise InputError(place, str(getattr(options, name)), rule)
 
 
 def changed(settings: SearchConfig, options: argparse.Namespace) -> SearchConfig:
-    """The configuration with the changes that options ask for."""
+    """Return the configuration with the changes by options."""
     from nas.config.sections import SimulationConfig
 
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
@@ -106,6 +106,6 @@ def changed(settings: SearchConfig, options: argparse.Namespace) -> SearchConfig
 
 
 def progress(done: int, of: int) -> None:
-    """Shows how many runs are done, on a terminal."""
+    """Show the number of finished runs, on a terminal."""
     if sys.stderr.isatty():
         print(f"\r{done} of {of} runs", end="" if done < of else "\n", file=sys.stderr, flush=True)

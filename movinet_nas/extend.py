@@ -1,4 +1,4 @@
-"""Names for extensions: what a module of your own derives from, is given, or returns."""
+"""Names for extensions: base classes, arguments and return types of your own modules."""
 
 from movinet.data.proxy.clip_source import ClipSource
 from nas.algorithms.base import Algorithm, Exhausted

@@ -40,9 +40,9 @@ def build(
     Args:
       network: published name ("a0" to "a5", "t0"), path of a network's YAML file, architecture, or network, such as
         one of a family.
-      classes: number of classes; 600 unless given or part of the network.
-      variant: `BASE`, or `STREAM` for a causal model that `stream` takes, or any other.
-      weights: checkpoint or file to load, those of Model Garden MoViNets included; '' keeps the initial weights.
+      classes: number of classes; by default that of the network, or 600.
+      variant: `BASE`, or `STREAM` for a causal model for `stream`, or any other.
+      weights: checkpoint or file to load, also of Model Garden MoViNets; '' keeps the initial weights.
       options: dropout, stochastic_depth, norm_momentum, seed, name; for a single network also input_shape (frames,
         height, width; None where a size varies).
 
@@ -66,7 +66,7 @@ def train(
 ) -> keras.Model:
     """Train the network of an experiment, or continue from the newest checkpoint in the folder; return the model.
 
-    The weights returned are those of the last checkpoint. The folder holds checkpoints, params.yaml, TensorBoard
+    The returned weights are those of the last checkpoint. The folder contains checkpoints, params.yaml, TensorBoard
     summaries and, for each evaluation, validation/metrics-<step>.json.
 
     Args:
@@ -98,9 +98,9 @@ def load_model(
     """Build the network of an experiment and load trained weights.
 
     Args:
-      experiment: as of `train`.
+      experiment: see `train`.
       weights: folder of a training, or a checkpoint.
-      override: as of `train`.
+      override: see `train`.
 
     Raises:
       InputError: invalid experiment, no weights there, or weights that do not fit.
@@ -122,9 +122,9 @@ def evaluate(
     """Evaluate a model on all of an experiment's validation data, in float32.
 
     Args:
-      model: of `build`, `train` or `load_model`.
-      experiment: as of `train`; only its task.validation_data counts.
-      override: as of `train`, such as {"task": {"validation_data": {"split": "test"}}}.
+      model: from `build`, `train` or `load_model`.
+      experiment: see `train`; only its task.validation_data is used.
+      override: see `train`, such as {"task": {"validation_data": {"split": "test"}}}.
       mode: "clip" (the middle clip of a video), "multi" (several clips and crops, averaged), "stream" (frame by frame,
         causal models) or "frame" (the middle frame).
 
@@ -165,20 +165,20 @@ def export(
 ) -> float:
     """Write a model as a LiteRT file (a path that ends in .tflite) or as a SavedModel, for streams if it is causal.
 
-    The file is run beside the Keras model on clips, and appears only if they agree.
+    The exported model is compared with the Keras model on clips, and is kept only if they agree.
 
     Args:
-      model: of `build`, `train` or `load_model`.
+      model: from `build`, `train` or `load_model`.
       path: file or folder that does not exist yet.
       clip: frames, resolution and frame stride, needed where the model's own sizes vary.
       quantize: "float32", or for LiteRT "float16" or "int8".
-      representative: clips to compare on and to find the ranges of int8 with: "tiny" or "default" (the bundled moving
+      representative: clips for the comparison and for int8 calibration: "tiny" or "default" (the bundled moving
         digits), a folder or list of videos, or a folder of cached clips.
-      tolerance: largest difference of a logit that is accepted, by the largest logit; by default 1e-4 for float32, 0.01
-        for float16 and 0.25 for int8.
+      tolerance: largest accepted difference of a logit, relative to the largest logit; by default 1e-4 for float32,
+        0.01 for float16 and 0.25 for int8.
 
     Returns:
-      The largest difference of a logit from the Keras model's, by the largest logit.
+      The largest difference of a logit from the Keras model's, relative to the largest logit.
 
     Raises:
       InputError: path taken, sizes unknown, unusable clips, or the difference is above the tolerance.
@@ -245,6 +245,6 @@ def _readable(settings: ExperimentConfig) -> Iterator[None]:
 def _clip_of(model: keras.Model) -> Clip:
     frames, height, width = model.input_shape[1:4]
     if None in (frames, height, width) or height != width:
-        rule = f"has clips of {frames} x {height} x {width} pixels; give a square one as `clip`"
+        rule = f"has clips of {frames} x {height} x {width} pixels; pass a square one as `clip`"
         raise InputError("model", model.name, rule)
     return Clip(frames, height, 1)

@@ -32,7 +32,7 @@ Executor = Literal["ray", "serial"]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A search, finished or not, as its event log recorded it when it was read.
+    """A search, finished or not, at the time when its event log was read.
 
     Attributes:
       folder: of the run.
@@ -54,9 +54,14 @@ class Run:
     def trials(self) -> pd.DataFrame:
         """Return a table with one row per trial, in the order proposed.
 
-        Columns: index, kind (search, reference or finalist), label, fingerprint, repeat, state (completed, stopped,
-        failed or pending), steps, seconds of training, every exact cost, every metric (from 0 to 1, but the loss),
-        started and finished in seconds since 1970, reason of a failure. Metrics of a stopped trial are those of its
+        Columns:
+
+        - index, kind (search, reference or finalist), label, fingerprint, repeat;
+        - state (completed, stopped, failed or pending), steps, seconds of training;
+        - every exact cost, every metric (from 0 to 1, except the loss);
+        - started and finished in seconds since 1970, reason of a failure.
+
+        Metrics of a stopped trial are those of its
         last measurement; a failed or pending trial has none.
         """
         from results.tables import frame
@@ -64,12 +69,16 @@ class Run:
         return frame.trials(self.ledger)
 
     def front(self, metric: str = "accuracy") -> pd.DataFrame:
-        """Return the Pareto front of the configured costs and a metric (more is better), cheapest first.
+        """Return the Pareto front of the configured costs and a metric (higher is better), cheapest first.
 
-        One row per network. Columns: fingerprint, index of its first trial, label, kinds, the mean of the metric on
-        validation clips over its n trainings, standard_error, the 95 % interval low to high (missing for n = 1), every
-        exact cost, architecture as plain data. After the re-evaluations the front is that of the re-evaluated
-        networks, otherwise that of the single trainings of the search, which favours lucky ones.
+        One row per network. Columns:
+
+        - fingerprint, index of its first trial, label, kinds, every exact cost, architecture as plain data;
+        - the mean of the metric on validation clips over its n trainings, standard_error, and the 95 % interval low to
+          high (missing for n = 1).
+
+        After the re-evaluations the front is that of the re-evaluated
+        networks, otherwise that of single trainings of the search, with selection bias.
 
         Raises:
           InputError: no trial has that metric.
@@ -82,7 +91,7 @@ class Run:
     def family(self) -> Family:
         """Return the family A0, A1, ... scaled from the front to the configured costs.
 
-        Each of its `models` has a `name` and a `network`, which `build` takes.
+        Each of its `models` has a `name` and a `network` for `build`.
 
         Raises:
           InputError: no trial was fully trained, or no network can be scaled to a target.
@@ -105,7 +114,7 @@ class Run:
         """Write tables, figures, the family and report.html into the folder; return a summary as text.
 
         Raises:
-          InputError: as `family`, or the folder cannot be written.
+          InputError: see `family`; or the folder cannot be written.
         """
         from results.outcome import write_outcome
 
@@ -121,14 +130,14 @@ def search(
 ) -> Run:
     """Run a search to its end in a new folder.
 
-    Every event is on disk at once: after an interruption, also of the machine, `resume` continues.
+    Every event is written to disk at once: after an interruption, also of the machine, `resume` continues.
 
     Args:
       config: name of a preset ("tiny", "quick", "default", "thorough", "pace"), path of a YAML file, the content of
         such a file as a mapping (with `extends` only what differs from a preset), or a `SearchConfig`.
       folder: of the run; new or empty.
-      executor: "ray" trains several candidates at a time in processes of their own; "serial" trains one at a time in
-        this process, and is exactly repeatable.
+      executor: "ray" trains several candidates in parallel processes; "serial" trains one at a time in this process,
+        and is exactly repeatable.
       progress: whether to show the trials on standard output.
 
     Raises:
@@ -151,11 +160,11 @@ def resume(folder: str | Path, *, executor: Executor = "ray", progress: bool = F
 
     Args:
       folder: of the run.
-      executor: as of `search`.
-      progress: as of `search`.
+      executor: see `search`.
+      progress: see `search`.
 
     Raises:
-      InputError: the folder holds no run, another process uses it, or its clips have changed.
+      InputError: the folder has no run, another process uses it, or its clips have changed.
       KeyboardInterrupt: the search was interrupted.
     """
     from nas.execution.ray_cluster import ALONE
@@ -167,17 +176,17 @@ def resume(folder: str | Path, *, executor: Executor = "ray", progress: bool = F
 
 
 def load_run(folder: str | Path) -> Run:
-    """Read a run, finished or not; a second call sees trials that ended meanwhile.
+    """Read a run, finished or not; a later call includes trials that ended meanwhile.
 
     Raises:
-      InputError: the folder holds no run, or its event log is damaged.
+      InputError: the folder has no run, or its event log is damaged.
     """
     folder = Path(folder)
     return Run(folder, run_folder.read(folder))
 
 
 def settle(folder: Path, executor: str, watch: Watch, cluster: Cluster) -> None:
-    """Train scaled variants of the best parents of a finished run, if its family asks for them."""
+    """Train scaled variants of the best parents of a finished run, if its family requires them."""
     from nas.studies import parent_variants as trainings
     from results import outcome
     from results.family import parent_variants, parents

@@ -116,7 +116,10 @@ ALLOWED = (
     Allowed("name", r".*", r"^(?:lift|hints|bands|finals|Finals|_band|band)$", "YAML keys, and fields by their names"),
     Allowed("name", r".*", r"AgeingEvolution", "the algorithm's name in configurations"),
     Allowed(
-        "finals", r".*", r"(?:retrained|trained) again|finalist for|see finals", "retries; values and keys of files"
+        "finals",
+        r".*",
+        r"(?:retrained|trained) again|finalist for|or finalist|see finals",
+        "retries; values of files",
     ),
     Allowed("members", r".*", r"members\.json|population", "a file's name; members of a population"),
     Allowed("hints", r".*", r"hints\.json", "a file's name"),
@@ -251,7 +254,7 @@ def names(file: str, source: str) -> Iterator[Finding]:
 
 def findings(text: Text) -> Iterator[Finding]:
     """Yield the departures of one text."""
-    plain = re.sub(r"``[^`]*``|`[^`]*`|\]\([^)]*\)|https?://\S+|\"\w+\"", " X ", text.text)
+    plain = re.sub(r"``[^`]*``|`[^`]*`|\]\([^)]*\)|https?://\S+|\"\w+\"|--[\w-]+|\w+(?:/\w+)+", " X ", text.text)
     if text.source == "docstring":
         plain = re.sub(r"\n +[\w*, ]+: ", "\n\n", plain)  # names of arguments and attributes
     flat = " ".join(plain.split())

@@ -18,9 +18,9 @@ from movinet_nas.contracts.algorithm import (
     check_keeps_limits_and_never_repeats,
     costs,
     genotypes,
-    play,
     proposal,
     quality,
+    simulate_run,
 )
 from nas.algorithms.base import Algorithm, Exhausted
 from nas.algorithms.registry import ALGORITHMS
@@ -58,7 +58,7 @@ def test_the_contract(name, check):
 
 @every_algorithm
 def test_another_seed_differs(name):
-    first, other = (genotypes(play(make(name), 25, pending=3, seed=seed)) for seed in (4, 5))
+    first, other = (genotypes(simulate_run(make(name), 25, pending=3, seed=seed)) for seed in (4, 5))
     assert first != other
 
 
@@ -82,14 +82,14 @@ def test_an_option_of_another_kind_is_refused(name):
 
 def test_stratified_random_fills_the_strata_evenly():
     algorithm = make("stratified_random", limits=(), strata=4)
-    counts = np.bincount([algorithm.strata.of(costs(SPACE, g)["macs"]) for g in genotypes(play(algorithm, 40))])
+    counts = np.bincount([algorithm.strata.of(costs(SPACE, g)["macs"]) for g in genotypes(simulate_run(algorithm, 40))])
     assert counts.tolist() == [10] * 4
 
 
 def test_ageing_evolution_breeds_only_from_the_population_after_the_start():
     """With one parent, no crossover and the youngest only, a child differs from it in one choice that both have."""
     algorithm = make("ageing_evolution", start=6, population=2, tournament=2, crossover=0.0)
-    events = play(algorithm, 20)
+    events = simulate_run(algorithm, 20)
     completed = [event.index for event in events if isinstance(event, Completed)]
     proposed = genotypes(events)
     for index in range(8, 20):
@@ -102,7 +102,7 @@ def test_ageing_evolution_breeds_only_from_the_population_after_the_start():
 def test_the_best_placed_of_a_tournament_is_the_parent():
     """Where all compete and there is no crossover, every child is one choice away from the winner."""
     algorithm = make("ageing_evolution", start=10, population=10, tournament=10, crossover=0.0)
-    play(algorithm, 10)
+    simulate_run(algorithm, 10)
     told = [(algorithm.proposed[index], value) for index, value in algorithm.results.items()]
     winner = crowded_order([(math.log(cost), value) for (_, cost), value in told]).argmin()
     parent = np.array([told[winner][0][0]])
@@ -128,7 +128,7 @@ FIRST_PROPOSALS = {
 
 @every_algorithm
 def test_the_first_proposals_are_permanent(name):
-    proposed = genotypes(play(make(name, planned=15), 20, pending=2, seed=11))
+    proposed = genotypes(simulate_run(make(name, planned=15), 20, pending=2, seed=11))
     assert hashlib.sha256(json.dumps(proposed).encode()).hexdigest()[:16] == FIRST_PROPOSALS[name]
 
 
@@ -139,7 +139,7 @@ def test_two_thousand_proposals_in_a_vast_capped_space(name):
     assert space.size > 10**20
     if name == "given":
         pytest.skip("proposes what it is given")
-    proposed = genotypes(play(make(name, space, limits, planned=2000), 2000, pending=4))
+    proposed = genotypes(simulate_run(make(name, space, limits, planned=2000), 2000, pending=4))
     assert len(set(proposed)) == 2000
     found = space.count(np.array(proposed))
     assert all((found[limit.name] <= limit.at_most).all() for limit in limits)
@@ -175,7 +175,7 @@ def hypervolumes() -> dict[str, float]:
 
     def one(name: str, seed: int) -> float:
         algorithms[name].restore(blank)
-        events = play(algorithms[name], 30, seed=seed)
+        events = simulate_run(algorithms[name], 30, seed=seed)
         points = [(math.log(costs(space, g)["macs"]), -quality(space, g)) for g in genotypes(events)]
         return hypervolume(points, (high, 0.0)) / (high - low)
 
@@ -190,7 +190,7 @@ def test_it_beats_plain_random(hypervolumes, name):
 def test_given_members_are_all_proposed_before_any_is_again():
     members = [(0, 0, 1, 0, 0, 0, 0), (2, 1, 3, 4, 0, 0, 0), (1, 0, 2, 0, 0, 0, 0)]
     algorithm = make("given", limits=(), members=members, repeats=2)
-    proposed = genotypes(play(algorithm, 6, pending=2))
+    proposed = genotypes(simulate_run(algorithm, 6, pending=2))
     assert sorted(proposed[:3]) == sorted(proposed[3:]) == sorted(members)
     with pytest.raises(Exhausted, match="listed architectures"):
         algorithm.ask(np.random.default_rng(0))

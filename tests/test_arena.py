@@ -256,7 +256,7 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
         (["--evaluations", "13"], "holds a comparison with evaluations 12, not evaluations 13"),
         (["--seed", "1"], "holds a comparison with seed 0, not seed 1"),
         (["--statistic", "loss"], "--statistic: 'loss' must be one of accuracy"),
-        (["--minutes", "1"], "--minutes: 1.0 is of a comparison in training"),
+        (["--minutes", "1"], "--minutes: 1.0 is an option only of a comparison in training"),
         (["--algorithms", "rando"], "must be one of random,"),
         (["--algorithms", "random:guess"], "algorithms with prior scores: frontier_search"),
         (["--algorithms", "frontier_search:gues"], "must be one of guess"),

@@ -354,7 +354,7 @@ def test_interrupted_before_the_run_began_nothing_is_left(tmp_path: Path) -> Non
     arguments = [sys.executable, "-c", program, "search", str(small(tmp_path)), "--out", str(out)]
     result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (130, "")
-    assert result.stderr == "interrupted before the first trial; nothing was kept\n"
+    assert result.stderr == "interrupted before the first trial; no files were kept\n"
     assert os.listdir(tmp_path) == ["my.yaml"]
 
 

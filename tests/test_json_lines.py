@@ -100,7 +100,7 @@ def test_the_command_ends_with_its_outcome(tmp_path: Path, capsys: pytest.Captur
         assert run_search.main(["search", "--resume", str(out), "--tensorboard"]) == 2
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert "--tensorboard: 'True' cannot be given with --resume" in capsys.readouterr().err
+    assert "--tensorboard: 'True' cannot be combined with --resume" in capsys.readouterr().err
     first, *lines, last = objects(printed)
     assert errors == "" and first["event"] == "started" and last.pop("event") == "outcome"
     ledger = ledger_of(out)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_algorithms import SPACE, genotypes, make
 
-from movinet_nas.contracts.algorithm import play
+from movinet_nas.contracts.algorithm import simulate_run
 from nas.record.pareto import crowded_order
 from search_space.base.errors import InputError
 
@@ -18,14 +18,14 @@ def test_bad_options_are_refused(options: dict) -> None:
 
 
 def test_it_begins_as_random_search() -> None:
-    random = genotypes(play(make("random"), 12))
-    assert genotypes(play(make("nsga2", population=12), 12)) == random
+    random = genotypes(simulate_run(make("random"), 12))
+    assert genotypes(simulate_run(make("nsga2", population=12), 12)) == random
 
 
 def test_without_crossover_a_child_is_one_change_from_a_survivor() -> None:
     """The population is the best of everything completed, however old."""
     algorithm = make("nsga2", population=5, crossover=0.0)
-    play(algorithm, 40)
+    simulate_run(algorithm, 40)
     told = [(*algorithm.proposed[index], value) for index, value in algorithm.results.items()]
     place = crowded_order([(math.log(cost), value) for _, cost, value in told])
     best = np.array([genotype for (genotype, _, _), at in zip(told, place, strict=True) if at < 5])

@@ -7,14 +7,14 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 from test_algorithms import SPACE, genotypes, make
 
-from movinet_nas.contracts.algorithm import play
+from movinet_nas.contracts.algorithm import simulate_run
 from nas.record.events import Completed
 
 
 def test_it_suggests_what_optuna_suggests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two suggestions in a row, as a study made at once and Optuna's sampler as it comes make them."""
     algorithm = make("optuna_tpe", limits=())
-    play(algorithm, 40, pending=3)
+    simulate_run(algorithm, 40, pending=3)
     study = optuna.create_study(directions=["minimize", "minimize"])
     spaces = {c.name: optuna.distributions.CategoricalDistribution(range(len(c.options))) for c in SPACE.choices}
     for index, (genotype, cost) in algorithm.proposed.items():
@@ -49,7 +49,7 @@ def test_it_suggests_what_optuna_suggests(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_stopped_trials_are_pruned_with_their_measurements_and_failed_ones_are_failed() -> None:
     algorithm = make("optuna_tpe", limits=())
-    play(algorithm, 40, pending=3)
+    simulate_run(algorithm, 40, pending=3)
     algorithm.ask(np.random.default_rng(0))
     trials = algorithm._study.trials
     pruned = {t.number: t.intermediate_values for t in trials if t.state is TrialState.PRUNED}
@@ -64,14 +64,14 @@ def test_stopped_trials_are_pruned_with_their_measurements_and_failed_ones_are_f
 
 def test_it_says_nothing_and_leaves_the_verbosity_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
     before = optuna.logging.get_verbosity()
-    play(make("optuna_tpe"), 15)
+    simulate_run(make("optuna_tpe"), 15)
     assert optuna.logging.get_verbosity() == before
     assert capfd.readouterr() == ("", "")
 
 
 def test_repeats_are_discarded_and_counted() -> None:
     algorithm = make("optuna_tpe")
-    assert len(set(genotypes(play(algorithm, 60)))) == 60
+    assert len(set(genotypes(simulate_run(algorithm, 60)))) == 60
     wasted = []
     for seed in range(20):
         algorithm.ask(np.random.default_rng(seed))

@@ -76,7 +76,7 @@ def test_the_family_and_all_files(run: mn.Run) -> None:
         (lambda run: mn.build("a9"), "did you mean"),
         (lambda run: mn.build(run.family().models[0].network, 3), "classes: 3 must be that of the network"),
         (lambda run: mn.stream(mn.build(run.architecture(0), 12)), "is not causal"),
-        (lambda run: mn.export(mn.build("a0", input_shape=(None, None, None)), "x.tflite"), "give a square one as"),
+        (lambda run: mn.export(mn.build("a0", input_shape=(None, None, None)), "x.tflite"), "pass a square one as"),
         (lambda run: mn.train("digits_strem", "x"), "did you mean 'digits_stream'"),
         (lambda run: mn.load_model("digits_stream", "nowhere"), "nowhere"),
     ],

@@ -1,4 +1,4 @@
-"""Contract tests for extensions. Each raises `AssertionError`, whose message says what is wrong, or returns None."""
+"""Contract tests for extensions. Each raises `AssertionError` with an explanation, or returns None."""
 
 from movinet_nas.contracts.algorithm import ALGORITHM_CHECKS, check_algorithm
 from movinet_nas.contracts.cost import check_cost

@@ -47,7 +47,7 @@ def costs(space: SearchSpace[Any], genotype: Genotype) -> dict[str, int]:
 
 
 def quality(space: SearchSpace[Any], genotype: Genotype) -> float:
-    """Return an accuracy from 0 to 1 that grows with log cost and with how well each option is chosen."""
+    """Return an accuracy from 0 to 1 that grows with log cost and with the quality of each option."""
     weights = np.random.default_rng(99).normal(size=(len(space.choices), space.options.max()))
     chosen = weights[np.arange(len(genotype)), genotype].sum() / math.sqrt(len(genotype))
     return 0.5 + 0.1 * math.tanh(math.log(costs(space, genotype)["macs"] / 1e4) / 8) + 0.1 * math.tanh(chosen)
@@ -58,8 +58,8 @@ def proposal(space: SearchSpace[Any], index: int, genotype: Genotype, kind: str 
     return Proposal(index, kind, genotype, {}, f"f{index}", 0, index, costs(space, genotype))
 
 
-def play(algorithm: Algorithm, proposals: int, pending: int = 1, seed: int = 0) -> list[Event]:
-    """Play a run with up to `pending` trials at once, which end in any order; return its events.
+def simulate_run(algorithm: Algorithm, proposals: int, pending: int = 1, seed: int = 0) -> list[Event]:
+    """Simulate a run with up to `pending` parallel trials, which end in any order; return its events.
 
     One trial in seven fails, one in seven is stopped early.
     """
@@ -113,7 +113,7 @@ def _refused(call: Callable[[], object], kinds: type[Exception], message: str) -
 
 def check_keeps_limits_and_never_repeats(make: Make, proposals: int = 100) -> None:
     """Check that all proposals are canonical, within the limits and different."""
-    proposed = genotypes(play(make(SPACE, LIMITS), proposals, pending=2))
+    proposed = genotypes(simulate_run(make(SPACE, LIMITS), proposals, pending=2))
     for genotype in proposed:
         plain = isinstance(genotype, tuple) and all(type(gene) is int for gene in genotype)
         _require(plain, f"{genotype!r} is not a tuple of int")
@@ -121,32 +121,32 @@ def check_keeps_limits_and_never_repeats(make: Make, proposals: int = 100) -> No
         cost = costs(SPACE, genotype)
         for limit in LIMITS:
             _require(
-                cost[limit.name] <= limit.at_most, f"{genotype} has {limit.name} {cost[limit.name]}, over its limit"
+                cost[limit.name] <= limit.at_most, f"{genotype} has {limit.name} {cost[limit.name]}, above its limit"
             )
     _require(len(set(proposed)) == len(proposed), "a genotype was proposed twice; see Algorithm.is_new")
 
 
 def check_same_seed_repeats(make: Make) -> None:
     """Check that the same generators and events give the same proposals."""
-    first, again = (genotypes(play(make(SPACE, LIMITS), 25, pending=3, seed=4)) for _ in range(2))
+    first, again = (genotypes(simulate_run(make(SPACE, LIMITS), 25, pending=3, seed=4)) for _ in range(2))
     _require(first == again, "two runs with the same seed differ; draw only from the generator that ask is given")
 
 
 def check_asking_changes_nothing(make: Make) -> None:
-    """Check that `ask` leaves the state as it is and depends on nothing but the state and its generator."""
+    """Check that `ask` does not change the state, and depends only on the state and its generator."""
     algorithm = make(SPACE, LIMITS)
-    play(algorithm, 20)
+    simulate_run(algorithm, 20)
     before = json.dumps(algorithm.state())
     asked = [algorithm.ask(np.random.default_rng(seed)) for seed in (1, 2, 1)]
-    _require(asked[0] == asked[2], "the same question with the same generator was answered differently")
+    _require(asked[0] == asked[2], "two calls of ask with equal state and generator return different proposals")
     _require(json.dumps(algorithm.state()) == before, "ask changed the state; change it in tell only")
 
 
 def check_events_restore_the_search(make: Make) -> None:
-    """Check that events told to a new algorithm restore it, at every point, as a resumed run does."""
+    """Check that replaying events in a new algorithm restores it, at every point, as in a resumed run."""
     for pending in (1, 3):
         resumed = make(SPACE, LIMITS)
-        for event in play(make(SPACE, LIMITS), 30, pending):
+        for event in simulate_run(make(SPACE, LIMITS), 30, pending):
             if isinstance(event, Proposal):
                 same = resumed.ask(np.random.default_rng([0, event.index])) == event.genotype
                 _require(same, f"after the same events, proposal {event.index} differs: state outside of tell?")
@@ -154,16 +154,16 @@ def check_events_restore_the_search(make: Make) -> None:
 
 
 def check_state_survives_json(make: Make) -> None:
-    """Check that `state` is plain data, from which `restore` makes an equal algorithm; other data is refused."""
+    """Check that `state` is plain data, from which `restore` creates an equal algorithm; other data is rejected."""
     algorithm, restored = make(SPACE, LIMITS), make(SPACE, LIMITS)
-    play(algorithm, 25, pending=3)
+    simulate_run(algorithm, 25, pending=3)
     algorithm.tell(proposal(SPACE, 25, algorithm.ask(np.random.default_rng(25))))
     algorithm.tell(proposal(SPACE, 100, (0,) * len(SPACE.choices), kind="reference"))
     restored.restore(json.loads(json.dumps(algorithm.state())))
     _require(restored.state() == algorithm.state(), "state differs after restore")
     for seed in range(5):
         same = restored.ask(np.random.default_rng(seed)) == algorithm.ask(np.random.default_rng(seed))
-        _require(same, "a restored algorithm proposes something else: is part of the state missing in state()?")
+        _require(same, "a restored algorithm proposes differently: is part of the state missing in state()?")
     for each in (algorithm, restored):
         each.tell(Completed(25, 10, {"accuracy": 0.9}, 1.0))
     _require(restored.state() == algorithm.state(), "states differ after the next event")
@@ -174,9 +174,9 @@ def check_state_survives_json(make: Make) -> None:
 
 
 def check_only_full_budget_results_count(make: Make) -> None:
-    """Check that rungs, stopped and failed trials are no results."""
+    """Check that rungs, stopped and failed trials do not count as results."""
     algorithm = make(SPACE, LIMITS)
-    play(algorithm, 12)
+    simulate_run(algorithm, 12)
     algorithm.tell(proposal(SPACE, 12, algorithm.ask(np.random.default_rng(0))))
     before = algorithm.state()["results"]
     algorithm.tell(Rung(12, 5, {"accuracy": 1.0}, 1.0))
@@ -189,14 +189,14 @@ def check_only_full_budget_results_count(make: Make) -> None:
 
 def check_follows_the_direction_of_the_objective(make: Make) -> None:
     """Check that minimising the loss, here the negative accuracy, is the same search as maximising the accuracy."""
-    down = genotypes(play(make(SPACE, LIMITS, objective=Objective("loss", "min")), 30))
-    up = genotypes(play(make(SPACE, LIMITS), 30))
+    down = genotypes(simulate_run(make(SPACE, LIMITS, objective=Objective("loss", "min")), 30))
+    up = genotypes(simulate_run(make(SPACE, LIMITS), 30))
     _require(
         down == up, "another direction of the objective gives another search; use self.results, which are minimised"
     )
 
 
-def check_references_and_finalists(make: Make) -> None:
+def check_references_and_reevaluations(make: Make) -> None:
     """Check that references are never proposed and re-evaluations change nothing."""
     small = chain_space(widths=2, layers=1, kernels=2)
     algorithm = make(small, ())
@@ -225,11 +225,11 @@ def check_proposes_a_small_space_whole(make: Make) -> None:
 
 def _proposed_whole(algorithm: Algorithm, members: set[Genotype]) -> None:
     try:
-        proposed = set(genotypes(play(algorithm, len(members))))
+        proposed = set(genotypes(simulate_run(algorithm, len(members))))
     except Exhausted:
         raise AssertionError(f"Exhausted before all {len(members)} architectures of a space were proposed") from None
     _require(proposed == members, f"{len(proposed)} of {len(members)} architectures of a small space were proposed")
-    _refused(lambda: algorithm.ask(np.random.default_rng(0)), Exhausted, "nothing is left: ask must raise Exhausted")
+    _refused(lambda: algorithm.ask(np.random.default_rng(0)), Exhausted, "none is left: ask must raise Exhausted")
 
 
 def check_finds_the_last_architectures(make: Make) -> None:
@@ -270,7 +270,7 @@ ALGORITHM_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_state_survives_json,
     check_only_full_budget_results_count,
     check_follows_the_direction_of_the_objective,
-    check_references_and_finalists,
+    check_references_and_reevaluations,
     check_proposes_a_small_space_whole,
     check_finds_the_last_architectures,
     check_refuses_bad_settings_and_events,
@@ -282,10 +282,10 @@ def check_algorithm(kind: type[Algorithm], **options: Any) -> None:
 
     Args:
       kind: class derived from `Algorithm`.
-      options: of its own.
+      options: arguments of the class.
 
     Raises:
-      AssertionError: the first test that fails; the message says what is wrong.
+      AssertionError: the first test that fails, with an explanation.
     """
 
     def make(space: SearchSpace[Any], limits: Sequence[Limit] = (), planned: int = 30, **given: Any) -> Algorithm:

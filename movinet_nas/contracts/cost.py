@@ -18,7 +18,7 @@ def check_cost(function: CostFunction, classes: int = 10) -> None:
       classes: of the networks.
 
     Raises:
-      AssertionError: the first fault; the message says what is wrong.
+      AssertionError: the first fault, with an explanation.
     """
     space = movinet_space(base_config())
     drawn = [space.decode(tuple(row)) for row in space.sample(np.random.default_rng(0), 16).tolist()]

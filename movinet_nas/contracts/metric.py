@@ -1,4 +1,4 @@
-"""Contract of a metric: a share, higher for better predictions, of logits and labels alone."""
+"""Contract of a metric: from 0 to 1, higher for better predictions, a function of logits and labels only."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from search_space.base.errors import InputError
 
 
 def check_metric(metric: Metric, classes: int = 5) -> None:
-    """Check a metric on made-up logits.
+    """Check a metric on synthetic logits.
 
     Args:
-      metric: of logits float32 `N classes` and labels int `N`, to a number from 0 to 1, higher being better.
+      metric: of logits float32 `N classes` and labels int `N`, to a number from 0 to 1, higher is better.
       classes: number of classes.
 
     Raises:
-      AssertionError: the first fault; the message says what is wrong.
+      AssertionError: the first fault, with an explanation.
     """
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.arange(40 * classes) % classes).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Contract of a source of clips: form, labels, all classes in training, the same clips at every call."""
+"""Contract of a source of clips: shape, labels, all classes in training, the same clips at every call."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def check_source(kind: type[ClipSource], frames: int = 4, resolution: int = 16, 
 
     Args:
       kind: class of the source.
-      frames: of a clip, as the space asks for them.
+      frames: of a clip, as the space requires.
       resolution: height and width.
-      options: of its own.
+      options: arguments of the class.
 
     Raises:
-      AssertionError: the first fault; the message says what is wrong.
+      AssertionError: the first fault, with an explanation.
     """
     sources = [kind(frames, resolution, **options) for _ in range(2)]  # type: ignore[call-arg]
     shape = (frames, resolution, resolution, 3)
