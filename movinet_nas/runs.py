@@ -133,8 +133,8 @@ def search(
     Every event is written to disk at once: after an interruption, also of the machine, `resume` continues.
 
     Args:
-      config: name of a preset ("tiny", "quick", "default", "thorough", "pace"), path of a YAML file, the content of
-        such a file as a mapping (with `extends` only what differs from a preset), or a `SearchConfig`.
+      config: name of a preset ("tiny", "quick", "default", "thorough", "pace"), path of a YAML file, or a
+        `SearchConfig`. A mapping has the content of a YAML file; with `extends` only the differences from a preset.
       folder: of the run; new or empty.
       executor: "ray" trains several candidates in parallel processes; "serial" trains one at a time in this process,
         and is exactly repeatable.

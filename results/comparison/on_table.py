@@ -45,7 +45,7 @@ def score(table: Table, rows: Sequence[int]) -> np.ndarray:
     return hypervolume(macs[chosen], known, within) / whole
 
 
-def curves(table: Table, played: Sequence[TableRun]) -> pd.DataFrame:
+def curves(table: Table, runs: Sequence[TableRun]) -> pd.DataFrame:
     """Return a row for each evaluation of runs without early stopping.
 
     Columns: algorithm, seed, evaluation from 1, row of the table, hypervolume so far, suggestion_seconds and
@@ -53,7 +53,7 @@ def curves(table: Table, played: Sequence[TableRun]) -> pd.DataFrame:
     seen before.
     """
     parts = []
-    for run in played:
+    for run in runs:
         if run.stopping or not run.rows:
             continue
         part = {
@@ -166,7 +166,7 @@ def _bound(own: bool, theirs: bool) -> str:
     return "?" if own and theirs else ">=" if own else "<=" if theirs else ""
 
 
-def stopping(table: Table, played: Sequence[TableRun], algorithms: Sequence[str], seed: int = 0) -> pd.DataFrame:
+def stopping(table: Table, runs: Sequence[TableRun], algorithms: Sequence[str], seed: int = 0) -> pd.DataFrame:
     """Return a row for each algorithm: early stopping compared with none, for the same number of training steps.
 
     Columns:
@@ -178,20 +178,20 @@ def stopping(table: Table, played: Sequence[TableRun], algorithms: Sequence[str]
     cost,
     cheapest first, that were fully trained; factor: highest of them divided by lowest. Intervals as in `summary`.
     """
-    return pd.DataFrame([_stopping(table, played, name, np.random.default_rng(seed)) for name in algorithms])
+    return pd.DataFrame([_stopping(table, runs, name, np.random.default_rng(seed)) for name in algorithms])
 
 
-def _stopping(table: Table, played: Sequence[TableRun], name: str, rng: np.random.Generator) -> dict[str, Any]:
-    runs = {(run.seed, run.stopping): run for run in played if run.algorithm == name and run.rows}
-    seeds = sorted({number for number, _ in runs})
+def _stopping(table: Table, runs: Sequence[TableRun], name: str, rng: np.random.Generator) -> dict[str, Any]:
+    by_key = {(run.seed, run.stopping): run for run in runs if run.algorithm == name and run.rows}
+    seeds = sorted({number for number, _ in by_key})
     full = max(table.steps, 1)
-    ends = np.array([[_end(table, runs[number, stop], full) for stop in (True, False)] for number in seeds])
+    ends = np.array([[_end(table, by_key[number, stop], full) for stop in (True, False)] for number in seeds])
     row: dict[str, Any] = {"algorithm": name, "seeds": len(seeds)}
     row |= mean_with_interval("hypervolume.with", ends[:, 0], rng) | mean_with_interval(
         "hypervolume.without", ends[:, 1], rng
     )
     row |= mean_with_interval("difference", ends[:, 0] - ends[:, 1], rng)
-    stopped = [runs[number, True] for number in seeds]
+    stopped = [by_key[number, True] for number in seeds]
     row |= mean_with_interval("candidates", np.array([float(len(run.rows)) for run in stopped]), rng)
     row |= mean_with_interval("steps", np.array([np.mean(run.steps) / full for run in stopped]), rng)
     counts = _by_quarter(table, stopped, full)

@@ -37,9 +37,9 @@ class Cost:
         biases, and one ReZero scalar per layer.
       total_parameters: the same and the moving mean and variance of batch norm.
       state_bytes: state of a stream at batch 1, float32; for a variant that is not causal, that of the Model Garden's
-        stream variant without positional encoding. It consists of the last kT - 1 frames before the temporal
-        convolution of each layer with kT > 1, and of a running sum and an int32 frame count for each squeeze-excite and
-        the head. Positional encoding adds a count.
+        stream variant without positional encoding. It has the last kT - 1 frames before the temporal convolution of
+        each layer with kT > 1. Each squeeze-excite and the head add a running sum and an int32 frame count. Positional
+        encoding adds a count.
       activation_bytes: peak of live float32 values at batch 1, whole clip, inference. Schedule: one operation after
         another; batch norm, activation, gating, ReZero and addition in place; an output is freed after its last reader.
         A layer runs expand, depthwise, squeeze-excite, project, then pools (if its stride is 2) and projects the skip
