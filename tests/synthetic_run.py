@@ -11,7 +11,7 @@ import numpy as np
 from nas.record.events import Completed, Failed, Proposal, Record, Rung, Stopped
 from nas.record.ledger import Header, Ledger, read
 from nas.record.ledger_writer import LedgerWriter
-from nas.record.pareto import frontier
+from nas.record.pareto import pareto_front
 from search_space.architecture import Architecture, to_dict
 from search_space.cost.counting import count
 from search_space.published import PUBLISHED

@@ -230,7 +230,7 @@ def test_bad_algorithms_are_refused_by_the_command(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("OverLimit", "was proposed, although it is over a limit"), ("NoGenotype", "is no canonical genotype")],
+    [("OverLimit", "was proposed, although it is above a limit"), ("NoGenotype", "is not a canonical genotype")],
 )
 def test_bad_proposals_end_the_run(folder: Path, name: str, message: str) -> None:
     ((code, errors),) = commands(folder, searched(algorithm={"name": f"my_module:{name}"}))

@@ -10,7 +10,7 @@ from nas.algorithms.registry import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
 from nas.config.search_config import SearchConfig
 from nas.config.searched_space import searched_space
-from nas.loop.early_stopping import Bands
+from nas.loop.early_stopping import CostBins
 from nas.loop.references import reference_architectures
 from search_space.architecture import Architecture
 from search_space.base.errors import InputError
@@ -19,17 +19,19 @@ from search_space.space.movinet import BLOCK_STRIDES, nearest
 
 
 def make_algorithm(config: SearchConfig) -> Algorithm:
-    """The configured algorithm over the configured space.
+    """Return the configured algorithm over the configured space.
 
     Raises:
-      InputError: an option out of its range, or no member of the space keeps the limits.
+      InputError: an option is out of its range, or no architecture of the space is within the limits.
     """
     kind = ALGORITHMS.find("algorithm.name", config.algorithm.name)
     options = dict(config.algorithm.options)
     space = searched_space(config)
     if len(config.costs) > 1:
         if "costs" not in inspect.signature(kind).parameters:
-            raise InputError("costs", list(config.costs), f"are too many for {config.algorithm.name}, which trades one")
+            raise InputError(
+                "costs", list(config.costs), f"are too many for {config.algorithm.name}, which supports one"
+            )
         options["costs"] = config.costs
     if "start_genotypes" in inspect.signature(kind).parameters:
         options.setdefault("start_genotypes", _published_starts(config, space))
@@ -37,18 +39,18 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
 
 
 def _published_starts(config: SearchConfig, space: SearchSpace[Architecture]) -> list[Genotype]:
-    """The members nearest to the published networks at the proxy's scale, in a space of as many blocks."""
+    """Return the architectures nearest to the published networks at the proxy's scale."""
     if len(config.space.blocks) != len(BLOCK_STRIDES):
         return []
     return [nearest(space, architecture) for architecture in scaled_references(config, space).values()]
 
 
 def check(config: SearchConfig) -> None:
-    """Check all of a configuration that depends on its space and on no data, which may take hours to make.
+    """Check everything in a configuration that does not depend on data, which may take hours to create.
 
     Raises:
-      InputError: limits that no architecture keeps, an option of the algorithm out of its range, costs that it cannot
-        trade, or a reference that cannot be brought to the scale of the space.
+      InputError: limits without an architecture, an option of the algorithm out of its range, costs that it does not
+        support, or a reference that cannot be scaled to the space.
     """
     space = searched_space(config)
     try:
@@ -60,20 +62,20 @@ def check(config: SearchConfig) -> None:
 
 
 def final_references(config: SearchConfig, space: SearchSpace[Architecture]) -> Mapping[str, Architecture]:
-    """The references that are trained at the end."""
+    """Return the references that are trained at the end."""
     return scaled_references(config, space) if config.finals.repeats and not config.networks else {}
 
 
 def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) -> Mapping[str, Architecture]:
-    """The configured references at the scale of the space under the limits.
+    """Return the configured references at the scale of the space within the limits.
 
     Raises:
-      InputError: one cannot be brought to that scale; limits are named if without them it could.
+      InputError: one cannot be scaled; the message has the limits if it could be scaled without them.
     """
     if not config.finals.references:
         return {}
 
-    def scaled(macs: Bands) -> Mapping[str, Architecture]:
+    def scaled(macs: CostBins) -> Mapping[str, Architecture]:
         return reference_architectures(config.space, config.finals.references, macs.low, macs.high)
 
     within = cost_strata(space, config.limits, "macs", 1)

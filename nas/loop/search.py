@@ -21,7 +21,7 @@ from nas.algorithms.stratified_random import cost_strata
 from nas.config.search_config import SearchConfig
 from nas.config.searched_space import exact_cost
 from nas.loop.algorithm import final_references, make_algorithm
-from nas.loop.early_stopping import BandedStopping
+from nas.loop.early_stopping import BinnedStopping
 from nas.record.events import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from nas.record.ledger_writer import LedgerWriter
 from nas.record.objective import Objective

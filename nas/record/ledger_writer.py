@@ -22,7 +22,7 @@ from search_space.base.errors import InputError
 
 
 class LedgerWriter:
-    """Appends records to a ledger; each is on disk when `append` returns. Use `create` or `open_for_append`."""
+    """Appends records to an event log; each is on disk when `append` returns. Use `create` or `open_for_append`."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
@@ -31,14 +31,14 @@ class LedgerWriter:
 
     @classmethod
     def create(cls, path: str | Path, header: Header, clock: Callable[[], float] = time.time) -> LedgerWriter:
-        """A new ledger with its header. It appears under its name only when whole, so none lacks its header.
+        """Create a new event log with its header. It appears under its name only when complete.
 
         Raises:
           InputError: the file exists, or its folder cannot be written.
         """
         path = Path(path)
         if path.exists():
-            raise InputError(str(path), "ledger", "exists already; resume that run or choose another folder")
+            raise InputError(str(path), "ledger", "already exists; resume that run or choose another folder")
         new = path.with_name(f".unfinished.{path.name}")
         descriptor = _opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
@@ -54,10 +54,10 @@ class LedgerWriter:
 
     @classmethod
     def open_for_append(cls, path: str | Path, clock: Callable[[], float] = time.time) -> LedgerWriter:
-        """The ledger of an earlier run, after checking it and cutting off a torn last line.
+        """Open the event log of an earlier run, after checking it and removing an incomplete last line.
 
         Raises:
-          InputError: as `read`; a file that cannot be written.
+          InputError: see `read`; or the file cannot be written.
         """
         ledger = read(path)
         writer = cls(ledger.path, clock)
@@ -67,15 +67,15 @@ class LedgerWriter:
         return writer
 
     def append(self, record: Record) -> None:
-        """Writes one line and syncs it.
+        """Write one line and sync it.
 
         Raises:
-          InputError: the line could not be written whole (a full disk); nothing of it is left.
+          InputError: the line could not be written completely (a full disk); no part of it is left.
         """
         _write(self.path, self._file, {**to_dict(record), "time": self._clock()})
 
     def close(self) -> None:
-        """Closes the file. A second time does nothing."""
+        """Close the file; a second call does nothing."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -93,22 +93,22 @@ def _opened(path: Path, flags: int) -> int:
     try:
         return os.open(path, flags, 0o644)
     except OSError as error:
-        raise InputError(str(path), error.strerror, "is why it cannot be written") from None
+        raise InputError(str(path), error.strerror, "prevented writing it") from None
 
 
 def _write(path: Path, descriptor: int, data: Mapping[str, Any]) -> None:
     line = json.dumps(data, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     size = os.fstat(descriptor).st_size
-    reason: str | None = os.strerror(errno.ENOSPC)  # what a line that was written in part comes to
+    reason: str | None = os.strerror(errno.ENOSPC)  # the reason of an incomplete line
     try:
         whole = os.write(descriptor, line) == len(line)
         os.fsync(descriptor)
     except OSError as error:
         whole, reason = False, error.strerror
     if not whole:
-        with suppress(OSError):  # where nothing can be written at all, nothing was
+        with suppress(OSError):  # if nothing can be written, nothing was
             os.ftruncate(descriptor, size)
-        raise InputError(str(path), reason, "is why a line could not be written")
+        raise InputError(str(path), reason, "prevented writing a line")
 
 
 def _sync_folder(folder: Path) -> None:
