@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documented import Block, Command, blocks, commands, inline_commands
+from documented import BLOCK, Block, Command, blocks, commands, inline_commands
 from played_run import played
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Error
@@ -261,3 +261,31 @@ def test_blocks_say_what_they_are() -> None:
         if block.language and not block.language.startswith("{"):
             tokens = get_lexer_by_name(block.language).get_tokens(block.text)  # as the site colours it
             assert not [text for kind, text in tokens if kind is Error], block.place
+
+
+QUOTING = ("docs/reference/data.md", "docs/explanation/faults.md", "docs/how_to/troubleshooting.md")
+BY_THE_SYSTEM = ("No space left on device", "Read-only file system", "Cannot allocate memory")
+
+
+def messages() -> str:
+    """Return all strings of the code and of the Makefile, with spaces for values."""
+    found = [(ROOT / "Makefile").read_text(encoding="utf-8")]
+    for top in ("cli", "movinet", "nas", "results", "search_space"):
+        for path in (ROOT / top).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+                found.append(" ".join(str(part.value) for part in parts if isinstance(part, ast.Constant)))
+    return "\n".join(" ".join(text.split()) for text in found)
+
+
+def test_a_quoted_message_is_one_of_the_code() -> None:
+    """Three words or more in a row, as values and names between them vary."""
+    written = messages()
+    missing = []
+    for name in QUOTING:
+        page = BLOCK.sub("", (ROOT / name).read_text(encoding="utf-8"))
+        for quoted in re.findall(r"`([^`\n]+)`", page):
+            fragments = re.findall(r"(?<![\w'-])[a-z]+(?: [a-z]+){2,}", quoted)
+            known = (written, *BY_THE_SYSTEM)
+            missing += [(name, words) for words in fragments if not any(words in text for text in known)]
+    assert missing == []
