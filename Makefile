@@ -1,4 +1,4 @@
-# Everything runs in .venv, made on first use from requirements.lock and renewed when that changes.
+# Everything runs in .venv. The first use creates it from requirements.lock; a change of that file renews it.
 PYTHON ?= python3
 ARGS ?=
 
@@ -10,11 +10,11 @@ PIP_INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 .PHONY: help setup search test check format docs lock clean
 
 help:
-	@echo 'make search [ARGS="--out DIR"]  the whole job on the embedded data: search, front, family A0-A6'
+	@echo 'make search [ARGS="--out DIR"]  the default search: front, report, family'
 	@echo 'make test   [ARGS="-k NAME"]    the tests'
 	@echo 'make check                      lint, format and types'
 	@echo 'make format                     apply formatting and safe lint fixes'
-	@echo 'make docs                       the documentation as a site, build/site/index.html'
+	@echo 'make docs                       documentation site, build/site/index.html'
 	@echo 'make lock   [ARGS="--upgrade"]  renew requirements.lock from pyproject.toml'
 	@echo 'make setup | clean              make | remove the virtual environment'
 	@echo 'PYTHON=/path/to/python3 names another interpreter (3.11 to 3.13).'
@@ -46,10 +46,10 @@ lock: $(READY)
 clean:
 	rm -rf .venv
 
-# The package itself is built with the locked setuptools, so nothing is installed that the lock does not name.
-# Nor is anything resolved, as the lock names all; so TensorFlow, half of what there is to unpack, is installed beside
-# the others. Modules are compiled on all cores, pip would do it on one; some are templates that do not compile. Beside it the
-# engine that trains candidates is compiled, which the first search would otherwise wait for.
+# Only packages named by the lock are installed: pip resolves nothing, and the package itself is built with the locked
+# setuptools. TensorFlow, half of what is unpacked, is installed in parallel with the others. Modules are compiled on all
+# cores, where pip would use one; some of them are templates that do not compile. In parallel, the fused engine is
+# compiled, so that the first search need not wait for it.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
 		{ echo 'error: $(PYTHON) is not a Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.11' >&2; exit 2; }

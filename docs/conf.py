@@ -1,4 +1,4 @@
-"""The site of the documentation, made by `make docs`: the Markdown files as the repository shows them, and the API."""
+"""Sphinx configuration of the documentation site (`make docs`): the Markdown files of the repository, and the API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ project = "movinet-nas"
 author = "the movinet-nas authors"
 release = version = metadata.version(project)
 
-# Pages stay where they are, so that a link which works in the repository works on the site.
+# Pages keep their paths, so that links work in the repository and on the site.
 root_doc = "README"
 include_patterns = ["*.md", "docs/**.md", "docs/api/*", "results/published/**.md"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -71,13 +71,13 @@ def _contents() -> str:
 
 
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
-    """The front page is the README, which knows no directives."""
+    """Append the table of contents to the README, the front page, which has no directives of its own."""
     if name == root_doc:
         source[0] += _contents()
 
 
 def plain_text(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Docstrings are plain text: what reStructuredText would take for markup is none, and columns stay columns."""
+    """Keep docstrings as plain text: escape characters that are markup in reStructuredText, and keep columns."""
     paragraphs = "\n".join(lines).split("\n\n")
     lines[:] = "\n\n".join(map(_columns if what == "module" else _escaped, paragraphs)).split("\n")
 
@@ -95,7 +95,7 @@ def _escaped(paragraph: str) -> str:
 
 
 def without_folders(app: Sphinx, tree: nodes.document) -> None:
-    """A folder of the repository is no page: what links to one is text."""
+    """Turn links to folders of the repository, which have no page, into text."""
     here = Path(tree["source"]).parent
     for node in list(tree.findall(addnodes.pending_xref)):
         if (here / node["reftarget"]).is_dir():
@@ -103,7 +103,7 @@ def without_folders(app: Sphinx, tree: nodes.document) -> None:
 
 
 def list_addresses(app: Sphinx, failure: Exception | None) -> None:
-    """Addresses outside are not asked for, as a build needs no network: external_links.txt has them for a look."""
+    """Write the external addresses to external_links.txt for manual checks, because a build uses no network."""
     if failure is None and app.builder.format == "html":
         trees = (app.env.get_doctree(name) for name in app.env.found_docs)
         found = {node["refuri"] for tree in trees for node in tree.findall(nodes.reference) if "refuri" in node}
@@ -112,7 +112,7 @@ def list_addresses(app: Sphinx, failure: Exception | None) -> None:
 
 
 def write_api() -> None:
-    """A page for each package, with all of its modules."""
+    """Write one page per package, with all of its modules."""
     folder = ROOT / "docs" / "api"
     folder.mkdir(exist_ok=True)
     for package in (each.parent for name in PACKAGES for each in (ROOT / name).rglob("__init__.py")):
@@ -132,7 +132,7 @@ def _part(module: str, line: str) -> str:
 
 
 def setup(app: Sphinx) -> None:
-    """Connects the above."""
+    """Connect the functions above to Sphinx."""
     write_api()
     app.connect("source-read", add_contents)
     app.connect("autodoc-process-docstring", plain_text, priority=900)  # after napoleon
