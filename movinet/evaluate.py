@@ -1,14 +1,10 @@
 """Evaluate a trained network in detail: by class, by clips and crops, frame by frame.
 
-The experiment defines the network and its validation_data. The mode selects the part of a video that is used:
-
-- "clip": its middle clip;
-- "multi": several clips and crops, whose probabilities are averaged as in the TF Model Garden; 10 x 3 unless the
-  experiment sets num_test_clips or num_test_crops;
-- "stream": the clip frame by frame (causal networks only);
-- "frame": its middle frame alone.
-
-The command writes evaluation.json and predictions.csv; docs/how_to/networks/evaluate.md describes their content.
+The experiment defines the network and its validation_data. The mode selects the part of a video that is used: its
+middle clip ("clip"); several clips and crops, whose probabilities are averaged as in the TF Model Garden ("multi"; 10 x
+3 unless the experiment sets num_test_clips or num_test_crops); the clip frame by frame ("stream", causal networks
+only); its middle frame alone ("frame"). The command writes evaluation.json and predictions.csv;
+docs/how_to/networks/evaluate.md describes their content.
 """
 
 from __future__ import annotations

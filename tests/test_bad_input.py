@@ -262,7 +262,7 @@ FLAGS = [
     (["search", "no/such.yaml"], "'no/such.yaml'", "No such file"),
     (["search", "."], "'.'", "nor a YAML file"),
     (["search", "tiny", "--wrokers", "3"], "'--wrokers'", "did you mean '--workers'?"),
-    (["search", "tiny", "more"], "'more'", "too many"),
+    (["search", "tiny", "more"], "'more'", "unexpected"),
     (["compare", "x.csv", "--ot", "x"], "'--ot'", "did you mean '--out'?"),  # before the required --out is missed
     (["compare", "tiny", "--out", "x", "--algorithms", "frontier_serch"], "did you mean 'frontier_search'?"),
     (["completion", "bsh"], "'bsh'", "did you mean 'bash'?"),

@@ -300,7 +300,7 @@ class Clips:
 SOURCE_FAULTS = {
     "float": "are clips; expected uint8 N x 4x16x16x3",
     "size": "uint8 4x4x15x16x3",
-    "labels": "one for each of 4 clips",
+    "labels": "expected 4 integers, one per clip",
     "floats": "are labels; expected",
     "range": "2 is not a valid label; expected 0 to 1",
     "negative": "-1 is not a valid label; expected 0 to 1",
@@ -388,7 +388,7 @@ def test_bad_costs_and_metrics_are_refused_by_the_command(folder: Path) -> None:
             ({"costs": ["my_module:half"]}, "^error: .*my_module:half: .*float64.* a cost must be integers of shape"),
             ({"statistic": "my_module:Mine"}, "search.statistic: 'my_module:Mine' must be a function of logits"),
             ({"statistic": "likelihod"}, "'likelihod' must be one of likelihood, accuracy; did you mean"),
-            ({"statistic": "my_module:two"}, "'my_module:two' is computed from logits, which a simulation does not"),
+            ({"statistic": "my_module:two"}, "'my_module:two' is computed from logits, but a simulation has none"),
             (
                 {"statistic": "my_module:two", "simulation": None},
                 "^error: statistic my_module:two: 2 is the metric's value; it must be a number from 0 to 1",
