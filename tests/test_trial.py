@@ -16,7 +16,8 @@ from movinet.data.store import Split
 from movinet.proxy.recipe import Recipe
 from nas.config.sections import DataConfig, EarlyStopping
 from nas.evaluation.clip_subset import clip_subset
-from nas.evaluation.proxy_trainer import RUNG_CLIPS, Trainer, metrics_of, open_data
+from nas.evaluation.proxy_trainer import Trainer, open_data
+from nas.evaluation.training_loop import RUNG_CLIPS, metrics_of
 from nas.loop.search import trial_seed
 from nas.record import correct_clips
 from nas.record.events import Completed, Event, Failed, Proposal, Rung

@@ -15,7 +15,7 @@ Metric = Callable[[np.ndarray, np.ndarray], float]  # logits `N classes` and lab
 
 METRICS: Catalogue[Metric] = Catalogue(
     "movinet_nas.metrics",
-    dict.fromkeys(STATISTICS, "nas.evaluation.proxy_trainer:metrics_of"),
+    dict.fromkeys(STATISTICS, "nas.evaluation.training_loop:metrics_of"),
     "must be a function of logits and labels",
     lambda found: callable(found) and not isinstance(found, type),
 )

@@ -1,6 +1,7 @@
 """Measures a candidate.
 
-- `proxy_trainer`: trains a candidate on the proxy task.
+- `training_loop`: trains a candidate step by step and measures it.
+- `proxy_trainer`: trains MoViNets on clips.
 - `clip_subset`: class-balanced subsets of clips for early measurements.
 - `simulation`: simulates measurements and faults without training.
 - `training_free_scores`: adds scores of untrained networks to a benchmark table.

@@ -1,35 +1,21 @@
-"""Training of a proposal on the proxy task, rung by rung.
-
-All candidates of a run train on the same clips in the same order, so that comparisons are fair; only the seeds of the
-weights differ. Repeats have another order.
-"""
+"""Trains MoViNets on clips."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from movinet.proxy.engine import Engine, make_engine
-from nas.config.metrics import METRICS, measured
 from nas.config.search_config import SearchConfig
 from nas.config.sections import DataConfig
 from nas.config.sources import SOURCES
-from nas.evaluation.clip_subset import clip_subset
-from nas.record import correct_clips
-from nas.record.events import Completed, Failed, Proposal, Rung
+from nas.evaluation.training_loop import TrainingLoop
 from search_space.architecture import Architecture, from_dict
 from search_space.base.errors import InputError
 from search_space.space.movinet import SpaceConfig
-
-EVALUATION_BATCH = 128
-RUNG_CLIPS = 512  # validation clips of an early measurement, which costs a sixth of a rung's training
-ORDER = 0x0DE2  # separates the stream of clip orders from other uses of a run's seed
-RUNG = 0x0DE3  # and the stream of clips of early measurements
 
 
 def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
@@ -73,8 +59,8 @@ def open_made(folder: str, verify: bool = False) -> Any:
     return open_dataset(folder, verify)
 
 
-class Trainer:
-    """Trains proposals one after another; holds the data and the compiled functions of its process.
+class Trainer(TrainingLoop):
+    """Trains MoViNets; holds the data and the compiled functions of its process. A candidate has its architecture.
 
     Args:
       config: configuration of the run.
@@ -86,54 +72,42 @@ class Trainer:
       InputError: the run is simulated.
     """
 
+    advice = "; try a lower learning_rate"
+
     def __init__(self, config: SearchConfig, data: Any, threads: int | None = 1, engine: Engine | None = None) -> None:
-        if config.simulation is not None:
-            raise InputError("simulation", vars(config.simulation), "is for searches; here networks are trained")
-        self.config, self.data = config, data
+        self.data = data
+        super().__init__(config)
         self.engine = engine or make_engine(config.resources.engine, config.resources.gpus, threads)
-        self.metric = None if config.statistic in METRICS else METRICS.find("statistic", config.statistic)
-        self.recipe = config.training
-        self.rungs = config.early_stopping.steps(self.recipe.steps)
-        self.rung_clips = clip_subset(data.validation.labels, RUNG_CLIPS, np.random.default_rng([config.seed, RUNG]))
 
-    def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
-        """Yield rungs as they are reached, then `Completed`; `Failed` if a loss is not finite.
+    def begin(self, architecture: Mapping[str, Any], seed: int) -> Any:
+        """Return a network of the engine, and its architecture."""
+        network = from_dict(architecture)
+        return self.engine.candidate(network, len(self.data.classes), self.recipe, seed), network
 
-        To stop early, a caller stops iterating. Every attempt is the same training.
-        """
-        architecture = from_dict(proposal.architecture)
-        candidate = self.engine.candidate(architecture, len(self.data.classes), self.recipe, proposal.seed)
-        start = time.monotonic()
-        order = _order(len(self.data.train), self.recipe, self.config.seed, proposal.repeat)
-        for step, indices in enumerate(order, 1):
-            frames = self.frames(self.data.train, indices, architecture)
-            loss = candidate.step(frames, self.labels(self.data.train, indices))
-            if step in self.rungs:
-                metrics = self.evaluate(candidate, architecture, self.data.validation, self.rung_clips)
-                if not _finite(float(loss), metrics):
-                    break
-                yield Rung(proposal.index, step, metrics, time.monotonic() - start)
-        else:
-            metrics, right = self.final_results(candidate, architecture, proposal.kind)
-        if _finite(float(loss), metrics):
-            yield Completed(proposal.index, step, metrics, time.monotonic() - start, right)
-        else:
-            yield Failed(proposal.index, f"diverged within {step} steps; try a lower learning_rate", 1)
+    def step(self, candidate: Any, indices: np.ndarray) -> Any:
+        """Train on the training clips `indices` [N]; return the loss before."""
+        network, architecture = candidate
+        train = self.data.train
+        return network.step(self.frames(train, indices, architecture), self.labels(train, indices))
 
-    def final_results(
-        self, candidate: Any, architecture: Architecture, kind: str
-    ) -> tuple[dict[str, float], dict[str, Any] | None]:
-        """Return metrics on the validation split; for trainings that select nothing, also on the test split.
+    def batch_logits(self, candidate: Any, split: str, indices: np.ndarray) -> Any:
+        """Return logits [N, classes] of the clips `indices` [N] of a split."""
+        network, architecture = candidate
+        return network.logits(self.frames(getattr(self.data, split), indices, architecture), len(indices))
 
-        The latter include the correctly classified test clips, packed by `nas.record.correct_clips`.
-        """
-        metrics = self.evaluate(candidate, architecture, self.data.validation)
-        if kind == "search":
-            return metrics, None
-        split = self.data.test
-        logits = self.logits(candidate, architecture, split, np.arange(len(split)))
-        right = correct_clips.packed(logits.argmax(1) == split.labels, split.clips_per_video)
-        return metrics | {f"test_{name}": value for name, value in self._metrics(logits, split.labels).items()}, right
+    def classes_of(self, split: str) -> np.ndarray:
+        """Return the class of each clip of a split: int [N]."""
+        labels: np.ndarray = getattr(self.data, split).labels
+        return labels
+
+    def clips_per_video(self, split: str) -> np.ndarray | None:
+        """Return the number of consecutive clips of each video, int [videos]; None where each clip stands alone."""
+        clips: np.ndarray | None = getattr(self.data, split).clips_per_video
+        return clips
+
+    def parted(self) -> Sequence[str]:
+        """Return the names of the moving digits' classes, "motion: appearance"."""
+        return self.data.classes if self.data.name == "moving_digits" else ()
 
     def frames(self, split: Any, indices: np.ndarray, architecture: Architecture) -> Any:
         """Return clips `indices` [B] as input of the engine's candidates, pixels in 0..1.
@@ -150,58 +124,3 @@ class Trainer:
     def labels(self, split: Any, indices: np.ndarray) -> Any:
         """Return labels [B] as input of the engine's candidates."""
         return self.engine.labels(split.labels[indices])
-
-    def evaluate(
-        self, candidate: Any, architecture: Architecture, split: Any, clips: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """Return metrics on clips `clips` [N] of a split, or on all, and the breakdown by parts of a label."""
-        clips = np.arange(len(split)) if clips is None else clips
-        return self._metrics(self.logits(candidate, architecture, split, clips), split.labels[clips])
-
-    def logits(self, candidate: Any, architecture: Architecture, split: Any, clips: np.ndarray) -> np.ndarray:
-        """Return logits [clips, classes] of the clips of a split with the indices `clips`."""
-        batches = np.array_split(clips, -(-len(clips) // EVALUATION_BATCH))
-        logits = [candidate.logits(self.frames(split, each, architecture), len(each)) for each in batches]
-        return np.concatenate([np.asarray(each) for each in logits])
-
-    def _metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        parted = self.data.classes if self.data.name == "moving_digits" else ()
-        metrics = metrics_of(logits, np.asarray(labels), parted)
-        if self.metric is not None and np.isfinite(logits).all():  # otherwise the training has diverged
-            name = self.config.statistic
-            metrics[name] = measured(f"statistic {name}", self.metric, logits, np.asarray(labels))
-        return metrics
-
-
-def _finite(loss: float, metrics: Mapping[str, float]) -> bool:
-    return math.isfinite(loss) and all(map(math.isfinite, metrics.values()))
-
-
-def metrics_of(logits: np.ndarray, labels: np.ndarray, parted: Sequence[str] = ()) -> dict[str, float]:
-    """Return accuracy, cross-entropy and likelihood of logits [N, classes].
-
-    The likelihood, exp(-loss), is the geometric mean of the probability of the right class. `parted` are the names of
-    the classes if they have the form "motion: appearance"; the accuracy of each part is added.
-    """
-    predicted = logits.argmax(1)
-    with np.errstate(invalid="ignore", over="ignore"):  # logits of a diverged network, whose loss is not finite
-        shifted = logits - logits.max(1, keepdims=True)
-        log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(1))
-    loss = float(-log_likelihood.mean())
-    metrics = {"accuracy": float((predicted == labels).mean()), "loss": loss, "likelihood": math.exp(-loss)}
-    if parted:
-        parts = np.array([name.split(": ") for name in parted])
-        right = (parts[predicted] == parts[labels]).mean(0)
-        metrics |= {"motion": float(right[0]), "appearance": float(right[1])}
-    return metrics
-
-
-def _order(clips: int, recipe: Any, seed: int, repeat: int) -> Iterator[np.ndarray]:
-    """Yield the clip indices of each step; every clip once per epoch."""
-    rng = np.random.default_rng([seed, ORDER, repeat])
-    left = np.empty(0, np.int64)
-    for _ in range(recipe.steps):
-        while len(left) < recipe.batch_size:
-            left = np.concatenate([left, rng.permutation(clips)])
-        yield left[: recipe.batch_size]
-        left = left[recipe.batch_size :]

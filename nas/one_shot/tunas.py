@@ -25,7 +25,8 @@ from nas.config.search_config import SearchConfig
 from nas.config.searched_space import searched_space
 from nas.config.sections import OneShot
 from nas.evaluation.clip_subset import clip_subset
-from nas.evaluation.proxy_trainer import ORDER, Trainer, metrics_of
+from nas.evaluation.proxy_trainer import Trainer
+from nas.evaluation.training_loop import ORDER, metrics_of
 from nas.one_shot.controller import Controller, chosen_within
 from search_space.architecture import Architecture
 from search_space.base.checks import check_integer
@@ -142,7 +143,7 @@ class OneShotSearch:
         chosen = rng.permutation(clip_subset(train.labels, self.settings.recalibration_clips, rng))
         batches = np.array_split(chosen, -(-len(chosen) // CALIBRATION_BATCH))
         member.recalibrate((self.trainer.frames(train, batch, architecture), len(batch)) for batch in batches)
-        return self.trainer.evaluate(member, architecture, self.trainer.data.validation)
+        return self.trainer.evaluate((member, architecture), "validation")
 
     def state(self) -> dict[str, np.ndarray]:
         """Return everything as arrays that need no pickle."""

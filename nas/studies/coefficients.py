@@ -81,9 +81,9 @@ class Settings:
 class _Trainer(Trainer):
     """Evaluates on the validation clips only."""
 
-    def final_results(self, candidate: Any, architecture: Architecture, kind: str) -> tuple[dict[str, float], None]:
-        """Return metrics on the validation split only, because they select coefficients."""
-        return self.evaluate(candidate, architecture, self.data.validation), None
+    def final_results(self, candidate: Any, kind: str) -> tuple[dict[str, float], None]:
+        """On the validation split alone: something is chosen by it."""
+        return self.evaluate(candidate, "validation"), None
 
 
 def parents_of(front: Sequence[Architecture], space: SpaceConfig, incumbent: Coefficients) -> list[Architecture]:

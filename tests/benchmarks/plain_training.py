@@ -16,7 +16,7 @@ from movinet.data.store import Dataset, Split
 from movinet.model import keras_model
 from movinet.proxy.recipe import ADAM_SHARE
 from nas.config.search_config import SearchConfig
-from nas.evaluation.proxy_trainer import EVALUATION_BATCH
+from nas.evaluation.training_loop import EVALUATION_BATCH
 from search_space.architecture import Architecture, Clip
 
 
