@@ -63,7 +63,7 @@ def outcome(ledger: Ledger, folder: Path) -> dict[str, Any]:
         "run": folder,
         "counts": counts,
         "front": rows(front, [name for name in front.columns if name != "architecture"]),
-        "family": _written_models(folder / "configs"),
+        "family": [] if ledger.own_task else _written_models(folder / "configs"),
         "comparison": None if compared is None else plain(asdict(compared)),
         "ranking": plain(asdict(ranking(ledger))),
     }
@@ -101,7 +101,7 @@ def reproduced(found: Reproduction, point: Proposal) -> dict[str, Any]:
     """Return the network, the fields of `Reproduction` and derived values."""
     return {
         "point": point.label or f"trial {point.index}",
-        "macs": point.cost["macs"],
+        "macs": point.cost.get("macs"),
         **asdict(found),
         "difference": found.difference,
         "by_chance": found.by_chance,

@@ -67,11 +67,12 @@ def coefficients(options: argparse.Namespace) -> str:
 
     ledger = run_folder.read(options.run)
     config, made = run_folder.config_of(ledger), family.from_dict(ledger.header.config.get("family", {}))
+    space = config.movinet_space
     settings = searching.Settings(
         options.draws, options.seeds, made.coefficients, made.lift, made.strides, made.classes
     )
     front = frame.selected_front(ledger)["architecture"]
-    parents = searching.parents_of([architecture.from_dict(each) for each in front], config.space, made.coefficients)
+    parents = searching.parents_of([architecture.from_dict(each) for each in front], space, made.coefficients)
     folder = options.out or options.run / tried.FOLDER
     record = searching.search(config, parents, settings, folder, _progress_printer(options.json))
     files = tried.write(record, folder)

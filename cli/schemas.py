@@ -47,8 +47,12 @@ def _search() -> dict[str, Any]:
     space_required = space.pop("required")
     schema["anyOf"] = [
         {"required": ["extends"]},
+        {"required": ["schema", "task", "training"]},
         {"required": whole, "properties": {"space": {"required": space_required}}},
     ]
+    costs = search_config.COST.json_schema
+    schema["if"] = {"not": {"required": ["task"]}}
+    schema["then"] = {"properties": {"costs": {"items": costs}, "limits": {"propertyNames": costs}}}
     del schema["$defs"]["Recipe"]["required"]
     return schema
 

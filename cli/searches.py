@@ -96,7 +96,7 @@ def one_shot(options: argparse.Namespace) -> str:
         else:
             settings = changed(search_config.load(options.config or "one_shot"), options)
             with located(options.config or "one_shot", "search"):
-                growth.checked(settings.family, settings.space, "search.family")
+                growth.checked(settings.family, settings.movinet_space, "search.family")
             trained = one_shot_run.begin(settings, folder, report)
         if options.rank:
             ranked = one_shot_run.rank(trained, options.rank, folder, report)

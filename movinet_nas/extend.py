@@ -5,6 +5,7 @@ from nas.algorithms.base import Algorithm, Exhausted
 from nas.config.metrics import Metric
 from nas.record.events import Completed, Event, Failed, Proposal, Rung, Stopped
 from nas.record.objective import Objective
+from nas.tasks.base import Task
 from search_space.cost.counting import ArchitectureBatch, CostFunction
 from search_space.space.choices import Choice, Condition, Genotype, SearchSpace
 from search_space.space.sampling import Limit
@@ -28,4 +29,5 @@ __all__ = [
     "Rung",
     "SearchSpace",
     "Stopped",
+    "Task",
 ]

@@ -101,13 +101,16 @@ class Run:
         return outcome.family_of(self.ledger, outcome.family_config(self.ledger))
 
     def architecture(self, index: int) -> Architecture:
-        """Return the architecture of a trial.
+        """Return the architecture of a trial of MoViNets; `front` has those of another task as plain data.
 
         Raises:
-          InputError: the run has no trial of that index.
+          InputError: the run has no trial of that index, or another task.
         """
         if index not in self.ledger.proposals:
             raise InputError("index", index, f"must be that of a trial; {self.folder} has {len(self.ledger.proposals)}")
+        if self.ledger.own_task:
+            rule = "is the task of the run, not MoViNets; front() has its architectures as plain data"
+            raise InputError(str(self.ledger.path), self.ledger.own_task, rule)
         return architectures.from_dict(self.ledger.proposals[index].architecture)
 
     def write(self) -> str:
@@ -192,6 +195,8 @@ def settle(folder: Path, executor: str, watch: Watch, cluster: Cluster) -> None:
     from results.family import parent_variants, parents
 
     ledger = run_folder.read(folder)
+    if ledger.own_task:
+        return  # it has no family
     config, found = outcome.family_config(ledger), parents.of_run(ledger)
     if config.settle is None or found is None:
         return

@@ -4,6 +4,7 @@
 - `record/`: events, the event log, objectives and Pareto fronts.
 - `algorithms/`: search algorithms.
 - `loop/`: the search loop, early stopping, retries and the run's folder.
+- `tasks/`: network families, MoViNets and those of users.
 - `evaluation/`: trains a candidate on the proxy task, or simulates it.
 - `execution/`: runs trials in this process, on this machine or on a Ray cluster.
 - `monitor/`: shows a search while it runs.

@@ -39,7 +39,13 @@ def family_config(ledger: Ledger) -> FamilyConfig:
 
     For a run on your own videos, missing classes and clip length are those of the search. Missing coefficients are
     those selected by a search for coefficients, if the run's folder has one.
+
+    Raises:
+      InputError: the family is invalid, or the run is not of MoViNets.
     """
+    if ledger.own_task:
+        rule = "is the task of the run; only MoViNets are scaled to a family"
+        raise InputError(str(ledger.path), ledger.own_task, rule)
     given = ledger.header.config.get("family", {})
     if isinstance(given, Mapping):  # invalid values are rejected below
         given = {**_of_own_videos(ledger.header.config), **given}
@@ -186,23 +192,24 @@ def write_outcome(ledger: Ledger, folder: Path) -> str:
     compared = comparison(ledger)
     write_tables(ledger, folder, compared)
     try:
-        family = family_of(ledger, family_config(ledger))
+        family = None if ledger.own_task else family_of(ledger, family_config(ledger))
     except InputError:
         write_figures(ledger, folder)
         if ledger.completed or ledger.stopped:
             write_report(ledger, folder / REPORT, compared=compared)
         raise
-    emit(family, folder / "configs")
+    if family is not None:
+        emit(family, folder / "configs")
     write_figures(ledger, folder, family)
     write_report(ledger, folder / REPORT, family, compared)
-    parts = [_counts(ledger), _front_table(ledger), family_table(family)]
+    parts = [_counts(ledger), _front_table(ledger), *([family_table(family)] if family else [])]
     if compared:
         parts.append(runs_text.text(compared))
     parts.append(ranking(ledger).text())
     places = {
         "front": folder / "front.png",
         "report": folder / REPORT,
-        "configs": folder / "configs",
+        **({"configs": folder / "configs"} if family else {}),
         "record": ledger.path,
     }
     parts.append("\n".join(f"{name:<11}{path}" for name, path in places.items()))

@@ -106,7 +106,7 @@ def test_an_example_passes_its_contract_searches_and_resumes(heading: str, tmp_p
 def test_all_examples_together_in_the_workers_of_ray(tmp_path: Path) -> None:
     """Search by the command, kill the search and resume it in the same folder."""
     config: dict[str, object] = {}
-    for heading in HEADINGS:
+    for heading in [each for each in HEADINGS if each != "Network family"]:  # which has no part of MoViNets
         example(heading, tmp_path)
         config |= yaml.safe_load((tmp_path / "search.yaml").read_text())
     assert {"algorithm", "data", "costs", "statistic"} <= config.keys()

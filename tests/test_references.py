@@ -13,7 +13,7 @@ from small_search import small
 
 from nas.algorithms.stratified_random import cost_strata
 from nas.config import search_config, sections
-from nas.loop.references import reference_architectures
+from nas.tasks.references import reference_architectures
 from search_space.architecture import Architecture
 from search_space.base.errors import InputError
 from search_space.cost.counting import count

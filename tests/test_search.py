@@ -430,7 +430,7 @@ def test_the_frontier_search_starts_from_the_published_networks(tmp_path: Path) 
         search = Search(config, writer)
         proposed = [search.propose() for _ in range(3)]
         genotypes = {proposal.genotype for proposal in proposed if proposal}
-        nearest_ones = {nearest(search.algorithm.space, network) for network in search.references.values()}
+        nearest_ones = {nearest(search.algorithm.space, network) for network in search.task.references().values()}
         assert genotypes & nearest_ones
 
 

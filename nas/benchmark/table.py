@@ -275,8 +275,11 @@ def from_ledger(ledger: Ledger) -> Table:
     parent. Rows are in order of their genotypes.
 
     Raises:
-      InputError: no search trial was trained to the full budget.
+      InputError: no search trial was trained to the full budget, or the run is not of MoViNets.
     """
+    if ledger.own_task:
+        rule = "is the task of the run; a benchmark table is of MoViNets. trials.csv has all trials"
+        raise InputError(str(ledger.path), ledger.own_task, rule)
     # Only the space: a whole configuration may name modules, which reading a run must not import.
     space = movinet_space(movinet.from_dict(ledger.header.config.get("space"), f"{ledger.path}:1: config.space"))
     done = {i: p for i, p in ledger.proposals.items() if p.kind == "search" and i in ledger.completed}

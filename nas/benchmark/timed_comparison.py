@@ -109,7 +109,7 @@ def go(comparison: TimedComparison, name: str, number: int, folder: Path) -> Non
       InputError: the folder contains another run, or its data has changed.
     """
     config = comparison.of(name, number)
-    data = open_data(config.data, config.space)
+    data = open_data(config.data, config.movinet_space)
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder), _writer(folder / run_folder.LEDGER, config, data.content_hash) as writer:
         ledger = run_folder.read(folder)
@@ -163,7 +163,7 @@ def compare(
         _check_same(comparison, folder)
         for name in comparison.algorithms:
             check(comparison.of(name, 0))
-        open_data(comparison.config.data, comparison.config.space)  # created once, before all processes need it
+        open_data(comparison.config.data, comparison.config.movinet_space)  # created once, before all processes need it
         # A process for each run: functions compiled by TensorFlow would speed up the next run.
         jobs = [(comparison, *each, folder_of(folder, *each)) for each in wanted]
         for done, _ in enumerate(processes.run(go, jobs, workers, jobs_each=1), start=1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,10 +23,12 @@ from nas.config.sections import (
     OneShot,
     ResourcesConfig,
     SimulationConfig,
+    TaskConfig,
     TrackingConfig,
 )
 from nas.loop.fixed_networks import FixedNetwork
 from nas.record.objective import LIKELIHOOD, STATISTICS, Objective
+from nas.tasks.registry import MOVINET
 from search_space.base.catalogue import Named
 from search_space.base.checks import check_keys, check_schema
 from search_space.base.configuration import Options, configuration, made_from, plain, within
@@ -48,7 +50,7 @@ def _limits(limits: object) -> object:
         return limits
     if not isinstance(limits, Mapping):
         raise InputError("", limits, "must be a mapping from names of costs to numbers")
-    return tuple(_limit(_COST.check(name, name), at_most) for name, at_most in limits.items())
+    return tuple(_limit(name, at_most) for name, at_most in limits.items())
 
 
 def _limit(name: str, at_most: Any) -> Limit:
@@ -58,14 +60,17 @@ def _limit(name: str, at_most: Any) -> Limit:
         raise InputError(name, error.value, error.rule) from None
 
 
-_COST = Named(COSTS)
+COST = Named(COSTS)
+# Checked once the task is known, which may name costs of its own.
+_ANY_COST = {"anyOf": [*COST.json_schema["anyOf"], {"type": "string", "allowed": "a cost of your own task"}]}
+CostName = Annotated[str, WithJsonSchema(_ANY_COST)]
 Limits = Annotated[
     tuple[Limit, ...],
     BeforeValidator(_limits),
     WithJsonSchema(
         {
             "type": "object",
-            "propertyNames": _COST.json_schema,
+            "propertyNames": _ANY_COST,
             "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
         }
     ),
@@ -77,8 +82,9 @@ class SearchConfig:
     """Configuration of a search, which determines everything in a run.
 
     Attributes:
-      space: architectures to search.
+      space: architectures to search; left out with a task of your own.
       training: budget and recipe of proxy training.
+      task: network family to search.
       data: source of the clips.
       trials: candidates that the algorithm proposes.
       statistic: metric that is modelled, compared for early stopping and used to select the Pareto front; or
@@ -101,13 +107,14 @@ class SearchConfig:
       tracking: additional experiment trackers.
     """
 
-    space: SpaceConfig
+    space: SpaceConfig | None
     training: Recipe
+    task: TaskConfig = TaskConfig()
     data: DataConfig = DataConfig()
     trials: Annotated[int, within(1, MAX_TRIALS)] = 48
     statistic: Annotated[str, Named(METRICS)] = LIKELIHOOD.name
     limits: Limits = ()
-    costs: Options[Annotated[str, _COST]] = ("macs",)
+    costs: Options[CostName] = ("macs",)
     algorithm: AlgorithmConfig = AlgorithmConfig()
     early_stopping: EarlyStopping = EarlyStopping()
     finals: Finals = Finals()
@@ -123,6 +130,16 @@ class SearchConfig:
     tracking: TrackingConfig = TrackingConfig()
 
     def __post_init__(self) -> None:
+        own = self.task.own
+        if own is None and self.space is None:
+            raise InputError("", [MOVINET], "lacks the key 'space'")
+        if own is not None:
+            self._check_of_movinets()
+        for place, name in self._cost_places():
+            if own is None:
+                COST.check(name, place)
+            else:
+                check_choice(place, name, own.cost_names)
         if self.statistic not in STATISTICS and self.simulation is not None:
             raise InputError("statistic", self.statistic, "is computed from logits, but a simulation has none")
         if self.networks and not self.finals.repeats:
@@ -131,6 +148,40 @@ class SearchConfig:
             raise InputError(
                 "simulation", "one_shot", "cannot be combined with it, which trains networks; remove one of them"
             )
+
+    def _cost_places(self) -> Iterator[tuple[str, str]]:
+        yield from ((f"costs[{i}]", name) for i, name in enumerate(self.costs))
+        yield from ((f"limits.{limit.name}", limit.name) for limit in self.limits)
+
+    def _check_of_movinets(self) -> None:
+        """Refuse settings of MoViNets beside another task, which does not see them."""
+        seen = Recipe(self.training.steps, self.training.batch_size)
+        given: list[tuple[str, object, object]] = [
+            ("space", self.space, None),
+            ("data", self.data, DataConfig()),
+            ("family", self.family, {}),
+            ("one_shot", self.one_shot, None),
+            ("networks", self.networks, ()),
+            ("finals.references", self.finals.references, Finals().references),
+            ("resources.engine", self.resources.engine, ResourcesConfig().engine),
+            *((f"training.{name}", value, getattr(seen, name)) for name, value in vars(self.training).items()),
+        ]
+        for place, value, default in given:
+            if value != default:
+                shown = plain(value) if dataclasses.is_dataclass(value) else value
+                raise InputError(place, shown, f"is for MoViNets; leave it out with the task {self.task.name}")
+
+    @property
+    def movinet_space(self) -> SpaceConfig:
+        """The space of MoViNets.
+
+        Raises:
+          InputError: the task is another one, and what asks for the space is for MoViNets alone.
+        """
+        if self.space is None:
+            rule = "is a task of your own; one-shot search, validation and scaling are for MoViNets alone"
+            raise InputError("task.name", self.task.name, rule)
+        return self.space
 
     @property
     def objective(self) -> Objective:
@@ -151,10 +202,17 @@ def from_dict(data: object, place: str = "search") -> SearchConfig:
     """
     check_schema(place, data, SCHEMA, _what(data))
     names = [each.name for each in dataclasses.fields(SearchConfig)]
-    top = dict(check_keys(place, data, ["schema", *names], ["schema", "space", "training"]))
+    required = ["schema", "training"] if _own_task(data) else ["schema", "space", "training"]
+    top = dict(check_keys(place, data, ["schema", *names], required))
     del top["schema"]
-    top["space"] = movinet.completed(top["space"], f"{place}.space")
+    top["space"] = None if "space" not in top else movinet.completed(top["space"], f"{place}.space")
     return made_from(SearchConfig, top, place)
+
+
+def _own_task(data: Any) -> bool:
+    """Whether plain data names a task other than MoViNets."""
+    task = data.get("task") if isinstance(data, Mapping) else None
+    return isinstance(task, Mapping) and task.get("name", MOVINET) != MOVINET
 
 
 def _what(data: object) -> str:
@@ -168,8 +226,12 @@ def to_dict(config: SearchConfig) -> dict[str, Any]:
     data = plain(config)
     if not config.networks:
         del data["networks"]
+    if config.task == TaskConfig():
+        del data["task"]
+    if config.space is not None:
+        data["space"] = movinet.to_dict(config.space)
     limits = {limit.name: limit.at_most for limit in config.limits}
-    return {"schema": SCHEMA, **data, "limits": limits, "space": movinet.to_dict(config.space)}
+    return {"schema": SCHEMA, **data, "limits": limits}
 
 
 def presets() -> list[str]:
@@ -219,6 +281,8 @@ def _extended(data: Any, place: str) -> Any:
     data = dict(data)
     name = data.pop("extends")
     check_choice(f"{place}.extends", name, presets())
+    if _own_task(data):
+        raise InputError(f"{place}.extends", name, f"is a preset for MoViNets; write `schema: {SCHEMA}` in its place")
     base = dict(_extended(read_yaml(PRESETS / f"{name}.yaml", place), place))
     for key, value in data.items():
         whole = key == "algorithm" or not isinstance(value, Mapping) or not isinstance(base.get(key), Mapping)

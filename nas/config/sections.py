@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -16,6 +17,8 @@ from nas.algorithms.registry import ALGORITHMS
 from nas.config.sources import GIVEN, SOURCES
 from nas.loop.early_stopping import BinnedStopping, CostBins
 from nas.record.objective import Objective
+from nas.tasks.own import OwnTask
+from nas.tasks.registry import MOVINET, TASKS
 from search_space.base.catalogue import Named, check_options
 from search_space.base.configuration import NOT_EMPTY, configuration, within
 from search_space.base.errors import InputError
@@ -31,6 +34,40 @@ def _check_plain(options: Mapping[str, Any]) -> None:
         json.dumps(options, allow_nan=False)  # the header of the event log must be valid JSON
     except (TypeError, ValueError):
         raise InputError("options", options, "must be plain values and finite numbers") from None
+
+
+@configuration
+class TaskConfig:
+    """Network family to search.
+
+    Attributes:
+      name: movinet, or `module:name` of a class derived from `movinet_nas.extend.Task`, which has choices, costs, data
+        and training of its own; `space`, `data`, `family` and all of `training` but `steps` and `batch_size` are left
+        out then.
+      options: arguments of a class of your own, by name.
+    """
+
+    name: Annotated[str, Named(TASKS)] = MOVINET
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name == MOVINET:
+            if self.options:
+                raise InputError("options", self.options, f"are for a task of your own, not for {MOVINET}")
+            return
+        check_options(TASKS.find("name", self.name), self.options, ())
+        _check_plain(self.options)
+
+    @functools.cached_property
+    def own(self) -> OwnTask | None:
+        """The family that the user brings, made when it is first needed; None for MoViNets.
+
+        Raises:
+          InputError: it cannot be made, or has no valid choices or costs.
+        """
+        if self.name == MOVINET:
+            return None
+        return OwnTask(self.name, TASKS.find("task.name", self.name), self.options)
 
 
 @configuration

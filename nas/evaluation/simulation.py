@@ -20,10 +20,13 @@ import numpy as np
 
 from nas.benchmark import table_cells
 from nas.config.search_config import SearchConfig
+from nas.config.searched_task import task_of
 from nas.config.sections import SimulationConfig
 from nas.evaluation.proxy_trainer import Trainer
+from nas.evaluation.task_trainer import TaskTrainer
 from nas.record.events import Completed, Failed, Proposal, Rung
 from nas.record.objective import ACCURACY
+from nas.tasks.base import Evaluator
 from search_space.base.errors import InputError
 
 DATA_HASH = "simulated"  # in the header of the event log, where a real run has the hash of its clips
@@ -40,7 +43,7 @@ class SimulatedError(Exception):
 
 
 class Simulation:
-    """Simulates measurements of proposals, with the interface of `nas.evaluation.proxy_trainer.Trainer`.
+    """Simulates measurements of proposals, with the interface of a trainer.
 
     Args:
       config: configuration of the run, with its `simulation`.
@@ -56,6 +59,7 @@ class Simulation:
         self.rungs = config.early_stopping.steps(self.steps)
         self.effects = np.random.default_rng(_EFFECTS).normal(size=(_PLACES, _PLACES))
         self.table = Lookup.read(Path(self.settings.table)) if self.settings.table else None
+        self.classes = task_of(config).classes
         self.kept: list[np.ndarray] = []
 
     def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
@@ -99,19 +103,22 @@ class Simulation:
 
     def _formula(self, proposal: Proposal, steps: int, rng: np.random.Generator) -> float:
         """Return an accuracy that grows with the logarithm of the cost and saturates; every option adds an effect."""
-        decades = max(math.log10(proposal.cost["macs"] / FLOOR), 0.0)
+        cost = proposal.cost.get("macs", proposal.cost[self.config.costs[0]])
+        decades = max(math.log10(cost / FLOOR), 0.0)
         genes = np.array(proposal.genotype or (), dtype=np.int64) % _PLACES
         own = self.effects[np.arange(len(genes)) % _PLACES, genes].mean() if len(genes) else 0.0
-        chance = 1 / self.config.space.classes
+        chance = 1 / self.classes
         full = chance + (0.9 - chance) * (1 - math.exp(-decades / 1.5)) + 0.2 * own
         share = (steps / self.steps) ** (0.1 + 0.05 * decades)  # expensive networks learn more slowly
         noise = rng.normal(0, NOISE if steps == self.steps else EARLY_NOISE)
         return float(np.clip(chance + (full - chance) * share + noise, chance, 0.999))
 
 
-def evaluator(config: SearchConfig, data: Any, threads: int | None = 1) -> Trainer | Simulation:
+def evaluator(config: SearchConfig, data: Any, threads: int | None = 1) -> Evaluator:
     """Return the evaluator of a run's proposals: real training on `data`, or its simulation."""
-    return Trainer(config, data, threads) if config.simulation is None else Simulation(config)
+    if config.simulation is not None:
+        return Simulation(config)
+    return Trainer(config, data, threads) if config.task.own is None else TaskTrainer(config, config.task.own)
 
 
 def check_can_fail(settings: SimulationConfig | None, executor: str) -> None:

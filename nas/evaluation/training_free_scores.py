@@ -37,7 +37,7 @@ def score(config: SearchConfig, source: Path, target: Path, seeds: int = 2, thre
     check_integer("--seeds", seeds, 1, 1000)
     table = _begun(tables.read(source), target)
     missing = np.flatnonzero(np.any([np.isnan(table.scores[name]) for name in NAMES], axis=0))
-    trainer = Trainer(config, open_data(config.data, config.space), threads, TensorFlowEngine(threads))
+    trainer = Trainer(config, open_data(config.data, config.movinet_space), threads, TensorFlowEngine(threads))
     for done, row in enumerate(missing.tolist(), 1):
         for name, value in _means(trainer, table.architectures[row], seeds).items():
             table.scores[name][row] = value

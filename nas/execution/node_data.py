@@ -38,7 +38,7 @@ class Clips:
             rule = "does not exist on this node; use a folder that all nodes share, or --share URI"
             raise InputError("data.path", config.data.path, rule)
         else:
-            data = open_data(config.data, config.space)
+            data = open_data(config.data, config.movinet_space)
         if data.content_hash != self.content_hash:
             raise InputError(str(data.path), data.content_hash, f"must have the run's content, {self.content_hash}")
         return data

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from nas.evaluation.proxy_trainer import Trainer
-from nas.evaluation.simulation import Simulation
 from nas.loop.search import Search
+from nas.tasks.base import Evaluator
 
 
-def run(search: Search, trainer: Trainer | Simulation) -> None:
+def run(search: Search, trainer: Evaluator) -> None:
     """Train all proposals of the search."""
     search.room = 1
     while (proposal := search.propose()) is not None:

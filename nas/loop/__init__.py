@@ -4,7 +4,6 @@
 - `algorithm`: makes and checks the algorithm and the references that a configuration names.
 - `early_stopping`: stops trials among candidates of similar cost.
 - `retries`: trains a trial again if its worker died.
-- `references`: the published networks at the scale of a proxy.
 - `fixed_networks`: networks that are trained instead of a search.
 - `run_folder`: starts and resumes a run; `run_lock` keeps other processes out.
 - `signals`: handling of interrupts.

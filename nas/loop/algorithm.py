@@ -9,13 +9,9 @@ from nas.algorithms.base import Algorithm
 from nas.algorithms.registry import ALGORITHMS
 from nas.algorithms.stratified_random import cost_strata
 from nas.config.search_config import SearchConfig
-from nas.config.searched_space import searched_space
-from nas.loop.early_stopping import CostBins
-from nas.loop.references import reference_architectures
-from search_space.architecture import Architecture
+from nas.config.searched_task import searched_space, task_of
+from nas.tasks.base import Described
 from search_space.base.errors import InputError
-from search_space.space.choices import Genotype, SearchSpace
-from search_space.space.movinet import BLOCK_STRIDES, nearest
 
 
 def make_algorithm(config: SearchConfig) -> Algorithm:
@@ -34,15 +30,8 @@ def make_algorithm(config: SearchConfig) -> Algorithm:
             )
         options["costs"] = config.costs
     if "start_genotypes" in inspect.signature(kind).parameters:
-        options.setdefault("start_genotypes", _published_starts(config, space))
+        options.setdefault("start_genotypes", task_of(config).starts())
     return kind(space, config.limits, config.objective, config.costs[0], config.trials, **options)
-
-
-def _published_starts(config: SearchConfig, space: SearchSpace[Architecture]) -> list[Genotype]:
-    """Return the architectures nearest to the published networks at the proxy's scale."""
-    if len(config.space.blocks) != len(BLOCK_STRIDES):
-        return []
-    return [nearest(space, architecture) for architecture in scaled_references(config, space).values()]
 
 
 def check(config: SearchConfig) -> None:
@@ -58,36 +47,12 @@ def check(config: SearchConfig) -> None:
     except InputError as error:
         raise InputError(f"search.{error.place}", error.value, error.rule) from None
     make_algorithm(config)
-    final_references(config, space)
+    final_references(config)
 
 
-def final_references(config: SearchConfig, space: SearchSpace[Architecture]) -> Mapping[str, Architecture]:
+def final_references(config: SearchConfig) -> Mapping[str, Described]:
     """Return the references that are trained at the end."""
-    return scaled_references(config, space) if config.finals.repeats and not config.networks else {}
-
-
-def scaled_references(config: SearchConfig, space: SearchSpace[Architecture]) -> Mapping[str, Architecture]:
-    """Return the configured references at the scale of the space within the limits.
-
-    Raises:
-      InputError: one cannot be scaled; the message has the limits if it could be scaled without them.
-    """
-    if not config.finals.references:
+    if not config.finals.repeats or config.networks:
         return {}
-
-    def scaled(macs: CostBins) -> Mapping[str, Architecture]:
-        return reference_architectures(config.space, config.finals.references, macs.low, macs.high)
-
-    within = cost_strata(space, config.limits, "macs", 1)
-    try:
-        return scaled(within)
-    except InputError as error:
-        if not config.limits:
-            raise
-        try:
-            scaled(cost_strata(space, (), "macs", 1))
-        except InputError:
-            raise error from None
-        names = ", ".join(f"limits.{limit.name}" for limit in config.limits)
-        rule = f"cannot be scaled to networks within {names}, but could without; raise the limit, or leave it out"
-        raise InputError(error.place, error.value, rule) from None
+    task = task_of(config)
+    return {name: task.described(architecture) for name, architecture in task.references().items()}

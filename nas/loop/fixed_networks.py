@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from search_space import architecture
+from search_space.architecture import Architecture, from_dict
 from search_space.base.configuration import NOT_EMPTY, configuration, within
 
 Kind = Literal["finalist", "reference"]
@@ -28,7 +28,12 @@ class FixedNetwork:
     scale: Annotated[float, within(1e-3, 1e6)] = 1.0
 
     def __post_init__(self) -> None:
-        architecture.from_dict(self.architecture, "architecture")
+        from_dict(self.architecture, "architecture")
+
+    @property
+    def network(self) -> Architecture:
+        """The architecture to train."""
+        return from_dict(self.architecture)
 
     @property
     def label(self) -> str:

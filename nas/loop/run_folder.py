@@ -17,13 +17,13 @@ from typing import Any
 
 from nas.config import search_config
 from nas.config.search_config import SearchConfig
-from nas.evaluation.proxy_trainer import open_data, open_made
+from nas.config.searched_task import task_of
+from nas.evaluation.proxy_trainer import open_made
 from nas.evaluation.simulation import DATA_HASH, Simulation, check_can_fail, evaluator
 from nas.execution import node_data, ray_scratch
 from nas.execution.ray_cluster import ALONE, Cluster
 from nas.loop import signals
 from nas.loop.algorithm import check
-from nas.loop.data_notes import data_notes
 from nas.loop.run_lock import RunLock
 from nas.loop.search import Search
 from nas.monitor import trackers
@@ -34,7 +34,6 @@ from nas.record.ledger_writer import LedgerWriter
 from search_space.base import untrusted_files
 from search_space.base.errors import InputError
 from search_space.network import yaml_text
-from search_space.space import dead_options
 
 LEDGER = "ledger.jsonl"
 CONFIG = "config.yaml"
@@ -73,30 +72,35 @@ def data_of(ledger: Ledger) -> Any:
 
     The whole data set is read for this check.
     """
-    data = _opened(config_of(ledger))
+    config = config_of(ledger)
+    data = _opened(config)
     if data is not None:
         data = open_made(str(data.path), verify=True)
-    if _hash(data) != ledger.header.data_hash:
+    found = _hash(config, data)
+    if found != ledger.header.data_hash:
         rule = f"differs from the run's {ledger.header.data_hash}: its clips have changed"
-        raise InputError(f"data of {ledger.path.parent}", _hash(data), rule)
+        raise InputError(f"data of {ledger.path.parent}", found, rule)
     return data
 
 
 def _opened(config: SearchConfig) -> Any:
     """Return the data set, created if missing; None for a simulation, whose table is checked here."""
     if config.simulation is None:
-        return open_data(config.data, config.space)
+        return task_of(config).opened()
     Simulation(config)
     return None
 
 
-def _hash(data: Any) -> str:
-    return DATA_HASH if data is None else data.content_hash
+def _hash(config: SearchConfig, data: Any) -> str:
+    return DATA_HASH if config.simulation is not None else task_of(config).content_hash(data)
 
 
-def _chance(data: Any) -> float:
+def _chance(config: SearchConfig, data: Any) -> float:
     """Return the validation accuracy of always predicting the most frequent class; 0 for a simulation."""
-    return 0.0 if data is None else max(Counter(data.validation.labels.tolist()).values()) / len(data.validation)
+    if config.simulation is not None:
+        return 0.0
+    labels = task_of(config).validation_labels(data).tolist()
+    return max(Counter(labels).values()) / len(labels)
 
 
 def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, cluster: Cluster = ALONE) -> None:
@@ -121,7 +125,9 @@ def start(config: SearchConfig, folder: Path, executor: str, watch: Watch, clust
     with _made(folder), RunLock(folder) as lock, contextlib.ExitStack() as undo:
         _check_new(folder)  # from here on no other process can start a run in it
         undo.callback(_remove, lock.path, folder / LEDGER, folder / CONFIG)
-        header = Header(search_config.to_dict(config), versions(), config.seed, _hash(data), chance=_chance(data))
+        header = Header(
+            search_config.to_dict(config), versions(), config.seed, _hash(config, data), chance=_chance(config, data)
+        )
         with LedgerWriter.create(folder / LEDGER, header) as writer:
             _write_config(folder / CONFIG, search_config.to_dict(config))
             search = Search(config, writer)
@@ -177,7 +183,7 @@ def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cl
     ray_scratch.clear(ray_scratch.folder_of(search.ledger.path.parent))  # left by a killed run
     with watch(search), trackers.tracked(search), signals.gently(search.drain, "running trials are finished"):
         if not search.proposals:
-            for text in _notes(search.config, data):
+            for text in search.task.notes(data):
                 search.note(text)
         if executor == "serial":
             from nas.execution import serial
@@ -190,14 +196,6 @@ def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cl
             ray_tune.run(search, clips, cluster.address)
     if search.draining and not search.finished:
         raise KeyboardInterrupt
-
-
-def _notes(config: SearchConfig, data: Any) -> Iterator[str]:
-    """Yield notes for the user on the space and the data before the first trial."""
-    if dead := dead_options.warning(config.space):
-        yield dead
-    if data is not None and config.data.source != "moving_digits":
-        yield from data_notes(data)
 
 
 def _check_new(folder: Path) -> None:

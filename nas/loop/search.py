@@ -19,15 +19,14 @@ from nas.algorithms.base import Algorithm, Exhausted
 from nas.algorithms.frontier.surrogate import Features, expected
 from nas.algorithms.stratified_random import cost_strata
 from nas.config.search_config import SearchConfig
-from nas.config.searched_space import exact_cost
+from nas.config.searched_task import task_of
 from nas.loop.algorithm import final_references, make_algorithm
 from nas.loop.early_stopping import BinnedStopping
 from nas.record.events import Completed, Event, Failed, Note, Proposal, Rung, Stopped
 from nas.record.ledger_writer import LedgerWriter
 from nas.record.objective import Objective
 from nas.record.pareto import greatest, non_dominated
-from search_space import architecture as architectures
-from search_space.architecture import Architecture
+from nas.tasks.base import Described
 from search_space.base.errors import InputError
 from search_space.space.choices import Genotype
 from search_space.space.sampling import feasible
@@ -57,7 +56,7 @@ def _shared(data: Any, parts: dict[str, Any]) -> Any:
     return parts.setdefault(text, data) if len(text) <= SMALL else data
 
 
-Final = tuple[str, str, Genotype | None, Architecture, int]  # kind, label, genotype, architecture, repeat
+Final = tuple[str, str, Genotype | None, Described, int]  # kind, label, genotype, architecture, repeat
 
 
 class Search:
@@ -84,9 +83,10 @@ class Search:
         algorithm: Algorithm | None = None,
     ) -> None:
         self.config, self.ledger = config, ledger
+        self.task = task_of(config)
         self.algorithm = algorithm or make_algorithm(config)
         self.bands = cost_strata(self.algorithm.space, config.limits, config.costs[0], config.early_stopping.bands)
-        self.references = final_references(config, self.algorithm.space)
+        self.references = final_references(config)
         self.proposals: dict[int, Proposal] = {}
         self._times: Counter[Genotype | None] = Counter()  # number of proposals of each candidate
         self.running: dict[int, Proposal] = {}
@@ -239,7 +239,8 @@ class Search:
                 self._plan_reevaluations()
             else:
                 repeat = self._times[genotype]
-                return self._proposal("search", "", genotype, self.algorithm.space.decode(genotype), repeat)
+                described = self.task.described(self.algorithm.space.decode(genotype))
+                return self._proposal("search", "", genotype, described, repeat)
         final = self._next_final()
         return self._proposal(*final) if final else None
 
@@ -254,17 +255,17 @@ class Search:
         return genotype
 
     def _proposal(
-        self, kind: str, label: str, genotype: Genotype | None, architecture: Architecture, repeat: int
+        self, kind: str, label: str, genotype: Genotype | None, described: Described, repeat: int
     ) -> Proposal:
         return Proposal(
             index=len(self.proposals),
             kind=kind,
             genotype=genotype,
-            architecture=architectures.to_dict(architecture),
-            fingerprint=architecture.fingerprint,
+            architecture=described.architecture,
+            fingerprint=described.fingerprint,
             repeat=repeat,
-            seed=trial_seed(self.config.seed, architecture.fingerprint, repeat),
-            cost=exact_cost(self.config, architecture),
+            seed=trial_seed(self.config.seed, described.fingerprint, repeat),
+            cost=described.cost,
             label=label,
         )
 
@@ -275,9 +276,9 @@ class Search:
         """
         for repeat in range(self.config.finals.repeats):
             for each in self.config.networks:
-                yield each.kind, each.label, None, architectures.from_dict(each.architecture), repeat
-            for name, architecture in reversed([*self.references.items()]):
-                yield "reference", name, None, architecture, repeat + 1
+                yield each.kind, each.label, None, self.task.described(each.network), repeat
+            for name, described in reversed([*self.references.items()]):
+                yield "reference", name, None, described, repeat + 1
 
     def _plan_reevaluations(self) -> None:
         """Add the networks on the front to the re-evaluations, as soon as the last candidate has finished.
@@ -291,9 +292,9 @@ class Search:
         front = [self.proposals[index] for index in reversed(self.front())]
         for repeat in range(self.config.finals.repeats):
             for proposal in front:
-                architecture = architectures.from_dict(proposal.architecture)
+                described = Described(proposal.architecture, proposal.fingerprint, proposal.cost)
                 seed = self._times[proposal.genotype] + repeat
-                self._finals.append(("finalist", f"trial {proposal.index}", proposal.genotype, architecture, seed))
+                self._finals.append(("finalist", f"trial {proposal.index}", proposal.genotype, described, seed))
 
     def _next_final(self) -> Final | None:
         proposed = len(self.proposals) - len(self.algorithm.proposed)

@@ -19,7 +19,7 @@ from nas.algorithms.base import Exhausted
 from nas.algorithms.registry import WITH_PRIOR_SCORES
 from nas.algorithms.stratified_random import StratifiedRandom
 from nas.config.search_config import SearchConfig
-from nas.config.searched_space import searched_space
+from nas.config.searched_task import searched_space
 from nas.record.events import Proposal
 from search_space.base import untrusted_files
 from search_space.base.checks import check_keys, check_schema
@@ -89,5 +89,5 @@ def given(config: SearchConfig, path: Path) -> SearchConfig:
         raise InputError(
             "--hints", str(path), f"is for {', '.join(WITH_PRIOR_SCORES)}; the search has {algorithm.name}"
         )
-    options = {**algorithm.options, "hints": read(path, config.space)}
+    options = {**algorithm.options, "hints": read(path, config.movinet_space)}
     return dataclasses.replace(config, algorithm=dataclasses.replace(algorithm, options=options))

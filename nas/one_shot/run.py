@@ -54,7 +54,7 @@ def begin(config: SearchConfig, folder: Path, report: Report, threads: int | Non
     if os.path.isdir(folder) and any(name != "run.lock" for name in os.listdir(folder)):
         raise InputError("--out", str(folder), "must be a new or an empty folder")
     targets_of(config)
-    data = open_data(config.data, config.space, config.seed)
+    data = open_data(config.data, config.movinet_space, config.seed)
     search = OneShotSearch(config, Trainer(config, data, threads))
     return _train(search, folder, report)
 
@@ -68,7 +68,7 @@ def resume(folder: Path, report: Report, threads: int | None = 1) -> OneShotSear
     untrusted_files.check_no_links(folder)
     plain, arrays = read_checkpoint(folder / SUPERNET / CHECKPOINT)
     config = search_config.from_dict(plain["config"], f"{folder / SUPERNET / CHECKPOINT}: config")
-    data = open_data(config.data, config.space, config.seed)
+    data = open_data(config.data, config.movinet_space, config.seed)
     search = OneShotSearch(config, Trainer(config, data, threads))
     search.restore(plain, arrays)
     return _train(search, folder, report)
@@ -203,7 +203,7 @@ def hint(search: OneShotSearch, members: int, folder: Path, report: Report) -> P
             report(f"ranked: {i} of {len(drawn)}")
     path = folder / SUPERNET / HINTS
     with replaced(path) as new:
-        new.write_text(json.dumps(hints.plain(search.config.space, measured)) + "\n", encoding="utf-8")
+        new.write_text(json.dumps(hints.plain(search.config.movinet_space, measured)) + "\n", encoding="utf-8")
     return path
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from nas.algorithms.stratified_random import cost_strata
 from nas.config import search_config
 from nas.config.search_config import SearchConfig
-from nas.config.searched_space import searched_space
+from nas.config.searched_task import searched_space
 from nas.config.sections import OneShot
 from nas.evaluation.clip_subset import clip_subset
 from nas.evaluation.proxy_trainer import Trainer
@@ -71,7 +71,7 @@ class OneShotSearch:
         recipe = dataclasses.replace(
             trainer.recipe, steps=self.settings.steps, learning_rate=self.settings.learning_rate
         )
-        self.supernet = Supernet(trainer.engine, config.space, recipe, config.seed)
+        self.supernet = Supernet(trainer.engine, config.movinet_space, recipe, config.seed)
         self.controllers = [
             Controller(self.space, target, self.settings.beta, self.settings.controller_rate, config.limits)
             for target in targets_of(config)

@@ -33,6 +33,7 @@ from nas.record.events import (
     from_dict,
 )
 from nas.record.objective import MACS
+from nas.tasks.registry import MOVINET
 from search_space.base import untrusted_files
 from search_space.base.checks import check_integer, check_keys, check_number
 from search_space.base.errors import InputError
@@ -166,6 +167,13 @@ class Ledger:
                 if value is None or not 0 < value < math.inf:
                     raise InputError(f"{self.path}: trial {index}: cost.{name}", value, "must be a number above 0")
         return tuple(names)
+
+    @property
+    def own_task(self) -> str:
+        """Name of the network family that a user brought; '' for MoViNets."""
+        task = self.header.config.get("task")
+        name = task.get("name", MOVINET) if isinstance(task, Mapping) else MOVINET
+        return "" if name == MOVINET else str(name)
 
     @functools.cached_property
     def cost_names(self) -> list[str]:

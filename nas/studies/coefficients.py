@@ -146,7 +146,7 @@ def _drawn(
 
 def plan(config: SearchConfig, parents: Sequence[Architecture], settings: Settings) -> dict[str, Any]:
     """Return the plan as plain data: the header of the record."""
-    space, rng = config.space, np.random.default_rng([config.seed, _STREAM])
+    space, rng = config.movinet_space, np.random.default_rng([config.seed, _STREAM])
 
     def expected(members: int) -> ExpectedCost:
         drawn = random_members(space, rng, members, config.limits)
@@ -227,7 +227,7 @@ def search(
     Raises:
       InputError: the folder has another such search or cannot be written, the data is invalid, or no draws.
     """
-    data = open_data(config.data, config.space)
+    data = open_data(config.data, config.movinet_space)
     given = _given(config, parents, settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -285,7 +285,7 @@ def _next(planned: Mapping[str, Any], measured: Mapping[tuple[str, int], float])
 
 def _proposal(index: int, config: SearchConfig, training: Training) -> Proposal:
     data, fingerprint, repeat = training
-    cost = vars(count(architectures.from_dict(data), config.space.classes))
+    cost = vars(count(architectures.from_dict(data), config.movinet_space.classes))
     return Proposal(
         index=index,
         kind="reference",

@@ -38,7 +38,7 @@ def plan(ledger: Ledger, variants: Sequence[Variant], repeats: int, coefficients
     config = run_folder.config_of(ledger)
 
     def scaled(variant: Variant) -> FixedNetwork:
-        macs = count(architecture.from_dict(variant.architecture), config.space.classes).macs
+        macs = count(architecture.from_dict(variant.architecture), config.movinet_space.classes).macs
         return FixedNetwork(variant.name, "finalist", variant.architecture, variant.macs / macs)
 
     networks = scaled_networks([scaled(each) for each in variants], config, coefficients)

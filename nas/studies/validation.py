@@ -168,7 +168,7 @@ def scaled_networks(
     """
     if not networks:
         return []
-    largest, classes = _largest_clip(config), config.space.classes
+    largest, classes = _largest_clip(config), config.movinet_space.classes
     found = []
     for network in networks:
         parent = architectures.from_dict(network.architecture)
@@ -186,6 +186,6 @@ def scaled_networks(
 def _largest_clip(config: SearchConfig) -> Clip:
     """Return a clip with all frames and pixels of the data."""
     if config.simulation is not None:
-        return Clip(config.space.frames, max(config.space.resolutions), 1)
-    data = open_data(config.data, config.space)
+        return Clip(config.movinet_space.frames, max(config.movinet_space.resolutions), 1)
+    data = open_data(config.data, config.movinet_space)
     return Clip(data.ticks, data.resolution, 1)

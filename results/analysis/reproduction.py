@@ -12,6 +12,7 @@ from nas.record.events import Completed, Failed, Proposal
 from nas.record.ledger import Ledger
 from nas.record.objective import ACCURACY, MACS
 from results.tables.frame import student_t, summary, trainings
+from search_space.cost.labels import label_of
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,10 @@ def text(found: Reproduction, point: Proposal) -> str:
     """Return a summary in a few lines."""
     name = point.label or f"trial {point.index}"
     repeat = f", repeat {point.repeat}" if point.repeat else ""
+    cost = MACS.name if MACS.name in point.cost else next(iter(point.cost))
+    label = label_of(cost)
     lines = [
-        f"{name}{repeat}: {point.cost[MACS.name]:,} multiply-adds; accuracy on validation clips",
+        f"{name}{repeat}: {point.cost[cost]:,} {label.short or label.words}; accuracy on validation clips",
         f"same seed    {found.recorded:.4f} recorded, {_same(found)}",
     ]
     if found.again:

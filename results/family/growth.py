@@ -120,10 +120,10 @@ def from_dict(data: object, place: str = "family") -> FamilyConfig:
     return made_from(FamilyConfig, data, place)
 
 
-def checked(data: object, space: SpaceConfig, place: str) -> FamilyConfig:
+def checked(data: object, space: SpaceConfig | None, place: str) -> FamilyConfig:
     """Return the family configuration of a search in `space`; `InputError` if it does not fit, before any training."""
     config = from_dict(data, place)
-    if config.strides:
+    if config.strides and space is not None:
         space.with_strides(config.strides, f"{place}.strides")
     return config
 

@@ -26,6 +26,7 @@ from results.tables import hypervolume_over_time as volume
 from search_space.base.errors import printable
 from search_space.cost.labels import label_of
 
+PUBLISHED = "published A0–A5 at this scale"  # references of MoViNets
 SIZE = figure_style.TWO_COLUMNS  # inches, of the figure of the front
 MARGIN = 0.06  # of the data's range, on each side
 
@@ -54,6 +55,7 @@ def draw_front(
     clips: str = "validation",
     chance: float | None = None,
     cost: str = MACS.name,
+    named: str = PUBLISHED,
 ) -> None:
     """Draw accuracy over a cost, on a log axis.
 
@@ -72,6 +74,7 @@ def draw_front(
       clips: clips of the accuracies of front and references.
       chance: accuracy of guessing, drawn as a line.
       cost: the cost of the horizontal axis, a column of the tables.
+      named: what the references are, for the legend.
     """
     search = trials[(trials["kind"] == "search") & trials.get(ACCURACY.name, pd.Series(dtype=float)).notna()]
     references = references.sort_values(cost)
@@ -82,7 +85,7 @@ def draw_front(
         axes.axhline(chance, color=BLACK, linestyle=":", linewidth=1, label=f"chance ({chance:.1%})", zorder=3)
     published = _to_the_end(published, references, cost)
     _between(axes, line, published, cost)
-    _line(axes, references, published, cost, VERMILION, "D", "published A0–A5 at this scale")
+    _line(axes, references, published, cost, VERMILION, "D", named)
     _line(axes, front, line, cost, BLUE, "o", _front_name(front))
     if len(parents):
         parents = _on(front, parents)
@@ -274,11 +277,13 @@ def save_front(ledger: Ledger, family: Family | None, *paths: Path) -> None:
     """
     figure, axes = figure_style.new(columns=2)
     shown = front_tables(ledger, np.random.default_rng(ledger.header.seed))
-    title = "Searched networks" + (" and published MoViNets at equal cost" if len(shown.references) else "")
+    others = "references" if ledger.own_task else "published MoViNets"
+    title = "Searched networks" + (f" and {others} at equal cost" if len(shown.references) else "")
     figure.suptitle(f"{title}; {shown.intervals}" if shown.intervals else title, fontsize=TEXT, x=0.01, ha="left")
     chosen = family.parents() if family else pd.DataFrame()
     tables = frame.trials(ledger), shown.front, shown.references
-    draw_front(axes, *tables, chosen, shown.clips, chance_of(ledger) or None, shown.cost)
+    named = "references" if ledger.own_task else PUBLISHED
+    draw_front(axes, *tables, chosen, shown.clips, chance_of(ledger) or None, shown.cost, named)
     figure_style.save(figure, *paths)
 
 

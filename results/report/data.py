@@ -19,7 +19,7 @@ from nas.record.objective import ACCURACY
 from results.analysis.importance import Importance
 from results.family.growth import Family
 from results.tables import frame, hypervolume_over_time
-from results.tables.measures import Measure
+from results.tables.measures import Chosen, Measure
 from results.tables.ranking_support import ranking
 from search_space import architecture
 from search_space.architecture import Architecture
@@ -36,7 +36,7 @@ def data(
     trials: pd.DataFrame,
     front: pd.DataFrame,
     family: Family | None,
-    found: Mapping[str, Architecture],
+    found: Mapping[str, Architecture | Chosen],
     measured: Mapping[str, Mapping[Measure, float]],
     importance: Importance,
 ) -> dict[str, Any]:
@@ -50,6 +50,7 @@ def data(
     return {
         "cost": ledger.costs[0],
         "size": label_of(ledger.costs[0]).size,
+        "movinets": not ledger.own_task,
         "costs": {name: label_of(name).words for name in ledger.cost_names},
         "trials": _trials(trials, place),
         "networks": _networks(ledger, found),
@@ -79,17 +80,18 @@ def drawn(trials: pd.DataFrame, kept: Collection[str]) -> pd.DataFrame:
     return trials[shown]
 
 
-def networks(ledger: Ledger, wanted: Set[str]) -> dict[str, Architecture]:
-    """Return the wanted networks of a run by their fingerprints, in the order proposed.
+def networks(ledger: Ledger, wanted: Set[str]) -> dict[str, Architecture | Chosen]:
+    """Return the wanted networks of a run by their fingerprints, in the order proposed; of another family plain data.
 
     Raises:
       InputError: a proposal has an invalid architecture.
     """
-    found: dict[str, Architecture] = {}
+    found: dict[str, Architecture | Chosen] = {}
     for index, proposal in ledger.proposals.items():
         if proposal.fingerprint in wanted and proposal.fingerprint not in found:
             place = f"{ledger.path}: trial {index}: architecture"
-            found[proposal.fingerprint] = architecture.from_dict(proposal.architecture, place)
+            plain = proposal.architecture
+            found[proposal.fingerprint] = plain if ledger.own_task else architecture.from_dict(plain, place)
     return found
 
 
@@ -133,7 +135,7 @@ def _number(value: Any) -> float | int | None:
     return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
 
 
-def _networks(ledger: Ledger, found: Mapping[str, Architecture]) -> dict[str, Any]:
+def _networks(ledger: Ledger, found: Mapping[str, Architecture | Chosen]) -> dict[str, Any]:
     first = {proposal.fingerprint: proposal for proposal in reversed(ledger.proposals.values())}
     costs = [first[fingerprint].cost for fingerprint in found]
     return {
@@ -143,11 +145,14 @@ def _networks(ledger: Ledger, found: Mapping[str, Architecture]) -> dict[str, An
     }
 
 
-def compact(network: Architecture) -> str:
+def compact(network: Architecture | Chosen) -> str:
     """Return clip, stem, blocks and head as a line: `8.16.2|8|8.2 16.1.5.1 24.3.3.0|...|96.512`.
 
-    A layer is written as its inner channels, its kernel size in time and in space, and its squeeze-excite as 0 or 1.
+    A layer is written as its inner channels, its kernel size in time and in space, and its squeeze-excite as 0 or 1. A
+    network of another family is written as its choices, in words.
     """
+    if not isinstance(network, Architecture):
+        return printable(", ".join(f"{name} {option}" for name, option in network.items()))
     clip = f"{network.clip.frames}.{network.clip.resolution}.{network.clip.frame_stride}"
     blocks = [
         " ".join(

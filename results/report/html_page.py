@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -27,7 +27,7 @@ from results.report import data, record, reliability, sections
 from results.report import family as report_family
 from results.report.markup import Html, script_data, text
 from results.tables import frame
-from results.tables.measures import Measure, dimensions, measures
+from results.tables.measures import Chosen, Measure, chosen_options, dimensions, measures
 from search_space.architecture import Architecture
 from search_space.base.atomic_files import replaced
 from search_space.base.errors import InputError
@@ -102,7 +102,7 @@ def _sections(run: Run, front: pd.DataFrame, shown: int, found: Importance) -> d
 def _importance(
     ledger: Ledger,
     shown: pd.DataFrame,
-    found: Mapping[str, Architecture],
+    found: Mapping[str, Architecture | Chosen],
     measured: Mapping[str, Mapping[Measure, float]],
     rng: np.random.Generator,
 ) -> Importance:
@@ -119,11 +119,17 @@ def _importance(
     return importance(
         statistic,
         [measured[network] for network in networks],
-        [dimensions(found[network]) for network in networks],
+        _dimensions([found[network] for network in networks]),
         np.array([math.log(ledger.proposals[index].cost[ledger.costs[0]]) for index in done]),
         np.array([metrics[statistic] for metrics in done.values()]),
         rng,
     )
+
+
+def _dimensions(networks: Sequence[Architecture | Chosen]) -> list[dict[str, tuple[float, ...]]]:
+    movinets = [network for network in networks if isinstance(network, Architecture)]
+    others = [network for network in networks if not isinstance(network, Architecture)]
+    return [dimensions(network) for network in movinets] or chosen_options(others)
 
 
 def _page_file(name: str) -> str:

@@ -19,8 +19,8 @@ from search_space.space.sampling import Limit
 def ranges_of_run(ledger: Ledger) -> Ranges:
     """Return the range of each cost objective that the run's space and limits allow, as in the live display.
 
-    For a user's cost function it is the range over the trials, because reading a run executes no code of its
-    configuration.
+    For a user's cost function, and for a network family of a user, it is the range over the trials, because reading a
+    run executes no code of its configuration.
 
     Raises:
       InputError: the configuration in the event log has no valid space or limits.
@@ -29,6 +29,8 @@ def ranges_of_run(ledger: Ledger) -> Ranges:
     limits = config.get("limits", {})
     if not isinstance(limits, Mapping):
         raise InputError(f"{place}.limits", limits, "must be a mapping")
+    if ledger.own_task:
+        return tuple(_measured_range(ledger, name) for name in ledger.costs)
     space = movinet.movinet_space(movinet.from_dict(config.get("space"), f"{place}.space"))
     caps = [Limit(name, at_most) for name, at_most in limits.items() if name in COST_NAMES]
     return tuple(

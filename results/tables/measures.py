@@ -9,16 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from search_space.architecture import Architecture, Block, Layer
 
 WHOLE = "whole network"
+Chosen = Mapping[str, Any]  # architecture of a network family that a user brought: options by choice
 KERNELS = ("spatial kernel", "temporal kernel")
 Measure = tuple[str, str]  # the part of the network, and the measure
 
 
-def measures(network: Architecture) -> dict[Measure, float]:
-    """Return every measure of a network, in the order of display."""
+def measures(network: Architecture | Chosen) -> dict[Measure, float]:
+    """Return every measure of a network, in the order of display; of another family its choices among numbers."""
+    if not isinstance(network, Architecture):
+        return {(WHOLE, name): float(value) for name, value in network.items() if isinstance(value, int | float)}
     found: dict[Measure, float] = {(WHOLE, name): value for name, value in _whole(network).items()}
     for number, block in enumerate(network.blocks, 1):
         own = {"layers": len(block.layers), "width": block.width, **_layers([block])}
@@ -56,3 +60,17 @@ def dimensions(network: Architecture) -> dict[str, tuple[float, ...]]:
         "resolution": (math.log(network.clip.resolution),),
         "frame stride": (math.log(network.clip.frame_stride), math.log(network.clip.frames)),
     }
+
+
+def chosen_options(networks: Sequence[Chosen]) -> list[dict[str, tuple[float, ...]]]:
+    """Return the dimensions of networks of another family: by choice, 1 for the option chosen and 0 for the others."""
+    options: dict[str, list[Any]] = {}
+    for network in networks:
+        for name, option in network.items():
+            known = options.setdefault(name, [])
+            if option not in known:
+                known.append(option)
+    return [
+        {name: tuple(float(network.get(name) == option) for option in known) for name, known in options.items()}
+        for network in networks
+    ]

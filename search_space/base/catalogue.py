@@ -113,16 +113,18 @@ def _imported(place: str, name: str, path: str) -> Any:
         raise InputError(place, name, f"cannot be imported: {error}") from error
     except AttributeError as error:
         if module not in sys.modules or error.obj is None or traceback.extract_tb(error.__traceback__)[1:]:
-            raise InputError(place, name, f"cannot be imported: {_reason(error)}") from error
+            raise InputError(place, name, f"cannot be imported: {reason(error)}") from error
         file = getattr(sys.modules[module], "__file__", module)
         raise InputError(place, name, f"does not exist: {file} defines no {attribute!r}") from error
     except Exception as error:  # a user's code may raise anything
-        raise InputError(place, name, f"cannot be imported: {_reason(error)}") from error
+        raise InputError(place, name, f"cannot be imported: {reason(error)}") from error
     return found
 
 
-def _reason(error: Exception) -> str:
-    at = traceback.extract_tb(error.__traceback__)[-1]
+def reason(error: Exception, file: str = "") -> str:
+    """Return an error of a user's code in one line, with the last line of `file`, if any, that led to it."""
+    lines = traceback.extract_tb(error.__traceback__)
+    at = next((line for line in reversed(lines) if line.filename == file), lines[-1])
     return f"{type(error).__name__}: {error} ({os.path.basename(at.filename)}, line {at.lineno})"
 
 

@@ -86,7 +86,9 @@ function showPinned(item, step) {
   };
   const facts = item.facts.map(([name, value]) => made("div", {}, made("dt", {}, name), made("dd", {}, value)));
   const nodes = [made("dl", {}, ...facts)];
-  for (const line of item.architectures) nodes.push(drawn(line), made("p", { class: "lead" }, KEY), layerTable(line));
+  for (const line of item.architectures) {
+    nodes.push(...(data.movinets ? [drawn(line), made("p", { class: "lead" }, KEY), layerTable(line)] : [made("p", {}, line)]));
+  }
   document.getElementById("pinned-title").textContent = item.title;
   const steps = data.front.network.length > 1 ? [made("div", { class: "steps" }, move(-1, "‹ cheaper on the front"), move(1, "dearer ›"))] : [];
   document.getElementById("pinned-body").replaceChildren(...steps, ...nodes);

@@ -34,6 +34,7 @@ const kernelName = (layer) => `${layer.time}×${layer.space}²`;
 
 /** One line: the clip, then of each block its width and the kernels of its layers. */
 function inWords(line) {
+  if (!data.movinets) return line; // of another network family: its choices
   const network = parsed(line);
   const blocks = network.blocks.map((block) => `${block.width}: ${block.layers.map(kernelName).join(" ")}`);
   return `${network.frames} frames of ${network.resolution}², 1 in ${network.stride}; ${blocks.join("; ")}`;
@@ -81,6 +82,7 @@ function pointItem(points, place, kind) {
 }
 
 function pointName(points, place, kind) {
+  if (kind === "published" && !data.movinets) return `Reference ${points.label[place]}`;
   if (kind === "published") return `Published ${points.label[place].toUpperCase()}`;
   const row = trials.network.findIndex((network, at) => network === points.network[place] && kindOf(at) === "search");
   const where = kind === "front" ? "on the front" : "a parent near the front";
