@@ -135,7 +135,7 @@ CONFIGURATIONS = [
     ("space.blocks.1.expansions", [float("nan")], "nan", "number above 0"),
     ("limits", {"flops": 1}, "'flops'", "must be one of macs"),
     ("limits", [8], "[8]", "mapping"),
-    ("data.source", "youtube", "'youtube'", "moving_digits, video_folder, pace"),
+    ("data.source", "youtube", "'youtube'", "moving_digits, video_folder, video_csv"),
     ("data.level", "defualt", "'defualt'", "did you mean 'default'"),
     ("data.path", "/videos", "'/videos'", "must be left out for the source moving_digits"),
     ("algorithm.name", "random_saerch", "'random_saerch'", "stratified_random"),

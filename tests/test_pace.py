@@ -10,7 +10,7 @@ import pytest
 from av.video.stream import VideoStream
 
 from movinet.data.proxy.pace import FASTEST, PACES, order, pace_folder
-from movinet.data.proxy.video_folder import VideoFolder
+from movinet.data.proxy.video_clips import VideoClips
 from nas.config import search_config as configs
 from nas.evaluation.proxy_trainer import open_data
 from search_space.base.errors import InputError
@@ -62,7 +62,7 @@ def test_a_pace_stays_within_its_piece_and_goes_both_ways(pace: str) -> None:
 
 
 def test_every_piece_becomes_a_clip_of_every_pace(folder: Path) -> None:
-    data = pace_folder(VideoFolder(folder, TICKS, 16, clips_per_video=2))
+    data = pace_folder(VideoClips(folder, TICKS, 16, clips_per_video=2, file_type="pace"))
     assert data.classes == PACES and data.name == "pace"
     assert [item.file for item in data.skipped] == ["short.mp4"] and "takes 21" in data.skipped[0].reason
     splits = (data.train, data.validation, data.test)
@@ -73,9 +73,12 @@ def test_every_piece_becomes_a_clip_of_every_pace(folder: Path) -> None:
             numbers = np.rint((clip.mean((1, 2, 3)) - 16) / STEP).astype(int)
             steps = set(np.abs(np.diff(numbers)).tolist())
             assert steps == {{"1x": 1, "2x": 2, "4x": 4}.get(PACES[label], 1)} or PACES[label] == "shuffled"
-    again = pace_folder(VideoFolder(folder, TICKS, 16, clips_per_video=2))
+    again = pace_folder(VideoClips(folder, TICKS, 16, clips_per_video=2, file_type="pace"))
     assert again.content_hash == data.content_hash
-    assert pace_folder(VideoFolder(folder, TICKS, 16, clips_per_video=2), seed=1).content_hash != data.content_hash
+    assert (
+        pace_folder(VideoClips(folder, TICKS, 16, clips_per_video=2, file_type="pace"), seed=1).content_hash
+        != data.content_hash
+    )
 
 
 def test_the_preset_lacks_the_folder_alone(folder: Path) -> None:
@@ -88,4 +91,4 @@ def test_the_preset_lacks_the_folder_alone(folder: Path) -> None:
 def test_too_few_videos_are_refused(tmp_path: Path) -> None:
     encode(tmp_path / "one.mp4")
     with pytest.raises(InputError, match="has no videos"):
-        pace_folder(VideoFolder(tmp_path, TICKS, 16))
+        pace_folder(VideoClips(tmp_path, TICKS, 16, file_type="pace"))

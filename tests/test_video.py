@@ -14,10 +14,13 @@ import pytest
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from movinet.data.proxy.video_folder import VideoFolder, list_videos, read_clips, video_folder
+from movinet.data.proxy.video_clips import VideoClips, read_clips, video_clips
 from movinet.data.video.decoder import Decoder
 from movinet.data.video.decoding import Frames, read_frames, scan, wanted
+from movinet.data.video.folder import VideoFile, list_folder
+from movinet.data.video.splits import SplitRule
 from movinet.data.video.timeline import Timeline, UnusableVideo, centred, clip_numbers
+from movinet.data.video.video_source import VideoSource
 from nas.loop.data_notes import data_notes
 from search_space.base.errors import InputError
 
@@ -38,7 +41,8 @@ def decoder() -> Iterator[Decoder]:
 
 
 def clips_of(decoder: Decoder, file: Path, ticks: int, resolution: int, stride: int = 1, clips: int = 1) -> Frames:
-    return read_clips(VideoFolder(file.parent, ticks, resolution, stride, clips), file, decoder)
+    source = VideoSource(("a",), [VideoFile(file, file.name, 0)], decoder=decoder)
+    return read_clips(VideoClips(file.parent, ticks, resolution, stride, clips), source, 0)
 
 
 def add_video(container: OutputContainer, codec: str, size: tuple[int, int]) -> VideoStream:
@@ -173,25 +177,25 @@ def test_a_rotated_video_is_put_upright(decoder: Decoder, tmp_path: Path) -> Non
 
 def test_class_folders_are_decoded_split_and_cached(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "videos", files=5)
-    config = VideoFolder(root, ticks=6, resolution=16, frame_stride=2)
-    dataset = video_folder(config)
+    config = VideoClips(root, ticks=6, resolution=16, frame_stride=2)
+    dataset = video_clips(config)
     assert dataset.classes == ("dark", "light") and not dataset.skipped
     assert [len(split) for split in (dataset.train, dataset.validation, dataset.test)] == [6, 2, 2]
     for split in (dataset.train, dataset.validation, dataset.test):
         for clip, label in zip(split.clips, split.labels, strict=True):
             assert seen(clip, (10, 120)[label]) == [4, 6, 8, 10, 12, 14]
     written = (dataset.path / "dataset.json").stat().st_mtime_ns
-    again = video_folder(config, workers=1)
+    again = video_clips(config, workers=1)
     assert again.content_hash == dataset.content_hash
     assert (again.path / "dataset.json").stat().st_mtime_ns == written
 
 
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = VideoFolder(class_folders(tmp_path / "videos"), ticks=4, resolution=16, clips_per_video=2)
+    config = VideoClips(class_folders(tmp_path / "videos"), ticks=4, resolution=16, clips_per_video=2)
     hashes = set()
     for workers in (1, 3):
         monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / f"cache{workers}"))
-        dataset = video_folder(config, workers)
+        dataset = video_clips(config, workers)
         hashes.add(dataset.content_hash)
         for split in (dataset.train, dataset.validation, dataset.test):
             assert split.clips_per_video is not None and split.clips_per_video.tolist() == [2] * (len(split) // 2)
@@ -199,17 +203,17 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_changed_file_makes_another_dataset(tmp_path: Path) -> None:
-    config = VideoFolder(class_folders(tmp_path / "videos"), ticks=4, resolution=16)
-    before = video_folder(config)
-    encode(config.root / "dark" / "9.mp4", frames=20)
-    assert video_folder(config).path != before.path
+    config = VideoClips(class_folders(tmp_path / "videos"), ticks=4, resolution=16)
+    before = video_clips(config)
+    encode(config.path / "dark" / "9.mp4", frames=20)
+    assert video_clips(config).path != before.path
 
 
 def test_split_folders_are_kept(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         encode(tmp_path / "v" / split / "a" / "deeper" / f"{split}.mp4", frames=4)
         encode(tmp_path / "v" / split / "b" / f"{split}.avi", frames=4)
-    listing = list_videos(VideoFolder(tmp_path / "v", 2, 16))
+    listing = list_folder(tmp_path / "v")
     assert listing.classes == ("a", "b")
     assert {split: [file.name for file in files] for split, files in listing.splits.items()} == {
         "train": ["train/a/deeper/train.mp4", "train/b/train.avi"],
@@ -223,12 +227,12 @@ def test_split_by_hash_is_deterministic_disjoint_and_by_share(tmp_path: Path) ->
         (tmp_path / "v" / name).mkdir(parents=True)
         for number in range(20):
             (tmp_path / "v" / name / f"{number}.mp4").touch()
-    listing = list_videos(VideoFolder(tmp_path / "v", 2, 16, validation=0.25, test=0.1))
+    listing = list_folder(tmp_path / "v", SplitRule(0.25, 0.1))
     names = {split: [file.name for file in files] for split, files in listing.splits.items()}
     assert {split: len(files) for split, files in names.items()} == {"train": 26, "validation": 10, "test": 4}
     assert len(set().union(*names.values())) == 40
     (tmp_path / "v").rename(tmp_path / "moved")
-    moved = list_videos(VideoFolder(tmp_path / "moved", 2, 16, validation=0.25, test=0.1))
+    moved = list_folder(tmp_path / "moved", SplitRule(0.25, 0.1))
     assert {split: [file.name for file in files] for split, files in moved.splits.items()} == names
 
 
@@ -244,7 +248,7 @@ def test_damaged_files_are_named_skipped_and_recorded(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         class_folders(tmp_path / "v" / split, files=1)
     damage(tmp_path / "v" / "train" / "dark")
-    dataset = video_folder(VideoFolder(tmp_path / "v", 4, 16))
+    dataset = video_clips(VideoClips(tmp_path / "v", 4, 16))
     reasons = {item.file.removeprefix("train/dark/"): item.reason for item in dataset.skipped}
     assert set(reasons) == {"cut.mp4", "text.mp4", "sound.mp4", "empty.mkv"}
     assert reasons["sound.mp4"] == "has no video stream"
@@ -252,7 +256,7 @@ def test_damaged_files_are_named_skipped_and_recorded(tmp_path: Path) -> None:
     assert len(dataset.train) == 2
     header = json.loads((dataset.path / "dataset.json").read_text())
     assert [item["file"] for item in header["skipped"]] == [item.file for item in dataset.skipped]
-    assert video_folder(VideoFolder(tmp_path / "v", 4, 16)).skipped == dataset.skipped
+    assert video_clips(VideoClips(tmp_path / "v", 4, 16)).skipped == dataset.skipped
 
     splits, left_out, few = data_notes(dataset)
     assert splits == "clips of 2 classes: 2 train, 2 validation, 2 test"
@@ -281,7 +285,7 @@ def test_a_class_that_loses_all_its_videos_is_an_error(tmp_path: Path) -> None:
         class_folders(tmp_path / "v" / split, files=1)
     (tmp_path / "v" / "train" / "light" / "0.mp4").write_text("no video")
     with pytest.raises(InputError, match=r"train.*light.*1 files were skipped; first: train/light/0.mp4"):
-        video_folder(VideoFolder(tmp_path / "v", 4, 16))
+        video_clips(VideoClips(tmp_path / "v", 4, 16))
     assert not list((tmp_path / "cache").glob("*/*"))
 
 
@@ -291,7 +295,7 @@ def test_a_split_without_usable_videos_is_an_error(tmp_path: Path) -> None:
     for name in ("dark", "light"):
         (tmp_path / "v" / "test" / name / "0.mp4").write_text("no video")
     with pytest.raises(InputError, match="test.*no usable video"):
-        video_folder(VideoFolder(tmp_path / "v", 4, 16))
+        video_clips(VideoClips(tmp_path / "v", 4, 16))
 
 
 def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
@@ -301,12 +305,12 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     (root / "dark" / "inside.mp4").symlink_to(root / "light" / "0.mp4")
     (root / "linked").symlink_to(outside / "light")
     (root / "dark" / "loop").symlink_to(root)
-    listing = list_videos(VideoFolder(root, 4, 16))
+    listing = list_folder(root)
     assert listing.classes == ("dark", "light")
     assert [item.file for item in listing.skipped] == ["dark/loop", "dark/out.mp4", "linked"]
     names = [file.name for files in listing.splits.values() for file in files]
     assert "dark/inside.mp4" in names and not any("out" in name or "loop" in name for name in names)
-    assert [item.file for item in video_folder(VideoFolder(root, 4, 16)).skipped] == [
+    assert [item.file for item in video_clips(VideoClips(root, 4, 16)).skipped] == [
         "dark/loop",
         "dark/out.mp4",
         "linked",
@@ -318,7 +322,7 @@ def test_broken_links_loops_and_pipes_are_skipped(tmp_path: Path) -> None:
     (root / "dark" / "broken.mp4").symlink_to(root / "nothing")
     (root / "dark" / "loop.mp4").symlink_to(root / "dark" / "loop.mp4")
     os.mkfifo(root / "dark" / "pipe.mp4")
-    skipped = video_folder(VideoFolder(root, 4, 16)).skipped
+    skipped = video_clips(VideoClips(root, 4, 16)).skipped
     assert [item.file for item in skipped] == ["dark/broken.mp4", "dark/loop.mp4", "dark/pipe.mp4"]
 
 
@@ -374,7 +378,7 @@ def bad_folders(root: Path) -> dict[str, Path]:
 def test_bad_folders_are_one_clear_line(tmp_path: Path, name: str, rule: str) -> None:
     folder = bad_folders(tmp_path)[name]
     with pytest.raises(InputError, match=rule) as caught:
-        video_folder(VideoFolder(folder, 4, 16))
+        video_clips(VideoClips(folder, 4, 16))
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -385,11 +389,8 @@ def test_bad_folders_are_one_clear_line(tmp_path: Path, name: str, rule: str) ->
         {"resolution": 4},
         {"frame_stride": 0},
         {"clips_per_video": 0},
-        {"validation": 0.0},
-        {"test": 1.0},
-        {"validation": 0.6, "test": 0.5},
     ],
 )
 def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, float]) -> None:
     with pytest.raises(InputError, match="video"):
-        VideoFolder(**{"root": tmp_path, "ticks": 4, "resolution": 16, **change})  # type: ignore[arg-type]
+        VideoClips(**{"path": tmp_path, "ticks": 4, "resolution": 16, **change})  # type: ignore[arg-type]

@@ -266,7 +266,8 @@ def from_plain(data: object, place: str = "search") -> SearchConfig:
     """
     config = from_dict(_extended(data, place), place)
     if config.data.path:
-        data = dataclasses.replace(config.data, path=_absolute(config.data.path))
+        root = _absolute(config.data.video_root) if config.data.video_root else ""
+        data = dataclasses.replace(config.data, path=_absolute(config.data.path), video_root=root)
         config = dataclasses.replace(config, data=data)
     if config.simulation and config.simulation.table:
         simulation = dataclasses.replace(config.simulation, table=_absolute(config.simulation.table))

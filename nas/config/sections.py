@@ -20,6 +20,7 @@ from nas.record.objective import Objective
 from nas.tasks.own import OwnTask
 from nas.tasks.registry import MOVINET, TASKS
 from search_space.base.catalogue import Named, check_options
+from search_space.base.checks import check_pattern, check_shares
 from search_space.base.configuration import NOT_EMPTY, configuration, within
 from search_space.base.errors import InputError
 from search_space.base.names import check_choice
@@ -75,13 +76,21 @@ class DataConfig:
     """Source of the clips.
 
     Attributes:
-      source: moving_digits is the bundled task; video_folder reads videos labelled by sub-folder; pace labels any
-        videos by their playback pace. Or `module:name` of a class such as `movinet_nas.extend.ClipSource`.
+      source: moving_digits is the bundled task; video_folder reads videos labelled by sub-folder; video_csv reads a
+        list of videos with labels; pace labels any videos by their playback pace. Or `module:name` of a class such as
+        `movinet_nas.extend.ClipSource`.
       level: difficulty and size of the moving digits.
       train, validation, test: number of clips of this split of the moving digits.
-      path: folder of the videos; '' for the moving digits.
+      path: folder of the videos, or list of a video_csv; '' for the moving digits.
+      video_root: folder that the files of a video_csv are relative to; '' takes that of the list.
+      target_fps: frames per second that `frame_stride` counts; null counts the frames of each file.
       frame_stride: distance in video frames between frames of a clip; the space's strides multiply it.
       clips_per_video: clips taken from each video, evenly spaced.
+      short_clip: how a video shorter than a clip fills it; loop starts again, pad repeats the last frame.
+      split_shares: shares of each class's videos for validation and test, where neither folders nor the list name the
+        splits.
+      group_pattern: regular expression for the names of files; videos in whose names it finds the same text are in one
+        split. If it has a part in parentheses, the text of that part counts. A column `group` of a list overrules it.
       options: arguments of a class of your own, by name.
     """
 
@@ -91,8 +100,13 @@ class DataConfig:
     validation: Count = 2000
     test: Count = 2000
     path: str = ""
+    video_root: str = ""
+    target_fps: Annotated[float, within(0.001, 1000)] | None = None
     frame_stride: Count = 1
     clips_per_video: Count = 1
+    short_clip: Literal["loop", "pad"] = "loop"
+    split_shares: tuple[float, float] = (0.15, 0.15)
+    group_pattern: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,8 +118,14 @@ class DataConfig:
             raise InputError("options", self.options, f"are for a source of your own, not for {self.source}")
         videos = self.source != "moving_digits" and not own
         if videos != bool(self.path) or "\0" in self.path:
-            rule = "must name a folder of videos" if videos else f"must be left out for the source {self.source}"
+            rule = (
+                "must name a folder or list of videos" if videos else f"must be left out for the source {self.source}"
+            )
             raise InputError("path", self.path, rule)
+        if self.video_root and self.source != "video_csv":
+            raise InputError("video_root", self.video_root, f"is for the source video_csv, not for {self.source}")
+        check_shares("split_shares", self.split_shares)
+        check_pattern("group_pattern", self.group_pattern)
 
 
 @configuration

@@ -13,7 +13,8 @@ SOURCES: Catalogue[Any] = Catalogue(
     "movinet_nas.sources",
     {
         "moving_digits": "movinet.data.proxy.moving_digits:moving_digits",
-        "video_folder": "movinet.data.proxy.video_folder:video_folder",
+        "video_folder": "movinet.data.proxy.video_clips:video_clips",
+        "video_csv": "movinet.data.proxy.video_clips:video_clips",
         "pace": "movinet.data.proxy.pace:pace_folder",
     },
     "must be a class of clips that defines clips(split), as movinet_nas.extend.ClipSource",

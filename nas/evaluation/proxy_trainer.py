@@ -27,7 +27,7 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
     from movinet.data.proxy.clip_source import clip_dataset
     from movinet.data.proxy.moving_digits import Counts, level, moving_digits
     from movinet.data.proxy.pace import pace_folder
-    from movinet.data.proxy.video_folder import VideoFolder, video_folder
+    from movinet.data.proxy.video_clips import video_clips
 
     resolution = max(space.resolutions)
     if config.source == "moving_digits":
@@ -37,19 +37,42 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
         kind = SOURCES.find("data.source", config.source)
         data = clip_dataset(kind, config.source, config.options, space.frames, resolution)
     else:
-        folder = VideoFolder(
-            Path(config.path), space.frames, resolution, config.frame_stride, clips_per_video=config.clips_per_video
-        )
-        data = pace_folder(folder) if config.source == "pace" else video_folder(folder)
-    for name, wanted, found in (
-        ("classes", space.classes, len(data.classes)),
-        ("frames", space.frames, data.ticks),
-    ):
-        if wanted != found:
-            raise InputError(f"space.{name}", wanted, f"must be {found}, as in the data set {data.name}")
-    if resolution > data.resolution:
-        raise InputError("space.resolutions", resolution, f"must be at most {data.resolution}, that of the data set")
+        data = (pace_folder if config.source == "pace" else video_clips)(clips_of(config, space))
+    check_fits(space, data.name, len(data.classes), data.ticks, data.resolution)
     return data
+
+
+def check_fits(space: SpaceConfig, name: str, classes: int, frames: int, resolution: int) -> None:
+    """Check that a space has the classes and the clips of a data set.
+
+    Raises:
+      InputError: another number of classes or frames, or a higher resolution.
+    """
+    for key, wanted, found in (("classes", space.classes, classes), ("frames", space.frames, frames)):
+        if wanted != found:
+            raise InputError(f"space.{key}", wanted, f"must be {found}, as in the data set {name}")
+    if max(space.resolutions) > resolution:
+        rule = f"must be at most {resolution}, that of the data set"
+        raise InputError("space.resolutions", max(space.resolutions), rule)
+
+
+def clips_of(config: DataConfig, space: SpaceConfig) -> Any:
+    """Return which clips a search takes of its videos: a `movinet.data.proxy.video_clips.VideoClips`."""
+    from movinet.data.proxy.video_clips import VideoClips
+    from movinet.data.video.splits import SplitRule
+
+    return VideoClips(
+        Path(config.path),
+        space.frames,
+        max(space.resolutions),
+        config.frame_stride,
+        config.clips_per_video,
+        config.source,
+        config.video_root,
+        config.target_fps,
+        config.short_clip,
+        SplitRule(*config.split_shares, config.group_pattern),
+    )
 
 
 def open_made(folder: str, verify: bool = False) -> Any:

@@ -24,6 +24,21 @@ def check_number(place: str, value: object, low: float, high: float, hint: str =
     return value
 
 
+def check_pattern(place: str, value: str) -> str:
+    """`value` if it is a regular expression, else an `InputError` that names `place`."""
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InputError(place, value, f"is not a regular expression: {error}") from None
+    return value
+
+
+def check_shares(place: str, shares: Sequence[float]) -> None:
+    """Check that the shares of validation and test leave something to train on; else raise an `InputError`."""
+    if len(shares) != 2 or min(shares) <= 0 or sum(shares) >= 1:
+        raise InputError(place, list(shares), "must be the shares of validation and test, above 0 and below 1 together")
+
+
 def check_keys(place: str, data: object, allowed: Sequence[str], required: Sequence[str] = ()) -> Mapping[str, Any]:
     """Return `data` if it is a mapping with only `allowed` and all `required` keys, else raise an `InputError`."""
     if not isinstance(data, Mapping):

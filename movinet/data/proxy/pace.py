@@ -7,61 +7,56 @@ probability. Paces differ only in the order of the frames and in the distance be
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 
 import numpy as np
 
-from movinet.data.proxy.video_folder import VideoFolder, check_splits, listing_sha256, usable
-from movinet.data.store import SPLITS, Dataset, Split, cache_path, write_dataset
-from movinet.data.video.decoder import Decoder
-from movinet.data.video.folder import VideoFile, list_unlabelled
+from movinet.data.proxy.video_clips import VideoClips, decoded
+from movinet.data.store import Dataset, Split
 from movinet.data.video.timeline import Numbers, UnusableVideo, centred
-from search_space.base.checks import check_integer
+from movinet.data.video.video_source import VideoSource
 
 PACES = ("1x", "2x", "4x", "ping-pong", "shuffled")
 FASTEST = 4
 MARGIN = 1.25  # short side of a frame, as a multiple of that of the clip cropped from it
 
 
-def pace_folder(config: VideoFolder, seed: int = 0, workers: int = 2) -> Dataset:
+def pace_folder(config: VideoClips, seed: int = 0, workers: int | None = None) -> Dataset:
     """Return the dataset of all videos below the root folder; decode them into the cache if they are not there.
 
     A video yields `clips_per_video` evenly spaced pieces, and each piece yields one randomly cropped clip per pace.
-    Videos are divided by the shares `validation` and `test`, or by folders train, validation (or val) and test.
+    Videos are divided by `config.rule`, or by folders train, validation (or val) and test.
+
+    Args:
+      config: videos and clips; its `file_type` is "pace".
+      seed: seed of pieces and crops.
+      workers: number of threads, each with a decoding process; None takes one per core.
 
     Raises:
       InputError: the folder cannot be read, or a split has no usable video.
     """
-    check_integer("video.workers", workers, 1, 256)
-    listing = list_unlabelled(config.root, config.validation, config.test)
-    check_splits(config.root, listing)
-    taken = {key: value for key, value in asdict(config).items() if key != "root"}
-    settings = {"source": "pace/1", **taken, "seed": seed, "files": listing_sha256(listing)}
 
-    def read(file: VideoFile, decoder: Decoder) -> Split:
-        of_name = int.from_bytes(hashlib.sha256(file.name.encode()).digest()[:8])
-        return read_paces(config, file, decoder, np.random.default_rng([seed, of_name]))
+    def read(source: VideoSource, i: int) -> Split:
+        of_name = int.from_bytes(hashlib.sha256(source.files[i].name.encode()).digest()[:8])
+        return read_paces(config, source, i, np.random.default_rng([seed, of_name]))
 
-    splits = {split: usable(config.root, split, listing, read, workers) for split in SPLITS}
-    path = cache_path("pace", settings)
-    return write_dataset(path, "pace", PACES, config.ticks, config.resolution, settings, splits)
+    return decoded(config, "pace", "pace/2", {"seed": seed}, PACES, read, workers)
 
 
-def read_paces(config: VideoFolder, file: VideoFile, decoder: Decoder, rng: np.random.Generator) -> Split:
+def read_paces(config: VideoClips, source: VideoSource, i: int, rng: np.random.Generator) -> Split:
     """Return a clip of every pace for each piece of a video, all drawn from `rng`.
 
     Raises:
       UnusableVideo: the video cannot be decoded, or is shorter than a clip of the fastest pace.
     """
-    timeline = decoder.scan(file.path)
+    count = source.frames(i)
     span = FASTEST * (config.ticks - 1) + 1
-    if len(timeline) < (span - 1) * config.frame_stride + 1:
+    if count < (span - 1) * config.frame_stride + 1:
         rule = f"the fastest pace takes {(span - 1) * config.frame_stride + 1}"
-        raise UnusableVideo(f"has {len(timeline)} frames; {rule}")
+        raise UnusableVideo(f"has {count} frames; {rule}")
     clips = []
-    for start in centred(len(timeline), span, config.frame_stride, config.clips_per_video):
+    for start in centred(count, span, config.frame_stride, config.clips_per_video):
         numbers = start + config.frame_stride * np.arange(span)
-        frames = decoder.read(file.path, timeline, numbers, round(MARGIN * config.resolution))
+        frames = source.read(i, numbers, round(MARGIN * config.resolution))
         for pace in PACES:
             top, left = (rng.integers(side - config.resolution, endpoint=True) for side in frames.shape[1:3])
             crop = frames[:, top : top + config.resolution, left : left + config.resolution]

@@ -1,14 +1,16 @@
 """Lists of videos with labels.
 
-- Kinetics: `label,youtube_id,time_start,time_end,split`; the file is `<id>_<start:06d>_<end:06d>.mp4`, in the root or
-  in its sub-folder with the name of the class or the split.
-- General: `label,file[,start,end][,split]`, start and end in seconds from the first frame.
+- Kinetics: `label,youtube_id,time_start,time_end[,split][,group]`; the file is `<id>_<start:06d>_<end:06d>.mp4`, in
+  the root or in its sub-folder with the name of the class or the split.
+- General: `label,file[,start,end][,split][,group]`, start and end in seconds from the first frame.
 - Lines of `path label`, without a header.
 
 Labels are names, numbered in sorted order over the whole list, or whole numbers from 0, which are kept. 3.0 is read as
 3, because pandas writes integers so in a column with gaps. A `classes.txt` beside the list, one name per line, sets the
 order. Numbers among names, and numbers that are no class (-1, 1.5, nan), are errors unless `classes.txt` has them as
 names. Other columns are ignored.
+
+A `SplitRule` divides a list without splits. Lines of a group, of a Kinetics video or of a file are then in one split.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from movinet.data.store import SPLITS, Skipped, split_called
 from movinet.data.video.folder import VideoFile
+from movinet.data.video.splits import SplitRule, divide
 from search_space.base.errors import InputError
 from search_space.base.untrusted_files import content
 
@@ -40,20 +43,32 @@ class Row:
     places: tuple[str, ...]
     segment: tuple[float, float] | None
     split: str
+    group: str = ""
 
 
 def read_csv(
-    list_file: Path, split: str = "all", root: Path | None = None
+    list_file: Path, split: str = "all", root: Path | None = None, rule: SplitRule | None = None
 ) -> tuple[tuple[str, ...], list[VideoFile], list[Skipped]]:
     """Return the classes of the whole list, and the files of `split` below `root` (by default the list's folder).
 
-    A list without splits counts as the requested split. Missing files and files outside the root are skipped. Raises
-    `InputError` for an unreadable list, an invalid line, or a list without any existing file.
+    A list without splits is divided by `rule`; without a rule it counts as the requested split. Missing files and files
+    outside the root are skipped.
+
+    Raises:
+      InputError: the list is unreadable, a line is invalid, or no file exists.
     """
     rows = list(_rows(list_file))
     if not rows:
         raise InputError(str(list_file), "no lines", "must list videos with their labels")
     classes, numbers = _classes(list_file, rows)
+    if rule and not any(row.split for row in rows):
+        rows = _divided(rows, rule)
+    if named := sorted({row.split for row in rows} - {""}):
+        if unnamed := [row for row in rows if not row.split]:
+            why = "is the split of this line; a list must name the split of all lines or of none"
+            raise InputError(f"{list_file}: line {unnamed[0].line}", "", why)
+        if split not in ("all", *named):
+            raise InputError(str(list_file), split, f"is the split of no line; the list has {', '.join(named)}")
     files: list[VideoFile] = []
     skipped: list[Skipped] = []
     base = os.path.realpath(root or list_file.parent)
@@ -68,6 +83,12 @@ def read_csv(
         first = f"; first: {skipped[0].file} {skipped[0].reason}" if skipped else ""
         raise InputError(str(list_file), split, f"has no video below {base}{first}")
     return classes, files, skipped
+
+
+def _divided(rows: Sequence[Row], rule: SplitRule) -> list[Row]:
+    groups = [row.group or rule.group(row.places[0]) for row in rows]
+    splits = divide([row.label for row in rows], groups, rule)
+    return [replace(row, split=split) for row, split in zip(rows, splits, strict=True)]
 
 
 def listed_splits(list_file: Path) -> tuple[str, ...]:
@@ -101,7 +122,7 @@ def _rows(list_file: Path) -> Iterator[Row]:
 def _csv_rows(list_file: Path, header: Sequence[str], lines: Iterable[str]) -> Iterator[Row]:
     kinetics = {"youtube_id", "time_start", "time_end"} <= set(header)
     if not kinetics and "file" not in header:
-        rule = "must be label,youtube_id,time_start,time_end,split or label,file[,start,end][,split]"
+        rule = "must be label,youtube_id,time_start,time_end,split or label,file[,start,end][,split][,group]"
         raise InputError(f"{list_file}: header", ",".join(header), rule)
     for line, fields in enumerate(csv.reader(lines), 2):
         if any(fields):
@@ -119,14 +140,16 @@ def _kinetics_row(place: str, line: int, row: dict[str, str]) -> Row:
     file = f"{_filled(place, row, 'youtube_id')}_{int(start):06d}_{int(min(end, MAX_SECONDS)):06d}.mp4"
     folders = ("", label, label.replace(" ", "_"), split, os.path.join(split, label))
     places = tuple(dict.fromkeys(os.path.join(folder, file) for folder in folders))
-    return Row(line, label, places, None, split and split_called(split, place))
+    group = row.get("group") or row["youtube_id"]
+    return Row(line, label, places, None, split and split_called(split, place), group)
 
 
 def _general_row(place: str, line: int, row: dict[str, str]) -> Row:
     label, split = _filled(place, row, "label"), row.get("split", "")
     timed = row.get("start") or row.get("end")
     segment = _segment(place, row, "start", "end") if timed else None
-    return Row(line, label, (_filled(place, row, "file"),), segment, split and split_called(split, place))
+    split = split and split_called(split, place)
+    return Row(line, label, (_filled(place, row, "file"),), segment, split, row.get("group", ""))
 
 
 def _plain_rows(list_file: Path, lines: Iterable[str]) -> Iterator[Row]:

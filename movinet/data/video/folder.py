@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from movinet.data.store import SPLIT_NAMES, SPLITS, Skipped
+from movinet.data.video.splits import BY_SHARES, SplitRule, divide
 from search_space.base.errors import InputError
 
 SUFFIXES = frozenset(
@@ -43,11 +43,11 @@ class Listing:
         return self.splits.get(split, ())
 
 
-def list_folder(root: Path, validation: float = 0.15, test: float = 0.15) -> Listing:
+def list_folder(root: Path, rule: SplitRule = BY_SHARES) -> Listing:
     """Return the video files below `root`, by split. Links are followed only to files within the root.
 
-    `root` holds either class folders, which are split by `validation` and `test` (shares of each class's files), or
-    folders of splits, each with class folders; `movinet.data.store.SPLIT_NAMES` lists the accepted names of splits.
+    `root` holds either class folders, which are split by `rule`, or folders of splits, each with class folders;
+    `movinet.data.store.SPLIT_NAMES` lists the accepted names of splits.
 
     Raises:
       InputError: the folder cannot be read, only a part of it is laid out by split, or a class has no training videos.
@@ -56,8 +56,8 @@ def list_folder(root: Path, validation: float = 0.15, test: float = 0.15) -> Lis
     split_folders = _split_folders(root, names)
     for split, folder in split_folders.items():
         if any(len(parts) == 2 for parts in names if parts[0] == folder):
-            rule = f"counts as the {split} split, but has videos outside of class folders"
-            raise InputError(str(root), folder, rule)
+            why = f"counts as the {split} split, but has videos outside of class folders"
+            raise InputError(str(root), folder, why)
     above = [split_folders.get("train", min(split_folders.values()))] if split_folders else []
     classes = tuple(folder[-1] for folder in folders if list(folder[:-1]) == above)
     if not classes:
@@ -65,7 +65,7 @@ def list_folder(root: Path, validation: float = 0.15, test: float = 0.15) -> Lis
     if split_folders:
         splits = {split: _labelled(root, names, classes, (folder,)) for split, folder in split_folders.items()}
     else:
-        splits = _divide(_labelled(root, names, classes, ()), len(classes), validation, test)
+        splits = _divide(_labelled(root, names, classes, ()), rule)
     listing = Listing(classes, splits, skipped)
     training = {file.label for file in listing.of("train" if "train" in splits else "all")}
     for label, name in enumerate(classes):
@@ -74,7 +74,7 @@ def list_folder(root: Path, validation: float = 0.15, test: float = 0.15) -> Lis
     return listing
 
 
-def list_unlabelled(root: Path, validation: float = 0.15, test: float = 0.15) -> Listing:
+def list_unlabelled(root: Path, rule: SplitRule = BY_SHARES) -> Listing:
     """Return the video files below `root`, at any depth, by split, all of one class; otherwise like `list_folder`."""
     names, folders, skipped = _walk(root)
 
@@ -84,7 +84,7 @@ def list_unlabelled(root: Path, validation: float = 0.15, test: float = 0.15) ->
 
     split_folders = _split_folders(root, names)
     splits = {split: below(folder) for split, folder in split_folders.items()}
-    return Listing(("video",), splits or _divide(below(), 1, validation, test), skipped)
+    return Listing(("video",), splits or _divide(below(), rule), skipped)
 
 
 Parts = tuple[str, ...]
@@ -173,24 +173,9 @@ def _labelled(root: Path, names: Iterable[Parts], classes: Sequence[str], above:
     return files
 
 
-def _divide(files: Iterable[VideoFile], classes: int, validation: float, test: float) -> dict[str, list[VideoFile]]:
-    """Split every class by the hash of its files' names; a class of three or more is in every split."""
+def _divide(files: Sequence[VideoFile], rule: SplitRule) -> dict[str, list[VideoFile]]:
     splits: dict[str, list[VideoFile]] = {split: [] for split in SPLITS}
-    by_class: list[list[VideoFile]] = [[] for _ in range(classes)]
-    for file in files:
-        by_class[file.label].append(file)
-    for own in by_class:
-        own.sort(key=lambda file: hashlib.sha256(file.name.encode()).digest())
-        tests, validations = _shares(len(own), test, validation)
-        splits["test"] += own[:tests]
-        splits["validation"] += own[tests : tests + validations]
-        splits["train"] += own[tests + validations :]
+    own = divide([file.label for file in files], [rule.group(file.name) for file in files], rule)
+    for file, split in zip(files, own, strict=True):
+        splits[split].append(file)
     return {split: sorted(own, key=lambda file: file.name) for split, own in splits.items()}
-
-
-def _shares(count: int, first: float, second: float) -> tuple[int, int]:
-    """Return how many of `count` files to hold out for each share: at least one each; training keeps at least one."""
-    if count < 3:
-        return 0, 0
-    ahead = min(max(1, round(count * first)), count - 2)
-    return ahead, min(max(1, round(count * second)), count - 1 - ahead)

@@ -17,8 +17,10 @@ from movinet.data.proxy.moving_digits import Counts, level, moving_digits
 from movinet.data.store import SPLITS, Dataset, Skipped, open_dataset, split_called
 from movinet.data.video.csv_list import listed_splits, read_csv
 from movinet.data.video.decoded_cache import CachedSource
+from movinet.data.video.decoder import Decoder
 from movinet.data.video.decoding import Frames, scaled_size
-from movinet.data.video.folder import list_folder
+from movinet.data.video.folder import list_folder, list_unlabelled
+from movinet.data.video.splits import BY_SHARES, SplitRule
 from movinet.data.video.timeline import checked
 from movinet.data.video.video_source import VideoSource
 from search_space.base.checks import check_integer
@@ -74,20 +76,28 @@ def open_source(
     num_examples: int = -1,
     seed: int = 0,
     cache_dir: str | os.PathLike[str] = "",
+    split_shares: Sequence[float] | None = None,
+    group_pattern: str = "",
 ) -> Source:
     """Return the examples of `split`: train, validation, test; for a folder or list of videos also all.
 
     `input_path` is the folder of a "video_folder" or of a "cached" dataset, the list of a "video_csv" (files relative
     to `video_root`, by default the list's folder), or the level of "moving_digits" (`num_examples` clips rendered from
-    `seed`). For videos, `target_fps` numbers frames at that rate instead of the file's, and `cache_dir` keeps decoded
-    videos. Raises `InputError` if there is nothing of that kind to read.
+    `seed`). For videos, `target_fps` numbers frames at that rate instead of the file's, `cache_dir` keeps decoded
+    videos, and `split_shares` (validation, test) and `group_pattern` are those of `SplitRule`. Without `split_shares`
+    a list that has no splits is not divided.
+
+    Raises:
+      InputError: there is nothing of that kind to read.
     """
     wanted = split_called(split)
     input_path, video_root, cache_dir = (os.path.expanduser(each) for each in (input_path, video_root, cache_dir))
     if file_type in ("video_folder", "video_csv"):
-        source = _videos(file_type, Path(input_path), wanted, os.fspath(video_root), _rate(target_fps))
+        shares = split_shares if split_shares or file_type == "video_csv" else (0.15, 0.15)
+        rule = SplitRule(shares[0], shares[1], group_pattern) if shares else None
+        source = open_videos(file_type, Path(input_path), wanted, os.fspath(video_root), target_fps, rule)
         return CachedSource(source, Path(cache_dir)) if cache_dir else source
-    for name, value in (("target_fps", target_fps), ("cache_dir", cache_dir)):
+    for name, value in (("target_fps", target_fps), ("cache_dir", cache_dir), ("split_shares", split_shares)):
         if value:
             raise InputError(name, value, f"is for videos, not for {file_type}")
     if file_type == "moving_digits":
@@ -114,15 +124,39 @@ def _rate(fps: float | None) -> Fraction | None:
     return Fraction(fps).limit_denominator(1001)  # also finds 30000/1001
 
 
-def _videos(file_type: str, path: Path, split: str, root: str, fps: Fraction | None) -> VideoSource:
+def open_videos(
+    file_type: str,
+    path: Path,
+    split: str,
+    root: str = "",
+    target_fps: float | None = None,
+    rule: SplitRule | None = None,
+    decoder: Decoder | None = None,
+) -> VideoSource:
+    """Return the videos of a split of a "video_folder", of a "video_csv", or of any folder without "labels".
+
+    Args:
+      file_type: one of these, "pace" for videos without labels.
+      path: folder or list.
+      split: train, validation, test or all.
+      root: folder of the files of a list; '' for that of the list.
+      target_fps: rate at which frames are counted; None counts those of the file.
+      rule: division of what names no splits; None leaves a list undivided.
+      decoder: reads the files.
+
+    Raises:
+      InputError: the folder or list cannot be read, or has no videos of the split.
+    """
+    fps = _rate(target_fps)
     if file_type == "video_csv":
-        return VideoSource(*read_csv(path, split, Path(root) if root else None), fps)
-    listing = list_folder(path)
+        return VideoSource(*read_csv(path, split, Path(root) if root else None, rule), fps, decoder)
+    listing = (list_unlabelled if file_type == "pace" else list_folder)(path, rule or BY_SHARES)
     files = listing.of(split)
     if not files:
         others = sorted(name for name, own in listing.splits.items() if own)
-        raise InputError(str(path), split, f"has no videos; splits with videos: {', '.join(others)}")
-    return VideoSource(listing.classes, files, listing.skipped, fps)
+        rest = "must be train, validation (or val) and test, or class folders, of which each has three files"
+        raise InputError(str(path), split, f"has no videos; splits with videos: {', '.join(others)}; folders {rest}")
+    return VideoSource(listing.classes, files, listing.skipped, fps, decoder)
 
 
 def _digits(name: str, split: str, count: int, seed: int) -> Dataset:

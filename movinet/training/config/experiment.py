@@ -16,6 +16,7 @@ from movinet.training.config.fields import Other
 from movinet.training.config.model_config import ModelConfig
 from movinet.training.config.trainer_config import Dtype, RuntimeConfig, TrainerConfig
 from search_space.architecture import MAX_CHANNELS, MAX_FRAMES, MAX_RESOLUTION
+from search_space.base.checks import check_pattern, check_shares
 from search_space.base.configuration import configuration, within
 from search_space.base.errors import InputError
 
@@ -135,6 +136,10 @@ class DataConfig:
       target_fps: ours; frames per second that `temporal_stride` counts; null takes those of the source.
       short_clip: ours; how a too short clip is filled: loop starts again, pad repeats the last frame.
       cache_dir: ours; folder to keep decoded videos in; '' keeps none.
+      split_shares: ours; shares of each class's videos for validation and test, where neither folders nor a video_csv
+        name the splits; null takes 0.15 and 0.15 of a folder, and does not divide a list.
+      group_pattern: ours; regular expression for the names of files; videos in whose names it finds the same text are
+        in one split. If it has a part in parentheses, the text of that part counts.
     """
 
     OTHER_KEYS: ClassVar[Mapping[str, Other]] = {
@@ -201,8 +206,13 @@ class DataConfig:
     target_fps: Ratio | None = None
     short_clip: Literal["loop", "pad"] = "loop"
     cache_dir: str = ""
+    split_shares: tuple[float, float] | None = None
+    group_pattern: str = ""
 
     def __post_init__(self) -> None:
+        if self.split_shares is not None:
+            check_shares("split_shares", self.split_shares)
+        check_pattern("group_pattern", self.group_pattern)
         self._check_shape()
         for name in ("aspect", "area"):
             least, most = getattr(self, f"aug_min_{name}_ratio"), getattr(self, f"aug_max_{name}_ratio")

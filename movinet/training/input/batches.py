@@ -77,6 +77,8 @@ def open_examples(data: DataConfig, *, training: bool, seed: int, unusable: Unus
         video_root=data.video_root,
         target_fps=data.target_fps,
         cache_dir=data.cache_dir,
+        split_shares=data.split_shares,
+        group_pattern=data.group_pattern,
         num_examples=data.num_examples if data.file_type == "moving_digits" else -1,
     )
     return SourceExamples(source, data, training, seed, _threads(), {} if unusable is None else unusable)
