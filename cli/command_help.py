@@ -35,6 +35,7 @@ COMMANDS = {
             ("search", "the preset default into a new folder of results/runs"),
             ("search tiny --out results/runs/first", "smoke test: one minute, too short to learn anything"),
             ("search my_search.yaml --workers 8 --seed 1", "a configuration of your own"),
+            ("search my_search.yaml --plan", "time, memory, disk and what the clips can show; trains nothing"),
             ("search --resume results/runs/first", "resume after an interruption, with the settings of the run"),
         ),
     ),

@@ -51,6 +51,7 @@ def _search(command: CommandParser) -> None:
     command.add_argument("--hints", type=Path, metavar="FILE", help="file of prior scores from a one-shot search")
     command.add_argument("--serial", action="store_true", help="one trial at a time in this process, without Ray")
     command.add_argument("--simulate", action="store_true", default=None, help="synthetic accuracies; train nothing")
+    command.add_argument("--plan", action="store_true", help="print time, memory and disk of the search; train nothing")
     command.add_argument("--tensorboard", action="store_true", default=None, help="write its files into the run, too")
     _output_options(command)
     _json(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import signal
 from pathlib import Path
@@ -32,6 +33,8 @@ def search(options: argparse.Namespace) -> str:
     from results.family import growth
     from search_space.base.yaml_file import located
 
+    if options.plan:
+        return _plan(options)
     watch, cluster = watch_of(options), cluster_of(options)
     executor = "serial" if options.serial else "ray"
     signal.signal(signal.SIGTERM, interrupt)
@@ -54,6 +57,24 @@ def search(options: argparse.Namespace) -> str:
             raise Interrupted("interrupted before the first trial; no files were kept") from None
         resume = f"run_search.py search --resume {shlex.quote(str(folder))}{cluster_flags(options)}"
         raise Interrupted(f"interrupted; resume with: {resume}") from None
+
+
+def _plan(options: argparse.Namespace) -> str:
+    from cli import json_output
+    from nas.config import search_config
+    from nas.planning import plan
+    from results.family import growth
+    from search_space.base.errors import InputError
+    from search_space.base.yaml_file import located
+
+    if options.resume:
+        raise InputError("--plan", str(options.resume), "is a run that has begun; plan the configuration in its folder")
+    name = options.config or "default"
+    settings = changed(search_config.load(name), options)
+    with located(name, "search"):
+        growth.checked(settings.family, settings.space, "search.family")
+        made = plan.plan(dataclasses.replace(settings, workers=1) if options.serial else settings)
+    return json_output.text(plan.plain(made)) if options.json or options.json_lines else plan.text(made)
 
 
 def _outcome(folder: Path, options: argparse.Namespace, **more: object) -> str:

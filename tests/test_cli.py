@@ -37,7 +37,7 @@ HEAVY = {"tensorflow", "keras", "ray"}
 # What users and their scripts type. Changing a line breaks them: add freely, remove only in a new major version.
 WORDS = {
     "search": "config? --out --resume --workers --address --share --mirror --seed --trials --hints --serial "
-    "--simulate --tensorboard --quiet --json-lines --json",
+    "--simulate --plan --tensorboard --quiet --json-lines --json",
     "one-shot": "config? --out --resume --rank --workers --address --share --mirror --seed --hints --serial "
     "--quiet --json-lines --json",
     "plot": "run --format --json",

@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "nas.one_shot.tunas": {"nas", "search_space", "numpy", "movinet"},  # where the supernet is trained
     "nas.evaluation.training_free_scores": {"nas", "search_space", "numpy", "movinet"},  # scored without training
     "nas.studies.coefficients": {"nas", "search_space", "numpy"},  # clips of any number of frames
+    "nas.planning": {"nas", "search_space", "numpy", "movinet"},  # times real steps, looks at videos
     "nas.execution.ray_tune": {"nas", "search_space", "psutil", "ray"},
     "nas.monitor.ray_trackers": {"nas", "search_space", "ray", "mlflow"},
     "nas.monitor.event_file": {"nas", "search_space", "tensorboard"},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 SHOWN = 5  # skipped files that are listed; the dataset's header lists all
-FEW = 50  # validation clips: the 95 % interval of an accuracy of 0.5 is ±0.14
+FEW = 50  # validation clips of different videos: the 95 % interval of an accuracy of 0.5 is ±0.14
 
 
 def data_notes(data: Any) -> Iterator[str]:
@@ -22,7 +22,8 @@ def data_notes(data: Any) -> Iterator[str]:
         named = "; ".join(f"{item.file} {item.reason}" for item in data.skipped[:SHOWN])
         more = f"; the others are in {data.path}" if left_out > SHOWN else ""
         yield f"{left_out} {'file was' if left_out == 1 else 'files were'} skipped: {named}{more}"
-    if (clips := len(data.validation)) < FEW:
-        spread = 1.96 * (0.25 / clips) ** 0.5
+    videos = data.validation.clips_per_video  # clips of one video are not independent
+    if (count := len(data.validation) if videos is None else len(videos)) < FEW:
+        spread = 1.96 * (0.25 / count) ** 0.5
         rule = f"they measure accuracy only to ±{spread:.2f}, and networks are selected by it"
-        yield f"few validation clips: {rule}; add videos, or raise data.clips_per_video if they are long"
+        yield f"few validation {'clips' if videos is None else 'videos'}: {rule}; add videos"

@@ -27,6 +27,7 @@ from nas.loop.algorithm import check
 from nas.loop.run_lock import RunLock
 from nas.loop.search import Search
 from nas.monitor import trackers
+from nas.planning import gpus
 from nas.record import ledger as ledgers
 from nas.record.events import Resumed
 from nas.record.ledger import Header, Ledger
@@ -183,7 +184,8 @@ def _execute(search: Search, data: Any, executor: str, watch: Watch, cluster: Cl
     ray_scratch.clear(ray_scratch.folder_of(search.ledger.path.parent))  # left by a killed run
     with watch(search), trackers.tracked(search), signals.gently(search.drain, "running trials are finished"):
         if not search.proposals:
-            for text in search.task.notes(data):
+            idle = gpus.idle(search.config.resources.gpus) if search.config.simulation is None else None
+            for text in [*filter(None, [idle]), *search.task.notes(data)]:
                 search.note(text)
         if executor == "serial":
             from nas.execution import serial

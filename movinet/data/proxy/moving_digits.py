@@ -83,6 +83,11 @@ class MovingDigitsConfig:
         """Number of classes: every motion with every digit."""
         return self.motions * self.digits
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return tuple(f"{motion}: {digit}" for motion in MOTIONS[: self.motions] for digit in range(self.digits))
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -122,10 +127,9 @@ def moving_digits(config: MovingDigitsConfig = DEFAULT, counts: Counts | None = 
     """Return the dataset of `config`; if it is not cached, render it at about 2 000 clips/s."""
     sizes = asdict(counts or Counts())
     settings = {"source": "moving_digits/4", **asdict(config), "counts": sizes}
-    classes = tuple(f"{motion}: {digit}" for motion in MOTIONS[: config.motions] for digit in range(config.digits))
     splits = {split: rendered(config, split, sizes[split]) for split in SPLITS}
     path = cache_path("moving-digits", settings)
-    return write_dataset(path, "moving_digits", classes, config.ticks, config.resolution, settings, splits)
+    return write_dataset(path, "moving_digits", config.names, config.ticks, config.resolution, settings, splits)
 
 
 def rendered(config: MovingDigitsConfig, split: str, count: int) -> Iterator[Split]:
