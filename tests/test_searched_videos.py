@@ -131,3 +131,30 @@ def test_a_group_is_what_the_pattern_finds() -> None:
     for shares, pattern, rule in (((0.5, 0.5), "", "split_shares"), ((0.1, 0.1), "(", "group_pattern")):
         with pytest.raises(InputError, match=rule):
             SplitRule(*shares, pattern)
+
+
+def test_records_are_the_clips_of_the_videos_that_they_were_made_from(videos: Path, tmp_path: Path) -> None:
+    from movinet.convert import Conversion, convert
+
+    convert(Conversion(str(videos), str(tmp_path / "records"), short_side=32, quality=100))
+    found = {}
+    for source, path in (("video_folder", videos), ("tfrecord", tmp_path / "records")):
+        data = {"source": source, "path": str(path), "frame_stride": 2, "clips_per_video": 2}
+        plain = {"schema": "movinet-nas/search/1", "training": {"steps": 1}, "space": SPACE, "data": data}
+        config = from_plain(plain)
+        found[source] = open_data(config.data, config.space)
+    assert found["tfrecord"].classes == found["video_folder"].classes
+    for split in SPLITS:
+        records, decoded = (getattr(found[source], split) for source in ("tfrecord", "video_folder"))
+        assert np.bincount(records.labels).tolist() == np.bincount(decoded.labels).tolist()
+        assert records.clips_per_video.tolist() == decoded.clips_per_video.tolist()
+        for clip in records.clips:
+            steps = np.diff(np.rint((clip.mean((1, 2, 3)) - DARK) / STEP))
+            assert np.abs(steps - 2).max() <= 1 and abs(steps.mean() - 2) <= 0.25
+    with pytest.raises(InputError, match="target_fps: 5.0 is for videos"):
+        config = from_plain({**plain, "data": {**data, "target_fps": 5.0}})
+        open_data(config.data, config.space)
+    (tmp_path / "records" / "test-00000-of-00001.tfrecord").unlink()
+    with pytest.raises(InputError, match=r"test-\*.tfrecord.* matches no file"):
+        config = from_plain(plain)
+        open_data(config.data, config.space)

@@ -77,11 +77,11 @@ class DataConfig:
 
     Attributes:
       source: moving_digits is the bundled task; video_folder reads videos labelled by sub-folder; video_csv reads a
-        list of videos with labels; pace labels any videos by their playback pace. Or `module:name` of a class such as
-        `movinet_nas.extend.ClipSource`.
+        list of videos with labels; tfrecord reads a folder of movinet.convert; pace labels any videos by their playback
+        pace. Or `module:name` of a class such as `movinet_nas.extend.ClipSource`.
       level: difficulty and size of the moving digits.
       train, validation, test: number of clips of this split of the moving digits.
-      path: folder of the videos, or list of a video_csv; '' for the moving digits.
+      path: folder of the videos or records, or list of a video_csv; '' for the moving digits.
       video_root: folder that the files of a video_csv are relative to; '' takes that of the list.
       target_fps: frames per second that `frame_stride` counts; null counts the frames of each file.
       frame_stride: distance in video frames between frames of a clip; the space's strides multiply it.
@@ -119,7 +119,9 @@ class DataConfig:
         videos = self.source != "moving_digits" and not own
         if videos != bool(self.path) or "\0" in self.path:
             rule = (
-                "must name a folder or list of videos" if videos else f"must be left out for the source {self.source}"
+                "must name a folder or list of videos, or a folder of records"
+                if videos
+                else f"must be left out for the source {self.source}"
             )
             raise InputError("path", self.path, rule)
         if self.video_root and self.source != "video_csv":

@@ -15,6 +15,7 @@ SOURCES: Catalogue[Any] = Catalogue(
         "moving_digits": "movinet.data.proxy.moving_digits:moving_digits",
         "video_folder": "movinet.data.proxy.video_clips:video_clips",
         "video_csv": "movinet.data.proxy.video_clips:video_clips",
+        "tfrecord": "movinet.training.input.record_clips:record_clips",
         "pace": "movinet.data.proxy.pace:pace_folder",
     },
     "must be a class of clips that defines clips(split), as movinet_nas.extend.ClipSource",

@@ -15,6 +15,7 @@ from nas.config.sources import SOURCES
 from nas.evaluation.training_loop import TrainingLoop
 from search_space.architecture import Architecture, from_dict
 from search_space.base.errors import InputError
+from search_space.base.quiet_tensorflow import quiet_start
 from search_space.space.movinet import SpaceConfig
 
 
@@ -36,6 +37,10 @@ def open_data(config: DataConfig, space: SpaceConfig, seed: int = 0) -> Any:
     elif config.source not in SOURCES:
         kind = SOURCES.find("data.source", config.source)
         data = clip_dataset(kind, config.source, config.options, space.frames, resolution)
+    elif config.source == "tfrecord":
+        with quiet_start():
+            from movinet.training.input.record_clips import record_clips
+        data = record_clips(clips_of(config, space))
     else:
         data = (pace_folder if config.source == "pace" else video_clips)(clips_of(config, space))
     check_fits(space, data.name, len(data.classes), data.ticks, data.resolution)

@@ -28,7 +28,7 @@ SHOWN = 3  # unusable files that are named
 
 @dataclass(frozen=True)
 class Plan:
-    """What a search takes on this machine and what it can show.
+    """Demands of a search on this machine, and the differences that it can show.
 
     Attributes:
       trials: candidates.

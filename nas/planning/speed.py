@@ -84,7 +84,7 @@ def _macs(config: SearchConfig, architecture: architectures.Architecture) -> int
 
 
 def _timed(plain: Mapping[str, Any], folder: str, timed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a worker measures: seconds of a step and of evaluating a clip of each network, start and memory."""
+    """Measure seconds of a step and of evaluating a clip of each network, start and memory, in a worker."""
     begun = time.monotonic()
     make_importable(folder)
     config = search_config.from_dict(plain)

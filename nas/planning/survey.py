@@ -1,4 +1,4 @@
-"""What a search will find in its data: clips of each class and split, and how long it takes to make them."""
+"""Counts the clips of each class and split that a search will have, and estimates how long it takes to make them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Survey:
 
 
 def survey(config: SearchConfig) -> Survey:
-    """Look at the data of a search. Clips of a class that the user brings are made, others are not.
+    """Look at the data of a search. Clips of records, and of a class that the user brings, are made.
 
     Raises:
       InputError: the data cannot be read, or does not fit the space.
@@ -66,11 +66,12 @@ def survey(config: SearchConfig) -> Survey:
             for split, size in sizes.items()
         }
         return Survey(digits.names, each, sizes, sum(sizes.values()) / RENDERED)
-    if data.source not in SOURCES:
+    if data.source not in SOURCES or data.source == "tfrecord":
         made = open_data(data, space)
         splits = {split: getattr(made, split) for split in SPLITS}
         counts = {split: _by_class(own.labels, len(made.classes)) for split, own in splits.items()}
-        return Survey(made.classes, counts, {split: len(own) for split, own in splits.items()})
+        videos = {s: len(own if own.clips_per_video is None else own.clips_per_video) for s, own in splits.items()}
+        return Survey(made.classes, counts, videos)
     return _of_videos(config)
 
 

@@ -27,7 +27,7 @@ from search_space.base.errors import InputError
 
 @dataclass(frozen=True)
 class VideoClips:
-    """Which clips to take of which videos.
+    """Clips to take, and videos to take them from.
 
     Attributes:
       path: folder of class folders, or list of videos.
@@ -64,7 +64,7 @@ class VideoClips:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What a data set depends on besides the files themselves: plain data."""
+        """Settings that a data set depends on besides the files themselves: plain data."""
         return {key: value for key, value in asdict(self).items() if key not in ("path", "video_root")}
 
     def sources(self, decoder: Decoder | None = None) -> dict[str, VideoSource]:

@@ -14,7 +14,7 @@ from search_space.base.checks import check_pattern, check_shares
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How videos are divided where neither folders nor a list name their splits.
+    """Division of videos whose splits neither folders nor a list name.
 
     Attributes:
       validation: share of each class's files.
@@ -86,6 +86,6 @@ def _held_out(free: Sequence[str], sizes: Counter[str], files: int, spare: int, 
 
 
 def _shares(count: int, first: float, second: float) -> tuple[int, int]:
-    """How many of `count` files to hold out for each share: at least one each, and at least one left to train on."""
+    """Number of `count` files to hold out for each share: at least one each, and at least one left to train on."""
     ahead = min(max(1, round(count * first)), count - 2)
     return ahead, min(max(1, round(count * second)), count - 1 - ahead)
