@@ -25,6 +25,20 @@ TOP = (
 )
 
 COMMANDS = {
+    "init": Help(
+        "look at your videos and this machine, and propose a search",
+        "Looks at the classes, durations, frame rates and faults of the videos and at videos that look alike, times "
+        "real training steps, and writes the configuration of a search that fits the hours: clip length and strides, "
+        "resolutions, cost limit, steps, trials and the family. Videos that look alike are kept in one split, by a "
+        "list that is written beside it. docs/how_to/search/propose.md lists how each setting is chosen.",
+        (
+            ("init my_videos --hours 2", "my_search.yaml, for two hours, with A0 to A2 as the family"),
+            (
+                "init my_videos.csv --hours 0.3 --target 3e8 --out small.yaml",
+                "a list; a network of 300 M multiply-adds",
+            ),
+        ),
+    ),
     "search": Help(
         "search, then tables, figures and family",
         "Proposes networks, trains each for a small budget, and logs every event (ledger.jsonl). When all candidates "
@@ -191,6 +205,13 @@ COMMANDS = {
             ),
             ("schema training --markdown", "all keys of a training experiment"),
         ),
+    ),
+    "doctor": Help(
+        "check whether a search can run on this machine",
+        "Checks memory, disk, video codecs, the engine that trains on CPU cores, TensorFlow with its GPUs and CUDA "
+        "libraries, Ray and the browser, and prints a line for each: ok, or the problem and its remedy. Exit code 1 "
+        "if a search could not run.",
+        (("doctor", "all checks, some twenty seconds"), ("doctor --json", "the same, as data")),
     ),
     "completion": Help(
         "tab completion: a script for bash, zsh or fish",

@@ -40,6 +40,17 @@ def parser(description: str, version: str) -> CommandParser:
     return top
 
 
+def _init(command: CommandParser) -> None:
+    command.add_argument("data", type=Path, help="a folder of videos, or a list of them (.csv)")
+    command.add_argument(
+        "--video-root", default="", metavar="DIR", help="folder of the files of a list (default: its own)"
+    )
+    command.add_argument("--hours", type=float, default=1.0, help="time that the search may take (1)")
+    command.add_argument("--target", metavar="MACS", help="multiply-adds per clip, or a0 to a5 (default: a0, a1, a2)")
+    command.add_argument("--out", type=Path, default=Path("my_search.yaml"), help="file to write (my_search.yaml)")
+    _json(command)
+
+
 def _search(command: CommandParser) -> None:
     command.add_argument("config", nargs="?", help="a preset or a YAML file (default: the preset default)")
     command.add_argument("--out", type=Path, help="folder of the run (default: a new one in results/runs)")
@@ -217,6 +228,7 @@ def _json(command: argparse.ArgumentParser) -> None:
 
 
 _OPTIONS: dict[str, Callable[[CommandParser], None]] = {
+    "init": _init,
     "search": _search,
     "one-shot": _one_shot,
     "plot": _plot,
@@ -232,5 +244,6 @@ _OPTIONS: dict[str, Callable[[CommandParser], None]] = {
     "reproduce": _reproduce,
     "validate": _validate,
     "schema": _schema,
+    "doctor": _json,
     "completion": _completion,
 }

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from cli import commands, comparisons, run_files, searches
+from cli import commands, comparisons, preparing, run_files, searches
 from cli.commands import CommandParser
 from search_space.base.command_line import exit_code, mute, print_escaped
 from search_space.base.errors import InputError
@@ -39,7 +39,8 @@ def _version() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    Returns 0 on success, 2 for invalid input, 130 if interrupted, 141 if the output pipe is closed.
+    Returns 0 on success, 1 if `doctor` found that no search can run, 2 for invalid input, 130 if interrupted, 141 if
+    the output pipe is closed.
     """
     # Matrices here are small, and threads would wait for each other; numpy reads this on its first import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -109,6 +110,7 @@ def schema(options: argparse.Namespace) -> str:
 
 
 COMMANDS = {
+    "init": preparing.init,
     "search": searches.search,
     "one-shot": searches.one_shot,
     "plot": run_files.plot,
@@ -124,5 +126,6 @@ COMMANDS = {
     "reproduce": run_files.reproduce,
     "validate": searches.validate,
     "schema": schema,
+    "doctor": preparing.doctor,
     "completion": completion,
 }

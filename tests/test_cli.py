@@ -36,6 +36,8 @@ HEAVY = {"tensorflow", "keras", "ray"}
 
 # What users and their scripts type. Changing a line breaks them: add freely, remove only in a new major version.
 WORDS = {
+    "init": "data --video-root --hours --target --out --json",
+    "doctor": "--json",
     "search": "config? --out --resume --workers --address --share --mirror --seed --trials --hints --serial "
     "--simulate --plan --tensorboard --quiet --json-lines --json",
     "one-shot": "config? --out --resume --rank --workers --address --share --mirror --seed --hints --serial "

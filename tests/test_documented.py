@@ -34,6 +34,8 @@ RUN_HERE = (
     r"movinet-nas --version",
 )
 RUN_BY = {
+    r"movinet-nas init ": ("init", "from_a_folder_to_a_family"),
+    r"movinet-nas doctor": ("init", "doctor_finds_this_machine_fit"),
     r"movinet-nas search my_search\.yaml --plan": ("planning", "the_command_times_real_steps_and_writes_nothing"),
     r"movinet-nas search tiny .*--(json-lines|tensorboard)": ("json_lines", "the_command_ends_with_its_outcome"),
     r"movinet-nas search (tiny|--resume) ": ("cli", "an_interrupted_search_says_how_to_resume_and_does"),

@@ -32,7 +32,7 @@ print(json.dumps([tf.__version__, build["is_cuda_build"], found, missing]))
 
 @dataclass(frozen=True)
 class TensorFlow:
-    """What TensorFlow reports in a process of its own.
+    """Report of TensorFlow from a process of its own.
 
     Attributes:
       version: of TensorFlow; '' if it cannot be imported.
@@ -60,7 +60,12 @@ def idle(gpus: float, driver: Path = DRIVER) -> str:
     if gpus or not count:
         return ""
     have = "a GPU is" if count == 1 else f"{count} GPUs are"
-    return f"{have} idle: set resources.gpus to 1 to use it"
+    return f"{have} idle: set resources.gpus to 1 to use it; run_search.py doctor reports whether TensorFlow can"
+
+
+def usable() -> int:
+    """Return the number of GPUs that TensorFlow sees; it is asked only where there is one."""
+    return len(tensorflow().gpus) if installed() else 0
 
 
 def tensorflow() -> TensorFlow:

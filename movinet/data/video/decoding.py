@@ -7,7 +7,7 @@ from the start. Both give the same frames as decoding the whole file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -263,3 +263,16 @@ def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, i
         raise UnusableVideo(f"has frames of {width}x{height}")
     target = short_side or short
     return max(target, round(width * target / short)), max(target, round(height * target / short))
+
+
+def missing_codecs(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the named codecs, such as "h264", that FFmpeg cannot decode here."""
+
+    def known(name: str) -> bool:
+        try:
+            av.codec.Codec(name, "r")
+        except ValueError:  # PyAV's UnknownCodecError
+            return False
+        return True
+
+    return tuple(name for name in names if not known(name))
