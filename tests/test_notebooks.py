@@ -24,7 +24,7 @@ TRAINING = {
     },
     "3_streaming": {"Counts(2000, 360, 360)": "Counts(96, 72, 72)", "epochs=5": "epochs=1"},
     "4_your_own": {
-        "write_class_folders(folder, 300,": "write_class_folders(folder, 80,",
+        "write_class_folders(folder, 300,": "write_class_folders(folder, 100,",
         "steps: 80": "steps: 4",
         "trials: 6": "trials: 4",
     },
