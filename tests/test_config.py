@@ -233,11 +233,6 @@ def test_every_field_is_explained(kind: type) -> None:
         assert re.search(rf"\b{each.name}\b.*:", explained), each.name
 
 
-def test_configurations_are_frozen() -> None:
-    for kind in CLASSES:
-        assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-
-
 def test_a_share_of_dominators_needs_their_number():
     with pytest.raises(InputError, match=r"dominating: 0\.2 requires 'dominators'"):
         EarlyStopping(dominating=0.2)
