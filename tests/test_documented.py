@@ -179,7 +179,7 @@ def test_the_help_of_a_module_has_a_paragraph_and_examples(module: str) -> None:
     for code in (0, 1, 2, 130, 141):
         assert re.search(rf"\b{code} \w", text.partition("exit codes:")[2])
     paragraphs = text.partition("usage:")[2].split("\n\n")
-    assert len(paragraphs[1]) + len(paragraphs[2]) > 200
+    assert len(paragraphs[1]) + len(paragraphs[2]) > 150
 
 
 @pytest.fixture(scope="module")

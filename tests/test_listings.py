@@ -147,7 +147,7 @@ def test_lists_that_cannot_be_read_are_one_clear_line(tmp_path: Path) -> None:
     for names, rule in (
         ("a\nc\n", "must be among the names in classes.txt"),
         ("b\nb\n", "without duplicates"),
-        ("", "one or"),
+        ("", "at least one"),
     ):
         written(tmp_path / "classes.txt", names)
         with pytest.raises(InputError, match=rule):
