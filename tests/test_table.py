@@ -19,7 +19,7 @@ from nas.algorithms.registry import ALGORITHMS
 from nas.benchmark import table
 from nas.benchmark.row_space import RowIndex, RowSpace
 from nas.benchmark.table import Table
-from nas.benchmark.table_comparison import Settings, play
+from nas.benchmark.table_comparison import Settings, run_on_table
 from nas.loop import run_folder
 from nas.record.events import Completed, Proposal
 from results.tables.tabulation import tabulate
@@ -200,7 +200,7 @@ def test_an_algorithm_proposes_every_row_once(algorithm: str, name: str) -> None
 @every_sparse_table
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_runs_on_a_table_that_is_no_product(algorithm: str, name: str) -> None:
-    assert len(set(play(TABLES[name], algorithm, 0, Settings(15)).rows)) == 15
+    assert len(set(run_on_table(TABLES[name], algorithm, 0, Settings(15)).rows)) == 15
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 6))
