@@ -44,8 +44,8 @@ CONTENTS = {
     "Getting started": ("getting_started", "installation first_search your_videos concepts notebooks"),
     "How to search": (
         "how_to/search",
-        "space_and_budget time_and_disk algorithms monitor_and_resume report check_results family one_shot cluster "
-        "extend compare_algorithms keras_tuner",
+        "propose space_and_budget plan time_and_disk algorithms monitor_and_resume report check_results family "
+        "one_shot cluster extend compare_algorithms keras_tuner",
     ),
     "How to use networks": ("how_to/networks", "train evaluate export stream"),
     "If it fails": ("how_to", "troubleshooting"),
