@@ -176,7 +176,7 @@ def test_a_keyboard_reaches_and_does_everything(view: View) -> None:
     page = view.page
     first = page.locator("a, button, input, select, summary, [tabindex]").first
     first.focus()
-    assert first.inner_text() == "Skip to the frontier" and first.bounding_box()["x"] >= 0  # type: ignore[index]
+    assert first.inner_text() == "Skip to the Pareto front" and first.bounding_box()["x"] >= 0  # type: ignore[index]
     page.get_by_role("button", name="cheaper on the front").press("Enter")
     assert view.words("#pinned-title") == on_front(-2)
     assert page.evaluate("document.activeElement.textContent") == "‹ cheaper on the front"

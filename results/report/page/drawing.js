@@ -1,10 +1,10 @@
-// A network as stages from the clip to the head: a bar for each layer, as long as it has channels.
+// A network as stages from the clip to the head: a bar for each layer, its length is the number of channels.
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDE = 300; // units of a drawing
 const ROW = 17;
 const START = 62; // where bars begin
-const MOST_FRAMES = 60; // of the source that are drawn
+const MOST_FRAMES = 60; // drawn frames of the source
 
 function shape(name, attributes, text) {
   const element = document.createElementNS(SVG, name);
@@ -45,7 +45,7 @@ function drawn(line) {
   return svg;
 }
 
-/** The frames of the source, those that the network sees filled. */
+/** The frames of the source; those that the network uses are filled. */
 function frames(network, y) {
   const count = Math.min(network.frames * network.stride, MOST_FRAMES);
   const step = WIDE / count;
@@ -64,7 +64,7 @@ function bars(layer, block, y, length) {
   return parts;
 }
 
-const KEY = "Bars: channels inside a layer (pale), of its block (strong: grey 1, blue 3, green 5, orange 7 frames in time). Dot: squeeze-excite.";
+const KEY = "Bars: inner channels of a layer (pale), channels of its block (strong: grey 1, blue 3, green 5, orange 7 frames in time). Dot: squeeze-excite.";
 
 function layerTable(line) {
   const head = made("tr", {}, ...["block", "width", "inside", "kernel", "squeeze-excite"].map((name) => made("th", { scope: "col" }, name)));
@@ -75,7 +75,7 @@ function layerTable(line) {
   return made("details", {}, made("summary", {}, "Layers as a table"), scroll);
 }
 
-/** Fills the pinned panel. `step` goes to the next network of the front, by 1 or -1. */
+/** Fill the pinned panel. `step` moves to the next network of the front, by 1 or -1. */
 function showPinned(item, step) {
   const move = (by, text) => {
     const button = made("button", { type: "button" }, text);
@@ -90,6 +90,6 @@ function showPinned(item, step) {
     nodes.push(...(data.movinets ? [drawn(line), made("p", { class: "lead" }, KEY), layerTable(line)] : [made("p", {}, line)]));
   }
   document.getElementById("pinned-title").textContent = item.title;
-  const steps = data.front.network.length > 1 ? [made("div", { class: "steps" }, move(-1, "‹ cheaper on the front"), move(1, "dearer ›"))] : [];
+  const steps = data.front.network.length > 1 ? [made("div", { class: "steps" }, move(-1, "‹ cheaper on the front"), move(1, "more expensive ›"))] : [];
   document.getElementById("pinned-body").replaceChildren(...steps, ...nodes);
 }

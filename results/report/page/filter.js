@@ -1,8 +1,8 @@
-// Which trials are shown: by kind, by state, by cost and by text.
+// Filter of the shown trials: by kind, by state, by cost and by text.
 
 const form = document.getElementById("filter");
 let shown = rows;
-let haystack = null; // made when a text is first looked for
+let haystack = null; // created for the first text search
 
 function checkboxes(place, levels, name) {
   for (const level of levels) {
@@ -40,7 +40,7 @@ function filtered() {
   });
 }
 
-/** Calls `changed` whenever other trials are to be shown. */
+/** Call `changed` when the selection of trials changes. */
 function startFilter(changed) {
   checkboxes("kinds", trials.kind.levels, "kind");
   checkboxes("states", trials.state.levels, "state");

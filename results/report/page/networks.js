@@ -1,5 +1,5 @@
 "use strict";
-// The run's data, in the columns of results/report/data.py, and what is said of a trial or a network.
+// The run's data, in the columns of results/report/data.py, and the texts about a trial or a network.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const { trials, networks } = data;
@@ -9,7 +9,7 @@ const rows = trials.index.map((_, row) => row);
 const kindOf = (row) => trials.kind.levels[trials.kind.codes[row]];
 const stateOf = (row) => trials.state.levels[trials.state.codes[row]];
 const costOf = (row) => networkCost(trials.network[row]);
-const networkCost = (network) => networks.costs[data.cost][network]; // the first cost searched by
+const networkCost = (network) => networks.costs[data.cost][network]; // the first cost objective
 const costName = data.costs[data.cost];
 const measureOf = (measure, network) => measure.levels[measure.codes[network]] ?? null;
 
@@ -61,18 +61,18 @@ function costFacts(costs) {
 
 const networkCosts = (network) => costFacts((name) => networks.costs[name][network]);
 
-/** What is shown of a trial: its title, figures by name, and architectures; its network and accuracy place it. */
+/** Details of a trial: title, values by name, and architectures; network and accuracy set its position. */
 function trialItem(row) {
   const label = trials.label[row] ? ` (${trials.label[row]})` : "";
   const facts = [["kind", kindOf(row)], ["state", stateOf(row)]];
   const partial = stateOf(row) === "stopped" ? " (when stopped)" : "";
   if (trials.accuracy[row] !== null) facts.push(["accuracy", share(trials.accuracy[row]) + partial]);
   if (trials.steps[row] !== null) facts.push(["training", `${trials.steps[row]} steps, ${Math.round(trials.seconds[row])} s`]);
-  if (trials.reason[row]) facts.push(["why it failed", trials.reason[row]]);
+  if (trials.reason[row]) facts.push(["reason of the failure", trials.reason[row]]);
   return { ...described(`Trial ${trials.index[row]}${label}`, facts, trials.network[row]), accuracy: trials.accuracy[row] };
 }
 
-/** What is shown of a network of the front, of a parent beside it, or of a published network. */
+/** Details of a network of the front, of a parent near it, or of a published network. */
 function pointItem(points, place, kind) {
   const network = points.network[place];
   const accuracy = withInterval(points.accuracy[place], points.low[place], points.high[place]);
@@ -100,7 +100,7 @@ function memberItem(member) {
   return { title: `Model ${member.name.toUpperCase()}`, facts, network: null, accuracy: null, architectures: member.architectures };
 }
 
-/** An element with attributes and children; a child that is no node is text, whatever stands in it. */
+/** An element with attributes and children; a child that is not a node becomes text. */
 function made(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);

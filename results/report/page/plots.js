@@ -1,6 +1,6 @@
-// The pictures that Plotly draws. Texts of the run are never given to it, but for names of networks without markup.
+// Figures drawn by Plotly. It never gets texts of the run, except names of networks without markup.
 
-const CROWD = 1000; // marks of a kind beyond which they are dots of one path: a browser takes its time for each element
+const CROWD = 1000; // above this number of marks, draw them as dots of one path, because elements are slow
 const REACH = 7; // pixels from the middle of a mark
 const MOST_LINES = { others: 400, best: 150 };
 const BUTTONLESS = { responsive: true, displayModeBar: false, doubleClick: "reset", showTips: false };
@@ -25,7 +25,7 @@ function layout(more) {
 
 function trialTrace(name, chosenRows, marker) {
   return {
-    type: "scatter", // not scattergl: nothing here is to depend on what a browser makes of WebGL
+    type: "scatter", // not scattergl, to be independent of WebGL
     mode: "markers",
     name: `${name} (${chosenRows.length})`,
     x: chosenRows.map(costOf),
@@ -36,14 +36,14 @@ function trialTrace(name, chosenRows, marker) {
   };
 }
 
-/** A mark for each trial; of a crowd only what can be pointed at, as `crowds` draws it, and a mark for the legend. */
+/** A mark for each trial; for many trials only invisible targets and a legend mark, as `crowds` draws them. */
 function marks(name, chosenRows, marker) {
   const trace = trialTrace(name, chosenRows, marker);
   if (chosenRows.length <= CROWD) return [trace];
   return [{ ...trace, mode: "none", showlegend: false }, { ...trace, x: [null], y: [null] }];
 }
 
-/** Dots of a crowd as one shape beneath everything: lines of no length, whose ends the style sheet makes round. */
+/** Dots of many trials as one shape below all others: lines of zero length with round ends by the style sheet. */
 function crowd(chosenRows, dotColour) {
   if (chosenRows.length <= CROWD) return [];
   const dot = (row) => `M${costOf(row)},${trials.accuracy[row]}L${costOf(row)},${trials.accuracy[row]}`;
@@ -66,7 +66,7 @@ function pointTrace(points, kind, name, style) {
   };
 }
 
-/** Rings around the networks that the family grew from, on the front or near it, with the models' names. */
+/** Rings around the parents of the family, on the front or near it, with the models' names. */
 function parentTrace() {
   const { network, accuracy, label } = data.parents;
   const onFront = (place) => data.front.network.indexOf(network[place]);
@@ -86,7 +86,7 @@ function parentTrace() {
   };
 }
 
-/** An arrow to the pinned network: an annotation, as these are drawn without all points anew. */
+/** An arrow to the pinned network: an annotation, which does not redraw all points. */
 function pinnedArrow(item) {
   if (item.network === null || item.accuracy === null) return [];
   const at = { x: Math.log10(networkCost(item.network)), y: item.accuracy, standoff: 8 };
@@ -121,7 +121,7 @@ function frontierTraces() {
   ];
 }
 
-/** Limits of the means: a wide interval may leave the picture, but does not flatten it. */
+/** Limits of the means: a wide interval may leave the figure, but does not flatten it. */
 function frontierRanges() {
   const visible = visibleRows();
   const points = [data.front, data.references];
@@ -135,7 +135,7 @@ function frontierRanges() {
   return [[left - side, right + side], [low - room, high + 1.5 * room]];
 }
 
-/** What is pointed at: of marks that lie on each other one of the front, then a published network, then a trial. */
+/** The mark under the pointer: of overlapping ones first the front, then a published network, then a trial. */
 function itemAt(plot, event) {
   const { data: trace, pointIndex, xaxis, yaxis } = event.points[0];
   const box = plot.getBoundingClientRect();
@@ -163,7 +163,7 @@ function drawFrontier(item) {
   }), BUTTONLESS);
 }
 
-/** Candidates trained to the full budget, as lines over an axis for each choice, from its least to its greatest value. */
+/** Fully trained candidates, as lines over an axis per choice, from its least to its greatest value. */
 function drawChoices(item) {
   const done = shown.filter((row) => kindOf(row) === "search" && stateOf(row) === "completed" && trials.accuracy[row] !== null);
   const axes = choiceAxes(done);
@@ -194,7 +194,7 @@ function choiceAxes(done) {
   return axes.map((axis) => ({ ...axis, levels: [...new Set(done.map(axis.value))].sort((a, b) => a - b) })).filter((axis) => axis.levels.length > 1);
 }
 
-/** Rows of the best share in accuracy: of all, or in each quarter of the candidates by cost. */
+/** Rows with the best accuracy: a fraction of all, or of each quarter of the candidates by cost. */
 function bestOf(done) {
   const share = Number(document.getElementById("best").value);
   const groups = document.getElementById("among").value === "all" ? 1 : 4;
@@ -208,7 +208,7 @@ function bestOf(done) {
   return best;
 }
 
-/** A name and at most so many rows, evenly spread: more lines than that are a blot. */
+/** A name and at most `most` rows, evenly spaced: more lines are unreadable. */
 function thinned(name, chosenRows, most) {
   const count = chosenRows.length;
   if (count <= most) return [`${name} (${count})`, chosenRows];
@@ -216,7 +216,7 @@ function thinned(name, chosenRows, most) {
   return [`${name} (${count}, of which ${most} drawn)`, some];
 }
 
-/** All lines as one path: a break after each. Lines through one value are spread a little, by a number of their own. */
+/** All lines as one path: a break after each. Lines through one value are spread a little, each by a fixed offset. */
 function linesTrace(name, chosenRows, axes, line) {
   const x = [];
   const y = [];
@@ -235,7 +235,7 @@ function linesTrace(name, chosenRows, axes, line) {
 
 const height = (axis, value) => (value - axis.levels[0]) / (axis.levels.at(-1) - axis.levels[0]);
 
-/** What stands beside an axis: its values where they are few, else its ends. */
+/** Labels of an axis: its values if they are few, else its ends. */
 function valuesTrace(axes) {
   const marks = axes.flatMap((axis, i) => {
     const values = axis.levels.length <= 7 ? axis.levels : [axis.levels[0], axis.levels.at(-1)];

@@ -1,4 +1,4 @@
-// Brings the page to life: what is pinned, the colours, and pictures that are drawn when they come into view.
+// Interaction of the page: pinning, colours, and figures that are drawn when they come into view.
 
 let pinned = null;
 const lazy = new Map([
@@ -31,7 +31,7 @@ function startPointing(plot) {
   const tip = document.getElementById("tip");
   plot.on("plotly_hover", (event) => {
     const item = itemAt(plot, event);
-    if (!item) return; // of the hypervolume, which says itself what it shows
+    if (!item) return; // a point of the hypervolume, which has its own label
     const fact = (name) => item.facts.find(([each]) => each === name)?.[1] ?? "–";
     tip.replaceChildren(made("strong", {}, item.title), `accuracy ${fact("accuracy")}, ${fact(costName)} ${costName}`,
       made("br"), ...item.architectures.map(inWords));

@@ -9,7 +9,7 @@ const COLUMNS = [
   ["accuracy", (row) => trials.accuracy[row], share],
   [costName, costOf, quantity],
   ...wholeMeasures.map((measure) => [measure.name, (row) => measureOf(measure, trials.network[row])]),
-  ["why it failed", (row) => trials.reason[row] ?? ""],
+  ["reason of the failure", (row) => trials.reason[row] ?? ""],
 ];
 const sorted = { column: 0, down: false };
 let page = 0;
