@@ -71,13 +71,13 @@ def _contents() -> str:
 
 
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
-    """Append the table of contents to the README, the front page, which has no directives of its own."""
+    """Append the table of contents to the front page: the README has no directives."""
     if name == root_doc:
         source[0] += _contents()
 
 
 def plain_text(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Keep docstrings as plain text: escape characters that are markup in reStructuredText, and keep columns."""
+    """Escape reStructuredText markup in docstrings, which are plain text, and keep columns."""
     paragraphs = "\n".join(lines).split("\n\n")
     lines[:] = "\n\n".join(map(_columns if what == "module" else _escaped, paragraphs)).split("\n")
 
@@ -95,7 +95,7 @@ def _escaped(paragraph: str) -> str:
 
 
 def without_folders(app: Sphinx, tree: nodes.document) -> None:
-    """Turn links to folders of the repository, which have no page, into text."""
+    """Replace links to folders of the repository, which are no pages, by text."""
     here = Path(tree["source"]).parent
     for node in list(tree.findall(addnodes.pending_xref)):
         if (here / node["reftarget"]).is_dir():

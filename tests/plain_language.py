@@ -60,7 +60,7 @@ WORDS = {
     "take home": (r"\btak(?:e|es|en|ing) (?:home|out)\b", "export; remove"),
     "place, value, rule": (r"\bplace, value,? (?:and )?rule\b", "field, value, constraint"),
     "first weights": (r"\bfirst weights\b", "initialisation"),
-    "own videos": (r"(?<![Yy]our )\bown videos\b", "your own videos"),
+    "own videos": (r"(?<![Yy]our )(?<!their )\bown videos\b", "your own videos"),
     "a second": (
         r"\b(?:clips?|frames?|steps?|trials?|FLOPs|images?|examples?|tests?|bytes|MB|GB) an? "
         r"(?:second|minute|hour|day|clip|frame|step|trial|run)\b",
@@ -109,6 +109,11 @@ ALLOWED = (
     Allowed(
         "members", r"movinet/(model|weights|deploy|training)/|results/family|search_space/network", "", "ensembles"
     ),
+    Allowed("members", r"docs/(how_to/networks/|explanation/design|conf.py)", "", "ensembles; an option of Sphinx"),
+    Allowed("members", r"docs/explanation/security", r"Ray cluster", "nodes of a cluster"),
+    Allowed("picture", r"docs/reference/data", r"cover picture", "the cover of an audio file"),
+    Allowed("finals", r"docs/reference/search_keys", "", "keys and values of configurations"),
+    Allowed("lift", r"docs/reference/search_keys", "", "keys of configurations"),
     Allowed("ledger", r".*", r"(?i)ledger\.jsonl|`ledger", "the name of the file and of the module"),
     Allowed("hints", r".*", r"(?i)type hint|did you mean", "type hints, and suggestions for misspelt words"),
     Allowed("the release", r".*", r"(?i)release of (?:Ray|Keras|TensorFlow|Optuna|Python)", "a version of a library"),
@@ -254,7 +259,7 @@ def names(file: str, source: str) -> Iterator[Finding]:
 
 def findings(text: Text) -> Iterator[Finding]:
     """Yield the departures of one text."""
-    plain = re.sub(r"``[^`]*``|`[^`]*`|\]\([^)]*\)|https?://\S+|\"\w+\"|--[\w-]+|\w+(?:/\w+)+", " X ", text.text)
+    plain = re.sub(r"``[^`]*``|`[^`]*`|\]\([^)]*\)|https?://\S+|\"\w+\"|--[\w-]+|\w+(?:/[\w.]+)+", " X ", text.text)
     if text.source == "docstring":
         plain = re.sub(r"\n +[\w*, ]+: ", "\n\n", plain)  # names of arguments and attributes
     flat = " ".join(plain.split())

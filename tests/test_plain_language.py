@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 from plain_language import ROOT, area, count, findings, markdown_texts, names, openings, python_texts, subjects
 
-LIMITS = {"product": 1485, "pages": 485, "tests": 719}  # lower them as texts are rewritten
+# Pages: nested lists of names without a full stop, and generated passages of docs/reference/benchmarks.md.
+# Tests: lower the number as they are rewritten.
+LIMITS = {"product": 0, "pages": 11, "tests": 571}
 
 
 def test_counts_stay_within_their_limits() -> None:

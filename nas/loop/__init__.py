@@ -1,7 +1,7 @@
 """The search loop and the folder of a run.
 
-- `search`: proposes trials and records what becomes of them.
-- `algorithm`: makes and checks the algorithm and the references that a configuration names.
+- `search`: proposes trials and records their results.
+- `algorithm`: creates and checks the algorithm and the references of a configuration.
 - `early_stopping`: stops trials among candidates of similar cost.
 - `retries`: trains a trial again if its worker died.
 - `fixed_networks`: networks that are trained instead of a search.

@@ -1,4 +1,4 @@
-"""The algorithm and the references that a configuration names, made for its space and checked."""
+"""Algorithm and references of a configuration, created for its space and checked."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ OUT/supernet/checkpoint.npz     everything needed to resume
 OUT/supernet/history.csv        every step
 OUT/supernet/members.json       the network of each target
 OUT/supernet/hints.json         optional: architectures with the statistic of the supernet
-OUT/retrained/                  an ordinary run: these networks trained from scratch
+OUT/retrained/                  an ordinary run: these networks trained from scratch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The record of a run and derived numbers.
 
 - `events`: a trial's proposal, measurements and end.
-- `ledger`: the append-only event log, from which everything else is made; `ledger_writer` appends to it.
+- `ledger`: the append-only event log, from which everything else is derived; `ledger_writer` appends to it.
 - `objective`: names and directions of objectives.
 - `pareto`: Pareto fronts, ranks and exact hypervolume.
 - `hypervolume`: hypervolume by accuracy and log cost, for all displays and comparisons.

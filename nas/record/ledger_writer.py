@@ -1,6 +1,6 @@
-"""Writing the ledger of a run: each record is one line, written in one call and synced.
+"""Writer of the event log of a run: each record is one line, written in one call and synced.
 
-There is one writer (see `nas.loop.run_lock`), and a crash can tear only the last line.
+There is one writer (see `nas.loop.run_lock`), and a crash can damage only the last line.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LedgerWriter:
         """Open the event log of an earlier run, after checking it and removing an incomplete last line.
 
         Raises:
-          InputError: see `read`; or the file cannot be written.
+          InputError: see `nas.record.ledger.read`; or the file cannot be written.
         """
         ledger = read(path)
         writer = cls(ledger.path, clock)

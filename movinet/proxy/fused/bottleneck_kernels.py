@@ -1,7 +1,7 @@
 # mypy: allow-untyped-defs
 """Compiled loops of a bottleneck, forward and backward: up to the depthwise convolution, and from there to the end.
 
-Arrays are as in `vectors`. A clip stays in the cache on its way through each of the two.
+Arrays are as in `vectors`. A clip stays in the cache within each of the two parts.
 """
 
 from __future__ import annotations
@@ -284,8 +284,8 @@ def expand_depthwise_backward(
       n_in, n_out: floats of a row of input and of output.
 
     Returns:
-      Gradient of x, without the part through the expansion's statistics, [rows, C]; x' times the gradient at the
-      expansion's norm, [C, E]; the sum of that gradient [E]; the gradient of the depthwise kernel, [taps, E].
+      The gradient of x, without the part through the expansion's statistics, [rows, C]. Then: x' times the gradient at
+      the expansion's norm, [C, E]; the sum of that gradient [E]; the gradient of the depthwise kernel, [taps, E].
     """
     buffer_size, places, d_size, d_places, _, backward, of_taps = geometry
     channels = kernel.shape[1]
