@@ -167,7 +167,7 @@ def test_figures_report_and_closing_words_name_the_costs(run: Run) -> None:
     assert data["cost"] == run.costs[0] and all(data["costs"][name] == label_of(name).words for name in run.costs)
     assert f"Accuracy on validation clips over {words[0]}." in (run.folder / "report.html").read_text()
     assert f"front: network  {'  '.join(words)}  accuracy" in write_outcome(ledger_of(run.folder), run.folder)
-    plots.save_frontier(ledger_of(run.folder), None, run.folder / "front.svg")
+    plots.save_front(ledger_of(run.folder), None, run.folder / "front.svg")
     assert words[0] in (run.folder / "front.svg").read_text()
 
 

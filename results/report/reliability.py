@@ -39,7 +39,7 @@ def reliability(ledger: Ledger) -> Html:
         ]
         for row in _rows(found.rows)
     ]
-    head = ["statistic", "sd of networks at equal cost", "sd of seeds", "picture", "reliability"]
+    head = ["statistic", "sd of networks at equal cost", "sd of seeds", "plot", "reliability"]
     head += ["τ between seeds", "τ with accuracy of other seeds"]
     full, early = ([row for row in rows if ("@" in row[0]) == at] for at in (False, True))
     parts = [table(caption, head, some, texts=(0, 3)) for caption, some in zip(CAPTIONS, (full, early), strict=True)]
@@ -65,7 +65,7 @@ def _ranking(ledger: Ledger) -> Html:
         ]
         for row in _rows(found.rows)
     ]
-    head = ["predictor", "picture", "τ within FLOPs bins", "τ beside log-FLOPs", "networks", "verdict"]
+    head = ["predictor", "plot", "τ within FLOPs bins", "τ beside log-FLOPs", "networks", "verdict"]
     return table("Proxy rank correlation with trainings by other seeds", head, rows, texts=(0, 1, 5))
 
 

@@ -130,7 +130,7 @@ def _shares(found: Importance) -> Html:
         for each in (*found.shares, found.together)
     ]
     caption = f"Share of the variance of {found.statistic} beyond cost that each dimension explains"
-    return table(caption, ["dimension", "picture", "share, 95 % interval"], rows, texts=(0, 1))
+    return table(caption, ["dimension", "plot", "share, 95 % interval"], rows, texts=(0, 1))
 
 
 def _effects(caption: str, effects: Sequence[Effect], clear: bool) -> Html:
@@ -144,7 +144,7 @@ def _effects(caption: str, effects: Sequence[Effect], clear: bool) -> Html:
         ]
         for effect in effects
     ]
-    head = ["choice", "picture", "correlation at equal cost", "of the residual", "verdict"]
+    head = ["choice", "plot", "correlation at equal cost", "of the residual", "verdict"]
     return table(caption, head, rows, texts=(0, 1, 4))
 
 
