@@ -11,7 +11,7 @@ from search_space.base.configuration import configuration, within
 # Decay of the two moments of AdamW (Loshchilov and Hutter, arXiv 1711.05101). The first is Muon's momentum too.
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
 ADAM_SHARE = 0.125  # AdamW's learning rate, as a share of Muon's
-# What the averages of Nesterov's momentum leave of gradients that are nothing but noise, as a share of their norm.
+# Norm of Nesterov's momentum for gradients of pure noise, as a fraction of the gradients' norm.
 NOISE_SHARE = math.sqrt((1 - BETA1**2) ** 2 + BETA1**4 * (1 - BETA1) / (1 + BETA1))
 
 # Iteration x -> a x + b x^3 + c x^5, which moves singular values towards 1 (Jordan et al., Muon, 2024).

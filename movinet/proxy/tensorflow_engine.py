@@ -154,7 +154,7 @@ class Network:
             for (spec, form, rate), state in zip(planned, states, strict=True)
         ]
         self.steps_done = steps_done
-        self._nothing = tf.constant([], tf.float32)  # in place of the weights of stochastic depth where it is off
+        self._nothing = tf.constant([], tf.float32)  # replaces the weights of stochastic depth if it is off
         self._momentum = tf.constant(recipe.norm_momentum, tf.float32)
         self._smoothing = tf.constant(recipe.label_smoothing, tf.float32)
 
@@ -275,7 +275,7 @@ class Candidate(Network):
 
 
 def _call(function: object, arguments: list[Tensor], outputs: list[object]) -> list[Tensor]:
-    # A fifth of the Python time of calling the ConcreteFunction, which matters at 10 ms a step.
+    # Takes a fifth of the Python time of calling the ConcreteFunction, which matters at 10 ms per step.
     return raw.StatefulPartitionedCall(args=arguments, Tout=outputs, f=function, config_proto=_CONFIG)
 
 

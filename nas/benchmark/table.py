@@ -88,7 +88,7 @@ class Table:
         return np.nanmean(self.accuracy, axis=1)
 
     def row(self, genotype: Genotype) -> int:
-        """The row of a canonical genotype; `InputError` if there is none."""
+        """Return the row of a canonical genotype; `InputError` if there is none."""
         return int(_rows(self.index, self.name, np.array([genotype]))[0])
 
 

@@ -170,7 +170,7 @@ class _Rungs(_Driver, FIFOScheduler):
         super().__init__()
         self.attempts = attempts
         self.trials: dict[str, Any] = {}  # running trials, by id
-        self.files: Path | None = None  # where Ray Tune keeps its own on this node
+        self.files: Path | None = None  # Ray Tune's folder on this node
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         self.trials[trial.trial_id] = trial

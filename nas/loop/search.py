@@ -99,7 +99,7 @@ class Search:
         self.room: int | None = None
         self.retried = 0
         self._stopping = self._make_stopping()
-        self._parts: dict[str, Any] = {}  # that architectures have in common
+        self._parts: dict[str, Any] = {}  # shared parts of architectures
         self._continues: dict[tuple[int, int], bool] = {}  # decisions at the rungs, by index and steps
         self._asked_all = bool(config.networks)  # candidates are complete; re-evaluations remain
         self._finals = list(self._known_reevaluations())

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 GRACE = 30.0  # seconds for running trials at a shutdown: systems kill some time after SIGTERM
-SOON = (signal.SIGTERM, signal.SIGHUP)  # a system that shuts down, a terminal that is closed
+SOON = (signal.SIGTERM, signal.SIGHUP)  # system shutdown, closed terminal
 SIGNALS = (signal.SIGINT, *SOON)
 NOTICE = "interrupted: {}; interrupt again to stop at once"
 STANDARD_ERROR = 2  # its descriptor

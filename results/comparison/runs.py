@@ -114,7 +114,7 @@ def compare(
       InputError: a run has no re-evaluated networks, or runs have different clips or training recipes.
     """
     elsewhere = [published_by] if published_by else against  # runs to compare with
-    own = [] if against else elsewhere or runs  # runs whose published networks are
+    own = [] if against else elsewhere or runs  # runs with the published networks
     names = _costs_of([*runs, *elsewhere])
     searched = [_tested(ledger, "finalist") for ledger in runs]
     others = [_tested(ledger, "finalist") for ledger in against] or [_tested(ledger, "reference") for ledger in own]

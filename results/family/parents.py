@@ -25,7 +25,7 @@ NEAR = 12  # upper limit of compared networks without re-evaluation
 OWN_SHARE = 0.5  # share of the scatter around the trend that is due to networks, if none was trained twice
 DISCOUNT = 0.5  # share of the trend's change that is expected to be lost by scaling
 DISCOUNT_SD = 1 / math.sqrt(12)  # standard deviation of a share that is uniform from 0 to 1
-_SCATTERS = np.linspace(0.05, 4, 40)  # standard deviations between networks, in those of the accuracies
+_SCATTERS = np.linspace(0.05, 4, 40)  # standard deviations between networks, in units of that of the accuracies
 
 
 @dataclass(frozen=True)

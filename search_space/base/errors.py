@@ -3,7 +3,7 @@
 import unicodedata
 
 LONGEST = 2000  # characters of a message
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of Unicode: controls, marks of direction, half characters, breaks
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, direction marks, surrogates, line breaks
 
 
 def printable(text: str, kept: str = "") -> str:

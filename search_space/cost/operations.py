@@ -64,7 +64,7 @@ BlockCounts = tuple[Count, int, Iterable[LayerCounts]]  # width, stride, layers
 def squeeze_excite_channels(seen: Count) -> Count:
     """Return make_divisible(seen / 4, 8) in integers."""
     eights = (seen + 16) // 32
-    return 8 * (eights + (320 * eights < 9 * seen))  # one step up where rounding lost more than 10 %, or all
+    return 8 * (eights + (320 * eights < 9 * seen))  # one step up if rounding lost more than 10 %, or everything
 
 
 def larger(a: Count, b: Count) -> Count:
