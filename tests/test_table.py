@@ -117,7 +117,7 @@ def test_a_genotype_that_is_no_row_is_refused_by_the_table(name: str) -> None:
     made = TABLES[name]
     every = itertools.product(*(range(k) for k in made.space.options))
     stranger = next(genotype for genotype in every if genotype not in rows_of(made))
-    with pytest.raises(InputError, match="no row"):
+    with pytest.raises(InputError, match="not the genotype of a row"):
         made.row(stranger)
 
 
@@ -256,28 +256,28 @@ def test_every_statistic_seed_and_long_training_is_kept(tmp_path: Path) -> None:
 
 
 BAD = {
-    "an unknown column": (("score.x", "scores.x"), ("line 1", "'scores.x'", "no column")),
+    "an unknown column": (("score.x", "scores.x"), ("line 1", "'scores.x'", "not a column")),
     "a column twice": (("accuracy.1", "accuracy.0"), ("line 1", "'accuracy.0'", "duplicate")),
     "no macs": (("macs,", "total_parameters,"), ("line 1", "lacks the column macs")),
     "no choice": (("choice.", "score."), ("line 1", "choice.NAME")),
     "a seed left out": (("accuracy.1", "accuracy.2"), ("line 1", "lacks the column accuracy.1")),
-    "percent": (("0.4", "40"), ("line 3: accuracy.0", "40.0", "share")),
-    "negative": (("0.2,0.3", "-0.2,0.3"), ("line 2: accuracy.0", "-0.2", "share")),
-    "early percent": (("0.1,", "10,"), ("line 2: accuracy.0@16", "10.0", "share")),
+    "percent": (("0.4", "40"), ("line 3: accuracy.0", "40.0", "from 0 to 1")),
+    "negative": (("0.2,0.3", "-0.2,0.3"), ("line 2: accuracy.0", "-0.2", "from 0 to 1")),
+    "early percent": (("0.1,", "10,"), ("line 2: accuracy.0@16", "10.0", "from 0 to 1")),
     "a text for a number": (("0.4", "high"), ("line 3: accuracy.0", "'high'", "finite number")),
     "not a number": (("0.4", "nan"), ("line 3: accuracy.0", "'nan'", "finite number")),
     "a row without accuracy": (("0.2,0.4,,", "0.2,,,"), ("line 3: accuracy", "every row")),
-    "a cost of nothing": ((",100,", ",0,"), ("line 2: macs", "'0'", "whole number")),
-    "a cost with a fraction": ((",100,", ",1.5,"), ("line 2: macs", "'1.5'", "whole number")),
-    "no cost": ((",100,", ",,"), ("line 2: macs", "''", "whole number")),
+    "a cost of nothing": ((",100,", ",0,"), ("line 2: macs", "'0'", "integer of at least 1")),
+    "a cost with a fraction": ((",100,", ",1.5,"), ("line 2: macs", "'1.5'", "integer of at least 1")),
+    "no cost": ((",100,", ",,"), ("line 2: macs", "''", "integer of at least 1")),
     "an architecture twice": (("2,a", "1,a"), ("line 3", "same architecture as line 2")),
     "a cell too many": ((",8,64", ",8,64,1"), ("line 3", "10", "the header has 9")),
     "two budgets": ((",8,64", ",8,65"), ("line 3: steps", "65", "same in all rows: 64")),
     "a rung beyond the budget": (("@16", "@64"), ("accuracy.S@64", "below the full budget, 64")),
     "a statistic of a seed without accuracy": (("score.x", "loss.2"), ("line 1", "lacks the column accuracy.2")),
-    "a likelihood above 1": (("score.x", "likelihood.0"), ("line 2: likelihood.0", "7.0", "share")),
-    "a long accuracy above 1": (("score.x", "long_accuracy.0"), ("line 2: long_accuracy.0", "7.0", "share")),
-    "a long accuracy with steps": (("score.x", "long_accuracy.0@5"), ("line 1", "no column")),
+    "a likelihood above 1": (("score.x", "likelihood.0"), ("line 2: likelihood.0", "7.0", "from 0 to 1")),
+    "a long accuracy above 1": (("score.x", "long_accuracy.0"), ("line 2: long_accuracy.0", "7.0", "from 0 to 1")),
+    "a long accuracy with steps": (("score.x", "long_accuracy.0@5"), ("line 1", "not a column")),
     "an open quote": (("1,a", '1,"a'), ("parsing the table", "CSV")),
 }
 
@@ -315,9 +315,9 @@ def test_files_that_are_no_tables(name: str, content: bytes | None, words: str, 
 
 
 def test_a_table_is_not_written_where_it_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="prevented writing"):
         table.write(TABLES["two"], tmp_path / "no" / "t.csv")
-    with pytest.raises(InputError, match="ends"):
+    with pytest.raises(InputError, match="valid suffix"):
         table.write(TABLES["two"], tmp_path / "t.parquet")
     assert list(tmp_path.iterdir()) == []
 
