@@ -1,9 +1,9 @@
 """Evaluate a trained network in detail: by class, by clips and crops, frame by frame.
 
-The experiment defines the network and its validation_data. The mode selects the part of a video that is used: its
-middle clip ("clip"); several clips and crops, whose probabilities are averaged as in the TF Model Garden ("multi"; 10 x
-3 unless the experiment sets num_test_clips or num_test_crops); the clip frame by frame ("stream", causal networks
-only); its middle frame alone ("frame"). The command writes evaluation.json and predictions.csv;
+The experiment defines the network and its validation_data. The mode selects a part of the video: its middle clip
+("clip"), or its middle frame alone ("frame"). The mode "stream" evaluates the clip frame by frame (causal networks
+only). The mode "multi" averages the probabilities of several clips and crops as in the TF Model Garden, 10 x 3 unless
+the experiment sets num_test_clips or num_test_crops. The command writes evaluation.json and predictions.csv;
 docs/how_to/networks/evaluate.md describes their content.
 """
 

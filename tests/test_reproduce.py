@@ -96,7 +96,7 @@ def test_a_search_trial_alone_flatters(ledger: Ledger) -> None:
     recorded = ledger.completed[alone.index].metrics["accuracy"]
     found = reproduction(ledger, alone, measured(ledger, alone, recorded, recorded - 0.2, recorded - 0.21))
     assert found.selected
-    assert "flatters" in verdict(found)
+    assert "selection bias" in verdict(found)
 
 
 def test_a_training_that_fails_is_said(ledger: Ledger) -> None:

@@ -19,10 +19,10 @@ def check_task(kind: type[Task], **options: Any) -> None:
 
     Args:
       kind: class of the family.
-      options: of its own.
+      options: arguments of the class.
 
     Raises:
-      AssertionError: the first fault; the message says what is wrong.
+      AssertionError: the first fault, with an explanation.
     """
     try:
         own = OwnTask(f"{kind.__module__}:{kind.__qualname__}", kind, options)

@@ -176,7 +176,7 @@ class SearchConfig:
         """The space of MoViNets.
 
         Raises:
-          InputError: the task is another one, and what asks for the space is for MoViNets alone.
+          InputError: the task is another one; the caller supports only MoViNets.
         """
         if self.space is None:
             rule = "is a task of your own; one-shot search, validation and scaling are for MoViNets alone"
@@ -210,7 +210,7 @@ def from_dict(data: object, place: str = "search") -> SearchConfig:
 
 
 def _own_task(data: Any) -> bool:
-    """Whether plain data names a task other than MoViNets."""
+    """Return whether plain data names a task other than MoViNets."""
     task = data.get("task") if isinstance(data, Mapping) else None
     return isinstance(task, Mapping) and task.get("name", MOVINET) != MOVINET
 

@@ -42,9 +42,9 @@ class TaskConfig:
     """Network family to search.
 
     Attributes:
-      name: movinet, or `module:name` of a class derived from `movinet_nas.extend.Task`, which has choices, costs, data
-        and training of its own; `space`, `data`, `family` and all of `training` but `steps` and `batch_size` are left
-        out then.
+      name: movinet, or `module:name` of a class derived from `movinet_nas.extend.Task`, which defines choices, costs,
+        data and training. Then leave out `space`, `data`, `family` and all of `training` except `steps` and
+        `batch_size`.
       options: arguments of a class of your own, by name.
     """
 

@@ -51,7 +51,7 @@ class TaskTrainer(TrainingLoop):
         return self.labels[split]
 
     def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
-        """As `TrainingLoop.train`; `Failed` also where the family raises an error, with its file and line."""
+        """Train as `TrainingLoop.train`; yield `Failed` also for an error of the family, with its file and line."""
         try:
             yield from super().train(proposal, attempt)
         except InputError:

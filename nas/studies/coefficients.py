@@ -82,7 +82,7 @@ class _Trainer(Trainer):
     """Evaluates on the validation clips only."""
 
     def final_results(self, candidate: Any, kind: str) -> tuple[dict[str, float], None]:
-        """On the validation split alone: something is chosen by it."""
+        """Return metrics on the validation split only, because they select coefficients."""
         return self.evaluate(candidate, "validation"), None
 
 

@@ -72,7 +72,7 @@ class Described:
 
 
 class Evaluator(Protocol):
-    """What trains proposals one after another, or simulates it."""
+    """Interface that trains proposals one after another, or simulates it."""
 
     def train(self, proposal: Proposal, attempt: int = 0) -> Generator[Rung | Completed | Failed]:
         """Yield early measurements, then the final result; every attempt is the same training."""

@@ -85,13 +85,13 @@ class MoViNets:
             raise InputError(error.place, error.value, rule) from None
 
     def starts(self) -> list[Genotype]:
-        """Return the members nearest to the references, in a space of as many blocks as published networks have."""
+        """Return the architectures nearest to the references, for a space with the published number of blocks."""
         if len(self.space_config.blocks) != len(BLOCK_STRIDES):
             return []
         return [nearest(self.space, architecture) for architecture in self.references().values()]
 
     def notes(self, data: Any) -> Iterator[str]:
-        """Yield a line about options of the space that compute what a cheaper one does, and lines about own videos."""
+        """Yield a line about options that compute the same as a cheaper one, and lines about videos of the user."""
         if dead := dead_options.warning(self.space_config):
             yield dead
         if data is not None and self.config.data.source != "moving_digits":

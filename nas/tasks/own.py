@@ -1,4 +1,4 @@
-"""A network family that a user brings, as a search sees it. What the user's class returns is checked."""
+"""A user's network family as a task of a search. All return values of the user's class are checked."""
 
 from __future__ import annotations
 

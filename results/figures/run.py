@@ -74,7 +74,7 @@ def draw_front(
       clips: clips of the accuracies of front and references.
       chance: accuracy of guessing, drawn as a line.
       cost: the cost of the horizontal axis, a column of the tables.
-      named: what the references are, for the legend.
+      named: name of the references in the legend.
     """
     search = trials[(trials["kind"] == "search") & trials.get(ACCURACY.name, pd.Series(dtype=float)).notna()]
     references = references.sort_values(cost)
