@@ -1,4 +1,4 @@
-"""A real browser for tests of pages: headless Chromium, where there is one."""
+"""A real browser for tests of pages: headless Chromium, if installed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MISSING = "no browser: install Chromium (Debian: apt-get install chromium), or n
 
 
 def executable() -> str | None:
-    """The path of a Chromium; None if there is none."""
+    """Return the path of a Chromium; None if there is none."""
     named = os.environ.get("CHROMIUM")
     return named or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A browser with a profile of its own, without its sandbox where that needs a user who is not root."""
+    """Yield a browser with a new profile, without its sandbox where the sandbox requires a user other than root."""
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         launched = playwright.chromium.launch(executable_path=executable(), args=arguments)

@@ -1,20 +1,20 @@
-"""Whole searches on the real machinery while things die: what was finished is still there, once, in the end.
+"""Run whole searches, kill parts of them, and check that each finished trial is recorded exactly once in the end.
 
     python tests/chaos.py [--searches 50] [--seed 0] [--training 3] [--out chaos.json]
 
-Every search is `run_search.py search` with real Ray in processes of its own, its evaluations simulated (tenths of a
-second each); those of `--training` train for real. What goes wrong, and when, is drawn from the seed:
+Each search is `run_search.py search` with real Ray in separate processes. Its evaluations are simulated (tenths of a
+second each); those of `--training` train for real. The seed decides the faults and their times:
 
-worker     kill -9 of a process that trains, or of one that waits
-node       kill -9 of everything on a node of a cluster of several that the search has joined
-raylet     kill -9 of Ray's own scheduler on this machine, where there is no other
-driver     kill -9 of the search itself, or of all that it started too; then `--resume`
+worker     kill -9 of a process that trains or waits
+node       kill -9 of all processes of one node of a cluster that the search has joined
+raylet     kill -9 of Ray's own scheduler on a machine without a cluster
+driver     kill -9 of the search alone or with all processes that it started; then `--resume`
 interrupt  SIGINT, once; then `--resume`
-disk       a file system of 16 MB that holds the run's folder fills up; then there is room again, and `--resume`
+disk       a file system of 16 MB that holds the run's folder fills up; it is emptied; then `--resume`
 
-Besides, simulated evaluations hang, raise, kill their worker or come to a loss that is not finite, each in some percent
-of the attempts. In the end there must be exactly the candidates asked for, every line of the ledger that was ever seen,
-and a ledger that `nas.record.ledger.read` accepts, in which every trial has ended once.
+Besides, simulated evaluations hang, raise, kill their worker or reach a non-finite loss, each in some percent of the
+attempts. In the end there must be exactly the requested candidates, every line of the event log that was ever read, and
+an event log that `nas.record.ledger.read` accepts, in which every trial has ended once.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ from search_space.base.errors import InputError
 
 FAULTS = ("worker", "node", "raylet", "driver", "interrupt", "disk")
 PLAIN = ("worker", "driver", "interrupt")
-RAY_ENDS = 60.0  # seconds for a search to notice that its Ray is gone
-LONGEST = 300.0  # seconds of a search in all; beyond, it hangs
-PROCESSES = 20  # of one search
-DISK = "16m"  # room for the report of a run, which holds its plotting library
+RAY_ENDS = 60.0  # seconds for a search to notice that its Ray has ended
+LONGEST = 300.0  # seconds for one search; beyond this limit it counts as hanging
+PROCESSES = 20  # at most, per search
+DISK = "16m"  # space for the report of a run, which contains its plotting library
 ALGORITHMS = ("stratified_random", "ageing_evolution", "frontier_search")
 
 
 @dataclass
 class Outcome:
-    """What became of one search; `wrong` lists what must not be."""
+    """Outcome of one search; `wrong` lists violations."""
 
     number: int
     faults: list[str]
@@ -71,7 +71,7 @@ class Outcome:
 
 
 def can_mount() -> bool:
-    """Whether small file systems can be made here."""
+    """Return whether small file systems can be mounted here."""
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(AssertionError), small_disk(Path(folder)):
         return True
     return False
@@ -79,7 +79,7 @@ def can_mount() -> bool:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of its own in `folder`; AssertionError if that is not allowed."""
+    """Mount a small file system at `folder`; AssertionError if that is not allowed."""
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder], capture_output=True)
     assert mounted.returncode == 0, mounted.stderr
     try:
@@ -89,7 +89,7 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 
 def settings(rng: np.random.Generator, training: bool) -> SearchConfig:
-    """A search of some tens of short trials; of a few that are trained."""
+    """Return a search of 14 to 24 short simulated trials, or of 5 that are trained."""
     common = {"seed": int(rng.integers(10**6)), "finals": Finals(1, 2, ("a0",)), "workers": 2}
     if training:
         return small(**common, trials=5, faults=FaultsConfig(attempts=20))
@@ -99,14 +99,14 @@ def settings(rng: np.random.Generator, training: bool) -> SearchConfig:
         trials=int(rng.integers(14, 25)),
         algorithm=AlgorithmConfig(str(rng.choice(ALGORITHMS))),
         early_stopping=EarlyStopping((0.25, 0.5), 2.0, 2, 3),
-        # Each death counts as an attempt, and a search of so few trials must not stop for its failures.
+        # Each death counts as an attempt, and such a short search must not stop because of its failures.
         faults=FaultsConfig(trial_seconds=4.0, attempts=20, most_failed=1.0),
         simulation=simulation,
     )
 
 
 def plan(rng: np.random.Generator, possible: Sequence[str]) -> list[str]:
-    """Two to four faults, in order; at most one of those that need a file system or a cluster of their own."""
+    """Return two to four faults in order; at most one of them requires a file system or a cluster."""
     special = str(rng.choice(possible))
     rest = [str(each) for each in rng.choice(PLAIN, int(rng.integers(1, 4)))]
     return [str(each) for each in rng.permutation([special, *rest])]
@@ -128,7 +128,7 @@ class Strike:
         self.sessions: list[int] = []
 
     def run(self) -> Outcome:
-        """The search until it is finished or hangs; what is left of it is checked."""
+        """Run the search until it is finished or hangs, then check its event log."""
         begun = time.monotonic()
         with small_disk(self.out.parent) if "disk" in self.left else contextlib.nullcontext():
             try:
@@ -147,7 +147,7 @@ class Strike:
         self.outcome.wrong.append(f"not finished after {PROCESSES} processes")
 
     def _one_process(self, end: float) -> int:
-        """Begins or resumes, strikes while it runs; its exit code."""
+        """Start or resume the search and apply faults while it runs; return its exit code."""
         self.outcome.processes += 1
         process = self._begin()
         self.sessions.append(process.pid)
@@ -180,11 +180,11 @@ class Strike:
         return started(*which, "--quiet", "--address", self.nodes.address, **self.nodes.environment)
 
     def _next_due(self) -> int:
-        """At so many lines of the ledger the next fault strikes."""
+        """Return the number of lines of the event log at which the next fault is applied."""
         return self.seen.count(b"\n") + int(self.rng.integers(2, 12))
 
     def _look(self) -> None:
-        """Keeps what is in the ledger; every whole line of it must stay."""
+        """Read the event log; every complete line of it must stay."""
         with contextlib.suppress(FileNotFoundError):
             data = (self.out / "ledger.jsonl").read_bytes()
             whole = data[: data.rfind(b"\n") + 1]
@@ -220,7 +220,7 @@ class Strike:
                 os.kill(pids[int(self.rng.integers(len(pids)))], signal.SIGKILL)
 
     def _wait(self, process: subprocess.Popen[str], seconds: float) -> None:
-        """Until the process has ended, or what struck it was survived."""
+        """Wait until the process has ended or survived the fault."""
         end = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < end:
             self._look()
@@ -257,7 +257,7 @@ class Strike:
             wrong.append(f"{self.outcome.duplicated} trials ended twice")
 
     def _clean(self) -> None:
-        """What a killed driver leaves behind goes by itself in a minute; we do not wait for it."""
+        """Kill the remaining processes at once; after the death of a driver they take a minute to end by themselves."""
         for session in self.sessions:
             for pid in of_session(session):
                 with contextlib.suppress(ProcessLookupError):
@@ -267,7 +267,7 @@ class Strike:
 
 
 def chaos(searches: int, seed: int, training: int = 0, faults: Sequence[str] = FAULTS) -> Iterator[Outcome]:
-    """Searches one after another; those that train come last."""
+    """Yield outcomes of searches, run one after another; those that train come last."""
     if "disk" in faults and not can_mount():
         print("no small file systems can be made here: no disk is filled", file=sys.stderr)
         faults = [name for name in faults if name != "disk"]
@@ -286,7 +286,7 @@ def chaos(searches: int, seed: int, training: int = 0, faults: Sequence[str] = F
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """What struck how often, and what came of it, in Markdown."""
+    """Return counts of faults and of their consequences, in Markdown."""
     struck: Counter[str] = sum((each.struck for each in outcomes), Counter())
     simulated: Counter[str] = sum((each.simulated for each in outcomes), Counter())
     rows = [("searches", len(outcomes)), *((f"struck: {name}", times) for name, times in struck.most_common())]

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from small_search import Unbroken
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is loaded
-# Read once too, when numpy is loaded, and what the command line sets. With more threads, those of two test processes
-# wait for each other: some tests took ten times as long.
+# Read once too, when numpy is loaded; the command line sets the same value. With more threads, the threads of two test
+# processes wait for each other: some tests took ten times as long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# One slow example says nothing where cores are shared.
+# The time of one example means little where cores are shared.
 settings.register_profile("shared machine", deadline=None, max_examples=40)
 settings.load_profile("shared machine")
 
 
-# Of half a minute or more each: begun first, so that both cores have work to the end. What waits for other processes
-# alternates with what computes, on all cores there are.
+# Files that take half a minute or more. They start first, so that both cores have work to the end. Files that wait for
+# other processes alternate with files that compute, because the latter use all cores.
 LONG = (
     "test_notebooks.py",
     "test_executors.py",
@@ -53,14 +53,14 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The order in which files are handed out, of which each worker takes one at a time."""
+    """Sort the files in the order in which workers take them, one at a time."""
     place = {name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
-    """The small search in one go."""
+    """Return the small search, run without interruption."""
     from small_search import unbroken_run
 
     return unbroken_run(tmp_path_factory.mktemp("unbroken"))
@@ -68,7 +68,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
 
 @pytest.fixture(scope="module")
 def clip_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Clips are cached in a folder of the test module: `pytestmark = pytest.mark.usefixtures("clip_cache")`."""
+    """Cache clips in a folder of the test module: `pytestmark = pytest.mark.usefixtures("clip_cache")`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -1,4 +1,4 @@
-"""The code that the documentation shows: its blocks, and the commands in them."""
+"""Code in the documentation: its blocks, and the commands in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INLINE = re.compile(r"`((?:run_search\.py|movinet-nas|python) [^`\n]+)`")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: where it begins, what it is said to hold, and its text."""
+    """A fenced block: file and line of its beginning, its language, and its text."""
 
     place: str
     language: str
@@ -28,21 +28,21 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A command line as it is shown, without its comment."""
+    """A command line as shown, without its comment."""
 
     place: str
     line: str
 
     @property
     def words(self) -> list[str]:
-        """As a shell splits them; what is optional is taken."""
+        """Words as a shell splits them, with optional parts included."""
         words = shlex.split(re.sub(r"[\[\]]", "", self.line))
         ends = [i for i, word in enumerate(words) if word in ("&&", ">")]
         return words[: min(ends, default=None)]
 
 
 def blocks() -> list[Block]:
-    """Of all pages, in order."""
+    """Return the blocks of all pages, in order."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def blocks() -> list[Block]:
 
 
 def commands() -> list[Command]:
-    """Every line of every block without a language; what a line continues belongs to it."""
+    """Return every line of every block without a language; continuation lines are joined."""
     return [
         Command(block.place, " ".join(re.sub(r"(^|\s)#.*", "", line).split()))
         for block in blocks()
@@ -63,7 +63,7 @@ def commands() -> list[Command]:
 
 
 def inline_commands() -> list[Command]:
-    """Those in the running text, which are often without what they need, or with `COMMAND` for any."""
+    """Return commands in running text; they often lack required arguments, or have `COMMAND` as a placeholder."""
     found = []
     for page in PAGES:
         text = BLOCK.sub("", page.read_text(encoding="utf-8")).replace("\\|", "|")

@@ -1,7 +1,7 @@
-"""Weights that two programs can draw alike: each variable's values from a hash of its name. Needs numpy alone.
+"""Draw equal weights in two programs: a hash of a variable's name seeds its values. Requires only numpy.
 
-`release_values.py` sets the release's models by it in the release's environment, the tests set ours: so a recorded
-case holds its name and its logits, and no weights.
+`release_values.py` sets weights of Model Garden models in the environment of the Model Garden; the tests set those of
+this project. A recorded case therefore contains its name and its logits, and no weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
-# Nothing at its start value: no ReZero of 0, no norm that does nothing.
+# No variable has its initial value: no ReZero of 0, no normalization that is the identity.
 _SETTLED: dict[str, Draw] = {
     "gamma": lambda rng, n: rng.uniform(0.6, 1.4, n),
     "beta": lambda rng, n: rng.normal(0, 0.2, n),
@@ -27,15 +27,17 @@ _SETTLED: dict[str, Draw] = {
 
 
 def generator(case: str, name: str) -> np.random.Generator:
-    """The same for the same names, whatever the process."""
+    """Return a generator seeded by the two names, equal in every process."""
     digest = hashlib.sha256(f"{case}/{name}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
 def values(case: str, name: str, shape: Sequence[int]) -> np.ndarray:
-    """float32 of `shape`. Axes of length one make no difference to the numbers, nor does the last part of `name` to
-    which kind they are: `_gamma`, `_beta`, `_bias`, `_moving_mean`, `_moving_variance`, `rezero`, `positional`, else a
-    kernel whose last axis is that of the outputs.
+    """Return float32 values of `shape`.
+
+    Axes of length one do not change the values. Only the last part of `name` decides the kind: `_gamma`, `_beta`,
+    `_bias`, `_moving_mean`, `_moving_variance`, `rezero`, `positional`, else a kernel whose last axis is that of the
+    outputs.
     """
     rng, count = generator(case, name), math.prod(shape)
     draw = _SETTLED.get(name.rpartition("/")[2].rpartition("_")[2])
@@ -48,10 +50,10 @@ def values(case: str, name: str, shape: Sequence[int]) -> np.ndarray:
 
 
 def clips(case: str, shape: Sequence[int]) -> np.ndarray:
-    """float32 `B T H W 3` in 0..1."""
+    """Return float32 clips `B T H W 3` in 0..1."""
     return generator(case, "clips").random(tuple(shape), np.float32)
 
 
 def labels(case: str, batch: int, classes: int) -> np.ndarray:
-    """int32 [B]."""
+    """Return int32 labels [B]."""
     return generator(case, "labels").integers(0, classes, batch, np.int32)

@@ -1,4 +1,4 @@
-"""Searches that train nothing, to be disturbed; and small file systems to fill up or to make read-only."""
+"""Searches without training for tests of faults, and small file systems that can be full or read-only."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from nas.loop import run_folder
 
 
 def simulated(faults: FaultsConfig | None = None, changes: Mapping[str, Any] | None = None, **settings: Any) -> Any:
-    """The small search, simulated with these settings."""
+    """Return the small search, simulated with these settings."""
     return small(simulation=SimulationConfig(**settings), faults=faults or FaultsConfig(), **(changes or {}))
 
 
 def alone(folder: Path, chosen: SearchConfig) -> list[object]:
-    """Arguments of the command line for a search without workers, in the folder `out` of an own one."""
+    """Return command-line arguments of a search without workers that writes to the folder `out` in `folder`."""
     folder.mkdir(exist_ok=True)
     return [written(folder, chosen), "--out", folder / "out", "--serial", "--quiet"]
 
 
 def ran(*arguments: object) -> tuple[int, str, str]:
-    """Exit code, output and errors of `run_search.py search`."""
+    """Return exit code, output and errors of `run_search.py search`."""
     process = started(*arguments)
     output, errors = finished(process)
     return process.returncode, output, errors
 
 
 def begun(out: Path, chosen: SearchConfig) -> Path:
-    """A search in this process, without a display or what is made of it; returns its folder."""
+    """Run a search in this process, without display and final report; return its folder."""
     run_folder.start(chosen, out, "serial", contextlib.nullcontext)
     return out
 
 
 def resumed(out: Path) -> None:
-    """Resumes such a run."""
+    """Resume such a run."""
     run_folder.resume(out, "serial", contextlib.nullcontext)
 
 
 def resumed_to_the_end(out: Path) -> None:
-    """Resumes a run and sees to it that it comes to its end, with nothing lost of what was there."""
+    """Resume a run and check that it finishes and keeps all recorded events."""
     before = ledger_of(out)
     resumed(out)
     after = ledger_of(out)
@@ -58,7 +58,7 @@ def resumed_to_the_end(out: Path) -> None:
 
 @contextlib.contextmanager
 def file_system(folder: Path, size: str) -> Iterator[Path]:
-    """A tmpfs of so many bytes; skips the test where that is not allowed."""
+    """Mount a tmpfs of `size`; skip the test where that is not allowed."""
     folder.mkdir()
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True, check=False
@@ -76,7 +76,7 @@ def remount(folder: Path, options: str) -> None:
 
 
 def fill(folder: Path, left: int) -> Path:
-    """A file that takes all but so many bytes of a file system."""
+    """Write a file that leaves `left` bytes of a file system free."""
     file = folder / "filler"
     state = os.statvfs(folder)
     file.write_bytes(b"x" * max(0, state.f_bfree * state.f_bsize - left))

@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints that say what no writer would: sizes without bytes, objects without end.
+"""Build TensorFlow checkpoints that no writer would produce: sizes without bytes, objects without end.
 
 An index is a sorted table of leveldb: https://github.com/google/leveldb/blob/main/doc/table_format.md. Its entries are
 messages of tensorflow/core/protobuf/tensor_bundle.proto.
@@ -20,7 +20,7 @@ GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def crc32c(data: bytes) -> int:
-    """Castagnoli's, masked as leveldb does."""
+    """Return Castagnoli's CRC, masked as in leveldb."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte
@@ -40,11 +40,11 @@ def varint(value: int) -> bytes:
 
 def block(entries: list[tuple[bytes, bytes]]) -> bytes:
     body = b"".join(varint(0) + varint(len(key)) + varint(len(value)) + key + value for key, value in entries)
-    return body + struct.pack("<II", 0, 1)  # one restart, at the beginning
+    return body + struct.pack("<II", 0, 1)  # one restart point, at the beginning
 
 
 def table(entries: Mapping[bytes, bytes]) -> bytes:
-    """An index of one block of data."""
+    """Return an index of one block of data."""
     out, handles = b"", []
     for content in (block(sorted(entries.items())), block([])):
         handles.append(varint(len(out)) + varint(len(content)))
@@ -56,7 +56,7 @@ def table(entries: Mapping[bytes, bytes]) -> bytes:
 
 
 def string(value: bytes, length: int | None = None) -> tuple[bytes, bytes]:
-    """A text as it is stored and as it is summed, said to be of another length if one is given."""
+    """Return a text in the stored form and in the form for the checksum, with a false length if `length` is set."""
     size = len(value) if length is None else length
     plain = struct.pack("<I" if size < 2**32 else "<Q", size)
     rest = struct.pack("<I", crc32c(plain)) + value
@@ -64,7 +64,7 @@ def string(value: bytes, length: int | None = None) -> tuple[bytes, bytes]:
 
 
 def write(prefix: Path, graph: TrackableObjectGraph, shapes: Mapping[str, Any], length: int | None = None) -> None:
-    """A checkpoint of this graph whose float32 variables are said to have these shapes; each has four bytes."""
+    """Write a checkpoint of this graph with these shapes for its float32 variables; each has only four bytes."""
     header = tensor_bundle_pb2.BundleHeaderProto(num_shards=1, version=versions_pb2.VersionDef(producer=1))
     stored, summed = string(graph.SerializeToString(), length)
     data, entries = stored, {b"": header.SerializeToString()}
@@ -83,7 +83,7 @@ def write(prefix: Path, graph: TrackableObjectGraph, shapes: Mapping[str, Any], 
 
 
 def linked(children: Mapping[int, Mapping[str, int]], keys: Mapping[int, str]) -> TrackableObjectGraph:
-    """Objects by number with their names for others, and the keys of those that are variables."""
+    """Build a graph from children by number and name, and from the keys of the variables."""
     graph = TrackableObjectGraph()
     for number in range(1 + max([*children, *keys, *(to for each in children.values() for to in each.values())])):
         node = graph.nodes.add()

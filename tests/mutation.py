@@ -1,4 +1,4 @@
-"""Damage to files, by a seed: to the data in them, to their text, to their bytes."""
+"""Seeded damage to files: to the data in them, to their text, to their bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEEP: Any = 0
 for _ in range(200):
     DEEP = [DEEP]
 
-# What a reader may stumble over, or a terminal, a page, a path or a formula take for more than a value.
+# Values that may break a reader, or that a terminal, a page, a path or a formula may interpret.
 NASTY: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 3, 2**31, 2**63, 10**400, 0.5, -0.0, 5e-324, 1e308, -1e308, float("inf"), float("nan"),
     "", "x", "../../evil", "/etc/passwd", "\x1b[31mred\x1b[0m", "<script>alert(1)</script>", "a\0b", "é\u202e",
@@ -23,7 +23,7 @@ NASTY: tuple[Any, ...] = (
 
 
 def places(data: Any) -> list[tuple[Any, Any]]:
-    """Every container in plain data with each of its keys or indices."""
+    """Return every container in plain data with each of its keys or indices."""
     found: list[tuple[Any, Any]] = []
     waiting = [data]
     while waiting:
@@ -36,12 +36,12 @@ def places(data: Any) -> list[tuple[Any, Any]]:
 
 
 def nasty(rng: random.Random) -> Any:
-    """One of `NASTY`."""
+    """Return a copy of one of `NASTY`."""
     return copy.deepcopy(rng.choice(NASTY))
 
 
 def changed(data: Any, rng: random.Random) -> Any:
-    """Plain data with one to four values replaced, removed, doubled, renamed or exchanged."""
+    """Return plain data with one to four values replaced, removed, duplicated, renamed or exchanged."""
     data = copy.deepcopy(data)
     for _ in range(rng.choice((1, 1, 2, 4))):
         inside = places(data)
@@ -70,7 +70,7 @@ def _keys(node: Any) -> Any:
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """Bytes cut short, changed, doubled or moved."""
+    """Return bytes cut short, changed, duplicated or moved."""
     content = bytearray(content)
     for _ in range(rng.choice((1, 2, 5))):
         if len(content) < 2:
@@ -92,7 +92,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 
 
 def as_yaml(data: Any) -> bytes:
-    """In block style, or as JSON where that cannot hold it."""
+    """Return YAML in block style, or JSON for data that YAML cannot represent."""
     try:
         return yaml.safe_dump(data, allow_unicode=True, sort_keys=False).encode("utf-8", "surrogatepass")
     except (yaml.YAMLError, RecursionError):
@@ -100,14 +100,14 @@ def as_yaml(data: Any) -> bytes:
 
 
 def mutated_yaml(content: bytes, rng: random.Random) -> bytes:
-    """A file of YAML with other data, or other bytes."""
+    """Return a YAML file with other data or other bytes."""
     if rng.random() < 0.3:
         return damaged(content, rng)
     return as_yaml(changed(yaml.load(content, yaml.CSafeLoader), rng))
 
 
 def mutated_lines(content: bytes, rng: random.Random) -> bytes:
-    """A file of JSON lines with one to three lines changed, doubled, exchanged or damaged."""
+    """Return a file of JSON lines with one to three lines changed, duplicated, exchanged or damaged."""
     lines = content.splitlines()
     for _ in range(rng.choice((1, 1, 3))):
         place, other = (0 if rng.random() < 0.3 else rng.randrange(len(lines)) for _ in range(2))
@@ -127,7 +127,7 @@ def mutated_lines(content: bytes, rng: random.Random) -> bytes:
 
 
 def mutated_cells(content: bytes, rng: random.Random) -> bytes:
-    """A CSV file with one to four cells replaced, or other bytes."""
+    """Return a CSV file with one to four cells replaced, or with other bytes."""
     if rng.random() < 0.3:
         return damaged(content, rng)
     rows = [line.split(b",") for line in content.splitlines()]

@@ -1,4 +1,4 @@
-"""Videos whose frames carry their number as eight black or white cells, so that a decoded frame says which it is."""
+"""Videos whose frames show their number as eight black or white cells, so that a decoded frame can be identified."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SIZE = (128, 64)  # width, height
 
 
 def paint(number: int) -> npt.NDArray[np.uint8]:
-    """uint8 `H W C`; a cell is 32 x 32, the lowest bit is at the top left."""
+    """Return uint8 `H W C`; a cell is 32 x 32, the lowest bit is at the top left."""
     bits = np.array([number >> bit & 1 for bit in range(CELLS)], np.uint8).reshape(2, 4)
     grey = np.kron(bits * 200 + 20, np.ones((SIZE[1] // 2, SIZE[0] // 4), np.uint8)).astype(np.uint8)
     return np.repeat(grey[..., None], 3, 2)
 
 
 def painted_number(frame: npt.NDArray[np.uint8]) -> int:
-    """What is painted on `frame`, at any size."""
+    """Return the number painted on `frame`, at any size."""
     height, width = frame.shape[:2]
     cells = frame[: height // 2 * 2, : width // 4 * 4].reshape(2, height // 2, 4, width // 4, 3).mean((1, 3, 4)) > 120
     return int((cells.ravel() << np.arange(CELLS)).sum())
@@ -31,7 +31,7 @@ def painted_number(frame: npt.NDArray[np.uint8]) -> int:
 def encode_painted(
     file: Path, codec: str, times: Sequence[Fraction], rate: Fraction | int, gop: int = 12, **options: str
 ) -> Path:
-    """Frame n shows n from second `times[n]` on."""
+    """Write a video in which frame n shows n from second `times[n]` on."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unit = Fraction(1, 90_000) if codec.startswith("lib") else 1 / Fraction(rate)
     with av.open(str(file), "w") as container:

@@ -1,4 +1,4 @@
-"""A run in which nothing is trained: the real search on real data, its measurements made up by a formula."""
+"""A run without training: the real search on real data, with measurements from a formula."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ DATA = DataConfig(level="tiny", train=36, validation=36, test=36)
 
 
 def settings(**changes: object) -> SearchConfig:
-    """The preset tiny on very little data, with two published networks for comparison."""
+    """Return the preset tiny on very little data, with two published networks for comparison."""
     finals = Finals(repeats=2, most=2, references=("a0", "a5"))
     return dataclasses.replace(search_config.load("tiny"), **{"data": DATA, "finals": finals, **changes})
 
 
 def accuracy(proposal: Proposal) -> float:
-    """Grows with cost, differs between networks and between trainings of one."""
+    """Return an accuracy that grows with cost and differs between networks and between trainings of one network."""
     size = proposal.cost["macs"] / 2e6
     return 0.2 + 0.5 * min(size, 1) + int(proposal.fingerprint[:2], 16) / 2560 + 0.01 * proposal.repeat
 
 
 def report(search: Search, proposal: Proposal) -> None:
-    """What a trainer would say of a proposal, up to where it is stopped."""
+    """Report the events of a training of `proposal`, up to an early stop."""
     metrics = {"accuracy": accuracy(proposal), "loss": 1.0, "likelihood": 0.8 * accuracy(proposal)}
     for steps in search.config.early_stopping.steps(search.config.training.steps):
         early = {name: metrics[name] / 2 for name in ("accuracy", "likelihood")}
@@ -43,7 +43,7 @@ def report(search: Search, proposal: Proposal) -> None:
 
 
 def play(search: Search, trials: int | None = None, failing: int | None = None) -> None:
-    """Proposes and reports as an executor does: all of the run, or `trials` of it; trial `failing` fails."""
+    """Propose and report as an executor does: the whole run, or `trials` of it; trial `failing` fails."""
     while trials is None or trials > 0:
         proposal = search.propose()
         if proposal is None:
@@ -56,7 +56,7 @@ def play(search: Search, trials: int | None = None, failing: int | None = None) 
 
 
 def begin(folder: Path, chosen: SearchConfig) -> LedgerWriter:
-    """A run's folder with the header of its ledger."""
+    """Create a run's folder with the header of its event log."""
     folder.mkdir(parents=True)
     data = open_data(chosen.data, chosen.space)
     header = Header(search_config.to_dict(chosen), run_folder.versions(), chosen.seed, data.content_hash)
@@ -64,7 +64,7 @@ def begin(folder: Path, chosen: SearchConfig) -> LedgerWriter:
 
 
 def played(folder: Path, trials: int | None = None, failing: int | None = None) -> Path:
-    """The folder of a run that was played."""
+    """Return the folder of a run with simulated trainings."""
     chosen = settings()
     with begin(folder, chosen) as writer:
         play(Search(chosen, writer), trials, failing)

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, each a process of its own as `ray start` begins it by hand."""
+"""A Ray cluster of several nodes on this machine; each is a separate process, as started by hand with `ray start`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from small_search import of_session
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-OBJECT_STORE = 80 * 2**20  # bytes; about the least
+OBJECT_STORE = 80 * 2**20  # bytes; near the minimum
 STARTED = "This command will now block"
 
 
@@ -31,7 +31,10 @@ def free_port() -> int:
 
 @dataclass
 class Nodes:
-    """A head without cores, which schedules, and nodes that are added and lost. `environment`: of who joins."""
+    """A head without cores, which only schedules, and nodes that are added and lost.
+
+    `environment` is that of programs that join the cluster.
+    """
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -51,13 +54,13 @@ class Nodes:
         self._start("--head", "--num-cpus=0", *options)
 
     def add(self, cpus: int = 1) -> subprocess.Popen[bytes]:
-        """A node; returns when it is there."""
+        """Add a node; return when it is ready."""
         return self._start(f"--address={self.address}", f"--num-cpus={cpus}")
 
     def lose(self, node: subprocess.Popen[bytes]) -> None:
-        """kill -9 of everything on a node, as when its machine goes."""
+        """Kill all processes of a node with kill -9, like a failure of its machine."""
         self.started.remove(node)
-        for _ in range(2):  # a process may start another one meanwhile
+        for _ in range(2):  # a process may start another one in the meantime
             for pid in of_session(node.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -74,7 +77,7 @@ class Nodes:
             "RAY_worker_niceness": "0",
             "RAY_memory_monitor_refresh_ms": "0",
             "RAY_prestart_worker_first_driver": "0",
-            "RAY_health_check_period_ms": "500",  # so that a node that is lost is given up soon
+            "RAY_health_check_period_ms": "500",  # to detect a lost node soon
         }
         with open(log, "wb") as output:
             node = subprocess.Popen(
@@ -93,14 +96,14 @@ class Nodes:
 
 
 def _by_hand(environment: Mapping[str, str]) -> dict[str, str]:
-    """Of someone who starts a node: without what a search of this process has set for a Ray of its own."""
+    """Return the environment of a user who starts a node, without the Ray variables that a search has set here."""
     return {name: value for name, value in environment.items() if not name.startswith("RAY_")}
 
 
 @contextlib.contextmanager
 def ray_nodes() -> Iterator[Nodes]:
-    """A cluster that has only its head yet; nothing of it is left afterwards."""
-    nodes = Nodes(Path(tempfile.mkdtemp(dir="/tmp")))  # short, as sockets will be in it
+    """Yield a cluster that has only its head; remove all of it afterwards."""
+    nodes = Nodes(Path(tempfile.mkdtemp(dir="/tmp")))  # a short path, because it contains sockets
     try:
         nodes.begin()
         yield nodes

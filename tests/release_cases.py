@@ -1,9 +1,10 @@
-"""Networks whose numbers are held to those of the released implementation, and how to ask it for them.
+"""Networks whose outputs are compared with the TF Model Garden implementation, and the requests for these outputs.
 
     .venv/bin/python tests/release_cases.py /path/to/release/bin/python
 
-records what the default tests compare with, in `tests/recorded/`: logits and, of some, gradients. The weights are not
-in it: `drawn_weights.py` draws them. That Python's environment is `pip install tf-models-official`.
+This command records the reference values of the default tests in `tests/recorded/`: logits and, for some cases,
+gradients. Weights are not recorded: `drawn_weights.py` draws them. Set up the environment of that Python with `pip
+install tf-models-official`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ HERE = Path(__file__).resolve().parent
 RECORDED = HERE / "recorded"
 CLASSES = 10
 
-# One bottleneck a block, as narrow as can be: small enough a checkpoint to be committed.
+# One bottleneck per block, with the smallest widths, so that the checkpoint is small enough to be committed.
 TINY = Architecture(
     Clip(4, 32, 1),
     Stem(8),
@@ -51,12 +52,12 @@ class Case:
     """A network with drawn weights on drawn clips.
 
     Attributes:
-      name: seeds its weights and clips.
-      network: a name of the release's table, or an architecture that goes into it.
-      variant: how its layers work.
+      name: seed of its weights and clips.
+      network: a name in the table of the Model Garden, or an architecture passed to it.
+      variant: variant of its layers.
       clip: B T H W.
-      gradients: whether the loss in training and its gradients are compared.
-      checkpoint: how the release writes it, see `release_values.py`.
+      gradients: whether the training loss and its gradients are compared.
+      checkpoint: format in which the Model Garden writes it, see `release_values.py`.
     """
 
     name: str
@@ -68,18 +69,18 @@ class Case:
 
     @property
     def architecture(self) -> Architecture:
-        """The network as this project has it."""
+        """Architecture of the network in this project."""
         return PUBLISHED[self.network] if isinstance(self.network, str) else self.network
 
     def request(self) -> dict[str, Any]:
-        """The case as `release_values.py` reads it."""
+        """Return the case in the form that `release_values.py` reads."""
         network = self.network if isinstance(self.network, str) else schema.to_dict(self.network)
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return plain | {"network": network, "variant": dataclasses.asdict(self.variant), "classes": CLASSES}
 
 
 def random_cases(number: int = 10) -> list[Case]:
-    """Members of the search space, squeeze-excite in every layer as in the release, in all sorts of variants."""
+    """Return architectures in the search space in several variants, all with squeeze-excite as in the Model Garden."""
     config = base_config()
     blocks = tuple(dataclasses.replace(b, depths=(1, 2), squeeze_excite=(True,)) for b in config.blocks)
     space = movinet_space(dataclasses.replace(config, blocks=blocks))
@@ -101,7 +102,7 @@ def random_cases(number: int = 10) -> list[Case]:
 
 
 def recorded_cases() -> list[Case]:
-    """Those of the default tests."""
+    """Return the cases of the default tests."""
     return [
         Case("a0_base", "a0", BASE, (2, 8, 64, 64), gradients=True),
         Case("a0_base_sharp", "a0", BASE, (1, 5, 172, 172)),
@@ -116,7 +117,7 @@ def recorded_cases() -> list[Case]:
 
 
 def further_cases() -> list[Case]:
-    """The rest of the released models, for the tests beside a released implementation."""
+    """Return the remaining Model Garden models, for tests that run beside that implementation."""
     base = [Case(f"{name}_base", name, BASE, (1, 4, 64, 64)) for name in ("a3", "a4", "a5")]
     base.append(Case("t0_base", "t0", BASE, (1, 4, 64, 64), checkpoint="saved_model"))
     stream = [Case(f"{name}_stream", name, released_stream(name), (1, 4, 64, 64)) for name in ("a2", "a4", "a5", "t0")]
@@ -124,10 +125,10 @@ def further_cases() -> list[Case]:
 
 
 def released(python: str, cases: list[Case], folder: Path) -> None:
-    """Has the release compute the cases: `folder`/name.npz and `folder`/name/ckpt-1 of each.
+    """Compute the cases with the Model Garden: `folder`/name.npz and `folder`/name/ckpt-1 of each.
 
     Raises:
-      subprocess.CalledProcessError: it failed; its words are on standard error.
+      subprocess.CalledProcessError: it failed; its messages are on standard error.
     """
     folder.mkdir(parents=True, exist_ok=True)
     request = folder / "request.json"
@@ -137,7 +138,7 @@ def released(python: str, cases: list[Case], folder: Path) -> None:
 
 
 def summary(name: str, gradients: Mapping[str, np.ndarray]) -> np.ndarray:
-    """float32 [N, 2] of gradients by name: norm, and product with a drawn direction of unit length."""
+    """Return float32 [N, 2] of gradients by name: norm, and product with a drawn direction of unit length."""
     found = []
     for own, gradient in sorted(gradients.items()):
         direction = drawn_weights.generator(name, f"direction of {own}").normal(size=gradient.size)
@@ -147,7 +148,7 @@ def summary(name: str, gradients: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def record(python: str) -> None:
-    """Writes `tests/recorded/`."""
+    """Write `tests/recorded/`."""
     with tempfile.TemporaryDirectory() as scratch:
         cases = recorded_cases()
         released(python, cases, Path(scratch))
@@ -164,7 +165,7 @@ def record(python: str) -> None:
 
 
 def gradients_of(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The gradients among what `release_values.py` wrote, by the names of this project."""
+    """Return the gradients in the output of `release_values.py`, under the names of this project."""
     prefix = "gradient:"
     return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
 

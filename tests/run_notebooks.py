@@ -1,4 +1,4 @@
-"""Runs the notebooks from top to bottom, each in a kernel of its own; with --write, keeps what they showed.
+"""Run the notebooks from top to bottom, each in a separate kernel; with --write, store their output.
 
 python tests/run_notebooks.py [--write] [NAME ...]
 """
@@ -20,35 +20,35 @@ from traitlets.config import Config
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
-MARK = "movinet_nas"  # the key of a notebook's own metadata that Jupyter leaves alone
+MARK = "movinet_nas"  # metadata key of a notebook that Jupyter leaves unchanged
 
 
 def notebooks() -> list[Path]:
-    """All, in the order in which they are read."""
+    """Return all notebooks in reading order."""
     return sorted(FOLDER.glob("*.ipynb"))
 
 
 def read(path: Path) -> NotebookNode:
-    """A notebook as the repository keeps it."""
+    """Return a notebook as stored in the repository."""
     return nbformat.read(path, as_version=4)
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """In order."""
+    """Return the code cells in order."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def sources_sha256(notebook: NotebookNode) -> str:
-    """Of the code: what is shown is of this code and no other."""
+    """Return the hash of the code, which ties stored output to this code."""
     return hashlib.sha256("\0".join(cell.source for cell in code_cells(notebook)).encode()).hexdigest()
 
 
 def executed(path: Path, changes: Mapping[str, str] | None = None) -> NotebookNode:
-    """The notebook with what it shows now. It runs in a new folder beside the published results, as in the repository.
+    """Return the notebook with new output. It runs in a new folder beside the published results, as in the repository.
 
     Args:
       path: of the notebook.
-      changes: text of its code, and the text that replaces it.
+      changes: text of its code, and the replacement of this text.
 
     Raises:
       CellExecutionError: a cell failed.
@@ -65,9 +65,9 @@ def executed(path: Path, changes: Mapping[str, str] | None = None) -> NotebookNo
         place = Path(folder, "notebooks")
         place.mkdir()
         Path(folder, "results").symlink_to(ROOT / "results")
-        # No start-up files or history of whoever runs it.
+        # Leave out start-up files and history of the user.
         own = os.environ | {"IPYTHONDIR": str(Path(folder, "ipython"))}
-        # Sockets that are files of this folder: ports could be reached by whoever else is on the machine.
+        # Use sockets in this folder: other users of the machine could reach ports.
         pipes = Config(KernelManager={"transport": "ipc", "ip": str(Path(folder, "kernel"))})
         options = {"timeout": None, "startup_timeout": 300, "record_timing": False, "coalesce_streams": True}
         client = NotebookClient(notebook, config=pipes, **options)
@@ -81,7 +81,7 @@ def executed(path: Path, changes: Mapping[str, str] | None = None) -> NotebookNo
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs those whose names begin so, or all; returns 0."""
+    """Run the notebooks whose names begin with an argument, or all; return 0."""
     names = tuple(word for word in arguments if word != "--write")
     for path in notebooks():
         if not names or path.name.startswith(names):

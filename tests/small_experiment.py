@@ -1,4 +1,4 @@
-"""An experiment of seconds: a network of three layers on the embedded moving digits."""
+"""An experiment of seconds: a network of three layers on the bundled moving digits."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ EXPERIMENT: dict[str, Any] = {
 
 
 def written(folder: Path) -> Path:
-    """As a file in the folder."""
+    """Write the experiment to a file in the folder."""
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(EXPERIMENT))
     return path
 
 
 def small(folder: Path, override: str = "") -> ExperimentConfig:
-    """The experiment, changed."""
+    """Return the experiment with the changes of `override`."""
     return load(NAME, [written(folder)], override)[0]

@@ -1,4 +1,4 @@
-"""A real search of seconds: real clips, real training, next to nothing to train; and `run_search.py` as a process."""
+"""A real search of seconds with real clips and real, minimal training; and `run_search.py` as a process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from nas.config.search_config import SearchConfig
 from nas.record.ledger import Ledger, read
 
 ROOT = Path(__file__).parents[1]
-TRAINABLE = "ResourceTrainable."  # what Ray Tune makes of ours; it names a worker after the method that it runs
+TRAINABLE = "ResourceTrainable."  # Ray Tune's class for our trainable; Ray names a worker after the method that it runs
 
 T = TypeVar("T")
 
-# The clips of the tiny preset, so that both share what is cached. One kernel a block: every other one is a second of
-# tracing.
+# The clips are those of the tiny preset, so that both share a cache. Each block has one kernel, because every further
+# one costs a second of tracing.
 SMALL: Mapping[str, Any] = {
     "schema": "movinet-nas/search/1",
     "data": {"level": "tiny", "train": 360, "validation": 180, "test": 180},
@@ -55,13 +55,15 @@ SMALL: Mapping[str, Any] = {
 
 
 def small(**changes: Any) -> SearchConfig:
-    """The small search with some fields of its configuration changed."""
+    """Return the small search with some fields of its configuration changed."""
     return replace(search_config.from_dict(SMALL), **changes)
 
 
 def breeding() -> SearchConfig:
-    """A search to disturb. Its networks are smaller still, as every process that trains traces them anew, and its
-    trainings longer. Four are measured at the rung before any is stopped, so that the last candidates have parents.
+    """Return a search for tests of faults.
+
+    Its networks are smaller still, because every process that trains traces them anew. Its trainings are longer. Four
+    trials are measured at the rung before any is stopped, so that the last candidates have parents.
     """
     stopping, finals = sections.EarlyStopping((0.5,), 2.0, 1, 4), sections.Finals(1, 2, ())
     whole = small(early_stopping=stopping, finals=finals, training=Recipe(steps=120, batch_size=8))
@@ -70,7 +72,7 @@ def breeding() -> SearchConfig:
 
 @dataclass(frozen=True)
 class Unbroken:
-    """A search that nothing disturbed: its configuration, its ledger, and where its clips are cached."""
+    """An undisturbed search: its configuration, its event log, and the folder of its cached clips."""
 
     settings: SearchConfig
     ledger: Ledger
@@ -78,7 +80,7 @@ class Unbroken:
 
 
 def unbroken_run(folder: Path) -> Unbroken:
-    """`breeding`, by the serial executor."""
+    """Run `breeding` with the serial executor."""
     settings, cache = breeding(), folder / "cache"
     output = finished(searching(folder / "out", "serial", written(folder, settings), MOVINET_NAS_CACHE=cache))
     assert output == ("", "")
@@ -86,14 +88,14 @@ def unbroken_run(folder: Path) -> Unbroken:
 
 
 def written(folder: Path, settings: SearchConfig) -> Path:
-    """The search as a YAML file."""
+    """Write the search to a YAML file."""
     path = folder / "search.yaml"
-    path.write_text(json.dumps(search_config.to_dict(settings)))  # which is YAML too
+    path.write_text(json.dumps(search_config.to_dict(settings)))  # JSON is also YAML
     return path
 
 
 def started(*arguments: object, command: str = "search", **environment: object) -> subprocess.Popen[str]:
-    """`run_search.py COMMAND ...` in a session of its own."""
+    """Start `run_search.py COMMAND ...` in a new session."""
     return _begun("run_search.py", command, *arguments, **environment)
 
 
@@ -111,7 +113,7 @@ else:
 
 
 def searching(folder: Path, executor: str, file: Path | None = None, **environment: object) -> subprocess.Popen[str]:
-    """The search alone, without a display and what is made of it at the end; resumed if there is no file."""
+    """Start the search alone, without display and final report; resume it if `file` is None."""
     return _begun("-c", SEARCHING, folder, executor, *([file] if file else []), **environment)
 
 
@@ -128,13 +130,13 @@ def _begun(*arguments: object, **environment: object) -> subprocess.Popen[str]:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """kill -9 of a process and of what it started in its group; collected, so that no zombie is left."""
+    """Kill a process and its process group with kill -9, and collect it, so that no zombie remains."""
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
 def finished(process: subprocess.Popen[str], seconds: float = 300) -> tuple[str, str]:
-    """What a process wrote to its output and its errors; it is killed if it takes too long."""
+    """Return output and errors of a process; kill it after `seconds`."""
     try:
         return process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -143,7 +145,7 @@ def finished(process: subprocess.Popen[str], seconds: float = 300) -> tuple[str,
 
 
 def of_session(leader: int) -> dict[int, str]:
-    """Living processes of the session that `leader` began, and their command lines."""
+    """Return the living processes of the session of `leader`, and their command lines."""
     found = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -156,12 +158,12 @@ def of_session(leader: int) -> dict[int, str]:
 
 
 def workers_of(leader: int, doing: str = "") -> set[int]:
-    """Ray's workers in the session that `leader` began; those in the method `doing` only, if it is given."""
+    """Return Ray's workers in the session of `leader`; with `doing`, only those in this method."""
     return {pid for pid, command in of_session(leader).items() if command.startswith(f"ray::{TRAINABLE}{doing}")}
 
 
 def wait_for(condition: Callable[[], T], process: subprocess.Popen[str], seconds: float = 240) -> T:
-    """The first result of `condition` that is true, while the process runs."""
+    """Return the first true result of `condition`; the process must stay alive until then."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert process.poll() is None, process.communicate()
@@ -175,7 +177,7 @@ def ledger_of(folder: Path) -> Ledger:
 
 
 def story(ledger: Ledger) -> list[dict[str, Any]]:
-    """Everything that happened, in order, without how long it took."""
+    """Return all events in order, without their durations."""
     from nas.record.events import to_dict
 
     return [{k: v for k, v in to_dict(event).items() if k != "seconds"} for event in ledger.events]

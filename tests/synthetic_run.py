@@ -1,4 +1,4 @@
-"""A run without any training: a real ledger of real architectures, whose accuracies are drawn from a formula."""
+"""A run without training: a real event log of real architectures, whose accuracies are drawn from a formula."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def proposal(
 
 
 def ledger_of(folder: Path, records: Sequence[Record], times: Sequence[float] | None = None) -> Ledger:
-    """The records as a ledger read from a file, one second apart or at the `times` given."""
+    """Write the records, one second apart or at `times`, and return the event log read from the file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "ledger.jsonl"
     clock = iter(times or range(1000, 1000 + len(records)))
@@ -79,7 +79,7 @@ def ledger_of(folder: Path, records: Sequence[Record], times: Sequence[float] | 
 
 
 def story(rng: np.random.Generator, searched: int = 60, repeats: int = 3, references: bool = True) -> list[Record]:
-    """A search, its front trained again as finalists, and the published networks at the same scale."""
+    """Return a search, a re-evaluation of its Pareto front, and the published networks at the same scale."""
     numbers, records = itertools.count(), []
 
     def true_accuracy(architecture: Architecture) -> float:
@@ -116,5 +116,5 @@ def story(rng: np.random.Generator, searched: int = 60, repeats: int = 3, refere
 
 
 def run(folder: Path, seed: int = 0, **options: int | bool) -> Ledger:
-    """A ledger of `story`."""
+    """Return the event log of `story`."""
     return ledger_of(folder, story(np.random.default_rng(seed), **options))

@@ -1,4 +1,4 @@
-"""A tabular benchmark made up by a formula, with the structure that real ones have."""
+"""A tabular benchmark computed by a formula, with the structure of real ones."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def synthetic_table(
     conditional: bool = False,
     share: float = 1.0,
 ) -> Table:
-    """Accuracy that saturates in log-cost, with effects of single options and of pairs, and noise of the seed.
+    """Return a table of accuracies that saturate in log-cost, with effects of options and of pairs, and seed noise.
 
     Args:
-      seed: of everything drawn.
-      choices: number of options of each; every third choice has texts, the others numbers.
+      seed: of all draws.
+      choices: number of options of each choice; every third choice has texts, the others numbers.
       seeds: trainings of each architecture, with the standard deviation `noise`.
       conditional: the second half of the choices is absent where the first takes its first option.
-      share: of all combinations, drawn at random, that are in the table.
+      share: fraction of all combinations, drawn at random, that are in the table.
     """
     rng = np.random.default_rng(seed)
     genes = np.array(list(itertools.product(*map(range, choices))))
@@ -63,13 +63,13 @@ def _values(genes: np.ndarray, absent: np.ndarray, texts: bool) -> list[int | st
 
 
 def _costs(rng: np.random.Generator, genes: np.ndarray, absent: np.ndarray, choices: Sequence[int]) -> np.ndarray:
-    """Every option adds to the log of the cost, later ones more."""
+    """Return the log of the cost, to which every option adds, later ones more."""
     weights = rng.uniform(0.2, 0.8, len(choices))
     return np.where(absent, 0, weights * genes / np.maximum(np.array(choices) - 1, 1)).sum(axis=1)
 
 
 def _effects(rng: np.random.Generator, genes: np.ndarray, absent: np.ndarray, choices: Sequence[int]) -> np.ndarray:
-    """What an architecture is better or worse than its cost: mean 0 and standard deviation 1 over the rows."""
+    """Return the quality of each architecture relative to its cost: mean 0, standard deviation 1 over the rows."""
     single = rng.normal(size=(len(choices), max(choices) + 1))
     chosen = np.where(absent, max(choices), genes)
     total = single[np.arange(len(choices)), chosen].sum(axis=1)
@@ -81,7 +81,7 @@ def _effects(rng: np.random.Generator, genes: np.ndarray, absent: np.ndarray, ch
 def _trainings(
     rng: np.random.Generator, true: np.ndarray, macs: np.ndarray, seeds: int, noise: float
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Accuracies [rows, seeds] at the full budget and at each rung; costly networks learn more slowly."""
+    """Return accuracies [rows, seeds] at the full budget and at each rung; costly networks learn more slowly."""
     accuracy = np.clip(true[:, None] + rng.normal(0, noise, (len(true), seeds)), 0, 1)
     slow = 0.3 * np.log(macs / macs.min()) / max(float(np.log(macs.max() / macs.min())), 1e-9)
     early = []

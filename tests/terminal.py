@@ -1,4 +1,4 @@
-"""A terminal to run a program on: a real pseudo-terminal, and an emulator that says what a person would see."""
+"""A real pseudo-terminal to run a program on, and an emulator of the screen that a user would see."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LINES = 40
 
 
 class Terminal:
-    """Runs a program on a terminal so many columns wide: `with Terminal(command, columns) as terminal: ...`.
+    """Run a program on a terminal of `columns` columns: `with Terminal(command, columns) as terminal: ...`.
 
-    `breaks`: whether lines that do not fit after a resize are broken, as most terminals do, or cut, as some do.
+    After a resize, lines that do not fit are broken if `breaks`, as in most terminals, else cut, as in some.
     """
 
     def __init__(self, command: Sequence[object], columns: int, breaks: bool = True, **environment: str) -> None:
@@ -32,7 +32,7 @@ class Terminal:
         self._show(pyte.Screen(columns, LINES))
         self.ours, theirs = os.openpty()
         self._tell(columns)
-        kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # of another
+        kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # another's size
         path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TERM": "xterm-256color"}
         self.process = subprocess.Popen(
             list(map(str, command)),
@@ -60,18 +60,18 @@ class Terminal:
         self.screen, self.stream = screen, pyte.ByteStream(screen)
 
     def _tell(self, columns: int) -> None:
-        """TIOCSWINSZ, upon which the kernel sends SIGWINCH to the program in front."""
+        """Set the size by TIOCSWINSZ; the kernel then sends SIGWINCH to the program in the foreground."""
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
 
     def rows(self) -> list[str]:
-        """What is on the screen, down to the last row that has something on it."""
+        """Return the rows of the screen, down to the last row that is not empty."""
         rows = [row.rstrip() for row in self.screen.display]
         while rows and not rows[-1]:
             rows.pop()
         return rows
 
     def resize(self, columns: int) -> None:
-        """As a person does it who drags the window's edge."""
+        """Resize the terminal as a user does by dragging the window's edge."""
         if self.breaks:
             before, screen = self.screen, pyte.Screen(columns, LINES)
             rows = [row.rstrip() for row in before.display[: before.cursor.y + 1]]
@@ -84,7 +84,7 @@ class Terminal:
         self._tell(columns)
 
     def read(self, until: Callable[[], object] = lambda: False, seconds: float = 60) -> None:
-        """Reads what the program writes until it has ended or the condition is true."""
+        """Read the program's output until it has ended or the condition is true."""
         end = time.monotonic() + seconds
         while not until():
             assert time.monotonic() < end, "\n".join(self.rows())
@@ -99,11 +99,11 @@ class Terminal:
             self.stream.feed(piece)
 
     def end(self) -> int:
-        """Reads to the end; the exit code."""
+        """Read to the end; return the exit code."""
         self.read()
         return self.process.wait(60)
 
     def lines(self) -> list[str]:
-        """All lines that were ever written, without what moves the cursor or colours."""
+        """Return all lines ever written, without cursor movements and colours."""
         text = self.written.decode()
         return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", text)]

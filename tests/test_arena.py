@@ -1,4 +1,4 @@
-"""Algorithms side by side on a table: how they are run, how they are scored, what is written and resumed."""
+"""Test the comparison of algorithms on a table: runs, scores, output files and resumption."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_training_that_is_missing_is_never_told() -> None:
 
 
 def test_an_algorithm_sees_the_statistic_and_is_scored_on_accuracy() -> None:
-    """A likelihood that ranks backwards leads a search to bad rows; one that is the mean accuracy to better ones."""
+    """A likelihood that ranks backwards leads a search to bad rows; the mean accuracy as likelihood to better ones."""
     accuracy = {**TABLE.statistics, "likelihood": np.repeat(TABLE.means[:, None], 3, axis=1)}
     backwards = {**TABLE.statistics, "likelihood": 1 - accuracy["likelihood"]}
     good, bad = (dataclasses.replace(TABLE, statistics=each) for each in (accuracy, backwards))
@@ -135,7 +135,7 @@ def test_evaluations_to_a_target_and_runs_that_never_get_there() -> None:
 
 
 def test_a_summary_says_what_is_only_a_bound() -> None:
-    """Better finds a front at once; the baseline in one of two runs, worse never."""
+    """"better" finds a front at once, the baseline in one of two runs, and "worse" never."""
     order = np.lexsort((TABLE.means, TABLE.costs["macs"]))
     best = [int(i) for i in np.argsort(-scores_of_each(), kind="stable")]
     poor = [int(order[-1]), int(order[-2])] * 20
@@ -154,7 +154,7 @@ def test_a_summary_says_what_is_only_a_bound() -> None:
 
 
 def scores_of_each() -> np.ndarray:
-    """How much a row alone is worth, so that the best come first."""
+    """Return the score of each row alone, to order rows by it."""
     return np.array([scores.score(TABLE, [row])[0] for row in range(len(TABLE.genotypes))])
 
 
@@ -230,7 +230,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Interrupted and extended, and with other processes, it comes to the same."""
+    """An interrupted and extended comparison with another number of processes has the same result."""
     common = ["compare", str(file), "--algorithms", "random,stratified_random", "--evaluations", "12", "--stopping"]
     first, second = tmp_path / "first", tmp_path / "second"
     first_options = ["--seeds", "3", "--workers", "2", "--format", "png,pdf", "--out", str(first)]
@@ -244,7 +244,7 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
     assert run_search.main([*common, "--seeds", "1", "--out", str(second)]) == 0
     runs = second / "runs.jsonl"
     lines = runs.read_bytes().splitlines(keepends=True)
-    runs.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])  # a crash
+    runs.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])  # simulate a crash
     assert run_search.main([*common, "--seeds", "3", "--out", str(second)]) == 0
     drop = ["suggestion_seconds"]
     one, other = (pd.read_csv(folder / "curves.csv").drop(columns=drop) for folder in (first, second))

@@ -1,4 +1,4 @@
-"""What commands print with --json: one line of JSON, of the shapes that docs/reference/json_output.md promises."""
+"""Test the output of commands with --json: one line of JSON, as docs/reference/json_output.md describes it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def printed(capsys: pytest.CaptureFixture[str]) -> Printed:
-    """Runs a command with --json and reads what it prints, which is one line."""
+    """Run a command with --json and parse its one line of output."""
 
     def work(*arguments: object) -> Any:
         assert run_search.main([*map(str, arguments), "--json"]) == 0
         text = capsys.readouterr().out
         assert text.count("\n") == 1
-        return json.loads(text, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
+        return json.loads(text, parse_constant=pytest.fail)  # NaN and Infinity are not JSON
 
     return work
 

@@ -1,4 +1,4 @@
-"""Frames, crops and changes of clips, held to values recorded from the release (tests/recorded/release_augment.py)."""
+"""Test frames, crops and other changes of clips against Model Garden values (tests/recorded/release_augment.py)."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_short_video_is_padded_with_its_last_frame_if_asked():
 @settings(max_examples=20)
 @given(st.integers(0, 10**9), st.integers(8, 60), st.integers(8, 60))
 def test_a_crop_is_a_part_of_the_picture_within_its_ranges(number, height, width):
-    """Seen on a picture of its own coordinates, of which a crop keeps the slopes."""
+    """Crop an image of its own coordinates; the crop keeps their slopes."""
     rows, columns = np.mgrid[0:height, 0:width]
     picture = tf.constant(np.stack([rows, columns, rows], -1)[None].repeat(2, 0), tf.float32)
     crop = augment.random_resized_crop(picture, (10, 20), (0.3, 0.8), (0.8, 1.25), seed(number)).numpy()

@@ -1,4 +1,4 @@
-"""Bad input of every kind: one clear line, exit code 2, nothing written, nothing lost."""
+"""Test bad input of every kind: one clear line, exit code 2, nothing written, nothing lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="module", autouse=True)
 def cache() -> Iterator[Path]:
-    """One cache for all tests here, in a folder that anybody may enter."""
+    """Yield one cache for all tests here, in a folder that any user may enter."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         os.chmod(folder, 0o755)
         patch.setenv("MOVINET_NAS_CACHE", f"{folder}/cache")
@@ -46,24 +46,24 @@ def cache() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def whole(cache: Path) -> Path:
-    """A run that is over."""
+    """Return a finished run."""
     return played(cache / "whole")
 
 
 @pytest.fixture(scope="module")
 def unfinished(cache: Path) -> Path:
-    """A run of which no trial has finished."""
+    """Return a run without finished trials."""
     return played(cache / "unfinished", trials=0)
 
 
 @pytest.fixture
 def error(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command that must fail as bad input does; returns its one line."""
+    """Run a command that must fail as bad input does; return its one line."""
 
     def run(*arguments: object) -> str:
         try:
             code = run_search.main(list(map(str, arguments)))
-        except SystemExit as exit:  # argparse leaves this way
+        except SystemExit as exit:  # argparse exits this way
             code = exit.code
         captured = capsys.readouterr()
         assert (code, captured.out) == (2, "")
@@ -83,18 +83,18 @@ def assert_says(line: str, *words: object) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every file below a folder, but for the lock, which is no part of the record."""
+    """Return every file below a folder except the lock, which is not part of the record."""
     paths = (path for path in folder.rglob("*") if path.name != "run.lock")
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 def plain() -> dict[str, Any]:
-    """A good configuration as plain data."""
+    """Return a valid configuration as plain data."""
     return search_config.to_dict(settings())
 
 
 def changed(place: str, value: Any, data: dict[str, Any] | None = None) -> dict[str, Any]:
-    """`data`, or `plain`, with the value at a place like `space.blocks.0.depths` replaced, or removed where `...`."""
+    """Replace the value at a place like `space.blocks.0.depths` of `data` or `plain`; `...` removes it."""
     data = copy.deepcopy(data) if data else plain()
     inner: Any = data
     *way, last = [int(key) if key.isdigit() else key for key in place.split(".")]
@@ -111,7 +111,7 @@ def test_the_good_configuration_is_good() -> None:
     assert search_config.from_dict(yaml.safe_load(yaml.safe_dump(plain()))) == settings()
 
 
-# Place, value, and what the line must name beside the place.
+# Field, value, and the texts that the line must contain beside the field.
 CONFIGURATIONS = [
     ("steps", 3, "'steps'", "unknown key", "training"),
     ("training.stepps", 3, "'stepps'", "unknown key", "steps"),
@@ -160,7 +160,7 @@ def test_configurations(place: str, value: Any, words: list[object], error: Run,
     assert os.listdir(tmp_path) == ["my.yaml"]
 
 
-# What fits together only in parts: found with the data at hand, but before a folder is made.
+# Valid parts that do not fit together: found with the data at hand, but before a folder is created.
 UNFIT = [
     ("space.classes", 13, "space.classes: 13", "must be 12", "moving_digits"),
     ("space.frames", 32, "space.frames: 32", "must be 16"),
@@ -203,7 +203,7 @@ def test_the_configuration_is_checked_before_any_video_is_decoded(
     for name in ("one", "two"):
         (videos / name).mkdir(parents=True)
         for number in range(3):
-            (videos / name / f"broken{number}.mp4").write_bytes(b"no video")  # to decode it is an error
+            (videos / name / f"broken{number}.mp4").write_bytes(b"no video")  # decoding it is an error
     data = changed("data", {"source": "video_folder", "path": str(videos)})
     file = tmp_path / "my.yaml"
     file.write_text(yaml.safe_dump(data))
@@ -263,7 +263,7 @@ FLAGS = [
     (["search", "."], "'.'", "nor a YAML file"),
     (["search", "tiny", "--wrokers", "3"], "'--wrokers'", "did you mean '--workers'?"),
     (["search", "tiny", "more"], "'more'", "unexpected"),
-    (["compare", "x.csv", "--ot", "x"], "'--ot'", "did you mean '--out'?"),  # before the required --out is missed
+    (["compare", "x.csv", "--ot", "x"], "'--ot'", "did you mean '--out'?"),  # reported before the missing --out
     (["compare", "tiny", "--out", "x", "--algorithms", "frontier_serch"], "did you mean 'frontier_search'?"),
     (["completion", "bsh"], "'bsh'", "did you mean 'bash'?"),
     (["scale", str(FRONTIER), "--refine", "a9"], "'a9'", "did you mean 'a"),
@@ -272,7 +272,7 @@ FLAGS = [
     (["search", "tiny", "--workers", "-1"], "--workers: -1", "integer from 0"),
     (["search", "tiny", "--seed", str(10**20)], f"--seed: {10**20}", "integer from 0"),
     (["search", "tiny", "--seed"], "--seed", "expected one argument"),
-    (["--workers", "-1"], "--workers: -1", "integer from 0"),  # the default search
+    (["--workers", "-1"], "--workers: -1", "integer from 0"),  # of the default search
     (["plot"], "required", "run"),
     (["plot", "x", "--out", "y"], "'--out'", "plot"),
     (["plot", "/no/such"], "'/no/such'", "is not a folder"),
@@ -451,7 +451,7 @@ def test_a_line_stays_one_line(error: Run, tmp_path: Path, monkeypatch: pytest.M
 
 
 def video(file: Path) -> None:
-    """A few frames."""
+    """Write a video of a few frames."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(file), "w") as container:
         stream = container.add_stream("mpeg4", rate=Fraction(25))
@@ -463,7 +463,7 @@ def video(file: Path) -> None:
 
 
 def search_videos(error: Run, tmp_path: Path, path: object) -> str:
-    """The line of a search over a folder of videos; it must leave neither a run nor a dataset behind."""
+    """Return the error of a search over a folder of videos; it must leave neither a run nor a dataset behind."""
     file = tmp_path / "my.yaml"
     file.write_text(yaml.safe_dump(plain() | {"data": {"source": "video_folder", "path": str(path)}}))
     line = error("search", file, "--out", tmp_path / "out")
@@ -503,7 +503,7 @@ def test_videos_that_are_corrupt_or_of_other_classes(error: Run, tmp_path: Path)
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Permissions mean nothing to root: the process is somebody else for a while."""
+    """Switch to another user for a while, because permissions do not restrict root."""
     if os.geteuid() != 0:
         yield
         return
@@ -516,7 +516,7 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that anybody may enter, of which only its owner may write."""
+    """Yield a read-only folder that any user may enter."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o555)
     yield folder
@@ -544,7 +544,7 @@ def test_a_run_that_is_read_only(error: Run, open_folder: Path, whole: Path) -> 
 
 
 def test_folders_that_cannot_be_read(error: Run, tmp_path: Path, open_folder: Path) -> None:
-    open_folder.chmod(0)  # entering it is refused
+    open_folder.chmod(0)  # no permission to enter it
     for arguments in (
         ["plot", open_folder],
         ["search", "tiny", "--out", open_folder / "x"],

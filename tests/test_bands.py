@@ -1,4 +1,4 @@
-"""Banded successive halving: the rule on small cases, replay, and that small networks survive it."""
+"""Test successive halving within FLOPs bins: the rule on small cases, replay, and survival of small networks."""
 
 import math
 
@@ -30,7 +30,7 @@ def test_edges_are_even_in_log_cost():
 def test_a_band_holds_its_lower_edge_and_the_outer_bands_the_rest(cost, band):
     bands = CostBins(1, 1000, 3)
     exact = CostBins(bands.low, bands.high, 3)
-    object.__setattr__(exact, "edges", (1, 10, 100, 1000))  # free of the rounding of exp and log
+    object.__setattr__(exact, "edges", (1, 10, 100, 1000))  # without rounding errors of exp and log
     assert exact.of(cost) == band
 
 
@@ -48,7 +48,7 @@ def test_every_cost_is_within_the_edges_of_its_band(a, b, count, cost):
 def test_the_best_share_goes_on_once_enough_are_there():
     halving = one_band(minimum=3, reduction=2)
     decisions = [halving.decide(i, 5, 50, value) for i, value in enumerate([0.5, 0.4, 0.3, 0.6, 0.45, 0.55])]
-    # the third sees 2 better of 3; the fourth is best; the fifth sees 2 better of 5; the sixth 1 of 6
+    # The third has 2 better of 3; the fourth is best; the fifth has 2 better of 5; the sixth 1 of 6.
     assert decisions == ["continue", "continue", "stop", "continue", "continue", "continue"]
     assert halving.decide(6, 5, 50, 0.46) == "continue"  # 3 better of 7
     assert halving.decide(7, 5, 50, 0.45) == "stop"  # 4 better of 8
@@ -85,7 +85,7 @@ def test_with_dominators_a_trial_goes_on_unless_so_many_no_dearer_ones_are_bette
     assert [decide(0, 5, 0.5), decide(1, 6, 0.4), decide(2, 7, 0.3)] == ["continue", "continue", "stop"]
     assert decide(3, 4, 0.2) == "continue"  # the cheapest, though the worst
     assert decide(4, 5, 0.45) == "continue"  # at equal cost one is better
-    assert decide(5, 6, 0.45) == "continue"  # one better, one equal
+    assert decide(5, 6, 0.45) == "continue"  # one is better, one equal
     assert decide(6, 6, 0.44) == "stop"
     assert decide(2, 7, 0.9) == "stop"  # repeated after a crash: the first value counts
 
@@ -137,7 +137,7 @@ def test_replaying_the_rungs_restores_the_state(measured, dominators):
     for index, cost, steps, value in measured:
         unbroken.decide(index, cost, steps, value)
     kept = {}
-    for index, cost, steps, value in measured:  # the ledger keeps the first of each trial, band and rung
+    for index, cost, steps, value in measured:  # the event log keeps the first of each trial, FLOPs bin and rung
         kept.setdefault((index, cost, steps), value)
     for (index, cost, steps), value in kept.items():
         resumed.decide(index, cost, steps, value)
@@ -148,7 +148,7 @@ def test_replaying_the_rungs_restores_the_state(measured, dominators):
 
 
 def share_that_finishes(bands: int, seed: int) -> tuple[float, float]:
-    """Shares of the small and of the large half that reach full budget, where accuracy grows with log cost."""
+    """Return the fractions of small and of large networks that reach full budget; accuracy grows with log cost."""
     rng = np.random.default_rng(seed)
     halving = BinnedStopping(RUNGS, 2, CostBins(1e6, 1e9, bands), minimum=3)
     log_cost = rng.uniform(6, 9, 300)

@@ -1,4 +1,4 @@
-"""A family beside the published networks."""
+"""Test the comparison of a family with the published networks."""
 
 from __future__ import annotations
 

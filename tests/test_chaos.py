@@ -1,4 +1,4 @@
-"""Searches under random faults; `chaos.py` says which and what must be true in the end."""
+"""Test searches under random faults; `chaos.py` lists the faults and the conditions at the end."""
 
 from __future__ import annotations
 

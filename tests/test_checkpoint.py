@@ -1,4 +1,4 @@
-"""Weights in files: every form written and read again, and what is said when they do not fit."""
+"""Test weights in files: every format is written and read again, and mismatches are reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from movinet.weights.checkpoint import load_weights, named_variables, save_weigh
 from search_space.base.errors import InputError
 from search_space.variant import BASE, STREAM, Variant
 
-RELEASED = RECORDED / "release_tiny"  # by the release, of TINY as a stream model, with drawn weights
+RELEASED = RECORDED / "release_tiny"  # written by the Model Garden: TINY as a stream model, with drawn weights
 POSITIONED = dataclasses.replace(STREAM, use_positional_encoding=True)
 UNGATED = Variant(conv_type="2plus1d", se_type="none")
 FORMS = ("model.keras", "model.weights.h5", "ckpt-1")
@@ -30,7 +30,7 @@ def tiny(classes: int = CLASSES, variant: Variant = STREAM, seed: int = 0, **opt
 
 
 def unsettled(model: keras.Model) -> keras.Model:
-    """The same model, no weight at its start value."""
+    """Return the same model with no weight at its initial value."""
     for name, variable in named_variables(model).items():
         variable.assign(drawn_weights.values("unsettled", name, variable.shape))
     return model

@@ -1,4 +1,4 @@
-"""The command line as a contract: its words, what they load, what they print, how they end."""
+"""Test the command line as a contract: its words, imports, output and exit codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from search_space.published import A0, PUBLISHED
 ROOT = Path(__file__).parents[1]
 HEAVY = {"tensorflow", "keras", "ray"}
 
-# What users and their scripts type. Changing a line breaks them: add freely, remove only in a new major version.
+# Words that users and their scripts type. Changing a line breaks them: add freely, remove only in a new major version.
 WORDS = {
     "init": "data --video-root --hours --target --out --json",
     "doctor": "--json",
@@ -76,7 +76,7 @@ def command_line(*arguments: object, **options: object) -> subprocess.CompletedP
 
 
 def words_of(parser: argparse.ArgumentParser) -> set[str]:
-    """Flags, and positional arguments with what says how many."""
+    """Return flags, and positional arguments with their number of values."""
     words = set()
     for action in parser._actions:
         if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
@@ -163,7 +163,7 @@ for arguments in json.loads(sys.argv[1]):
 
 
 def test_what_only_reads_loads_no_framework(whole: Path, tmp_path: Path) -> None:
-    """In one process: what a command has not loaded, none before it has."""
+    """Run all commands in one process: a module that is not loaded after the last was never loaded."""
     shutil.copy(whole / "ledger.jsonl", tmp_path)
     quick = [["--help"], ["search", "--help"], ["describe", "a0", "--json"]]
     commands = [*quick, ["report", str(tmp_path)], ["plot", str(tmp_path)], ["scale", str(tmp_path)]]
@@ -209,7 +209,7 @@ def test_described_for_people_rows_add_up_to_the_totals(capsys: pytest.CaptureFi
     cells = [line.replace(",", "").split() for line in table]
     assert sum(int(row[-2]) for row in cells) == macs and f"{macs:,}" in text
     assert sum(int(row[-1]) for row in cells) == parameters and f"{parameters:,}" in text
-    assert len({len(line) for line in table}) == 1  # columns stand under each other
+    assert len({len(line) for line in table}) == 1  # columns are aligned
     assert "clip: 50 frames of 172 x 172, every 5th of the source" in text
 
 
@@ -279,7 +279,7 @@ def test_a_reader_that_leaves_ends_the_other_commands_alike() -> None:
 
 
 def small(folder: Path, **changes: object) -> Path:
-    """A file with a search of a second or two, once TensorFlow is loaded."""
+    """Write a file with a search of a second or two, once TensorFlow is loaded."""
     file = folder / "my.yaml"
     chosen = settings(
         finals=Finals(repeats=1, most=1, references=()), early_stopping=EarlyStopping(rungs=()), **changes
@@ -335,7 +335,7 @@ def test_an_interrupted_search_says_how_to_resume_and_does(tmp_path: Path) -> No
 
 
 def check_config(out: Path) -> None:
-    """The run's config.yaml is for people, and starts the same search again."""
+    """The run's config.yaml is readable, and starts the same search again."""
     text = (out / "config.yaml").read_text()
     chosen = search_config.load(str(out / "config.yaml"))
     assert chosen == run_folder.config_of(run_folder.read(out)) and (chosen.trials, chosen.seed) == (4, 3)

@@ -1,4 +1,4 @@
-"""A search on several Ray nodes, each a process of its own: joined, grown, shrunk; what reaches a node; the mirror."""
+"""Test a search on several Ray nodes, each a separate process: nodes join and leave, code and clips reach them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLUSTER_FILES = ROOT / "docs" / "cluster"
 
 
 def simulated(seconds: float, trials: int, **changes: Any) -> SearchConfig:
-    """Trials that take a while and no work; none is stopped, and few are repeated."""
+    """Return a search whose trials take time without work; none is stopped, and few are repeated."""
     return small(
         simulation=SimulationConfig(seconds=seconds),
         trials=trials,
@@ -45,7 +45,7 @@ def simulated(seconds: float, trials: int, **changes: Any) -> SearchConfig:
 
 
 def check_whole(ledger: Ledger) -> None:
-    """Every trial ended once, and well, but for those that wait to be trained."""
+    """Check that every trial ended once and successfully, except those that wait for training."""
     ended = Counter(e.record.index for e in ledger.entries if isinstance(e.record, Completed | Stopped | Failed))
     waiting = {proposal.index for proposal in ledger.pending}
     assert ended == Counter(ledger.proposals.keys() - waiting) and not ledger.failed
@@ -59,7 +59,7 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.mark.slow
 def test_a_search_takes_the_nodes_that_come_and_does_without_those_that_go(nodes: Nodes, tmp_path: Path) -> None:
-    """None has a core at first; then one; two more in the middle of the run; then one of these is killed."""
+    """Start without cores, add a node, add two more in the middle of the run, and kill one of these."""
     out = tmp_path / "out"
     search = written(tmp_path, simulated(1.0, 10_000))
     process = started(search, "--out", out, "--quiet", "--address", nodes.address, **nodes.environment)
@@ -75,7 +75,7 @@ def test_a_search_takes_the_nodes_that_come_and_does_without_those_that_go(nodes
     assert 1 <= len(running) <= 3
     wait_for(lambda: running <= ledger_of(out).completed.keys(), process)
 
-    process.send_signal(signal.SIGTERM)  # there is no need to see all of them
+    process.send_signal(signal.SIGTERM)  # not all trials are required
     printed, errors = finished(process)
     assert (process.returncode, printed) == (130, ""), errors
     assert errors.endswith(f"--resume {out} --address {nodes.address}\n")
@@ -84,7 +84,7 @@ def test_a_search_takes_the_nodes_that_come_and_does_without_those_that_go(nodes
     check_whole(ledger)
     waited, note = (entry.record for entry in ledger.entries if isinstance(entry.record, Note))
     assert waited.text.startswith("no node of the cluster has resources")
-    assert note.text.endswith("its worker died; attempt 1 of 3")  # of the one trial that the node had
+    assert note.text.endswith("its worker died; attempt 1 of 3")  # of the one trial that ran on the lost node
     nodes.lose(second)
     nodes.lose(first)
 
@@ -112,7 +112,7 @@ with cluster.session(search, joined.address, pathlib.Path(scratch)):
 
 
 def test_code_and_clips_reach_a_node(nodes: Nodes, tmp_path: Path) -> None:
-    """The code of who joins, whatever is installed there; clips that are nowhere but in the object storage."""
+    """A node uses the code of the program that joins, and clips that only the object storage contains."""
     settings = small()
     data = open_data(settings.data, settings.space)
     uri = (tmp_path / "bucket").as_uri()
@@ -131,7 +131,7 @@ def test_code_and_clips_reach_a_node(nodes: Nodes, tmp_path: Path) -> None:
     assert "runtime_resources/py_modules_files" in code
     assert folder == f"{nodes.environment['MOVINET_NAS_CACHE']}/fetched-{data.content_hash[:16]}"
     assert content == data.content_hash
-    assert gpus == ""  # none was asked for, so none is seen
+    assert gpus == ""  # none was requested, so none is visible
     nodes.lose(node)
 
 
@@ -185,7 +185,7 @@ def test_a_cluster_has_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ("resources", "node", "trials"),
     [
         (ResourcesConfig(), {"CPU": 8.0, "memory": 64e9}, 8),
-        (ResourcesConfig(), {"CPU": 8.0, "memory": 8 * 2**30}, 2),  # 3000 MB each
+        (ResourcesConfig(), {"CPU": 8.0, "memory": 8 * 2**30}, 2),  # 3000 MB per trial
         (ResourcesConfig(), {"CPU": 1.0, "memory": 2**30}, 1),
         (ResourcesConfig(), {"memory": 64e9}, 0),  # a head that only schedules
         (ResourcesConfig(cpus=0.1), {"CPU": 1.0, "memory": 64e9}, 10),
@@ -241,7 +241,7 @@ def test_a_ray_of_our_own_goes_in_chunks_and_listens_to_this_machine_only(tmp_pa
 
 
 def listening(processes: dict[int, str]) -> list[str]:
-    """Addresses on which any of the processes listens, from /proc."""
+    """Return addresses on which any of the processes listens, from /proc."""
     sockets = {os.readlink(link) for pid in processes for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()
                or link.is_symlink()}  # fmt: skip
     found = []
@@ -273,7 +273,7 @@ def test_workers_of_a_node_fetch_the_clips_once(made: Any, tmp_path: Path) -> No
     uri = (tmp_path / "bucket").as_uri()
     node_data.share(made.path, made.content_hash, uri)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "bucket").rglob("*")}
-    node_data.share(made.path, made.content_hash, uri)  # is there already
+    node_data.share(made.path, made.content_hash, uri)  # it is there already
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "bucket").rglob("*")} == written
     command = [sys.executable, "-c", FETCHING, uri, made.content_hash]
     cache = os.environ | {"MOVINET_NAS_CACHE": str(tmp_path / "cache")}
