@@ -1,4 +1,4 @@
-"""The contract of every search algorithm in the catalogue; a new one joins by its line there."""
+"""Test the contract of every search algorithm in the catalogue; add one line here for a new algorithm."""
 
 import functools
 import hashlib
@@ -32,8 +32,8 @@ from search_space.space.choices import SearchSpace
 from search_space.space.movinet import base_config, movinet_space
 from search_space.space.sampling import Limit, cost_range
 
-# Not held to beat random search in thirty proposals: one lists its space, the others are baselines that start with
-# random members, most of that number.
+# Not required to beat random search in thirty proposals: one enumerates its space, the others are baselines that spend
+# most of these proposals on a random start.
 NOT_AHEAD = ("random", "given", "nsga2", "optuna_tpe", "keras_tuner_bayesian")
 AHEAD = [name for name in ALGORITHMS if name not in NOT_AHEAD]
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
@@ -43,7 +43,7 @@ def make(name: str, space: SearchSpace = SPACE, limits=LIMITS, planned: int = 30
     return ALGORITHMS[name](space, limits, planned=planned, **options)
 
 
-# Fewer than three hundred of those that take long for each, so that all of this stays quick.
+# Fewer than three hundred proposals for slow algorithms, which keeps the tests fast.
 PROPOSALS = {"frontier_search": 120, "optuna_tpe": 60, "keras_tuner_bayesian": 40}
 
 
@@ -73,7 +73,7 @@ def test_bad_options_of_ageing_evolution_are_refused(options):
 
 @every_algorithm
 def test_an_option_of_another_kind_is_refused(name):
-    """As a file of settings may hold it."""
+    """Use values of types that a configuration file may contain."""
     own = inspect.signature(ALGORITHMS[name]).parameters.keys() - inspect.signature(Algorithm).parameters.keys()
     for option, wrong in itertools.product(sorted(own), ["a", -1.5, [3], [["a"]], {"a": 1}, [[[0], "a"]]]):
         with pytest.raises(InputError):
@@ -87,7 +87,7 @@ def test_stratified_random_fills_the_strata_evenly():
 
 
 def test_ageing_evolution_breeds_only_from_the_population_after_the_start():
-    """With one parent, no crossover and the youngest only, a child differs from it in one choice that both have."""
+    """A child of one of the two youngest, without crossover, differs from it in at most one choice that both have."""
     algorithm = make("ageing_evolution", start=6, population=2, tournament=2, crossover=0.0)
     events = simulate_run(algorithm, 20)
     completed = [event.index for event in events if isinstance(event, Completed)]
@@ -100,7 +100,7 @@ def test_ageing_evolution_breeds_only_from_the_population_after_the_start():
 
 
 def test_the_best_placed_of_a_tournament_is_the_parent():
-    """Where all compete and there is no crossover, every child is one choice away from the winner."""
+    """Let all compete without crossover: every child is one choice away from the winner."""
     algorithm = make("ageing_evolution", start=10, population=10, tournament=10, crossover=0.0)
     simulate_run(algorithm, 10)
     told = [(algorithm.proposed[index], value) for index, value in algorithm.results.items()]
@@ -111,9 +111,9 @@ def test_the_best_placed_of_a_tournament_is_the_parent():
         assert ((child != parent) & SPACE.active(child) & SPACE.active(parent)).sum() <= 1
 
 
-# sha256 of the first 20 proposals, so that a change of behaviour is seen. When one changes on purpose (another
-# default, another order of draws), put the new value here and say so in the change: runs recorded before it can
-# then be read and plotted, but resuming them continues differently from an unbroken run.
+# sha256 of the first 20 proposals, to detect a change of behaviour. After an intended change (another default, another
+# order of draws), put the new value here and mention it in the commit message: earlier runs can still be read and
+# plotted, but resuming them continues differently from an uninterrupted run.
 FIRST_PROPOSALS = {
     "random": "9dcf7f4c90acb242",
     "stratified_random": "7b0394e93851e7cf",
@@ -154,7 +154,7 @@ def test_a_proposal_after_a_thousand_results_takes_half_a_second(name):
     for index, row in enumerate(space.sample(rng, 1000).tolist()):
         algorithm.tell(proposal(space, index, tuple(row)))
         algorithm.tell(Completed(index, 10, {"accuracy": quality(space, row) + rng.normal() * 0.03}, 1.0))
-    algorithm.ask(np.random.default_rng(0))  # the first one fits, compiles and caches
+    algorithm.ask(np.random.default_rng(0))  # the first call fits, compiles and caches
     seconds = []
     for seed in range(5):
         start = time.process_time()
@@ -166,7 +166,7 @@ def test_a_proposal_after_a_thousand_results_takes_half_a_second(name):
 
 @pytest.fixture(scope="module")
 def hypervolumes() -> dict[str, float]:
-    """Mean over seeds of the hypervolume of 30 proposals, in log cost and quality, over the MoViNet space."""
+    """Return the mean over seeds of the hypervolume of 30 proposals, in log cost and quality, in the MoViNet space."""
     space = movinet_space(base_config())
     low, high = np.log(cost_range(space, np.random.default_rng(0), ()))
 

@@ -135,7 +135,7 @@ def test_evaluations_to_a_target_and_runs_that_never_get_there() -> None:
 
 
 def test_a_summary_says_what_is_only_a_bound() -> None:
-    """"better" finds a front at once, the baseline in one of two runs, and "worse" never."""
+    """The algorithm "better" finds a front at once, the baseline in one of two runs, and "worse" never."""
     order = np.lexsort((TABLE.means, TABLE.costs["macs"]))
     best = [int(i) for i in np.argsort(-scores_of_each(), kind="stable")]
     poor = [int(order[-1]), int(order[-2])] * 20

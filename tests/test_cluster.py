@@ -301,7 +301,7 @@ def test_where_a_worker_finds_the_clips(made: Any, tmp_path: Path, monkeypatch: 
     with pytest.raises(InputError, match="must have the run's content"):
         Clips(str(made.path), "0" * 64).opened(settings)
     monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path))
-    again = Clips("/not/here", made.content_hash).opened(settings)  # rendered
+    again = Clips("/not/here", made.content_hash).opened(settings)  # rendered anew
     assert again.path.parent == tmp_path and again.content_hash == made.content_hash
     videos = replace(settings, data=replace(settings.data, source="video_folder", path="/not/here/either"))
     with pytest.raises(InputError, match="--share URI"):

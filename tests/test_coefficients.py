@@ -1,4 +1,4 @@
-"""The search for scaling coefficients: what is tried, in which order, what counts as evidence, who uses the outcome."""
+"""Test the search for scaling coefficients: its trainings and their order, its decision, and the use of the outcome."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from search_space.scaling.compound import DEFAULT_COEFFICIENTS, Coefficients, Fa
 from search_space.space.movinet import from_dict as space_from_dict
 from search_space.space.movinet import movinet_space
 
-# A space of its own, as which draws come to the same networks once rounded depends on it.
+# A fixed space, because it decides which draws become equal networks after rounding.
 SPACE = """
 schema: movinet-nas/space/1
 name: movinet_proxy
@@ -63,11 +63,11 @@ CLASSES = PRESET.space.classes
 LIFT = Factors(2.5, 3.0, 9.3333333, 6.25)
 SETTINGS = Settings(draws=8, seeds=3, lift=LIFT)
 MODEL = "a0"
-LUCKY, BETTER = 4, 5  # draws that come to networks of their own
+LUCKY, BETTER = 4, 5  # draws whose networks no other draw has
 
 
 def members(settings: search_config.SearchConfig, n: int) -> list[Architecture]:
-    """Members of a space, cheapest first."""
+    """Return architectures in a space, cheapest first."""
     space = movinet_space(settings.space)
     found = [space.decode(tuple(row)) for row in space.sample(np.random.default_rng(0), n, -6.0).tolist()]
     return sorted(found, key=lambda each: count(each, CLASSES).macs)
@@ -79,7 +79,7 @@ def planned() -> dict[str, Any]:
 
 
 def trained(path: Path, planned: dict[str, Any], train: Callable[[Proposal], Event]) -> Ledger:
-    """A search whose trainings are a function's."""
+    """Return the event log of a search whose trainings are computed by a function."""
     path.mkdir(exist_ok=True)
     file = path / "ledger.jsonl"
     if not file.exists():
@@ -90,7 +90,7 @@ def trained(path: Path, planned: dict[str, Any], train: Callable[[Proposal], Eve
 
 
 def measured(planned: dict[str, Any], better: int | None, by: float = 0.05) -> Callable[[Proposal], Event]:
-    """Accuracies of a formula: noise that the seed decides, and one draw that is better than all others."""
+    """Compute accuracies by a formula: noise from the seed, and one draw that is better than all others."""
     favoured = planned["draws"][better]["fingerprints"] if better is not None else ()
 
     def train(proposal: Proposal) -> Event:
@@ -137,7 +137,7 @@ def test_every_draw_is_compared_at_equal_cost_on_clips_that_there_are(planned: d
             assert abs(count(network, CLASSES).macs / count(parent, CLASSES).macs / TIMES - 1) <= EQUAL
             assert network.clip.frames <= 16 and network.clip.resolution <= 24
     names = [name for draw in planned["draws"] for name in draw["fingerprints"]]
-    for draw in (LUCKY, BETTER):  # what other tests rely on; others come to the same networks once rounded
+    for draw in (LUCKY, BETTER):  # other tests rely on these; other draws become equal networks after rounding
         assert all(names.count(name) == 1 for name in planned["draws"][draw]["fingerprints"])
 
 
@@ -322,14 +322,14 @@ def test_an_algorithm_that_takes_a_start_gets_the_scaled_parents(of_a_run: Path)
 
 
 def commanded(*arguments: str) -> tuple[int, str, str]:
-    """`run_search.py ...` in a process of its own: in this one TensorFlow's threads may be settled."""
+    """Run `run_search.py ...` in a new process, because the settings of TensorFlow's threads may be fixed here."""
     command = [sys.executable, str(ROOT / "run_search.py"), *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     return ended.returncode, ended.stdout, ended.stderr
 
 
 def test_a_real_search_and_a_real_refinement(tmp_path: Path) -> None:
-    """Real trainings of next to nothing, from the command line."""
+    """Run real, minimal trainings from the command line."""
     base = small()
     space = dataclasses.replace(base.space, frame_strides=(1, 4), resolutions=(10, 16), blocks=base.space.blocks[:3])
     lift = {"family": {"lift": vars(LIFT), "targets": {MODEL: 1e9}}}
@@ -344,7 +344,7 @@ def test_a_real_search_and_a_real_refinement(tmp_path: Path) -> None:
     assert {done.steps for done in ledger.completed.values()} == {4}
     assert set(ledger.completed[0].metrics) >= {"accuracy"} and "test_accuracy" not in ledger.completed[0].metrics
     assert tried.chosen(tmp_path / "run") is not None
-    code, again, _ = commanded(*command)  # nothing is left to train
+    code, again, _ = commanded(*command)  # no training is left
     assert code == 0 and "training" not in again.partition("incumbent")[0]
     code, _, error = commanded(*command[:2], "--draws", "3")
     assert code == 2 and "contains another search" in error

@@ -1,4 +1,4 @@
-"""Fronts compared: by hand, and whether intervals cover the truth where seeds, clips and runs are left to chance."""
+"""Test comparisons of Pareto fronts: by hand, and coverage of intervals when seeds, clips and runs vary randomly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Training = tuple[str, int, float, float]  # kind, network, accuracy on validatio
 
 
 def records(trainings: Sequence[Training], clips: Sequence[np.ndarray | None] = ()) -> list[Record]:
-    """These re-evaluations as a run records them; of published networks the cheapest is a0."""
+    """Return these re-evaluations in the form of a run's records; a0 is the cheapest published network."""
     published = sorted({net for kind, net, *_ in trainings if kind == "reference"})
     found: list[Record] = []
     for index, (kind, net, validation, test) in enumerate(trainings):
@@ -44,7 +44,7 @@ def records(trainings: Sequence[Training], clips: Sequence[np.ndarray | None] = 
 
 
 def run(folder: Path, trainings: Sequence[Training], clips: Sequence[np.ndarray | None] = ()) -> Ledger:
-    """A run with these re-evaluations that was never written."""
+    """Return a run with these re-evaluations, without a file."""
     entries = [Entry(line, float(line), record) for line, record in enumerate(records(trainings, clips), start=2)]
     header = Header({}, {}, 0, "abc", "2030-01-01T00:00:00+00:00")
     return Ledger(folder / "ledger.jsonl", header, tuple(entries), torn=False, size=0)
@@ -58,9 +58,9 @@ def test_hypervolumes_and_points_by_hand(tmp_path: Path) -> None:
     searched = [("finalist", 1, 0.3, 0.35), ("finalist", 3, 0.2, 0.9), ("finalist", 5, 0.6, 0.55)]
     published = [("reference", 0, 0.1, 0.15), ("reference", 2, 0.4, 0.3), ("reference", 4, 0.5, 0.45)]
     found = of([run(tmp_path, searched + published)])
-    assert found.within == {"macs": CostRange(MACS[1], MACS[4])}  # neither network 0 nor what is above network 4
+    assert found.within == {"macs": CostRange(MACS[1], MACS[4])}  # neither network 0 nor networks above 4
     decades = np.log10(MACS[4] / MACS[1])
-    # Validation prefers network 1 to network 3, whatever the test clips say.
+    # Validation prefers network 1 to network 3, regardless of accuracy on the test clips.
     assert found.searched.value == pytest.approx(0.35)
     part = np.log10(MACS[2] / MACS[1]) / decades
     assert found.references.value == pytest.approx(0.15 * part + 0.3 * (1 - part))
@@ -88,7 +88,7 @@ def test_beyond_its_last_network_a_front_keeps_its_accuracy_and_without_a_common
 
 
 def test_clips_are_one_draw_for_all_networks(tmp_path: Path) -> None:
-    """Two networks right on the same clips differ by nothing, however few the clips are; on other clips by much."""
+    """Two networks right on the same clips differ by nothing, even for few clips; on other clips by much."""
     half = np.arange(60) < 30
     rows: list[Training] = [(kind, net, 0.5, 0.5) for kind in ("finalist", "reference") for net in (1, 4) for _ in "ab"]
     same = of([run(tmp_path / "same", rows, [half] * 8)])
@@ -131,7 +131,7 @@ DIFFICULTY, SEEDS = 1.2, 0.12  # standard deviations in logits, between clips an
 
 
 def drawn_run(rng: np.random.Generator, folder: Path, effects: np.ndarray, clips: np.ndarray) -> Ledger:
-    """A run whose networks [2, 4], searched and published, have these effects in logits, each with 3 seeds."""
+    """Return a run with networks [2, 4], searched and published, with these effects in logits and 3 seeds each."""
     rows: list[Training] = []
     right = []
     for kind, own in zip(("finalist", "reference"), effects, strict=True):
@@ -149,7 +149,7 @@ def drawn_run(rng: np.random.Generator, folder: Path, effects: np.ndarray, clips
 
 @pytest.mark.parametrize(("runs", "between"), [(1, 0.0), (3, 0.25)])
 def test_intervals_cover_the_truth(tmp_path: Path, runs: int, between: float) -> None:
-    """Of what one run found, and of what the search finds on average where runs differ; the clips are shared."""
+    """Check intervals for the networks of one run, and for the mean over runs that differ; the clips are shared."""
     rng, curve, ahead = np.random.default_rng(5), np.linspace(-1.2, 1.2, 4), 0.3
     normal = np.random.default_rng(0).normal(size=100_000)
 
@@ -247,7 +247,7 @@ def test_a_network_trained_once_borrows_the_deviations_of_the_others(tmp_path: P
     rows: list[Training] = [("finalist", 1, 0.5, 0.5), ("finalist", 4, 0.6, 0.6), ("finalist", 4, 0.6, 0.7)]
     sets = [resampling.tested(run(tmp_path, rows), "finalist")]
     drawn = resampling.draw(sets, 400, np.random.default_rng(0)).sets[0]
-    # 0.05 widened by the root of 2, and the same in logits at 0.5 as at 0.65.
+    # 0.05 widened by the square root of 2; in logits it is the same at 0.5 as at 0.65.
     borrowed = 0.05 * np.sqrt(2) * (0.5 * 0.5) / (0.65 * 0.35)
     assert set(np.round(np.abs(drawn.drawn_test[:, 0] - 0.5), 6)) == {round(borrowed, 6)}
     assert drawn.drawn_test[:, 1].std() == pytest.approx(0.0707 / np.sqrt(2), rel=0.15)

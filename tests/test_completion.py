@@ -1,4 +1,4 @@
-"""What the tab key completes: asked of the shells themselves, where they are installed."""
+"""Test completion by the tab key in the real shells, if they are installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CASES = [
     ("compare my_t", {"my_table.csv"}),
     ("completion f", {"fish"}),
 ]
-# What bash does on the tab key: the words typed so far in, the candidates out.
+# Do the work of bash on the tab key: typed words in, candidates out.
 BASH = """
 source "$1"
 function_of() { local parts; read -ra parts < <(complete -p movinet-nas); for i in "${!parts[@]}"; do
@@ -66,7 +66,7 @@ def test_bash_offers(typed: str, offered: set[str], here: Path, capsys: pytest.C
 @pytest.mark.parametrize(("typed", "offered"), CASES)
 def test_fish_offers(typed: str, offered: set[str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = script("fish", here, capsys)
-    # What fish itself would do with a prefix it finds nothing for, match inside of words, is not ours.
+    # If no candidate has the prefix, fish itself offers matches inside of words.
     assert offered <= answered("fish", "-c", f"source {file}; complete -C 'movinet-nas {typed}'")
 
 

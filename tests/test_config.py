@@ -1,4 +1,4 @@
-"""Configurations: to plain data and back, presets, what is filled in, what is refused at construction."""
+"""Test configurations: conversion to and from plain data, presets, defaults, and errors at construction."""
 
 from __future__ import annotations
 

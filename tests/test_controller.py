@@ -1,4 +1,4 @@
-"""The controller of a one-shot search: its gradient, what it learns, and what it stands for."""
+"""Test the controller of a one-shot search: its gradient, its learning, and its choice of an architecture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDTHS, DEPTH = 8, 3
 
 
 def toy_space() -> SearchSpace:
-    """A width, a depth, and for each layer a kind that costs nothing; of a layer that is absent it is a dead gene."""
+    """Return a space of a width, a depth, and a free kind per layer; the kind of an absent layer is a dead gene."""
     choices = (
         Choice("width", tuple(range(1, WIDTHS + 1))),
         Choice("depth", tuple(range(1, DEPTH + 1))),
@@ -47,7 +47,7 @@ def taught(seed: int = 0, updates: int = 10) -> Controller:
 
 
 def quality(genotype) -> float:
-    """Grows with width and depth; of the kinds the third is best."""
+    """Return a value that grows with width and depth; the third kind is best."""
     width, depth, *kinds = genotype
     return 0.02 * width + 0.05 * depth + 0.05 * sum(kind == 2 for kind in kinds[: depth + 1])
 
@@ -66,7 +66,7 @@ def test_probabilities_of_all_members_sum_to_one(seed):
 @settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_the_gradient_is_that_of_the_log_probability(seed):
-    """By finite differences, choices that a member lacks included."""
+    """Compare with finite differences, also for choices that an architecture lacks."""
     rng, learned = np.random.default_rng(seed), taught(seed % 5)
     members, advantages = learned.sample(rng, 3), rng.normal(size=3)
     gradient = learned.gradient(members, advantages)
@@ -95,7 +95,7 @@ def test_the_reward_is_the_absolute_one():
 
 @pytest.mark.parametrize("target", [600, 1200])
 def test_the_best_member_at_the_target_is_found(target):
-    """Quality is noisy; where the cost is met, the best has the third kind in every layer."""
+    """Quality is noisy; among architectures at the target cost, the best has the third kind in every layer."""
     learning = controller(target)
     for step in range(1500):
         rng = np.random.default_rng(step)
@@ -128,7 +128,7 @@ def test_draws_keep_the_limits():
     limited = controller(limits=(Limit("macs", 300),))
     drawn = np.array([limited.draw(np.random.default_rng(seed)) for seed in range(100)])
     assert limited.costs(drawn).max() <= 300
-    limited.logits[0, -1] = 1000.0  # the widest, always: no draw keeps the limit
+    limited.logits[0, -1] = 1000.0  # always the widest, so no draw meets the limit
     assert limited.costs(np.array([limited.draw(np.random.default_rng(0))]))[0] <= 300
 
 

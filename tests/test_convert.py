@@ -1,4 +1,4 @@
-"""`python -m movinet.convert`: from videos to records, to the end or not at all."""
+"""Test `python -m movinet.convert`, which writes complete records of videos, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cost counter against hand arithmetic, a slower liveness simulation, and itself in a batch."""
+"""Test the cost counter against hand arithmetic, a slower liveness simulation, and itself in a batch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ heads = st.builds(Head, channels, channels)
 
 
 def networks(strides: tuple[int, ...] | None = None) -> st.SearchStrategy[Architecture]:
-    """Networks of any widths; with `strides`, so many blocks of these strides."""
+    """Generate networks of any widths; `strides` sets the number and the strides of their blocks."""
     some = st.lists(st.sampled_from((1, 2)), min_size=1, max_size=4) if strides is None else st.just(strides)
     rows = st.lists(layers, min_size=1, max_size=4).map(tuple)
     blocks = some.flatmap(lambda each: st.tuples(*(st.builds(Block, channels, st.just(s), rows) for s in each)))
@@ -68,7 +68,7 @@ def test_tiny_network_by_hand() -> None:
     [("a0", 55_115_448, 2_696_832, 56_209_600), ("a5", 2_312_400_224, 75_093_808, 1_277_952_000)],
 )
 def test_stream_and_memory_of_published_networks(name: str, per_frame: int, state: int, activation: int) -> None:
-    """No published source; golden, so that a change of convention is noticed."""
+    """No published source exists; these recorded values detect a change of convention."""
     cost = count(PUBLISHED[name], classes=600)
     assert (cost.macs_per_frame, cost.state_bytes, cost.activation_bytes) == (per_frame, state, activation)
 
@@ -81,7 +81,7 @@ def test_state_of_a0_by_hand() -> None:
 
 
 def simulated_peak(network: Architecture, classes: int) -> int:
-    """Peak live bytes by running the graph: tensors with a size, freed after their last reader."""
+    """Return peak live bytes from a run of the graph: tensors with a size, freed after their last reader."""
     program: list[tuple[str, int, list[str]]] = []  # output, values, inputs
     frames, size = network.clip.frames, network.clip.resolution
 
@@ -212,7 +212,7 @@ def test_pack_refuses_different_strides_and_nothing() -> None:
 
 
 def with_layer(network: Architecture, layer: Layer) -> Architecture:
-    """The last layer of the network exchanged."""
+    """Return the network with another last layer."""
     block = network.blocks[-1]
     return replace(network, blocks=(*network.blocks[:-1], replace(block, layers=(*block.layers[:-1], layer))))
 
@@ -251,7 +251,7 @@ def test_deeper_costs_more(network: Architecture, layer: Layer) -> None:
 
 @given(networks((2, 2)), st.integers(1, 20))
 def test_wider_costs_more(network: Architecture, extra: int) -> None:
-    """With strides of 2; at stride 1 two widths that become equal save a skip projection."""
+    """Blocks have a stride of 2; at stride 1, two widths that become equal save a skip projection."""
     first, second = network.blocks
     assert_dearer(network, replace(network, stem=Stem(network.stem.width + extra)))
     assert_dearer(network, replace(network, blocks=(replace(first, width=first.width + extra), second)))

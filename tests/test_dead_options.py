@@ -1,4 +1,4 @@
-"""Kernels that compute the same function as a cheaper one: found exactly, named, and in no preset."""
+"""Test detection of kernels that compute the same function as a cheaper one: exact, named, and in no preset."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT = search_config.load("default").space
 @settings(max_examples=30)
 @given(st.integers(1, 12), st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 2]))
 def test_used_weights_are_those_that_a_convolution_uses(size: int, width: int, stride: int) -> None:
-    """A kernel of a single 1, slid over every unit vector, shows what each weight connects."""
+    """A kernel of a single 1, applied to every unit vector, shows the connections of each weight."""
     import tensorflow as tf
 
     connected = set()
@@ -51,7 +51,7 @@ def test_neither_has_the_space_of_the_paper() -> None:
 
 
 def test_every_dead_option_is_named_with_where_it_is_dead() -> None:
-    """The strides of MoViNets leave 1 x 1 of 32 x 32 pixels and 2 x 2 of 64 x 64."""
+    """The strides of MoViNets reduce 32 x 32 pixels to 1 x 1, and 64 x 64 to 2 x 2."""
     space = replace(DEFAULT.with_strides(BLOCK_STRIDES), resolutions=(32, 64))
     dead = [each for each in dead_options(space) if each.choice == "block5.layer2.kernel"]
     assert {(each.option, each.same_as, each.resolutions) for each in dead} == {
@@ -83,7 +83,7 @@ def test_a_network_without_dead_weights_is_no_wider_than_what_it_sees() -> None:
 
 
 def test_kernels_of_one_map_are_compared_at_the_stride_of_their_layer() -> None:
-    """A first layer of stride 2 sees the larger map."""
+    """A first layer of stride 2 has the larger input."""
     block = BlockConfig(8, (8,), 2, (2,), kernels=KERNELS)
     space = SpaceConfig("one", 2, 16, (1,), (8,), (8,), (block,), (8,), 8)
     names = {each.choice for each in dead_options(space) if each.option == (1, 5, 5)}

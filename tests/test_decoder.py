@@ -1,4 +1,4 @@
-"""The decoding processes: what each odd file does, and that none takes this process with it."""
+"""Test the decoding processes: their results for unusual files, none of which ends this process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def numbers_of(decoder: Decoder, file: Path, numbers: list[int]) -> list[int]:
 
 
 def promise(file: Path, samples: int) -> Path:
-    """A movie of five frames whose tables promise `samples`; FFmpeg takes 36 bytes of memory for each."""
+    """Write a movie of five frames whose tables promise `samples`; FFmpeg takes 36 bytes of memory for each sample."""
     with av.open(str(file), "w") as container:
         stream = container.add_stream("rawvideo", rate=25)
         stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
@@ -47,7 +47,7 @@ def promise(file: Path, samples: int) -> Path:
     for table, place in ((b"stsz", 12), (b"stts", 12), (b"stsc", 16)):
         at = data.index(table) + place
         data[at : at + 4] = struct.pack(">I", samples)
-    sizes = data.index(b"stsz") + 8  # all alike, so that no table is needed
+    sizes = data.index(b"stsz") + 8  # equal sizes, so that no table is required
     data[sizes : sizes + 4] = struct.pack(">I", 8)
     file.write_bytes(data)
     return file
@@ -79,7 +79,7 @@ def test_a_decoder_that_crashes_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(UnusableVideo, match="crash.*SIGSEGV"):
         decoder.scan(promise(tmp_path / "a.mov", 20_000_000))
     assert numbers_of(decoder, good, [3, 19]) == [3, 19]
-    decoder._idle[0]._process.kill()  # and one that ends between requests is no file's fault
+    decoder._idle[0]._process.kill()  # an end between requests is not blamed on a file
     decoder._idle[0]._process.wait()
     assert numbers_of(decoder, good, [7]) == [7]
 
@@ -130,7 +130,7 @@ def test_closing_ends_the_processes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
 def test_a_rotated_video_is_upright(decoder: Decoder, tmp_path: Path, quarters: int) -> None:
-    """The matrix in the track's header says how far to turn the picture clockwise."""
+    """The matrix in the track's header stores the angle by which to turn the frame clockwise."""
     file = encode_painted(tmp_path / "a.mp4", "libx264", TWENTY, 25)
     data = bytearray(file.read_bytes())
     cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
@@ -163,7 +163,7 @@ def test_a_frame_that_claims_a_huge_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_frames_that_would_take_too_much_are_refused(decoder: Decoder, tmp_path: Path) -> None:
-    """A thin strip, blown up to the short side that is asked for; and a thousand frames at once."""
+    """Read a thin strip, enlarged to the requested short side, and many frames at once."""
     file = tmp_path / "a.mkv"
     with av.open(str(file), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
@@ -218,7 +218,7 @@ def test_a_video_cut_after_it_was_scanned_gives_its_last_frame_or_is_named(decod
 
 
 def test_distant_frames_are_reached_by_key_frames(decoder: Decoder, tmp_path: Path) -> None:
-    """Of a long video the frames between are not decoded."""
+    """Frames between the requested ones are not decoded in a long video."""
     times = [Fraction(n, 25) for n in range(256)]
     file = encode_painted(tmp_path / "a.mp4", "libx264", times * 1, 25, gop=8)
     timeline = decoder.scan(file)
@@ -227,7 +227,7 @@ def test_distant_frames_are_reached_by_key_frames(decoder: Decoder, tmp_path: Pa
 
 
 def test_an_open_group_of_pictures_is_read_right(decoder: Decoder, tmp_path: Path) -> None:
-    """Frames shown before a key frame but coded after it need the group before."""
+    """Frames shown before a key frame but coded after it require the preceding group."""
     times = [Fraction(n, 25) for n in range(60)]
     options = {"x264-params": "open-gop=1:bframes=3:keyint=10:min-keyint=10:b-adapt=0:scenecut=0"}
     for suffix in ("mp4", "mkv", "ts"):
@@ -237,7 +237,7 @@ def test_an_open_group_of_pictures_is_read_right(decoder: Decoder, tmp_path: Pat
 
 
 def test_a_stream_without_timestamps_is_counted_also_at_a_rate(decoder: Decoder, tmp_path: Path) -> None:
-    """Raw H.264 has none, and FFmpeg takes 25 frames/s for it. The second half is larger, and is resized."""
+    """Raw H.264 has no timestamps, and FFmpeg assumes 25 frames/s. The second half is larger, and is resized."""
     file = encode_painted(tmp_path / "a.h264", "libx264", TWENTY, 25)
     large = tmp_path / "b.h264"
     with av.open(str(large), "w") as container:

@@ -1,4 +1,4 @@
-"""Public code says what it does: a docstring everywhere, shapes of arrays, and which input is refused."""
+"""Test that public code has docstrings with the shapes of arrays and the errors for invalid input."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("search_space", "nas", "movinet", "results", "movinet_nas")
 FILES = [ROOT / "run_search.py", *(file for name in PACKAGES for file in sorted((ROOT / name).rglob("*.py")))]
 
-# What annotations of arrays are called; those in a mapping are weights by name, each of its own shape.
+# Names in annotations of arrays; a mapping of them contains weights by name, each with another shape.
 ARRAY = re.compile(r"\b(ndarray|NDArray|Tensor|KerasTensor|Floats|Integers)\b")
 BY_NAME = re.compile(r"\b(dict|Mapping)\[")
-# A shape is said in one of these ways; in the docstring, or once for all in that of the class or of the module.
+# Forms of a shape; it stands in the docstring, or once for all in that of the class or of the module.
 SHAPE = re.compile(
     r"`[^`]*\b[A-Z](?:[*·]\w+)*(?: [\w*·+]+)*`"  # `B T H W C`, `N classes`, `T`
     r"|\b[TBHWCNMGDPK],? (?:[TBHWCNMGDPK3n]\b)"  # B T H W C, H W 3
@@ -29,7 +29,7 @@ SHAPE = re.compile(
 
 @dataclass(frozen=True)
 class Public:
-    """A public definition, its docstring, and those of the class and the module around it."""
+    """A public definition, its docstring, and the docstrings of its class and module."""
 
     place: str
     node: ast.FunctionDef | ast.ClassDef
@@ -38,7 +38,7 @@ class Public:
 
 
 def public(source: str, module: str) -> Iterator[Public]:
-    """Functions and classes without a leading underscore, and the methods of such classes."""
+    """Yield functions and classes without a leading underscore, and the methods of such classes."""
     tree = ast.parse(source)
     yield from _public(tree.body, module, ast.get_docstring(tree) or "")
 
@@ -53,7 +53,7 @@ def _public(body: list[ast.stmt], place: str, around: str) -> Iterator[Public]:
 
 
 def own(node: ast.AST) -> Iterator[ast.AST]:
-    """What is in a function, without the functions in it."""
+    """Yield the nodes of a function, without those of functions in it."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.FunctionDef | ast.Lambda | ast.ClassDef):
             yield child
@@ -61,7 +61,7 @@ def own(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def refuses(each: Public) -> bool:
-    """Whether a function itself raises `InputError`."""
+    """Return whether a function itself raises `InputError`."""
     raised = (part.exc for part in own(each.node) if isinstance(part, ast.Raise))
     return isinstance(each.node, ast.FunctionDef) and any(
         isinstance(exc, ast.Call) and ast.unparse(exc.func) == "InputError" for exc in raised
@@ -69,7 +69,7 @@ def refuses(each: Public) -> bool:
 
 
 def handles_arrays(each: Public) -> bool:
-    """Whether a function takes or returns one."""
+    """Return whether a function takes or returns an array."""
     if not isinstance(each.node, ast.FunctionDef):
         return False
     arguments = each.node.args
@@ -79,7 +79,7 @@ def handles_arrays(each: Public) -> bool:
 
 
 def lacks(each: Public) -> str:
-    """What the docstring does not say."""
+    """Return the missing part of the docstring."""
     if not each.said:
         return "a docstring"
     if refuses(each) and "InputError" not in each.said:

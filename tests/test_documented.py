@@ -1,4 +1,4 @@
-"""What the documentation shows is what there is: every command is run here, run by another test, or has a reason."""
+"""Test that the documentation is up to date: every command is run here or by another test, or has a reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from search_space.base.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
-# By the beginning of a command, as a regular expression; the first that fits counts.
+# Regular expressions for the beginning of a command; the first that matches counts.
 RUN_HERE = (
     r"movinet-nas (plot|scale|report|tabulate) results/(runs|published)/",
     r"movinet-nas describe ",
@@ -80,7 +80,7 @@ NOT_RUN = {
     ),
     r"\.venv/bin/python -c .*list_physical_devices": "a machine with a GPU",
 }
-# Python that is not run as it stands.
+# Pages with Python that is not run as it stands.
 SHOWN = {
     "docs/how_to/networks/stream.md": "weights of the Model Garden; tests/test_stream.py runs the functions",
     "docs/reference/checkpoints.md": "weights of the Model Garden; tests/test_checkpoint.py runs the functions",
@@ -129,7 +129,7 @@ def test_every_row_is_of_a_command_and_every_test_is_there() -> None:
 
 
 def parse(words: list[str]) -> None:
-    """By the parser of the program that the words are for; what is no program of ours is passed over."""
+    """Parse with the parser of the program; words for programs outside this project are skipped."""
     for i, word in enumerate(words):
         if " run_search.py " in f" {word} " and word != "run_search.py":  # a command within a command
             parse(shlex.split(word))
@@ -158,7 +158,7 @@ def test_a_command_is_understood(command: Command) -> None:
 
 @pytest.mark.parametrize("command", inline_commands(), ids=lambda command: f"{command.place} {command.line}")
 def test_a_command_in_the_text_is_understood(command: Command) -> None:
-    """It may leave out what a command needs, but what is there must be known."""
+    """Required arguments may be missing; all others must be valid."""
     if re.search(r"\b(COMMAND|<command>)\b", command.line):
         return
     try:
@@ -184,7 +184,7 @@ def test_the_help_of_a_module_has_a_paragraph_and_examples(module: str) -> None:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with what was published, the runs that the commands name, and the shells' folders."""
+    """Yield a folder with the published results, the runs that the commands name, and the shells' folders."""
     folder = tmp_path_factory.mktemp("workplace")
     (folder / "results").mkdir()
     shutil.copytree(ROOT / "results" / "published", folder / "results" / "published")
@@ -219,13 +219,13 @@ def of(language: str) -> list[Block]:
     return [block for block in blocks() if block.language == language]
 
 
-# Searches with modules that users bring are run by tests/test_extensions.py.
+# tests/test_extensions.py runs searches with modules that users bring.
 READ = [block for block in of("yaml") if not block.place.startswith("docs/how_to/search/extend.md")]
 
 
 @pytest.mark.parametrize("block", READ, ids=lambda block: block.place)
 def test_a_configuration_is_read(block: Block, tmp_path: Path) -> None:
-    """A whole one as it is, a part of one in place of that of a preset."""
+    """A whole configuration is read as shown, a part of one in place of that part of a preset."""
     shown = yaml.safe_load(block.text)
     assert isinstance(shown, dict), block.place
     if "task" in shown:
@@ -259,10 +259,10 @@ def test_a_benchmark_table_is_read(tmp_path: Path) -> None:
 
 
 def test_blocks_say_what_they_are() -> None:
-    """One without a language is of commands, so a plain listing has the language text."""
+    """A block without a language contains commands, so a plain listing has the language text."""
     for block in blocks():
         if block.language and not block.language.startswith("{"):
-            tokens = get_lexer_by_name(block.language).get_tokens(block.text)  # as the site colours it
+            tokens = get_lexer_by_name(block.language).get_tokens(block.text)  # as in the highlighter of the site
             assert not [text for kind, text in tokens if kind is Error], block.place
 
 
@@ -282,7 +282,7 @@ def messages() -> str:
 
 
 def test_a_quoted_message_is_one_of_the_code() -> None:
-    """Three words or more in a row, as values and names between them vary."""
+    """Compare three words or more in a row, because values and names between them vary."""
     written = messages()
     missing = []
     for name in QUOTING:

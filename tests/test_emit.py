@@ -1,4 +1,4 @@
-"""The family as files: every config loads, costs what it says and round-trips; nothing is half written."""
+"""Test the files of a family: every config loads, has its recorded cost and round-trips; none is half written."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_recipe_is_that_of_the_release():
     assert task["train_data"]["feature_shape"] == [50, 172, 172, 3] and task["train_data"]["temporal_stride"] == 5
 
 
-# Of the released experiment files: dropout, frames of a training clip, short side before the crop.
+# Model Garden experiment files: dropout, frames of a training clip, short side before the crop.
 RELEASED = {
     "a0": (0.2, 50, 192),
     "a1": (0.5, 50, 192),
@@ -178,7 +178,7 @@ def test_repeating_changes_nothing(family, folder):
 
 def test_a_failure_leaves_everything_as_it_was(family, folder, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    odd = replace(family, candidates=replace(family.candidates, chance=float("nan")))  # no JSON, after 14 other files
+    odd = replace(family, candidates=replace(family.candidates, chance=float("nan")))  # not JSON, after 14 other files
     with pytest.raises(ValueError, match="not JSON compliant"):
         emit(odd, folder)
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -1,4 +1,4 @@
-"""Emitted configs as a user takes them: each builds into the model that was counted, and the small ones train."""
+"""Test the use of emitted configs: each builds the model that was counted, and the small ones train."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_smallest_trains_a_step(emitted: dict[str, Network]) -> None:
     layers = [layer for layer in model.layers if layer.trainable_weights]
     before = [[v.numpy() for v in layer.trainable_weights] for layer in layers]
     assert np.isfinite(model.train_on_batch(clips, np.array([3])))
-    # ReZero starts at zero, so in the first step a bottleneck moves by its scalar and its skip only.
+    # ReZero starts at zero, so in the first step only a bottleneck's scalar and skip change.
     for layer, old in zip(layers, before, strict=True):
         pairs = zip(old, layer.trainable_weights, strict=True)
         assert any((value != weight.numpy()).any() for value, weight in pairs), layer.name

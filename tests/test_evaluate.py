@@ -1,4 +1,4 @@
-"""Evaluation in each mode against the model called by hand, and the command on real files."""
+"""Test evaluation in each mode against the model called by hand, and the command on real files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def digits(**changes: object) -> DataConfig:
 
 
 def sharpened(model: keras.Model) -> keras.Model:
-    """With weights that tell examples apart: fresh ones hardly do."""
+    """Change the weights so that outputs differ between examples; with initial weights they hardly do."""
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
         variable.assign(variable + rng.normal(0, 0.3, variable.shape))
@@ -63,7 +63,7 @@ def small() -> keras.Model:
 
 
 def clips(frames: slice = slice(2, 14, 2)) -> np.ndarray:
-    """The middle clips of the test split, in 0..1."""
+    """Return the middle clips of the test split, in 0..1."""
     return moving_digits(TINY, Counts(train=1, validation=1, test=COUNT)).test.clips[:, frames] / np.float32(255)
 
 
@@ -125,7 +125,7 @@ def test_one_frame_is_the_middle_one():
     model = sharpened(build(SMALL, CLASSES, input_shape=(None, 24, 24)))
     found = evaluate(model, digits(), "frame")
     np.testing.assert_allclose(found.probabilities, probabilities(model, clips(slice(7, 8))), atol=1e-4)
-    whole = evaluate(sharpened(build(SMALL, CLASSES)), digits(), "frame")  # a model of whole clips, too
+    whole = evaluate(sharpened(build(SMALL, CLASSES)), digits(), "frame")  # also a model of whole clips
     np.testing.assert_allclose(whole.probabilities, found.probabilities, atol=1e-4)
 
 
@@ -140,7 +140,7 @@ def test_an_ensemble_is_evaluated_like_one_model():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """An experiment on a folder of videos, one of them damaged, and a checkpoint of its network."""
+    """Return an experiment on a folder of videos, one of them damaged, and a checkpoint of its network."""
     root = tmp_path_factory.mktemp("run")
     for split, label, n in itertools.product(("train", "test"), ("jump, high", "run"), range(2)):
         times = [Fraction(frame, 30) for frame in range(12)]

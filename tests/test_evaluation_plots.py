@@ -1,4 +1,4 @@
-"""Pictures of synthetic evaluations: what is drawn, that names are readable, and that files are whole."""
+"""Test plots of synthetic evaluations: their content, readable names, and complete files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What TensorBoard reads of a search: scalars of the run and of each trial, and the tables of its HParams plugin."""
+"""Test the files of a search for TensorBoard: scalars of the run and of each trial, and the tables of HParams."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("clip_cache")
 
 @pytest.fixture(scope="module")
 def search(clip_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
-    """Played in two processes, as it were, of which the first was killed in a trial."""
+    """Yield a search in two parts, like two processes, of which the first was killed in a trial."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     with begin(folder, settings(**CHOSEN)) as writer:
         first = Search(settings(**CHOSEN), writer)
@@ -94,7 +94,7 @@ def test_the_run_has_its_hypervolume_over_trials(search: Search, folder: Path) -
 
 
 def session_groups(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The experiment and the sessions by name, as the plugin's own backend finds them."""
+    """Return the experiment and the sessions by name, as read by the backend of the plugin."""
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
     provider = MultiplexerDataProvider(multiplexer, str(folder))
     request, context = RequestContext(), backend_context.Context(TBContext(data_provider=provider))

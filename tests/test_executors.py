@@ -1,4 +1,4 @@
-"""Ray's side of a search on real workers: several at a time, full ones, dead ones; and what is left behind."""
+"""Test Ray's part of a search with real workers: several, full or dead ones; and the cleanup."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from nas.record.ledger import Ledger
 
 CANDIDATES = 2
 ATTEMPTS = 2
-LIBRARIES = {".keras"}  # of those that a worker imports, what they put into a home
+LIBRARIES = {".keras"}  # folders that imported libraries create in the home
 
 
 @dataclass(frozen=True)
 class Disturbed:
-    """A run with two workers and no memory to spare. Candidate `last`, which took longest, was killed at every attempt.
+    """A run with two workers and no memory to spare. Its slowest candidate, `last`, was killed at every attempt.
 
-    `left`: its processes that still lived when it had ended. `files`, `home`: in its temporary folder and in its home.
+    `left`: its processes that were alive after its end. `files`, `home`: contents of its temporary folder and its home.
     """
 
     ledger: Ledger
@@ -56,7 +56,7 @@ class Disturbed:
 
 
 class Killer:
-    """Looks at a run's workers, and kills those that come to train the one candidate that is left, `last`."""
+    """Watch a run's workers, and kill those that train the last remaining candidate, `last`."""
 
     def __init__(self, process: subprocess.Popen[str], out: Path) -> None:
         self.process, self.out = process, out
@@ -65,17 +65,17 @@ class Killer:
         self.last = -1
 
     def run(self) -> None:
-        """Until the run has ended."""
+        """Watch and kill until the run has ended."""
         wait_for(self.alone, self.process)
         self.kill(wait_for(self.training, self.process))
         while self.process.poll() is None:
-            for worker in self.look() - self.killed:  # which are loading their libraries still
+            for worker in self.look() - self.killed:  # workers that are still loading libraries
                 if self.alone():
                     self.kill(worker)
             time.sleep(0.05)
 
     def alone(self) -> bool:
-        """Whether one candidate is all that is left."""
+        """Return whether exactly one candidate remains."""
         self.look()
         if not (self.out / "ledger.jsonl").exists():
             return False
@@ -86,13 +86,13 @@ class Killer:
         return True
 
     def training(self) -> int | None:
-        """A worker in the middle of training; one that is full is in the same method, but only for an instant."""
+        """Return a worker in the middle of training; a full worker is in the same method, but only for an instant."""
         before = workers_of(self.process.pid, "train")
         time.sleep(0.1)
         return next(iter(before & workers_of(self.process.pid, "train")), None)
 
     def look(self) -> set[int]:
-        """The workers at work, each of which is noted down."""
+        """Return the current workers and record them."""
         now = workers_of(self.process.pid)
         self.workers |= now
         return now
@@ -104,7 +104,7 @@ class Killer:
 
 @pytest.fixture(scope="module")
 def disturbed(unbroken: Unbroken, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
-    """The search of `unbroken`, cut to its first candidates."""
+    """Yield the search of `unbroken`, cut to its first candidates."""
     folder = tmp_path_factory.mktemp("disturbed")
     settings = replace(
         unbroken.settings,
@@ -114,12 +114,12 @@ def disturbed(unbroken: Unbroken, tmp_path_factory: pytest.TempPathFactory) -> I
         finals=Finals(1, 1, ()),
         faults=FaultsConfig(attempts=ATTEMPTS),
     )
-    temporary, home = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))  # short, as sockets will be in it
+    temporary, home = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))  # short paths, as they contain sockets
     environment = {
         "MOVINET_NAS_CACHE": unbroken.cache,
         "HOME": home,
         "TMPDIR": temporary,
-        "MPLCONFIGDIR": matplotlib.get_cachedir(),  # to look for fonts takes seconds
+        "MPLCONFIGDIR": matplotlib.get_cachedir(),  # a search for fonts takes seconds
     }
     try:
         process = searching(folder / "out", "ray", written(folder, settings), **environment)
@@ -135,21 +135,21 @@ def disturbed(unbroken: Unbroken, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def measured(ledger: Ledger) -> dict[tuple[str, int, int], dict[str, float]]:
-    """What was measured of each network, by its repeat and the steps trained."""
+    """Return the metrics of each network by its repeat and number of training steps."""
     proposals = ledger.proposals
     events = [*ledger.rungs, *ledger.completed.values()]
     return {(proposals[e.index].fingerprint, proposals[e.index].repeat, e.steps): dict(e.metrics) for e in events}
 
 
 def test_two_workers_measure_what_one_process_does(disturbed: Disturbed, unbroken: Unbroken) -> None:
-    """To the last bit: neither the executor nor the worker nor what it trained before enters a result."""
+    """Results are equal to the last bit: executor, worker and earlier trainings do not influence them."""
     first, same = (
         [ledger.proposals[index] for index in range(CANDIDATES)] for ledger in (disturbed.ledger, unbroken.ledger)
     )
     assert first == same
     mine, whole = measured(disturbed.ledger), measured(unbroken.ledger)
     common = mine.keys() & whole.keys()
-    assert len(common) >= 2 * (CANDIDATES - 1)  # at the rung and at the end, of those that were not killed
+    assert len(common) >= 2 * (CANDIDATES - 1)  # at the rung and at the end, of trials that were not killed
     assert {key: mine[key] for key in common} == {key: whole[key] for key in common}
 
 
@@ -164,14 +164,14 @@ def test_a_trial_whose_worker_always_dies_fails_and_the_run_goes_on(disturbed: D
 def test_nothing_is_lost_or_repeated(disturbed: Disturbed) -> None:
     records = [entry.record for entry in disturbed.ledger.entries]
     notes = [Note(f"trial {disturbed.last}: its worker died; attempt {n} of {ATTEMPTS}") for n in range(1, ATTEMPTS)]
-    assert [record for record in records if record not in notes] == disturbed.ledger.events  # no rung twice, no resume
+    assert [record for record in records if record not in notes] == disturbed.ledger.events  # no second rung, no resume
     assert [record for record in records if record in notes] == notes
     ended = [record.index for record in records if isinstance(record, Completed | Failed)]
     assert sorted(ended) == sorted(disturbed.ledger.proposals) and not disturbed.ledger.pending
 
 
 def test_a_full_worker_is_replaced_at_no_cost_to_the_trial(disturbed: Disturbed) -> None:
-    """Every process that trains is above the limit here, so every training is the first of its process."""
+    """Every process that trains exceeds the limit here, so every training is the first of its process."""
     assert len(disturbed.workers - disturbed.killed) >= len(disturbed.ledger.completed)
     assert len(disturbed.ledger.failed) == 1
 

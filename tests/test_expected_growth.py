@@ -1,4 +1,4 @@
-"""The doubling of expected cost: many networks scaled at once, growth solved, drawn and held to other samples."""
+"""Test the doubling of expected cost: networks scaled in a batch, solved and drawn growth, independent samples."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_expected_cost_doubles_with_the_default_coefficients(scale_of, seed:
 
 def test_independent_samples_on_both_sides_of_a_step_say_the_same() -> None:
     before, after = around_a2(101, 1000).at(DEFAULT_COEFFICIENTS, 0), around_a2(202, 1000).at(DEFAULT_COEFFICIENTS, 1)
-    assert after / before == pytest.approx(2, rel=0.15)  # a mean of 1 000 is known within 2.5 %
+    assert after / before == pytest.approx(2, rel=0.15)  # a mean over 1 000 is accurate to 2.5 %
 
 
 def test_a_product_of_two_doubles_too_little() -> None:
@@ -131,14 +131,14 @@ def test_shares_and_coefficients_are_two_forms_of_one(weights: list[float], grow
 
 
 def test_networks_too_small_to_double_are_refused() -> None:
-    tiny = expected(PRESET.space, 0, 30)  # not lifted: a width of 8 stays 8
+    tiny = expected(PRESET.space, 0, 30)  # without proxy-to-full scaling: a width of 8 stays 8
     with pytest.raises(InputError, match=r"coefficients: 2 proportions were drawn, but for none"):
         draw(np.random.default_rng(0), tiny, draws=2)
     assert solve(EQUAL, tiny, np.random.default_rng(0)) is None
 
 
 def test_a_step_by_hand() -> None:
-    """One network that only its frames scale: a stride of 5 frames to 10, everything but the head's dense doubles."""
+    """Scale only the frames of one network, from 50 to 100: all costs except that of the head's dense layer double."""
     one = pack([PUBLISHED["a2"]])
     only_frames = Coefficients(depth=1, width=1, resolution=1, frames=2)
     before, after = (count(compound(PUBLISHED["a2"], phi, only_frames), 600).macs for phi in (0, 1))

@@ -1,4 +1,4 @@
-"""Exported models compute what the Keras model does: whole, in chunks and frame by frame; bad input leaves nothing."""
+"""Test exported models against the Keras model: whole, in chunks and by frame; invalid input leaves no file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ SPACE = movinet_space(
 
 
 def settled(architecture: Architecture, variant: Variant, seed: int = 0) -> keras.Model:
-    """A model for clips of any size whose weights and statistics are none that it starts with: ReZero hides much."""
+    """Return a model for clips of any size without initial weights and statistics, because ReZero of 0 hides errors."""
     model = build(architecture, CLASSES, variant=variant, input_shape=(None, None, None), seed=seed)
     return unsettle(model, seed)
 
@@ -166,7 +166,7 @@ def test_an_int8_stream_may_be_longer_than_the_clips_its_ranges_are_from() -> No
     assert np.abs(found - expected).max() < 0.25 * max(1.0, np.abs(expected).max())
 
 
-# Down to 2 x 2 pixels, and to one, of which LiteRT takes no mean.
+# Down to 2 x 2 pixels, and to one pixel, for which LiteRT computes no mean.
 @pytest.mark.parametrize(("size", "variant"), [(16, POSITIONED), (8, BASE)])
 def test_every_product_with_weights_is_int8(size: int, variant: Variant) -> None:
     asked = export.Export(Path("small.tflite"), "tflite", "int8", representative="tiny", representative_count=36)
@@ -184,7 +184,7 @@ def exported(arguments: str, path: Path) -> int:
 
 @pytest.fixture
 def small_file(tmp_path: Path) -> Path:
-    """A network file, small enough to be exported in seconds."""
+    """Write a network file, small enough to be exported in seconds."""
     file = tmp_path / "small.yaml"
     file.write_text(network.dump(network.counted("small", (SMALL,), CLASSES)), encoding="utf-8")
     return file
@@ -223,7 +223,7 @@ def test_a_member_of_a_smaller_resolution_is_resized_by_built_in_operations(tmp_
     file, out = tmp_path / "sizes.yaml", tmp_path / "sizes.tflite"
     members = [dataclasses.replace(SMALL, clip=Clip(FRAMES, resolution, 2)) for resolution in (16, 12)]
     file.write_text(network.dump(network.counted("sizes", tuple(members), CLASSES)), encoding="utf-8")
-    assert exported(f"--config={file} --format=tflite", out) == 0  # which compares it with the Keras model
+    assert exported(f"--config={file} --format=tflite", out) == 0  # compares the file with the Keras model
     assert_built_in(LiteRT(out.read_bytes()))
 
 

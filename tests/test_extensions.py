@@ -25,13 +25,13 @@ pytestmark = pytest.mark.usefixtures("clip_cache")
 
 
 def blocks(heading: str, language: str) -> list[str]:
-    """Blocks of a section of the page."""
+    """Return the blocks of a section of the page."""
     section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     return re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
 
 
 def python(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a folder that is not the repository's."""
+    """Run Python in a folder outside the repository."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -39,7 +39,7 @@ def python(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 
 def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command line as installed, which has not the working directory among its modules."""
+    """Run the command line as installed, without the working directory in its module path."""
     program = "import sys; sys.path.remove(''); from cli.main import main; sys.exit(main())"
     return python(folder, "-c", program, *arguments, **environment)
 
@@ -60,7 +60,7 @@ print(json.dumps(ended))
 
 
 def commands(folder: Path, *runs: tuple[object, list[str]]) -> list[tuple[int, str]]:
-    """Exit code and errors of each command, with `search.yaml` as given; in one process, as a start takes seconds."""
+    """Return exit code and errors of commands with these `search.yaml`; one process runs all, as starts are slow."""
     path = os.pathsep.join([str(ROOT), str(folder / "installed")])
     done = python(folder, "-c", EACH, json.dumps(runs), PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
@@ -78,7 +78,7 @@ def example(heading: str, folder: Path) -> str:
 
 
 def cut(log: Path, lines: int) -> None:
-    """Leave the first lines of an event log, as if the run had been killed."""
+    """Keep the first lines of an event log, as after a kill of the run."""
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:lines]))
 
 
@@ -106,7 +106,7 @@ def test_an_example_passes_its_contract_searches_and_resumes(heading: str, tmp_p
 def test_all_examples_together_in_the_workers_of_ray(tmp_path: Path) -> None:
     """Search by the command, kill the search and resume it in the same folder."""
     config: dict[str, object] = {}
-    for heading in [each for each in HEADINGS if each != "Network family"]:  # which has no part of MoViNets
+    for heading in [each for each in HEADINGS if each != "Network family"]:  # this one has no part of MoViNets
         example(heading, tmp_path)
         config |= yaml.safe_load((tmp_path / "search.yaml").read_text())
     assert {"algorithm", "data", "costs", "statistic"} <= config.keys()
@@ -169,7 +169,7 @@ def function():
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Modules with faults, and an installed package that adds a name."""
+    """Write modules with faults, and an installed package that adds a name."""
     (tmp_path / "my_module.py").write_text(MODULE)
     (tmp_path / "broken.py").write_text("x = 1\ny = 1 / 0\n")
     (tmp_path / "needs.py").write_text("import not_there\n")
@@ -186,12 +186,12 @@ SEARCH = ["search", "search.yaml", "--serial", "--quiet", "--out", "run"]
 
 
 def searched(**changes: object) -> tuple[object, list[str]]:
-    """A simulated search with changes; None removes a key."""
+    """Return a simulated search with changes; None removes a key."""
     return {name: value for name, value in (SIMULATED | changes).items() if value is not None}, SEARCH
 
 
 def refused(folder: Path, cases: Iterable[tuple[dict[str, object], str]]) -> None:
-    """Each search is refused in one line that the pattern matches."""
+    """Check that each search is refused in one line that matches the pattern."""
     changes, messages = zip(*cases, strict=True)
     ended = commands(folder, *(searched(**each) for each in changes))
     for (code, errors), message in zip(ended, messages, strict=True):
@@ -257,7 +257,7 @@ def test_a_run_whose_module_is_gone_is_read_but_not_resumed(folder: Path) -> Non
 
 
 class Forgetful(Algorithm):
-    """Proposes by a counter that no event restores."""
+    """An algorithm that proposes by a counter, which no event restores."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -274,7 +274,7 @@ def test_the_contract_names_the_fault_of_an_algorithm() -> None:
 
 
 class Clips:
-    """Black clips of two classes, and faults by name."""
+    """A data set of black clips of two classes, with faults by name."""
 
     def __init__(self, frames, resolution, *, fault="") -> None:
         self.shape, self.fault, self.calls = (4, frames, resolution, resolution, 3), fault, 0
@@ -339,7 +339,7 @@ def test_bad_sources_are_refused_by_the_command(folder: Path) -> None:
 
 
 def constant(value):
-    """A cost or a metric that is always the same."""
+    """Return a cost or a metric with a constant value."""
     return lambda first, second: value
 
 

@@ -1,4 +1,4 @@
-"""The line from early to full values: through trials that were selected by the early value, and past outliers."""
+"""Test the line from early to full values: with trials selected by the early value, and with outliers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def test_it_is_the_line_of_all_trials_also_where_the_worse_half_was_stopped() ->
     rng = np.random.default_rng(0)
     early, log_costs = rng.normal(size=400), rng.normal(14, 0.5, 400)
     full = 0.3 + 0.8 * early + 0.4 * (log_costs - 14) + rng.normal(0, 0.2, 400)
-    full[::20] += 5.0  # some take off late
+    full[::20] += 5.0  # some improve late
     completed = early > 0
     line = Extrapolation.fit(early[completed], log_costs[completed], full[completed])
     assert line.variance == pytest.approx(0.04, rel=0.3)

@@ -1,4 +1,4 @@
-"""Parents chosen and scaled to FLOPs targets: exact, in order, recorded, and refused in one line."""
+"""Test parents chosen and scaled to FLOPs targets: exact, in order, recorded, and refused in one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONFIG = FamilyConfig(lift=LIFT)
 
 
 def candidates(*networks) -> Candidates:
-    """Networks of rising accuracy, the first of which is trial 7."""
+    """Return networks of rising accuracy, the first of which is trial 7."""
     rows = [
         {
             "index": pd.NA if i else 7,
@@ -91,7 +91,7 @@ def test_the_parent_is_the_best_guess_at_the_place_of_the_target(found, family):
         assert f"{best.expected.mean:.3f} [{best.expected.low:.3f}, " in decision["why"]
     models = family.parents()
     assert sorted(name for names in models["models"] for name in names) == ["a0", "a1", "a2", "a3", "a4", "a5"]
-    assert len(models) > 2  # not one parent for all
+    assert len(models) > 2  # not one parent for all models
 
 
 def test_the_decision_tells_how_to_make_the_network(found, family):
@@ -126,14 +126,14 @@ def test_one_network_is_enough():
 def test_any_number_of_models(targets):
     family = scale_family(candidates(A0, A2, A4), FamilyConfig(targets=targets, ensemble={}))
     assert [member.name for member in family.models] == list(targets)
-    if len(targets) == 1:  # the middle of the front
+    if len(targets) == 1:  # the middle of the Pareto front
         assert family.parents()["fingerprint"].to_list() == [A2.fingerprint]
 
 
 @settings(max_examples=8)
 @given(st.integers(0, 1000), st.lists(st.floats(9.5, 11.5), min_size=1, max_size=4), st.integers(1, 3))
 def test_cost_never_falls_and_is_never_far_off(seed, logs, networks):
-    """Also for targets a hair apart with different parents, each of which may miss it on its own side."""
+    """Include nearly equal targets with different parents, each of which may miss its target on another side."""
     targets = {f"m{i}{side}": 10**log * (1 + side / 1000) for i, log in enumerate(sorted(logs)) for side in (0, 1)}
     last = 1.0
     for name in targets:
@@ -147,7 +147,7 @@ def test_cost_never_falls_and_is_never_far_off(seed, logs, networks):
 
 
 def test_a_parent_that_leaves_the_order_of_cost_is_passed_over():
-    """Within 2 % of nearly equal targets, the cheaper parent may come out dearer."""
+    """Within 2 % of nearly equal targets, the cheaper parent may become more expensive."""
     wide = FamilyConfig(targets={"a0": 1e10, "a1": 1.001e10}, ensemble={})
     found = []
     for first, second in [(A0, A2), (A0, A4), (A0, A5), (A2, A4), (A2, A5), (A4, A5)]:
@@ -203,7 +203,7 @@ def test_configuration_round_trips_through_yaml():
     assert from_dict({}) == FamilyConfig()
     assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(CONFIG)))) == CONFIG
     config = from_dict({"lift": {"resolution": 7}, "targets": {"a0": 1e9, "a1": 2e9}})
-    assert config.lift == Factors(resolution=7) and config.ensemble == {}  # nothing to make A6 of
+    assert config.lift == Factors(resolution=7) and config.ensemble == {}  # no models to build A6 from
     assert from_dict({"targets": {"a4": 1e9, "a5": 2e9}}).ensemble == {"a6": ("a4", "a5")}
     assert to_dict(FamilyConfig())["targets"]["a5"] == 281e9
     settling = FamilyConfig(settle=Settle(parents=3, factor=2.0))

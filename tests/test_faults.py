@@ -28,7 +28,7 @@ FULL = "'No space left on device' prevented writing a line"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing disturbed."""
+    """Return an undisturbed run."""
     return begun(tmp_path_factory.mktemp("whole") / "out", simulated())
 
 
@@ -67,7 +67,7 @@ def test_a_disk_too_full_for_the_pictures_keeps_the_record(tmp_path: Path) -> No
 
 
 def test_a_ledger_that_becomes_read_only_ends_the_run(tmp_path: Path) -> None:
-    """As a file system does that its system found broken: what is open cannot be written any more either."""
+    """Imitate a file system with an error, which becomes read-only even for open files."""
     out = tmp_path / "out"
     process = searching(out, "serial", written(tmp_path, simulated(seconds=0.5)))
     wait_for(lambda: (out / run_folder.LEDGER).exists() and ledger_of(out).completed, process)
@@ -98,7 +98,7 @@ def test_a_folder_that_is_read_only_is_not_resumed_but_read(tmp_path: Path, whol
 
 
 def damage(out: Path, number: int) -> None:
-    """Line `number` of a ledger overwritten, as after a power cut."""
+    """Overwrite line `number` of an event log, as after a power cut."""
     lines = (out / run_folder.LEDGER).read_bytes().split(b"\n")
     lines[number - 1] = b"\0" * len(lines[number - 1])
     (out / run_folder.LEDGER).write_bytes(b"\n".join(lines))
@@ -122,12 +122,12 @@ def test_a_broken_line_is_named_with_what_to_do_and_that_helps(tmp_path: Path, w
             place = ""
     assert not place and (out / f"{run_folder.LEDGER}.damaged").read_bytes() == before
     assert not ledger_of(out).pending and not ledger_of(out).failed
-    if kind is not Rung:  # without one, what came after was decided with less
+    if kind is not Rung:  # without the rung, later decisions used fewer values
         assert len(ledger_of(out).proposals) == len(ledger_of(whole).proposals)
 
 
 def test_a_proposal_that_is_missing_from_the_record_is_noticed(tmp_path: Path, whole: Path) -> None:
-    """One of which nothing else is left, so that the rest would read well."""
+    """Remove all events of one proposal, so that the rest is consistent."""
     ledger = ledger_of(whole)
     with LedgerWriter.create(tmp_path / "ledger.jsonl", ledger.header) as writer:
         events = [event for event in ledger.events if event.index != 1]
@@ -136,7 +136,7 @@ def test_a_proposal_that_is_missing_from_the_record_is_noticed(tmp_path: Path, w
 
 
 def test_a_run_that_was_killed_and_moved_goes_on_elsewhere(tmp_path: Path) -> None:
-    """With the lock that it left behind, as after a power cut."""
+    """The run's lock is still there, as after a power cut."""
     out, moved = tmp_path / "out", tmp_path / "other" / "place"
     chosen = simulated(seconds=0.5)
     process = searching(out, "serial", written(tmp_path, chosen))
@@ -151,12 +151,12 @@ def test_a_run_that_was_killed_and_moved_goes_on_elsewhere(tmp_path: Path) -> No
 
 
 def lived(out: Path) -> list[dict[str, Any]]:
-    """Everything that happened in a run, in order."""
+    """Return all events of a run, in order."""
     return story(ledger_of(out))
 
 
 def test_a_clock_that_is_set_back_disturbs_nothing(tmp_path: Path) -> None:
-    """By an hour with every line, and back to 1970."""
+    """Set the clock back by an hour with every line, and to 1970."""
     out, chosen = tmp_path / "out", settings()
     back: Iterator[float] = itertools.chain((1e9 - 3600 * i for i in range(8)), itertools.repeat(0.0))
     begin(out, chosen).close()
@@ -175,7 +175,7 @@ def test_a_search_in_which_too_much_fails_stops_and_says_why(tmp_path: Path) -> 
     assert (code, errors) == (2, f"error: faults.most_failed: '4 of 4 trials' {why}\n")
     out = tmp_path / "out"
     assert len(ledger_of(out).failed) == 4 and not ledger_of(out).completed
-    with pytest.raises(InputError, match="'4 of 4 trials' failed"):  # as many again: perhaps something was mended
+    with pytest.raises(InputError, match="'4 of 4 trials' failed"):  # counts anew: the cause may be fixed
         resumed(out)
     assert len(ledger_of(out).failed) == 8
 
@@ -217,7 +217,7 @@ def test_a_trial_without_a_sign_for_too_long_is_overdue(tmp_path: Path) -> None:
     assert attempts.not_begun() == ["y"] and attempts.overdue() == []
     attempts._last["x"] -= 2.0
     assert attempts.overdue() == ["x"]
-    attempts.begin("x")  # said in every turn
+    attempts.begin("x")  # repeated in every turn
     assert attempts.overdue() == ["x"]
     attempts.observe("x", Rung(0, 1, {"likelihood": 0.1}, 1.0))
     assert attempts.overdue() == []
@@ -232,7 +232,7 @@ def test_a_search_that_drains_hands_out_nothing(tmp_path: Path) -> None:
     attempts.search.drain()
     assert attempts.propose("z") is None and not attempts.over
     attempts.die("x")
-    assert attempts.propose("z") is None and not attempts.over  # not even what was running
+    assert attempts.propose("z") is None and not attempts.over  # not even the trial that was running
     attempts.observe("y", Completed(1, 4, {"likelihood": 0.1}, 1.0))
     attempts.end("y")
     assert attempts.over and not attempts.search.finished

@@ -1,4 +1,4 @@
-"""A run that is told to stop, once and twice, by a terminal and by a system that goes down; what runs leave behind."""
+"""Test one and two stop signals to a run, from a terminal and a system shutdown, and the cleanup after runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from nas.record.ledger import Record
 from nas.record.ledger_writer import LedgerWriter
 
 NOTICE = "interrupted: running trials are finished; interrupt again to stop at once"
-NO_FINALS = Finals(0, 1, ())  # which the interrupted ones do not come to, and the others need not wait for
+NO_FINALS = Finals(0, 1, ())  # interrupted runs do not reach them, and others should not wait for them
 KINDS = ("finished", "SIGINT", "SIGTERM", "SIGKILL")
 
 
@@ -36,7 +36,7 @@ def resume(out: Path) -> str:
 
 
 def in_a_trial(process: subprocess.Popen[str], out: Path) -> int:
-    """Waits for the first early measurement; returns how many trials have ended until then."""
+    """Wait for the first early measurement; return the number of trials that have ended until then."""
     file = out / "ledger.jsonl"
     wait_for(lambda: file.exists() and ledger_of(out).rungs, process)
     return len(ledger_of(out).completed)
@@ -52,7 +52,7 @@ def test_told_once_it_finishes_what_it_has_begun(tmp_path: Path, sent: signal.Si
     assert (process.returncode, output) == (130, "")
     assert errors.splitlines() == [NOTICE, resume(out)]
     ledger = ledger_of(out)
-    assert len(ledger.completed) == len(ledger.proposals) == 1  # to its end, and no other was begun
+    assert len(ledger.completed) == len(ledger.proposals) == 1  # finished, and no other was begun
     resumed_to_the_end(out)
 
 
@@ -132,7 +132,7 @@ def test_ray_that_does_not_start_can_be_stopped() -> None:
 
 
 def test_what_is_ignored_stays_ignored() -> None:
-    """As under nohup."""
+    """Ignore SIGHUP, as under nohup."""
     program = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" + BOUNDED.format("SIGHUP")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("finished\n", "")
@@ -140,7 +140,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_workers_finish_what_they_have_begun(tmp_path: Path, sent: signal.Signals) -> None:
-    """Every process of the group is told, as a terminal and a system that goes down do it."""
+    """Signal every process of the group, like a terminal and a system shutdown."""
     out = tmp_path / "out"
     chosen = simulated(changes={"workers": 4, "trials": 6, "finals": NO_FINALS}, seconds=2.0)
     process = started(written(tmp_path, chosen), "--out", out, "--quiet")
@@ -149,7 +149,7 @@ def test_workers_finish_what_they_have_begun(tmp_path: Path, sent: signal.Signal
     output, errors = finished(process)
     assert (process.returncode, output, errors.splitlines()) == (130, "", [NOTICE, resume(out)])
     ledger = ledger_of(out)
-    assert len(ledger.pending) <= 3 and not ledger.failed  # some may wait for a worker or a core, and are not taken up
+    assert len(ledger.pending) <= 3 and not ledger.failed  # trials that wait for a worker or a core are not started
     assert not {proposal.index for proposal in ledger.pending} & {rung.index for rung in ledger.rungs}
     assert before <= len(ledger.completed) + len(ledger.stopped) <= before + 4
     assert of_session(process.pid) == {}
@@ -158,27 +158,27 @@ def test_workers_finish_what_they_have_begun(tmp_path: Path, sent: signal.Signal
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """A folder for temporary files, with a short name, as sockets will be in it."""
+    """Yield a folder for temporary files, with a short path, because it contains sockets."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     yield folder
     shutil.rmtree(folder)
 
 
 def shared_memory() -> set[str]:
-    """Files that this user keeps in shared memory, but for semaphores of processes that live: other tests' own."""
+    """Return this user's files in shared memory, except semaphores of living processes, which belong to other tests."""
     files = {path.name for path in Path("/dev/shm").iterdir()}
     makers = {name: re.match(r"sem\.\w+-(\d+)-", name) for name in files}
     return {name for name, made_by in makers.items() if not (made_by and Path("/proc", made_by[1]).exists())}
 
 
 def left_behind(folder: Path) -> subprocess.Popen[bytes]:
-    """A folder of Ray and a worker of it. Whether a killed search leaves these is chance, so they are seen to."""
+    """Create a folder of Ray and a worker of it; a killed search leaves these only by chance."""
     folder.mkdir(exist_ok=True)
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", f"--temp-dir={folder}"])
 
 
 def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: float) -> None:
-    """A search with workers that ends in a way of `KINDS` some seconds after it has begun, and is resumed if cut."""
+    """Run a search with workers that ends in a way of `KINDS` after `after` seconds; resume it if it was cut."""
     out = folder / "out"
     folder.mkdir()
     process = started(written(folder, chosen), "--out", out, "--quiet", TMPDIR=temporary)
@@ -193,7 +193,7 @@ def one(kind: str, folder: Path, chosen: SearchConfig, temporary: Path, after: f
             process.send_signal(getattr(signal, kind))
             _, errors = finished(process)
             ended = process.returncode, errors.splitlines()
-            # All that was left may have begun by then, and was finished.
+            # All remaining trials may have started by then, and were finished.
             assert ended in ((130, [NOTICE, resume(out)]), (0, [NOTICE]))
         process = started("--resume", out, "--quiet", TMPDIR=temporary)
         sessions.append(process.pid)

@@ -1,4 +1,4 @@
-"""Workers that die, hang, freeze, fill their memory or lose their clips: what becomes of their trials."""
+"""Test trials whose workers die, hang, freeze, fill their memory or lose their clips."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def notes(ledger: Ledger) -> list[str]:
 
 
 def test_every_fault_of_a_worker_is_what_the_record_says_it_was(tmp_path: Path) -> None:
-    """What is drawn for each attempt of each trial is known: all of them come out as drawn."""
+    """The drawn outcome of each attempt of each trial is computed here, and each one must occur."""
     faults = FaultsConfig(trial_seconds=2.0, attempts=2, most_failed=1.0)
     changes = {"workers": 2, "trials": 5, "finals": Finals(0), "early_stopping": EarlyStopping(())}
     chosen = simulated(faults, {**changes, "seed": 64}, die=0.2, hang=0.1, error=0.2, diverge=0.1)
@@ -59,7 +59,7 @@ def test_every_fault_of_a_worker_is_what_the_record_says_it_was(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_frozen_worker_is_ended_from_outside(tmp_path: Path) -> None:
-    """A process that is stopped cannot end itself."""
+    """A stopped process cannot end itself."""
     out = tmp_path / "out"
     chosen = simulated(FaultsConfig(trial_seconds=3.0), {"trials": 2, "finals": Finals(0)}, seconds=4.0)
     process = searching(out, "ray", written(tmp_path, chosen))
@@ -73,7 +73,7 @@ def test_a_frozen_worker_is_ended_from_outside(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def memory_group(name: str, megabytes: int) -> Iterator[Path]:
-    """A control group whose processes the kernel ends if they take more; skips the test where there can be none."""
+    """Create a control group with a memory limit enforced by the kernel; skip the test where this is not allowed."""
     folder = Path("/sys/fs/cgroup/memory") / name
     try:
         folder.mkdir()
@@ -94,28 +94,28 @@ def test_a_worker_that_the_kernel_ends_for_its_memory_costs_an_attempt(tmp_path:
         process = searching(out, "ray", written(tmp_path, chosen))
         wait_for(lambda: (out / run_folder.LEDGER).exists() and ledger_of(out).rungs, process)
         (worker,) = workers_of(process.pid)
-        (group / "cgroup.procs").write_text(str(worker))  # what it takes from here on counts: its next trial
+        (group / "cgroup.procs").write_text(str(worker))  # from now on its memory counts: for its next trial
         assert finished(process) == ("", "")
     assert notes(ledger_of(out)) == ["trial 1: its worker died; attempt 1 of 3"]
     assert len(ledger_of(out).completed) == 2
 
 
 def clips_of(out: Path, cache: Path) -> Path:
-    """The folder of the clips that a search would be trained on."""
+    """Return the folder of the clips for a search's trainings."""
     (folder,) = (path.parent for path in cache.glob("*/dataset.json"))
     return folder
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty one."""
+    """Return the path of an empty cache."""
     monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.mark.slow
 def test_clips_that_are_cut_off_end_the_run_and_mended_it_goes_on(tmp_path: Path, cache: Path) -> None:
-    """The worker that reads them is killed by the system; the next ones find out why. No candidate is to blame."""
+    """The system kills the worker that reads the clips; the next workers find the reason. No candidate is blamed."""
     out = tmp_path / "out"
     process = searching(out, "ray", written(tmp_path, small(trials=3, finals=Finals(0))))
     wait_for(lambda: (out / run_folder.LEDGER).exists() and ledger_of(out).completed, process)

@@ -1,4 +1,4 @@
-"""Pictures as a paper takes them: sizes and type, what they say, colours with a second cue, and files of any format."""
+"""Test figures for papers: sizes and type, their texts, colours with a second cue, and files of any format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from search_space.base.errors import InputError
 from search_space.scaling.compound import Factors
 
 SVG = "{http://www.w3.org/2000/svg}"
-# Of each picture: the columns it is for, and what its axes are called.
+# For each figure: its number of columns, and the labels of its axes.
 PICTURES = {
     "frontier": (2, "multiply-adds per clip", "accuracy on validation clips"),
     "frontier, one column": (1, "multiply-adds per clip", "accuracy on validation clips"),
@@ -46,7 +46,7 @@ PICTURES = {
 
 
 def arena_volumes(algorithms: int = 8) -> dict[str, np.ndarray]:
-    """Growing hypervolumes of 4 seeds over 50 evaluations."""
+    """Return growing hypervolumes of 4 seeds over 50 evaluations."""
     rng = np.random.default_rng(0)
     return {
         f"algorithm {i}": np.maximum.accumulate(rng.random((4, 50)) ** (1 / (1 + i)), axis=1) for i in range(algorithms)
@@ -54,7 +54,7 @@ def arena_volumes(algorithms: int = 8) -> dict[str, np.ndarray]:
 
 
 def draw_all(folder: Path) -> dict[str, tuple[Figure, Axes]]:
-    """Every picture, from tables alone."""
+    """Draw every figure from tables alone."""
     ledger = run(folder)
     front = frame.selected_front(ledger)
     lift = Factors(depth=1.5, width=2, resolution=7, frames=1.6)
@@ -84,7 +84,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Figure, A
 
 
 def texts(figure: Figure) -> list[Text]:
-    """Those that are shown."""
+    """Return the visible texts."""
     figure.draw_without_rendering()
     return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
 
@@ -97,7 +97,7 @@ def test_a_picture_is_a_column_or_two_wide_with_type_that_can_be_read_there(draw
     assert figure.get_figwidth() == {1: 3.3, 2: 6.9}[columns]
     shown = texts(figure)
     assert len(shown) >= 6 and min(text.get_fontsize() for text in shown) >= 7
-    assert not [text.get_text() for text in shown if "$" in text.get_text()]  # would be set in other fonts
+    assert not [text.get_text() for text in shown if "$" in text.get_text()]  # it would be set in other fonts
     named = axes.get_legend().get_texts() if axes.get_legend() else []
     for text in (axes.xaxis.label, axes.yaxis.label, *named):
         if text.get_text():

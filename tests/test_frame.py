@@ -1,4 +1,4 @@
-"""Tables of ledgers, and hypervolume over time, against arithmetic by hand."""
+"""Test tables of event logs, and hypervolume over time, against arithmetic by hand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def every_state(tmp_path) -> Ledger:
         Resumed({}),
         proposal(4, NETS[4]),
         Failed(4, "worker died", 1),
-        Rung(4, 5, {"accuracy": 0.3}, 1.0),  # taken up again
+        Rung(4, 5, {"accuracy": 0.3}, 1.0),  # retried
         done(1, 0.5),
     ]
     return ledger_of(tmp_path, records)
@@ -105,7 +105,7 @@ def test_networks_are_means_over_full_trainings(tmp_path):
 
     finalists = frame.networks(ledger, kinds=("finalist",)).set_index("fingerprint")
     assert finalists["accuracy"].to_list() == pytest.approx([0.51, 0.7])
-    assert finalists["index"].iloc[0] == 0  # where it came from, although that trial is not counted
+    assert finalists["index"].iloc[0] == 0  # its search trial, although the result of that trial is not counted
     assert frame.selected_kinds(ledger) == ("finalist",)
     assert frame.selected_front(ledger)["n"].to_list() == [2, 1]
 
@@ -155,7 +155,7 @@ def test_of_several_costs_what_is_best_in_one_stays_on_the_front(tmp_path):
 
 def test_without_finalists_the_search_speaks_for_itself(tmp_path):
     ledger = ledger_of(tmp_path, [proposal(0, NETS[0]), done(0, 0.5), proposal(1, NETS[1], kind="finalist")])
-    assert frame.selected_kinds(ledger) == ("search",)  # the finalist is not trained yet
+    assert frame.selected_kinds(ledger) == ("search",)  # the selected architecture is not trained yet
     assert frame.selected_front(ledger)["accuracy"].to_list() == [0.5]
 
 
@@ -189,8 +189,8 @@ def test_hypervolume_over_time(tmp_path):
         proposal(1, NETS[0]),
         done(0, 0.5),
         proposal(2, NETS[5], kind="reference"),
-        done(2, 0.99),  # no search trial
-        Stopped(1, 3, {"accuracy": 0.9}, 1.0),  # a partial budget is no result
+        done(2, 0.99),  # not a search trial
+        Stopped(1, 3, {"accuracy": 0.9}, 1.0),  # a partial budget is not a result
         Resumed({}),
         proposal(3, NETS[0]),
         done(3, 0.2),

@@ -1,4 +1,4 @@
-"""The frontier search beyond the contract of all algorithms: better than its start, batches, several costs."""
+"""Test the frontier search beyond the contract of all algorithms: better than its start, batches, several costs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = synthetic_table(3, choices=(3,) * 6, seeds=2, noise=0.02)
 
 
 def played(algorithm: FrontierSearch | StratifiedRandom, table: Table, evaluations: int, seed: int) -> list[int]:
-    """Rows evaluated, each told with the accuracy of one of its trainings."""
+    """Return the evaluated rows; the algorithm receives the accuracy of one training of each."""
     rows, rng = [], np.random.default_rng(seed)
     for index in range(evaluations):
         genotype = algorithm.ask(np.random.default_rng([seed, index]))
@@ -36,7 +36,7 @@ def played(algorithm: FrontierSearch | StratifiedRandom, table: Table, evaluatio
 
 
 def share(table: Table, rows: list[int]) -> float:
-    """Of the hypervolume of all means."""
+    """Return the hypervolume of the rows as a fraction of that of all means."""
     points = np.column_stack([np.log(table.costs["macs"]), -table.means])
     corner = (points[:, 0].max(), 0.0)
     return hypervolume(points[rows], corner) / hypervolume(points, corner)
@@ -103,7 +103,7 @@ def test_hints_are_a_function_of_what_they_say_and_go_through_json() -> None:
 
 
 def believed(algorithm: FrontierSearch, genotype: tuple[int, ...]) -> tuple[float, float]:
-    """Mean and standard deviation that the surrogate gives an architecture, in its own scale."""
+    """Return the surrogate's mean and standard deviation for an architecture, in its scale."""
     objective = -np.array(list(algorithm.results.values()))
     scale = Scale.of(objective, len(objective))
     known = algorithm._known(len(objective), list(algorithm.stopped), scale)
@@ -113,7 +113,7 @@ def believed(algorithm: FrontierSearch, genotype: tuple[int, ...]) -> tuple[floa
 
 
 def stopped_at(value: float | None) -> tuple[FrontierSearch, tuple[int, ...]]:
-    """A search whose trials have half of their accuracy at the rung; the last one was stopped there, or it failed."""
+    """Return a search whose trials reach half of their accuracy at the rung; the last one stopped there or failed."""
     algorithm = FrontierSearch(TABLE.space, planned=60)
     rows = np.random.default_rng(1).permutation(len(TABLE.genotypes))[:25].tolist()
     for index, row in enumerate(rows):
@@ -134,11 +134,11 @@ def test_a_stopped_trial_counts_with_what_its_rung_foretells() -> None:
     worse, better, failed = (stopped_at(value) for value in (0.1, 0.35, None))
     (low, sd), (high, _), (unknown, wide) = (believed(*each) for each in (worse, better, failed))
     assert low < high - 0.3 and low < unknown < high
-    assert sd < 0.9 * wide  # it is known more surely than what was never measured
+    assert sd < 0.9 * wide  # its uncertainty is below that of a trial without measurement
 
 
 def test_a_failed_trial_is_as_if_it_had_never_been_proposed() -> None:
-    """But for not being proposed again."""
+    """The only difference is that it is not proposed again."""
     algorithm, genotype = stopped_at(None)
     without = FrontierSearch(TABLE.space, planned=60)
     state = algorithm.state()
@@ -159,7 +159,7 @@ def test_values_keep_the_order_of_accuracies_and_lead_back_to_them(accuracies: l
 
 
 def test_the_good_are_told_apart_although_some_do_not_learn() -> None:
-    """A fifth is at chance, for want of one option anywhere. If all distances counted alike the mean would be 0.5."""
+    """A fifth is at chance, as four choices lack one option. With equal weights of distances the mean would be 0.5."""
     features, dead = Features(TABLE.space, (), "macs"), (TABLE.genotypes[:, :4] != 2).all(axis=1)
     measured = np.where(dead, 0.02, TABLE.accuracy[:, 0])
 

@@ -1,4 +1,4 @@
-"""The fused engine beside TensorFlow's: same losses, weights, moving statistics and logits."""
+"""Test the fused engine against TensorFlow's: equal losses, weights, moving statistics and logits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 CLASSES, CLIPS, STEPS = 5, 6, 3
 SPACE = movinet_space(
     SpaceConfig(
-        name="odd",  # odd sides, sides below the kernel, widths that are no multiple of 8, strides of all kinds
+        name="odd",  # odd sides, sides below the kernel, widths that are no multiple of 8, all kinds of strides
         classes=CLASSES,
         frames=6,
         frame_strides=(6, 3, 2, 1),
@@ -60,8 +60,8 @@ def test_fused_engine_trains_as_tensorflow_does(
     np.testing.assert_allclose(ours, by_clip.reshape(ours.shape), atol=1e-5)
     for _ in range(STEPS):
         np.testing.assert_allclose(found.step(ours, labels), float(expected.step(theirs, labels)), rtol=1e-4)
-    # AdamW divides by the size of a gradient, so where one is nearly zero, as that of an offset in front of another
-    # norm, its rounding shows.
+    # AdamW divides by the size of a gradient. Rounding therefore shows where a gradient is nearly zero, as for an
+    # offset before another norm.
     for a, b in zip(found.weights(), expected.weights(), strict=True):
         assert np.quantile(np.abs(a - b), 0.98) < 3e-4
     for a, b in zip(found.moving_statistics(), expected.moving_statistics(), strict=True):

@@ -1,7 +1,7 @@
-"""Damaged files of every kind that is read: they are read, or refused in one line. Never another error, nor a hang.
+"""Test damaged files of every kind: they are read, or refused in one line, without other errors or hangs.
 
-Hypothesis keeps the numbers of failing cases in .hypothesis and tries them first; a case is a function of its number.
-Experiments have a test of their own (test_experiment), and so have videos (test_video_fuzz).
+Hypothesis stores the numbers of failing cases in .hypothesis and tries them first; a case is a function of its number.
+Other tests cover experiments (test_experiment) and videos (test_video_fuzz).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from search_space.base.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results" / "published"
-SECONDS = 20  # of processor time for a case; the slowest takes three
+SECONDS = 20  # of processor time per case; the slowest takes three
 
 
 class Hang(BaseException):
@@ -62,10 +62,10 @@ class Kind:
     """A kind of file.
 
     Attributes:
-      name: of the file, whose ending counts.
-      seeds: whole ones.
-      mutate: makes another of one.
-      use: does with it what commands do; may write into the folder it is given.
+      name: of the file; its suffix counts.
+      seeds: valid contents.
+      mutate: makes another content from one.
+      use: treats it as commands do; may write into the folder of its second argument.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Kind:
 
 
 def use_search(path: Path, out: Path) -> None:
-    """As `search` does, up to the first proposal."""
+    """Imitate `search`, up to the first proposal."""
     chosen = search_config.load(str(path))
     growth.from_dict(chosen.family)
     if chosen.trials > 1000 or chosen.algorithm.name in ("keras_tuner", "optuna_tpe"):
@@ -85,7 +85,7 @@ def use_search(path: Path, out: Path) -> None:
 
 
 def use_run(path: Path, out: Path) -> None:
-    """As `plot`, `scale` and `search --resume` do."""
+    """Imitate `plot`, `scale` and `search --resume`."""
     ledger = run_folder.read(path.parent)
     if not ledger.completed and not ledger.stopped:
         return
@@ -102,12 +102,12 @@ def use_run(path: Path, out: Path) -> None:
 
 
 def use_network(path: Path, out: Path) -> None:
-    """As `describe` does."""
+    """Imitate `describe`."""
     describe_text(network.load(path))
 
 
 def use_table(path: Path, out: Path) -> None:
-    """As `reliability` and `compare` do."""
+    """Imitate `reliability` and `compare`."""
     read = table.read(path)
     read.space.sample(np.random.default_rng(0), 3)
     proxy_correlation.rank(read, 4)
@@ -115,34 +115,34 @@ def use_table(path: Path, out: Path) -> None:
 
 
 def use_experiment(path: Path, out: Path) -> None:
-    """As `movinet.train` does with its flags."""
+    """Imitate `movinet.train` with its flags."""
     text = path.read_bytes().decode(errors="replace")
     experiment_file.dump(experiment_file.load("movinet_kinetics600", (), text)[0])
 
 
 def use_coefficients(path: Path, out: Path) -> None:
-    """As `scale` does."""
+    """Imitate `scale`."""
     coefficients.chosen(path.parent.parent)
 
 
 def use_evaluation(path: Path, out: Path) -> None:
-    """As `results.figures.evaluation` does."""
+    """Imitate `results.figures.evaluation`."""
     evaluation_plots.read_evaluation(path.parent)
 
 
 def use_comparison(path: Path, out: Path) -> None:
-    """As `compare` does with a folder begun."""
+    """Imitate `compare` with a folder of an unfinished comparison."""
     table_comparison._opened(path, json.loads(COMPARISON.splitlines()[0]))
 
 
 def use_checkpoint(path: Path, out: Path) -> None:
-    """As `one-shot --resume` does, up to its weights."""
+    """Imitate `one-shot --resume`, up to its weights."""
     plain, _ = one_shot_run.read_checkpoint(path)
     search_config.from_dict(plain["config"])
 
 
 def use_hints(path: Path, out: Path) -> None:
-    """As `search --hints` does, up to the first proposal."""
+    """Imitate `search --hints`, up to the first proposal."""
     chosen = hints.given(search_config.load("default"), path)
     with LedgerWriter.create(out / "ledger.jsonl", Header(search_config.to_dict(chosen), {}, 0, "")) as writer:
         Search(chosen, writer).propose()
@@ -161,7 +161,7 @@ def mutated_packed(content: bytes, rng: random.Random) -> bytes:
 
 
 def mutated_arrays(content: bytes, rng: random.Random) -> bytes:
-    """Other plain data, another member or header, or other bytes."""
+    """Return other plain data, another array or header, or other bytes."""
     if rng.random() < 0.3:
         return damaged(content, rng)
     arrays = dict(np.load(io.BytesIO(content)))
@@ -240,7 +240,7 @@ KINDS = (
 
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
-    """Ends what takes more than `SECONDS` of processor time."""
+    """Stop a case that takes more than `SECONDS` of processor time."""
 
     def hang(number: int, frame: object) -> None:
         raise Hang(f"more than {SECONDS} s")
@@ -261,7 +261,7 @@ def assert_one_line(error: InputError) -> None:
 
 
 def try_case(kind: Kind, number: int, base: Path) -> None:
-    """One case in a folder of its own, beside which nothing is written."""
+    """Run one case in a separate folder; no file may be written beside it."""
     rng = random.Random(number)
     folder = base / str(number)
     file, out = folder / "in" / kind.name, folder / "out"
@@ -290,7 +290,7 @@ def fuzz(kind: Kind, base: Path, cases: int) -> None:
     case()
 
 
-@pytest.mark.filterwarnings("ignore")  # of numerics on values that nobody would give
+@pytest.mark.filterwarnings("ignore")  # numerical warnings about unusual values
 @pytest.mark.parametrize("name", KINDS)
 def test_damaged_files_are_read_or_refused_in_one_line(name: str, kinds: dict[str, Kind], tmp_path: Path) -> None:
     fuzz(kinds[name], tmp_path, 20)

@@ -1,4 +1,4 @@
-"""Checkpoints of TensorFlow and files of Keras whose descriptions of their contents are damaged: read, or one line."""
+"""Test TensorFlow checkpoints and Keras files with damaged descriptions: they are read, or give one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = [*named_variables(build(TINY, CLASSES, variant=STREAM))]
 
 
 def changed_entry(content: bytes, rng: random.Random) -> bytes:
-    """What the index says of a tensor, with another type, shape, file, place or size; or other bytes."""
+    """Return the index entry of a tensor with another type, shape, file, place or size; or other bytes."""
     if rng.random() < 0.2:
         return damaged(content, rng)
     entry = BundleEntryProto.FromString(content)
@@ -51,7 +51,7 @@ def changed_entry(content: bytes, rng: random.Random) -> bytes:
 
 
 def with_changed_entries(prefix: Path, rng: random.Random) -> None:
-    """A checkpoint whose index is whole, with sums that are right, and says something else."""
+    """Write a checkpoint whose index is complete and has valid checksums, but other entries."""
     entries = dict(checkpoint_index._entries(Path(f"{SOURCE}.index").read_bytes()))
     for key in rng.sample(sorted(entries), rng.choice((1, 1, 3))):
         entries[key] = changed_entry(entries[key], rng)
@@ -60,7 +60,7 @@ def with_changed_entries(prefix: Path, rng: random.Random) -> None:
 
 
 def with_changed_objects(prefix: Path, rng: random.Random) -> None:
-    """A checkpoint whose objects are linked in other ways."""
+    """Write a checkpoint whose objects are linked in other ways."""
     stored = tf.train.load_checkpoint(str(SOURCE)).get_tensor(forged_checkpoint.GRAPH)
     graph = TrackableObjectGraph.FromString(stored)
     for _ in range(rng.choice((1, 2, 20))):
@@ -107,7 +107,7 @@ def test_many_more(form: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_damaged_files_of_keras(tmp_path: Path) -> None:
-    """One in a hundred keeps the library of HDF5 busy until its process is ended."""
+    """About one file in a hundred keeps the HDF5 library busy until its process is killed."""
     save_weights(build(TINY, CLASSES, variant=STREAM), tmp_path / "whole.weights.h5")
     whole = (tmp_path / "whole.weights.h5").read_bytes()
     for number in range(100):

@@ -22,7 +22,7 @@ from results import outcome
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 GLOSSARY = ROOT / "docs" / "getting_started" / "concepts.md"
-# Other words for a term of the glossary, which pages use in code only.
+# Other words for a term of the glossary; pages use them only in code.
 OTHER_WORDS = {
     "FLOPs bin": r"\bbands? of (?:log[ -])?cost|\bcost bands?\b",
     "Pareto front": r"\b[Ff]rontiers?\b(?! search)",
@@ -63,7 +63,7 @@ def test_every_term_is_defined_once_and_used() -> None:
 def test_a_term_has_no_other_words() -> None:
     assert set(terms()) >= OTHER_WORDS.keys()
     measured = {REFERENCE / "benchmarks.md", *(REFERENCE / f"{kind}_keys.md" for kind in ("search", "training"))}
-    texts = {page: prose(page) for page in PAGES if page not in measured}  # whose words are written by programs
+    texts = {page: prose(page) for page in PAGES if page not in measured}  # programs write the others
     found = [
         (str(page.relative_to(ROOT)), term, match[0])
         for page, text in texts.items()

@@ -1,4 +1,4 @@
-"""The one definition of hypervolume: by hand, against the exact one of any objectives, and result by result."""
+"""Test the only definition of hypervolume: by hand, against an exact one for any objectives, and result by result."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from search_space.space.movinet import movinet_space
 def test_by_hand() -> None:
     within = (CostRange(1e6, 1e8),)
     macs, accuracy = np.array([[1e7], [1e6], [1e9]]), np.array([0.8, 0.4, 0.99])
-    assert hypervolume(macs, accuracy, within) == pytest.approx(0.4 / 2 + 0.8 / 2)  # half the decades each
-    assert hypervolume(np.array([[1e3]]), np.array([1.0]), within) == pytest.approx(1)  # cheaper: from the cheap end
+    assert hypervolume(macs, accuracy, within) == pytest.approx(0.4 / 2 + 0.8 / 2)  # half of the decades each
+    assert hypervolume(np.array([[1e3]]), np.array([1.0]), within) == pytest.approx(1)  # clipped to the cheap end
     assert hypervolume(macs, np.stack([accuracy, accuracy / 2]), within) == pytest.approx([0.6, 0.3])
     assert hypervolume(macs, accuracy, (CostRange(5, 5),)) == 0
     for low, high in ((0, 1), (2, 1), (1, np.inf), (np.nan, 1)):

@@ -1,4 +1,4 @@
-"""Which choices go with accuracy: figures against a slower computation, and what must not change or be claimed."""
+"""Test the association of choices with accuracy: values against a slower computation, invariance, and caution."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Measured = list[dict[tuple[str, str], float]]
 
 
 def drawn(seed: int, n: int, effect: float) -> tuple[Measured, np.ndarray, np.ndarray]:
-    """Trials in which one choice has an effect, one only costs, and one is noise."""
+    """Return trials in which one choice has an effect, one only costs, and one is noise."""
     rng = np.random.default_rng(seed)
     helps, costs, noise = rng.normal(size=(3, n))
     log_macs = 6 + 0.5 * costs + 0.2 * helps
@@ -44,7 +44,7 @@ def by_name(result) -> dict[str, object]:  # type: ignore[no-untyped-def]
 def test_what_helps_is_told_from_what_only_costs() -> None:
     result = found()
     effects = by_name(result)
-    assert set(effects) == {"helps", "costs", "noise"}  # what never varies has no effect to speak of
+    assert set(effects) == {"helps", "costs", "noise"}  # a constant choice has no effect
     assert [abs(effect.value) for effect in result.effects] == sorted(
         (abs(effect.value) for effect in result.effects), reverse=True
     )
@@ -54,7 +54,7 @@ def test_what_helps_is_told_from_what_only_costs() -> None:
 
 
 def test_shares_add_up_and_belong_to_what_helps() -> None:
-    """One choice explains 4/5 of what is left beside cost, another 1/5, a third nothing, and a fourth is the cost."""
+    """One choice explains 4/5 of the variance beside cost, another 1/5, a third nothing, and a fourth is the cost."""
     rng = np.random.default_rng(0)
     n = 1500
     much, little, nothing, size = rng.normal(size=(4, n))
@@ -77,7 +77,7 @@ def test_shares_add_up_and_belong_to_what_helps() -> None:
 
 
 def test_what_cannot_be_told_apart_at_equal_cost_is_shared() -> None:
-    """Cost is the sum of two choices, so at equal cost one is what the other is not."""
+    """Cost is the sum of two choices, so at equal cost each choice determines the other."""
     rng = np.random.default_rng(1)
     one, other = rng.normal(size=(2, 400))
     chosen = [{"one": (one[i],), "other": (other[i],)} for i in range(400)]
@@ -94,7 +94,7 @@ def test_without_an_effect_none_is_claimed() -> None:
 
 
 def slow(log_macs: np.ndarray, column: np.ndarray, accuracy: np.ndarray) -> float:
-    """The definition: the correlation of what a quadratic in log-FLOPs leaves of both."""
+    """Return the defined value: the correlation of the residuals of both after a quadratic fit in log-FLOPs."""
     left = [values - np.polyval(np.polyfit(log_macs, values, 2), log_macs) for values in (column, accuracy)]
     return float(np.corrcoef(*left)[0, 1])
 

@@ -1,4 +1,4 @@
-"""Expected hypervolume improvement at exact cost, against the definition: the mean gain of drawn values."""
+"""Test expected hypervolume improvement at exact cost against its definition: the mean gain of drawn values."""
 
 from __future__ import annotations
 

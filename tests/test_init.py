@@ -1,4 +1,4 @@
-"""Inspection of videos, the search that `init` proposes, and the checks of `doctor`."""
+"""Test inspection of videos, the search that `init` proposes, and the checks of `doctor`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SCENES = 12
 
 
 def scene(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A still frame that no other one resembles, uint8 `H W 3`."""
+    """Return a still frame that resembles no other one, uint8 `H W 3`."""
     cells = rng.integers(256, size=(8, 9))
     return np.kron(cells, np.ones((height // 8, width // 9))).astype(np.uint8)[..., None].repeat(3, 2)
 
 
 def filmed(root: Path, videos: int) -> Path:
-    """Easy moving digits of two directions, of 1 to 4 s at 10 to 30 frames/s, and a file that is no video."""
+    """Write easy moving digits of two directions, of 1 to 4 s at 10 to 30 frames/s, and a file that is not a video."""
     config, rng = (
         MovingDigitsConfig(motions=2, digits=3, ticks=60, resolution=64, difficulty=0),
         np.random.default_rng(0),
@@ -53,7 +53,7 @@ def filmed(root: Path, videos: int) -> Path:
 
 @pytest.fixture
 def scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two classes of six scenes; of every second scene there are two cuts."""
+    """Write two classes of six scenes; every second scene is in two videos."""
     monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for number in range(SCENES):

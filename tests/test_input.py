@@ -1,4 +1,4 @@
-"""Batches: every source gives what its numbers say, again and from any place, alone and shared out."""
+"""Test batches: every source yields its numbered examples, repeatably, from any place, alone and in shards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of painted videos in train and test; two training files are damaged, one only in its pictures."""
+    """Write two classes of painted videos in train and test; two training files are damaged, one only in its frames."""
     root = tmp_path_factory.mktemp("videos")
     for split, count in (("train", 3), ("test", 2)):
         for label, n in itertools.product("ab", range(count)):
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """23 painted clips of 12 frames in 4 files; a clip's frames count from 8 times its number, modulo 256."""
+    """Write 23 painted clips of 12 frames in 4 files; a clip's frames count from 8 times its number, modulo 256."""
     root = tmp_path_factory.mktemp("records")
     for shard in range(4):
         clips = (
@@ -99,7 +99,7 @@ def test_evaluation_shows_the_middle_of_every_clip_in_order():
 
 
 def test_training_shuffles_each_epoch_anew_and_shows_every_clip_once():
-    """Without augmentation a clip is some frames of the source, which say which it is."""
+    """Without augmentation a clip consists of frames of the source, which identify it."""
     clips = moving_digits(TINY, Counts(train=36, validation=1, test=1)).train.clips
     numbers = {clip[t].tobytes(): (i, t) for i, clip in enumerate(clips) for t in range(TINY.ticks)}
     orders = []
@@ -226,7 +226,7 @@ def test_training_on_files_replaces_the_unusable_and_names_it(folder):
         for clip in shown(clips):
             assert clip == [*range(clip[0], clip[0] + 10, 3)]
     assert sorted(unusable) == ["train/a/1.mp4", "train/b/0.mp4"] and "decoded" in unusable["train/a/1.mp4"]
-    assert labels == {0: 15, 1: 15}  # of six files, the lost ones show the next, which are of their classes
+    assert labels == {0: 15, 1: 15}  # of six files; lost ones are replaced by the next ones, of the same classes
     again: dict[str, str] = {}
     assert same(taken(videos(folder), 6)[2:], taken(videos(folder), 4, first_example=10, unusable=again))
 
@@ -282,7 +282,7 @@ def test_records_are_evaluated_in_order(records):
 
 
 def test_records_of_tfds_are_read_as_it_prepares_them(tmp_path):
-    """As written by tensorflow-datasets 4.9.10 for features Video and ClassLabel."""
+    """Read records in the format of tensorflow-datasets 4.9.10 for features Video and ClassLabel."""
     for version, first in (("1.0.0", 100), ("1.0.1", 50)):
         folder = tmp_path / "painted" / "small" / version
         folder.mkdir(parents=True)

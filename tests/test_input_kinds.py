@@ -1,4 +1,4 @@
-"""Kinds of input that were once nearly understood: layouts, labels, mirrored and hidden frames, other classes."""
+"""Test kinds of input with past errors: layouts, labels, mirrored and hidden frames, other classes."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ links = st.lists(st.sampled_from([None, "file inside", "file outside", "folder",
 
 
 def understood(tree: Mapping[str, tuple[bool, frozenset[str]]]) -> Any:
-    """Classes and videos by split as the documentation has them, None if the layout is refused.
+    """Return classes and videos by split as documented, None if the layout is refused.
 
-    `tree`: for each folder whether videos lie directly in it, and the folders below it with a video each.
+    `tree`: for each folder, whether videos lie directly in it, and its subfolders with one video each.
     """
     filled = {name for name, (direct, below) in tree.items() if direct or below}
     splits = [SPLIT_OF[name] for name in filled if name in SPLIT_OF]
@@ -70,9 +70,9 @@ def test_a_layout_is_understood_or_refused(
     linked: list[str | None],
     linked_top: bool,
 ) -> None:
-    """One to four levels. Beside the video of a folder there can be a link, which counts if it is to a file inside."""
+    """Test one to four levels. A link may lie beside the video of a folder; it counts if it is to a file inside."""
     if len({name.lower() for name in tree}) < len(tree):
-        return  # a file system may not tell them apart
+        return  # a file system may treat them as equal
     root, outside = (tmp_path_factory.mktemp(name) for name in ("layout", "outside"))
     (outside / "v.mp4").touch()
     filled = [
@@ -139,7 +139,7 @@ def test_labels_keep_their_numbers_or_are_refused(tmp_path_factory: pytest.TempP
     assert found == expected
 
 
-# Pictures.
+# Frames.
 
 MATRICES = [  # a, b, c, d, and the corners of (top left, top right, bottom left, bottom right) = 0123
     ((1, 0, 0, 1), "0123"),
@@ -155,7 +155,7 @@ GREYS = (20, 90, 160, 230)
 
 
 def encode(path: Path, codec: str, count: int = 3) -> None:
-    """Pictures of 64 x 48 with a grey of its own in each corner, and one of the frame in the middle."""
+    """Write frames of 64 x 48 with a different grey in each corner, and a grey for the frame's number in the middle."""
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:24, :32], picture[:24, 32:], picture[24:, :32], picture[24:, 32:] = GREYS
     with av.open(str(path), "w") as out:
@@ -195,7 +195,7 @@ def test_a_display_matrix_turns_and_mirrors(
 
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
 def test_frames_that_are_never_shown_are_not_counted(tmp_path: Path, codec: str) -> None:
-    """An alternate reference is a packet whose frame is never shown; it comes before one that is."""
+    """An alternate reference is a packet whose frame is never shown; it precedes one that is."""
     plain, path = tmp_path / "plain.webm", tmp_path / "hidden.webm"
     encode(plain, codec, count=12)
     with av.open(str(plain)) as read, av.open(str(path), "w") as out:
@@ -307,7 +307,7 @@ def test_records_with_damaged_labels_are_read_or_refused(
     bad = [place for place, label in enumerate(labels) if label not in (0, 1, 2)]
     try:
         found = [int(own[0]) for _, own in batches(data, training=False, seed=0)]
-    except InputError as error:  # of the first record
+    except InputError as error:  # an error of the first record
         assert bad[0] == 0 and "record 0" in str(error)
     except tf.errors.InvalidArgumentError as error:
         assert bad and f"record {bad[0]}: " in str(read_error(error, "validation_data", [data]))
@@ -318,7 +318,7 @@ def test_records_with_damaged_labels_are_read_or_refused(
 def test_a_record_that_cannot_be_decoded_is_replaced_in_training(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """All others come in the order that they have without it."""
+    """The order of all others is the same as without it."""
     from movinet.training.config.experiment import DataConfig
     from movinet.training.input.batches import batches
     from movinet.training.input.records import encode_jpeg, sequence_example, write_records

@@ -1,4 +1,4 @@
-"""What a search does as JSON lines: the ledger's events, counts and pace, and the outcome as the last one."""
+"""Test JSON lines of a search: events of the event log, counts and pace, and the outcome as the last line."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_run_that_is_resumed_begins_where_it_was(search: Search) -> None:
 
 
 class Closed(io.StringIO):
-    """A stream whose reader has gone."""
+    """A stream whose reader has closed it."""
 
     def write(self, text: str) -> int:
         raise BrokenPipeError
@@ -88,7 +88,7 @@ def test_a_reader_that_goes_does_not_end_the_search(search: Search) -> None:
 
 
 def test_the_command_ends_with_its_outcome(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And writes for TensorBoard as well, which is recorded: a run that is resumed does so too."""
+    """The run also writes for TensorBoard, which is recorded, so that a resumed run does the same."""
     family = {"targets": {"a0": 1e7}, "ensemble": {}}
     chosen = small(simulation=SimulationConfig(), trials=6, finals=Finals(1, 2, ()), family=family)
     out, file = tmp_path / "run", written(tmp_path, chosen)

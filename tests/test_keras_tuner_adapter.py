@@ -1,4 +1,4 @@
-"""Keras Tuner from both sides: real tuners over the space, its oracles under Ray Tune."""
+"""Test Keras Tuner in both directions: real tuners over the space, and its oracles under Ray Tune."""
 
 import json
 import re
@@ -98,7 +98,7 @@ def test_bad_options_of_the_bayesian_oracle_are_refused(options: dict) -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_the_bayesian_oracle_follows_its_weight(weight: float) -> None:
-    """Where only accuracy counts it proposes what is like the accurate, where only cost counts what is cheap."""
+    """Proposals resemble accurate architectures if only accuracy counts, and are cheap if only cost counts."""
     space = SearchSpace("s", tuple(Choice(f"c{i}", tuple(range(6))) for i in range(4)), dict, dict,
                         lambda g: {"macs": 2 ** g.sum(axis=1)})  # fmt: skip
     algorithm = ALGORITHMS["keras_tuner_bayesian"](space, weight=weight, start=2)

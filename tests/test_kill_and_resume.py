@@ -1,4 +1,4 @@
-"""kill -9 of a real search, then --resume: the run it comes to is the one that was never killed."""
+"""Test kill -9 of a real search and --resume: the result equals that of a search that was never killed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def lines(out: Path) -> int:
 
 
 def check_same(ledger: Ledger, unbroken: Unbroken, resumed: int) -> None:
-    """The same proposals and measurements in the same order, every trial ended once, and besides resumes only notes."""
+    """Check for equal proposals and measurements in equal order, and no other records except resumes and notes."""
     assert story(ledger) == story(unbroken.ledger)
     assert not ledger.pending and not ledger.failed
     others = [entry.record for entry in ledger.entries if entry.record not in ledger.events]
@@ -65,7 +65,7 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_search(unbroken: Un
 
 @pytest.mark.slow
 def test_with_ray_a_dead_worker_and_a_dead_driver_cost_nothing_but_time(unbroken: Unbroken, tmp_path: Path) -> None:
-    """First the worker is killed in the middle of a trial, then everything; the run is resumed at once."""
+    """Kill the worker in the middle of a trial, then everything; resume the run at once."""
     out = tmp_path / "out"
     process = started(written(tmp_path, unbroken.settings), "--out", out, MOVINET_NAS_CACHE=unbroken.cache)
     (worker,) = wait_for(lambda: workers_of(process.pid, "train"), process)
@@ -84,7 +84,7 @@ def test_with_ray_a_dead_worker_and_a_dead_driver_cost_nothing_but_time(unbroken
     while resumed.poll() is None:
         workers |= workers_of(resumed.pid)
         time.sleep(0.1)
-    assert len(workers) == 1  # which stays warm
+    assert len(workers) == 1  # one process trains all remaining trials
     printed, errors = finished(resumed)
     assert (resumed.returncode, errors) == (0, "")
     searched = [index for index in unbroken.ledger.completed if unbroken.ledger.proposals[index].kind == "search"]
@@ -96,13 +96,13 @@ def test_with_ray_a_dead_worker_and_a_dead_driver_cost_nothing_but_time(unbroken
 
 @pytest.mark.slow
 def test_what_only_the_driver_started_goes_with_it(unbroken: Unbroken, tmp_path: Path) -> None:
-    """As when a machine short of memory ends the driver alone: Ray's agents stay for a minute, and look for it."""
+    """Kill the driver alone, like a machine short of memory: Ray's agents search for it for a minute, then end."""
     out = tmp_path / "out"
     process = started(written(tmp_path, unbroken.settings), "--out", out, MOVINET_NAS_CACHE=unbroken.cache)
     wait_for(lambda: workers_of(process.pid, "train"), process)
     process.kill()
     process.communicate()
-    resumed = searching(out, "ray", MOVINET_NAS_CACHE=unbroken.cache)  # which does not wait for them
+    resumed = searching(out, "ray", MOVINET_NAS_CACHE=unbroken.cache)  # does not wait for the agents
     assert finished(resumed) == ("", "")
     check_same(ledger_of(out), unbroken, resumed=1)
     end = time.monotonic() + 120

@@ -1,4 +1,4 @@
-"""Latency: every number from a process of its own, in a table and as JSON; one line for bad input."""
+"""Test latency: every number is measured in a new process, in a table and as JSON; one line for invalid input."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_stream_by_frame_and_by_clip(small_file: Path, tmp_path: Path, capfd: 
     assert [(row["unit"], row["shape"]) for row in found] == [("frame", [1, 1, 16, 16, 3]), ("clip", [1, 4, 16, 16, 3])]
     assert all(0 < row["median_ms"] <= row["p90_ms"] for row in found)  # type: ignore[operator]
     assert all(row["calls"] >= 10 for row in found)  # type: ignore[operator]
-    # An interpreter alone: TensorFlow would be some 400 MB.
+    # The interpreter alone: TensorFlow would require about 400 MB.
     assert all(row["libraries_mb"] <= row["peak_mb"] < 200 for row in found)  # type: ignore[operator]
     lines = capfd.readouterr().out.strip().splitlines()
     assert len(lines) == 3 and lines[1].split()[:3] == ["litert", "frame", "1"]

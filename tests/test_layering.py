@@ -1,4 +1,4 @@
-"""Test that imports follow the layers of docs/explanation/design.md, and what reading a run does not load."""
+"""Test that imports follow the layers of docs/explanation/design.md, and that reading a run loads no framework."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("search_space", "nas", "movinet", "results", "movinet_nas", "cli")
 
-# What a module may import beyond the standard library. The most specific row that fits the module counts.
+# Modules that a module may import beyond the standard library. The most specific row that matches the module counts.
 MAY_IMPORT = {
     "search_space": {"search_space", "numpy", "yaml", "pydantic"},
     "movinet": {"movinet", "search_space", "numpy", "yaml", "tensorflow", "keras"},
@@ -80,7 +80,7 @@ MAY_IMPORT = {
     "cli.describe": {"results", "search_space"},
 }
 
-# What only reads runs, spaces or data must start in about a second.
+# Modules that only read runs, spaces or data must load in about a second.
 QUICK_TO_IMPORT = (
     "search_space",
     "nas.algorithms.base",
@@ -107,7 +107,7 @@ def within(name: str, package: str) -> bool:
 
 
 def imports(source: str) -> Iterator[str]:
-    """Full dotted names (`from a import b` is a.b), imports inside functions and for type checkers included."""
+    """Return full dotted names (`from a import b` is a.b), also of imports inside functions and for type checkers."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -125,7 +125,7 @@ def violations(module: str, source: str) -> list[str]:
 
 
 def own_module(name: str) -> str | None:
-    """The module of ours that a dotted name is, or is defined in."""
+    """Return the module of this project that a dotted name is or is defined in."""
     while name and name not in SOURCES:
         name = name.rpartition(".")[0]
     return name or None
@@ -176,7 +176,7 @@ def test_a_package_begins_with_its_map_and_nothing_else() -> None:
 
 
 def test_what_only_reads_loads_no_framework() -> None:
-    """In one process, so that each group is looked at with those before it."""
+    """Import all groups in one process; each check includes the groups before it."""
     quick = [module for module in SOURCES if any(within(module, part) for part in QUICK_TO_IMPORT)]
     heavy = {"tensorflow", "keras", "ray", "matplotlib.pyplot"}  # pyplot would bring a window system
     groups = (

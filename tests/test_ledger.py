@@ -1,4 +1,4 @@
-"""The ledger on real files: round trips, damage of every kind, kill -9, locking and speed."""
+"""Test the event log on real files: round trips, damage of every kind, kill -9, locking and speed."""
 
 import dataclasses
 import json
@@ -92,9 +92,9 @@ def test_what_is_written_is_read(tmp_path):
 def test_accessors(tmp_path):
     ledger = read(written(tmp_path))
     assert list(ledger.proposals) == [0, 1, 2, 3, 4, 5]
-    assert list(ledger.completed) == [1, 0]  # in the order completed
+    assert list(ledger.completed) == [1, 0]  # in the order of completion
     assert list(ledger.stopped) == [2] and list(ledger.failed) == [3]
-    assert [p.index for p in ledger.pending] == [4, 5]  # 5 failed once and was taken up again
+    assert [p.index for p in ledger.pending] == [4, 5]  # 5 failed once and was retried
     assert [(r.index, r.metrics["accuracy"]) for r in ledger.rungs] == [(0, 0.25), (2, 0.1), (5, 0.3)]
     assert ledger.events == [
         r for r in STORY if not isinstance(r, Note | Resumed) and r != Rung(0, 5, {"accuracy": 0.3}, 1.6)

@@ -1,4 +1,4 @@
-"""Folders and lists of videos: which files, classes and segments they come to, and what is wrong with a bad one."""
+"""Test folders and lists of videos: their files, classes and segments, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_decoded_videos_are_kept(tmp_path: Path) -> None:
     files = sorted((tmp_path / "kept").rglob("*.*"))
     assert len(files) == 2 and all(file.suffix == ".npy" for file in files)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(kept)).read(0, numbers, 32), plain.read(0, numbers, 32))
-    video(file, 40)  # a changed file is another one
+    video(file, 40)  # a changed file is a different file
     again = open_source("video_folder", tmp_path / "v", split="all", cache_dir=tmp_path / "kept")
     assert again.frames(0) == 40 and shown(again, 0, [39]) == [39]
     with pytest.raises(IndexError):

@@ -1,6 +1,6 @@
-"""Files made to do harm: nothing in them is executed, nothing is written beside what was asked for, one line says why.
+"""Test malicious files: no code in them is executed, only the requested files are written, one line has the reason.
 
-Every payload here would leave a file, the canary, if it was carried out.
+Every payload here would leave a file, the canary, if it was executed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Refused = Callable[..., str]
 
 
 class Payload:
-    """What a pickle carries out when it is read."""
+    """An object whose pickle executes a command when it is read."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary
@@ -52,7 +52,7 @@ class Payload:
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Iterator[Path]:
-    """A file that is not there, in a folder of which nothing but `work` may change."""
+    """Yield the path of a missing file, in a folder of which only `work` may change."""
     (tmp_path / "work").mkdir()
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "home").mkdir()
@@ -68,7 +68,7 @@ def work(canary: Path) -> Path:
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs a command that must fail; its one line."""
+    """Run a command that must fail; return its one line."""
 
     def run(*arguments: object) -> str:
         assert run_search.main([str(each) for each in arguments]) == 2
@@ -114,7 +114,7 @@ def test_yaml_that_would_take_all_memory_or_time(canary: Path, work: Path, refus
 
 @pytest.mark.parametrize("kind", ["pipe", "zero", "link"])
 def test_files_that_never_end(kind: str, canary: Path, work: Path, refused: Refused) -> None:
-    """A pipe that nobody writes to, a device, a link to one."""
+    """A pipe without a writer, a device, and a link to a device."""
     for name in ("my.yaml", "run/ledger.jsonl", "table.csv"):
         file = work / name
         file.parent.mkdir(exist_ok=True)
@@ -166,7 +166,7 @@ def test_names_of_models_that_lead_elsewhere(canary: Path, work: Path, refused: 
 def test_texts_that_a_terminal_or_a_picture_would_act_on(
     canary: Path, work: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Escape sequences, marks of direction, HTML and formulas in every text of a ledger."""
+    """Put escape sequences, text direction marks, HTML and formulas into every text of an event log."""
     nasty = "\x1b]0;owned\x07\x1b[31m\u202e<script>alert(1)</script>$\\frac{1}{0}$\\\\"
     ledger = synthetic_run.run(work / "run", searched=14, repeats=1)
     lines = [json.loads(line) for line in ledger.path.read_text().splitlines()]
@@ -202,7 +202,7 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 def bomb() -> bytes:
-    """A thousand times as large when it is unpacked."""
+    """Return an archive that is a thousand times as large when unpacked."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("plain.npy", bytes(2**26))
@@ -245,10 +245,10 @@ def refuses(model: keras.Model, path: Path) -> str:
 
 
 def test_a_model_of_keras_with_code_in_it(model: keras.Model, canary: Path, work: Path) -> None:
-    """Keras would unmarshal the function of a Lambda layer; here a model's description is not even read."""
+    """Keras would unmarshal the function of a Lambda layer; this project does not read a model's description at all."""
     command = f"touch {canary}"
     inside = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: (os.system(command), x)[1])])
-    canary.unlink(missing_ok=True)  # the function ran to learn its shape
+    canary.unlink(missing_ok=True)  # the function ran to infer its shape
     inside.save(work / "lambda.keras")
     assert not canary.exists()
     assert "does not fit the model" in refuses(model, work / "lambda.keras")
@@ -262,7 +262,7 @@ def test_a_model_of_keras_with_code_in_it(model: keras.Model, canary: Path, work
 
 
 def test_weights_that_lie_elsewhere_or_nowhere(model: keras.Model, canary: Path, work: Path) -> None:
-    """Links to other files, bytes of other files, arrays without bytes, archives that unpack without end."""
+    """Test links to other files, bytes of other files, arrays without bytes, archives that unpack without end."""
     save_weights(model, work / "good.weights.h5")
 
     def with_first(change: Callable[[h5py.Group, str], None]) -> Path:
@@ -321,7 +321,7 @@ def test_forged_checkpoints_of_tensorflow(name: str, model: keras.Model, canary:
 
 
 def test_a_checkpoint_file_that_leads_elsewhere(model: keras.Model, canary: Path, work: Path) -> None:
-    """The file `checkpoint` of a folder may name any path, or an address."""
+    """The file `checkpoint` of a folder may contain any path, or a URL."""
     for name in (str(RECORDED / "release_tiny" / "ckpt-1"), "gs://evil/ckpt-1", "../work/../ckpt-1"):
         (work / "checkpoint").write_text(f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
         assert "must hold one TensorFlow checkpoint; it holds none" in refuses(model, work)

@@ -1,4 +1,4 @@
-"""Metrics against closed forms, TensorFlow's, and invariance."""
+"""Test metrics against closed forms and TensorFlow's metrics, and their invariance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Keras model against the cost counter, TensorFlow's profiler, a second writing of the network, its own file."""
+"""Test the Keras model against the cost counter, TensorFlow's profiler, a second implementation, and its saved file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from search_space.published import PUBLISHED
 from search_space.space.movinet import BlockConfig, SpaceConfig, movinet_space
 
 CLASSES = 5
-# All seven kernels; up to a last block of one pixel, and clips from one frame: the kernel is often larger than both.
+# All seven kernels; resolutions down to a last block of one pixel, and clips from one frame: the kernel is often larger
+# than both.
 SPACE = movinet_space(
     SpaceConfig(
         name="small",
@@ -80,7 +81,7 @@ def test_published_models_have_the_published_parameters(name: str) -> None:
 
 
 def _profiled(model: keras.Model) -> dict[str, int]:
-    """Multiply-adds of one clip by TensorFlow operation, by TensorFlow's profiler."""
+    """Return multiply-adds of one clip by TensorFlow operation, from TensorFlow's profiler."""
     clip = tf.TensorSpec([1, *model.input_shape[1:]], tf.float32)
     traced = tf.function(lambda x: model(x, training=False), autograph=False).get_concrete_function(clip)
     builder = tf.compat.v1.profiler.ProfileOptionBuilder
@@ -95,10 +96,10 @@ def _profiled(model: keras.Model) -> dict[str, int]:
 
 @functools.cache
 def _taps_per_channel(kernel: Kernel, stride: int, frames: int, size: int) -> tuple[int, int]:
-    """Multiply-adds of a depthwise convolution of one channel: by the convention, and carried out.
+    """Return multiply-adds of a depthwise convolution of one channel: by the convention, and executed.
 
-    Left out are the taps that lie outside the clip for every frame and, at stride 1 or of a single pixel, the rows and
-    columns of the kernel that are outside the frame wherever it is centred. All of them must read padding.
+    Taps that lie outside the clip for every frame are not executed. At stride 1 or for a single pixel, neither are rows
+    and columns of the kernel that lie outside the frame at every position. All of them read only padding.
     """
     size_out = -(-size // stride)
     before = max((size_out - 1) * stride + kernel[1] - size, 0) // 2
@@ -113,7 +114,7 @@ def _taps_per_channel(kernel: Kernel, stride: int, frames: int, size: int) -> tu
 
 
 def _depthwise(architecture: Architecture) -> tuple[int, int]:
-    """Multiply-adds of all depthwise convolutions: by the convention, and carried out."""
+    """Return multiply-adds of all depthwise convolutions: by the convention, and executed."""
     size, totals = -(-architecture.clip.resolution // 2), np.zeros(2, int)
     for block in architecture.blocks:
         stride = block.stride
@@ -175,7 +176,7 @@ def _bottleneck(x: Any, w: dict[str, Any], layer: Layer, stride: int) -> Any:
 
 
 def _movinet(model: keras.Model, architecture: Architecture, clips: np.ndarray) -> Any:
-    """MoViNet in inference written a second time, on B T H W C with three-dimensional convolutions."""
+    """Compute MoViNet in inference with a second implementation, on B T H W C with three-dimensional convolutions."""
     w = _weights(model, "stem")
     x = tf.nn.silu(_norm(_conv(clips, w["conv"][None], 2), w, "conv"))
     for i, block in enumerate(architecture.blocks, 1):
@@ -208,14 +209,14 @@ def test_sizes_may_be_left_open() -> None:
         clips = _clips(3, *shape)
         for found in (free(clips), traced(clips), fixed.predict(clips, verbose=0)):
             np.testing.assert_allclose(found, fixed(clips), rtol=1e-4, atol=1e-5, err_msg=str(shape))
-        # The statistics of the batch, and gradients through sizes that are not known.
+        # Compare batch statistics, and gradients through unknown sizes.
         labels = np.arange(3) % CLASSES
         for a, b in zip(of_free(clips, labels), _gradients(fixed)(clips, labels), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5, err_msg=str(shape))
 
 
 def _gradients(model: keras.Model) -> Callable[[np.ndarray, np.ndarray], list[Any]]:
-    """Of the loss of clips and their labels, in training mode."""
+    """Return a function for the gradients of the loss of clips and their labels, in training mode."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]]), tf.TensorSpec([None], tf.int64)])
     def run(x: Any, labels: Any) -> list[Any]:
@@ -240,7 +241,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
         assert a.get_config() == b.get_config()
     clips = _clips(2, 4, 16, 16)
     np.testing.assert_array_equal(loaded(clips), model(clips))
-    # In training: the same draws of dropout and stochastic depth, and the same momentum.
+    # Training mode has the same draws of dropout and stochastic depth, and the same momentum.
     np.testing.assert_array_equal(loaded(clips, training=True), model(clips, training=True))
     for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,4 +1,4 @@
-"""The MoViNet space: its options, its members, its costs and its YAML form."""
+"""Test the MoViNet space: its options, its architectures, its costs and its YAML form."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_blocks_of_different_depths_are_counted_right() -> None:
 
 
 def test_counting_genotypes_is_fast() -> None:
-    # 100 000 a second is the aim and 1 000 000 what a free core reaches; the least of five is held to the aim.
+    # The goal is 100 000 per second; an idle core reaches 1 000 000. The fastest of five runs must reach the goal.
     sample = SPACE.sample(np.random.default_rng(2), 20_000)
     seconds = []
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""The bundled task: determinism, balance, splits by writer, graded difficulty, and why it takes temporal kernels."""
+"""Test the bundled task: determinism, balance, splits by writer, graded difficulty, and need for temporal kernels."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def whole(config: MovingDigitsConfig, split: str, count: int) -> Split:
 
 # Content.
 
-# sha256 of 72, 40, 40 clips. If one changes, every recorded accuracy on the task is of other data: raise the version
-# in the settings' "source" and say so in the change's message.
+# sha256 of 72, 40, 40 clips. If one changes, every recorded accuracy on the task belongs to other data: raise the
+# version in the settings' "source" and mention it in the commit message.
 PINNED = {
     "tiny": "f1948a119bfabc1d1e931743e7363bc46746174db8013797765d595d781c718d",
     "default": "2e3efed42247662fb860dcee9b9910535024cefdc06835faaf3e3172a8a13f93",
@@ -120,7 +120,7 @@ def test_digits_are_those_of_scikit_learn() -> None:
 def test_played_backwards_is_the_opposite_sense(
     drawn: Draw, motion: int, difficulty: int, stride: int, seed: int
 ) -> None:
-    """At every frame stride, the frames of one sense in reverse order are a clip of the other sense."""
+    """The frames of one direction in reverse order are a clip of the other direction, at every frame stride."""
     axis = "xy"[motion // 2]
     step = speed(drawn.speed, difficulty) * (2 * (motion % 2) - 1)
     last = (getattr(drawn, axis) + step * (TICKS - stride)) % SIDE
@@ -171,7 +171,7 @@ def test_difficulty_spreads_speeds_both_ways_evenly_in_log() -> None:
 @pytest.mark.parametrize(("time", "same"), [(1, True), (3, False)])
 @pytest.mark.parametrize("stride", [1, 4])
 def test_without_temporal_kernels_a_clip_and_its_reverse_are_one(time: int, same: bool, stride: int) -> None:
-    """So such a network gives opposite senses, whose clips are each other's reverse, the same answer."""
+    """Outputs of such a network are equal for opposite directions, whose clips are each other's reverse."""
     from movinet.proxy.engine import make_engine
 
     layers = (Layer(16, (time, 3, 3)), Layer(16, (time, 5, 5)))
@@ -186,11 +186,11 @@ def test_without_temporal_kernels_a_clip_and_its_reverse_are_one(time: int, same
     assert np.allclose(there, back, rtol=1e-3, atol=1e-5) == same
 
 
-# What is seen.
+# Rendered clips.
 
 
 def test_the_digit_is_where_the_trajectory_says() -> None:
-    """In easy clips, what is brighter than the ground has its centre on the path along the axis of the motion."""
+    """Pixels brighter than the ground in easy clips have their centre on the path along the axis of the motion."""
     config = replace(DEFAULT, difficulty=0, resolution=64)
     split = whole(config, "train", config.classes)
     rng = np.random.Generator(np.random.PCG64([0, 0, 0]))
@@ -211,7 +211,7 @@ def test_the_digit_is_where_the_trajectory_says() -> None:
 
 @pytest.mark.parametrize(("difficulty", "low", "high"), [(0, 1.5, 4), (100, 8, 18)])
 def test_noise_grows_with_difficulty(difficulty: int, low: float, high: float) -> None:
-    """Neighbouring pixels differ by the noise and by what is shown, which is smooth at 128 pixels a side."""
+    """Differences of neighbouring pixels come from noise and from content, which is smooth at 128 pixels a side."""
     split = whole(replace(TINY, difficulty=difficulty, resolution=128, ticks=2), "train", 48)
     clips = split.clips.astype(float)
     deviation = np.median(np.abs(np.diff(clips, axis=3)), axis=(1, 2, 3, 4)) / (0.6745 * np.sqrt(2))
