@@ -10,7 +10,7 @@ node       kill -9 of all processes of one node of a cluster that the search has
 raylet     kill -9 of Ray's own scheduler on a machine without a cluster
 driver     kill -9 of the search alone or with all processes that it started; then `--resume`
 interrupt  SIGINT, once; then `--resume`
-disk       a file system of 16 MB that holds the run's folder fills up; it is emptied; then `--resume`
+disk       a file system of 16 MB that holds the run's folder fills up; space is freed; then `--resume`
 
 Besides, simulated evaluations hang, raise, kill their worker or reach a non-finite loss, each in some percent of the
 attempts. In the end there must be exactly the requested candidates, every line of the event log that was ever read, and

@@ -3,8 +3,8 @@
     .venv/bin/python tests/release_cases.py /path/to/release/bin/python
 
 This command records the reference values of the default tests in `tests/recorded/`: logits and, for some cases,
-gradients. Weights are not recorded: `drawn_weights.py` draws them. Set up the environment of that Python with `pip
-install tf-models-official`.
+gradients. Weights are not recorded: `drawn_weights.py` draws them. That Python requires an environment set up with
+`pip install tf-models-official`.
 """
 
 from __future__ import annotations

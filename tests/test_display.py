@@ -1,4 +1,4 @@
-"""What a search shows while it runs: lines in a file, a panel on a real pseudo-terminal, and never an error."""
+"""Test the display of a running search: lines in a file, a panel on a real pseudo-terminal, and never an error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def search(writer: LedgerWriter) -> Search:
 
 
 class SaysItIsOne(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -65,7 +65,7 @@ def lines_of(search: Search, **options: int) -> list[str]:
 
 
 def drawn(display: Display, columns: int) -> list[str]:
-    """The panel as lines of text on a terminal so wide."""
+    """Return the panel as lines of text for a terminal of `columns` columns."""
     console = Console(file=io.StringIO(), width=columns, force_terminal=True, color_system="standard")
     console.print(display.panel())
     assert isinstance(console.file, io.StringIO)
@@ -112,7 +112,7 @@ def test_a_run_that_is_resumed_says_so(search: Search) -> None:
     stream = io.StringIO()
     with Display(search, stream) as display:
         assert stream.getvalue() == "resuming after 3 finished trials\n"
-        assert display.pace.time_left(display.now) is None  # there is no pace yet
+        assert display.pace.time_left(display.now) is None  # no pace is measured yet
         play(search, trials=4)
         assert display.pace.time_left(display.now) is not None
     assert "[ 7/" in stream.getvalue()
@@ -130,7 +130,7 @@ def test_the_panel_says_everything_and_never_wraps(search: Search) -> None:
         full = {columns: drawn(display, columns) for columns in COLUMNS}
     for columns in COLUMNS:
         assert max(map(len, [*empty[columns], *full[columns]])) <= columns
-        assert len(empty[columns]) == 3 + 1 + 3  # counts, pace and bar; heading; bands
+        assert len(empty[columns]) == 3 + 1 + 3  # counts, pace and bar; heading; FLOPs bins
         assert empty[columns][0].startswith("0/") and " 0 running " in empty[columns][0]
         check_panel(full[columns], display.now)
 
@@ -202,7 +202,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 class Broken(io.StringIO):
-    """A stream whose reader has gone."""
+    """A stream whose reader has closed it."""
 
     def __init__(self, error: Exception, terminal: bool = False) -> None:
         super().__init__()
@@ -244,7 +244,7 @@ def test_a_reason_of_several_lines_stays_on_one(search: Search) -> None:
 
 
 def test_drawing_all_the_time_disturbs_nobody(search: Search) -> None:
-    """A thread draws as fast as it can while the search changes; a dictionary read there would change under it."""
+    """A thread draws as fast as it can while the search changes; a dictionary read there could change meanwhile."""
     display, errors, frames, over = Display(search, io.StringIO()), [], [0], threading.Event()
 
     def draw() -> None:
@@ -272,7 +272,7 @@ def test_drawing_all_the_time_disturbs_nobody(search: Search) -> None:
 
 
 def test_a_panel_reads_nothing_that_the_search_changes(search: Search) -> None:
-    """Between two finished trials everything shown but the number running and the clock stands still."""
+    """Displayed values except the number of running trials and the clock change only when a trial finishes."""
     display = Display(search, io.StringIO())
     with display:
         play(search, trials=2)
@@ -325,7 +325,7 @@ with begin(Path(sys.argv[1]), settings()) as writer:
 
 
 def plain(text: str) -> list[str]:
-    """Lines as they were written, without what moves the cursor or colours."""
+    """Return lines as written, without cursor movements and colours."""
     return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", text)]
 
 
@@ -344,12 +344,12 @@ def test_a_live_panel_on_a_terminal(columns: int, tmp_path: Path) -> None:
     seen = "  ".join(rows)
     assert re.match(r"(\d+)/\1 trials  0 running  \d+ stopped early  1 failed", seen), "nothing above the panel"
     assert seen.count("hypervolume") == seen.count("best accuracy") == 1 and rows[-1] == "the end"
-    assert terminal.written.count(b"\x1b[?25l") == terminal.written.count(b"\x1b[?25h") == 1  # the cursor is back
+    assert terminal.written.count(b"\x1b[?25l") == terminal.written.count(b"\x1b[?25h") == 1  # the cursor is visible
 
 
 @pytest.mark.parametrize("breaks", [True, False])
 def test_a_terminal_that_is_resized_has_one_panel_on_it(breaks: bool, tmp_path: Path) -> None:
-    """Wider than the panel, narrower than it, and so narrow that even its table does not fit as it was."""
+    """Resize to more columns than the panel has, to fewer, and to too few for its table."""
     go_on = tmp_path / "go on"
     with Terminal([sys.executable, "-c", WAITING, tmp_path / "run", go_on], 200, breaks) as terminal:
         terminal.read(lambda: "trial 2 failed" in "".join(terminal.rows()))

@@ -1,4 +1,4 @@
-"""Experiments: every key of the release is a field, or ignored or refused with a reason; bad ones are one line."""
+"""Test experiments: every Model Garden key is a field, ignored, or refused with a reason; bad ones give one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from search_space.published import PUBLISHED
 NAME = "movinet_kinetics600"
 CONFIGS = Path(__file__).parents[1] / "results" / "published" / "frontier" / "configs"
 
-# Model, frames in training and evaluation, pixels of the clip and of the short side before the crop, stride of frames.
+# Model, frames in training and evaluation, pixels of the clip and of the short side before the crop, frame stride.
 RELEASED = {
     "a0": (50, 50, 172, 192, 5),
     "a1": (50, 50, 172, 192, 5),
@@ -36,7 +36,7 @@ SHAPE = "!!python/tuple\n    - {}\n    - {}\n    - {}\n    - 3"
 
 
 def released(model: str, form: str) -> str:
-    """YAML as the release writes it: `k600_8x8` for TPUs, `gpu`, and both for streams; `cpu_local` for trying out."""
+    """Return YAML in a Model Garden form: `k600_8x8` for TPUs, `gpu`, both for streams, or `cpu_local` for a try."""
     train, valid, size, side, stride = RELEASED[model]
     gpu, stream, local = "gpu" in form, "stream" in form, form == "cpu_local"
     train, valid = (4, 4) if local else (32, 32) if gpu else (train, valid)
@@ -153,12 +153,12 @@ def test_the_releases_files_are_read(tmp_path: Path, model: str, form: str) -> N
     assert trainer.optimizer_config.learning_rate.type == "cosine"
     assert trainer.optimizer_config.warmup.linear.warmup_steps == (300 if "gpu" in form else 2145)
     assert bool(task.train_data.aug_type) == (form in ("k600_8x8", "cpu_local"))
-    # What no file says is as in the release's experiment: an epoch of 357 steps, batches of 1024 and 64.
+    # Defaults are those of the Model Garden experiment: an epoch of 357 steps, batches of 1024 and 64.
     assert task.train_data.global_batch_size == 1024 and task.validation_data.global_batch_size == 64
     assert trainer.checkpoint_interval == 357 and task.validation_data.split == "valid"
 
 
-# Every key of the release's classes with its default, and what it is here: s(upported), i(gnored), r(efused unless so).
+# Keys of the Model Garden classes with their defaults; s(upported), i(gnored), or r(efused unless the default).
 DATA_KEYS = {
     "input_path": ("", "s"), "tfds_name": ("", "s"), "tfds_split": ("", "s"), "tfds_data_dir": ("", "s"),
     "global_batch_size": (128, "s"), "is_training": (True, "s"), "drop_remainder": (True, "s"),
@@ -272,7 +272,7 @@ def nested(place: str, values: dict) -> dict:
 
 @pytest.mark.parametrize("place", KEYS)
 def test_every_key_of_the_release_is_known(place: str) -> None:
-    """With the release's default all are accepted; the ignored ones are named, the refused ones refused otherwise."""
+    """Model Garden defaults are accepted; ignored keys are named; other values of refused keys are refused."""
     defaults = {key: value for key, (value, _) in KEYS[place].items()}
     _, ignored = load(NAME, [], json.dumps(nested(place, defaults)))
     expected = {f"--params_override: {place}.{key}" for key, (_, what) in KEYS[place].items() if what == "i"}
@@ -429,7 +429,7 @@ ODD = [
 
 
 def mutated(data: dict, random_: random.Random) -> dict:
-    """With one to three values replaced, keys renamed, moved, doubled or removed."""
+    """Return the data with one to three values replaced, or keys renamed, moved, duplicated or removed."""
     data = copy.deepcopy(data)
     for _ in range(random_.randint(1, 3)):
         node, key = data, random_.choice([*data, "task"])
@@ -458,7 +458,7 @@ def test_mutated_experiments_give_an_experiment_or_one_line(tmp_path: Path) -> N
     refused = 0
     for number in range(300):
         text = yaml.safe_dump(mutated(random_.choice(plain), random_))
-        if number % 5 == 0:  # text too: a byte lost, doubled or changed
+        if number % 5 == 0:  # text too: a byte lost, duplicated or changed
             at = random_.randrange(len(text))
             text = (
                 text[:at]
