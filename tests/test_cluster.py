@@ -1,4 +1,4 @@
-"""Test a search on several Ray nodes, each a separate process: nodes join and leave, code and clips reach them."""
+"""Test a search on several Ray nodes, each a separate process: nodes join and leave, receive code and clips; mirror."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ with cluster.session(search, joined.address, pathlib.Path(scratch)):
 
 
 def test_code_and_clips_reach_a_node(nodes: Nodes, tmp_path: Path) -> None:
-    """A node uses the code of the program that joins, and clips that only the object storage contains."""
+    """A node uses the code of the joining program, not its installed code, and clips only in the object storage."""
     settings = small()
     data = open_data(settings.data, settings.space)
     uri = (tmp_path / "bucket").as_uri()

@@ -1,4 +1,4 @@
-"""Test the association of choices with accuracy: values against a slower computation, invariance, and caution."""
+"""Test the association of choices with accuracy: values against a slower computation, invariances, no false claims."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def lines(out: Path) -> int:
 
 
 def check_same(ledger: Ledger, unbroken: Unbroken, resumed: int) -> None:
-    """Check for equal proposals and measurements in equal order, and no other records except resumes and notes."""
+    """Check for equal proposals and measurements in order, one end per trial, and only resumes and notes besides."""
     assert story(ledger) == story(unbroken.ledger)
     assert not ledger.pending and not ledger.failed
     others = [entry.record for entry in ledger.entries if entry.record not in ledger.events]
