@@ -1,4 +1,4 @@
-"""Architectures counted a second: a space's vectorised cost, with one architecture at a time beside it.
+"""Rate of the vectorised cost function of a space in architectures per second, compared with one call per architecture.
 
     python tests/benchmarks/counting.py [--write]
 
@@ -26,7 +26,7 @@ REPEATS = 7
 
 
 def median_seconds(run: Callable[[], object]) -> float:
-    """CPU seconds of a call."""
+    """Return the median CPU seconds of a call."""
     times = []
     for _ in range(REPEATS):
         start = time.process_time()
@@ -36,7 +36,7 @@ def median_seconds(run: Callable[[], object]) -> float:
 
 
 def report(preset: str) -> str:
-    """A table of the rates."""
+    """Return a table of the rates."""
     space_config = search_config.load(preset).space
     space = movinet_space(space_config)
     rng = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def report(preset: str) -> str:
 
 
 def main() -> None:
-    """Measures, prints the table, and with --write puts it into the documentation."""
+    """Measure and print the table; with --write, put it into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="default", help="search whose space is counted")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="the core to run on")

@@ -1,9 +1,10 @@
-"""What training by the presets reaches, and what temporal kernels are worth: the presets of movinet.train over seeds.
+"""Accuracies of the presets of movinet.train over seeds, and the benefit of temporal kernels.
 
   python tests/benchmarks/digits.py [--seeds 3] [--write] [--before WORDS...]
 
-Trains digits_base, the same network with only 1×k×k kernels, and digits_stream, each with several seeds, and shows
-their accuracies on validation clips, with --write into docs/reference/benchmarks.md. WORDS go before each command.
+Train digits_base, the same network with only 1×k×k kernels, and digits_stream, with several seeds each, and print
+their accuracies on validation clips; with --write, put them into docs/reference/benchmarks.md. WORDS go before each
+command.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from movinet.training.config.experiment_file import PRESETS
 ROOT = Path(__file__).resolve().parents[2]
 
 # Student's t at 97.5 % by degrees of freedom.
-CLIPS = "2 000"  # of the presets
+CLIPS = "2 000"  # in the presets
 T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306}
 
 
 def without_time(preset: Path, folder: Path) -> Path:
-    """The same experiment with kernels of one frame."""
+    """Return the same experiment with kernels of one frame."""
     data = yaml.safe_load(preset.read_text())
     for block in data["task"]["model"]["backbone"]["movinet"]["blocks"]:
         block["kernel_sizes"] = [[1, *kernel[1:]] for kernel in block["kernel_sizes"]]
@@ -40,7 +41,7 @@ def without_time(preset: Path, folder: Path) -> Path:
 
 
 def trained(config: Path, seed: int, folder: Path, before: list[str]) -> float:
-    """Accuracy on the validation clips after the last step."""
+    """Return the accuracy on the validation clips after the last step."""
     out, start = folder / f"{config.stem}-{seed}", time.monotonic()
     command = ["-m", "movinet.train", "--experiment=movinet_kinetics600", "--mode=train_and_eval"]
     command += [f"--model_dir={out}", f"--config_file={config}", f"--params_override=trainer.seed={seed}"]
@@ -52,12 +53,12 @@ def trained(config: Path, seed: int, folder: Path, before: list[str]) -> float:
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % confidence interval."""
+    """Return the mean and half the width of its 95 % confidence interval."""
     return statistics.mean(values), T975[len(values) - 1] * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def report(found: dict[str, list[float]]) -> str:
-    """The section's text."""
+    """Return the text of the section."""
     rows = []
     for name, values in found.items():
         mean, half = interval(values)
@@ -70,7 +71,7 @@ def report(found: dict[str, list[float]]) -> str:
 
 
 def main() -> None:
-    """Trains all and writes the section."""
+    """Train all networks and write the section."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--write", action="store_true")

@@ -1,4 +1,4 @@
-"""Training step of the fused engine beside TensorFlow's, by turns on one core, over networks of the default search.
+"""Training step of the fused engine and of TensorFlow, alternating on one core, over networks of the default search.
 
     python tests/benchmarks/engines.py [--write]
 
@@ -26,7 +26,7 @@ NETWORKS, TURNS, STEPS = 8, 5, 3
 
 
 def networks(search: search_config.SearchConfig) -> list[Architecture]:
-    """Random networks, one from each of `NETWORKS` equal parts of the range of log cost under the limit."""
+    """Return random networks, one from each of `NETWORKS` equal parts of the range of log cost below the limit."""
     space, rng = movinet_space(search.space), np.random.default_rng(0)
     pool = np.concatenate([space.sample(rng, 500, tilt) for tilt in np.linspace(-6, 2, 21)])
     macs = space.count(pool)["macs"]
@@ -36,7 +36,7 @@ def networks(search: search_config.SearchConfig) -> list[Architecture]:
 
 
 class Turn:
-    """One engine in training on the same clips again and again."""
+    """One engine that trains on the same clips repeatedly."""
 
     def __init__(self, engine: Engine, network: Architecture, classes: int, clips: np.ndarray, recipe: Recipe) -> None:
         start = time.process_time()
@@ -47,7 +47,7 @@ class Turn:
         self.first = time.process_time() - start
 
     def seconds(self) -> float:
-        """CPU seconds of a step, mean of a few."""
+        """Return the CPU seconds of a step, mean of a few."""
         start = time.process_time()
         for _ in range(STEPS):
             float(self._candidate.step(self._frames, self._labels))
@@ -55,7 +55,7 @@ class Turn:
 
 
 def main() -> None:
-    """Measure, print, and write into docs/reference/benchmarks.md if asked."""
+    """Measure, print and, if requested, write into docs/reference/benchmarks.md."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()

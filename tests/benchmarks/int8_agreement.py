@@ -1,9 +1,9 @@
-"""How often an int8 file names the class that the Keras model names, on the embedded digits.
+"""Agreement of int8 files with the Keras model in the predicted class, on the bundled example data set.
 
     python tests/benchmarks/int8_agreement.py [--write]
 
-Trains a small network in each variant for some minutes of one core, exports it as the command does, and compares on
-the whole test split. `--least 0.95` ends with an error if one of the int8 files agrees less often.
+Train a small network in each variant for some minutes of one core, export it as the command does, and compare on the
+whole test split. `--least 0.95` ends with an error if one of the int8 files agrees less often.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from search_space.variant import BASE, STREAM, Variant
 
 STRIDE = 2
 BATCH = 32
-CALIBRATED = 100  # clips, as the command takes by default
+CALIBRATED = 100  # clips, the command's default
 NETWORK = Architecture(
     Clip(DEFAULT.ticks // STRIDE, DEFAULT.resolution, STRIDE),
     Stem(8),
@@ -54,7 +54,7 @@ VARIANTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Of one file."""
+    """Result of one file."""
 
     agreement: float
     accuracy: float
@@ -62,7 +62,7 @@ class Result:
 
 
 def batches(data: Dataset, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Clips in 0..1 and labels, without end; every clip once an epoch."""
+    """Yield clips in 0..1 and labels without end; each epoch has every clip once."""
     rng, clips = np.random.default_rng(seed), len(data.train)
     while True:
         for chosen in rng.permutation(clips)[: clips // BATCH * BATCH].reshape(-1, BATCH):
@@ -70,16 +70,16 @@ def batches(data: Dataset, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 def pixels(clips: np.ndarray) -> np.ndarray:
-    """float32 in 0..1, at the network's frame rate."""
+    """Return float32 in 0..1 at the network's frame rate."""
     return clips[:, ::STRIDE].astype(np.float32) / np.float32(255)
 
 
 def trained(variant: Variant, data: Dataset, steps: int) -> keras.Model:
-    """A network after so many steps of AdamW."""
+    """Return a network trained by AdamW for `steps` steps."""
     network = build(NETWORK, len(data.classes), variant=variant, norm_momentum=0.95, seed=1)
     for variable in network.trainable_variables:
         if variable.name == "rezero":
-            variable.assign(tf.ones_like(variable))  # from 0, most of so short a training switches layers on
+            variable.assign(tf.ones_like(variable))  # from 0, such a short training mostly switches layers on
     warm = steps // 10
     schedule = keras.optimizers.schedules.CosineDecay(0.0, steps - warm, warmup_target=0.012, warmup_steps=warm)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, clipnorm=1.0)
@@ -93,7 +93,7 @@ def trained(variant: Variant, data: Dataset, steps: int) -> keras.Model:
 
 
 def compared(network: keras.Model, variant: Variant, data: Dataset) -> dict[str, Result]:
-    """Each kind of file beside the Keras model, on the test split."""
+    """Compare each kind of file with the Keras model on the test split."""
     clips, labels = pixels(data.test.clips), data.test.labels
     expected = network.predict(clips, batch_size=50, verbose=0).argmax(1)
     clip = NETWORK.clip
@@ -110,7 +110,7 @@ def compared(network: keras.Model, variant: Variant, data: Dataset) -> dict[str,
 
 
 def report(found: dict[str, dict[str, Result]], clips: int, steps: int) -> str:
-    """A table and what it is of."""
+    """Return a table and a description of its contents."""
     rows = [
         (name, form, f"{result.agreement:.2%}", f"{result.accuracy:.2%}", f"{result.kilobytes:.0f} kB")
         for name, results in found.items()
@@ -126,7 +126,7 @@ def report(found: dict[str, dict[str, Result]], clips: int, steps: int) -> str:
 
 
 def main() -> None:
-    """Measures, prints the table, and with --write puts it into the documentation."""
+    """Measure and print the table; with --write, put it into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000, help="of training")
     parser.add_argument("--least", type=float, default=0.0, help="share of clips in which int8 has to agree")

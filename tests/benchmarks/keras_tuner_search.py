@@ -1,7 +1,7 @@
-"""Keras Tuner's random search over the same Keras model; prints JSON. Used by `throughput.py`, in a process of its own.
+"""Keras Tuner's random search over the same Keras model; prints JSON. `throughput.py` runs it in a separate process.
 
-Reads a request from the first argument: {search, data, candidates, seed, train}. Prints {members, started, ended};
-without `train` only the members that the same seed draws.
+The first argument is a request: `{search, data, candidates, seed, train}`. Prints `{members, started, ended}`; without
+`train` only the architectures that the same seed draws.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from search_space.space.sampling import feasible
 
 
 def label(option: Any) -> Any:
-    """An option as Keras Tuner can hold it: kernels as text."""
+    """Return an option in a form that Keras Tuner can store: kernels as text."""
     return "x".join(map(str, option)) if isinstance(option, tuple) else option
 
 
 def declare(hp: keras_tuner.HyperParameters, space: SearchSpace[Architecture]) -> None:
-    """The choices of the space, layers of deeper blocks under the condition that the block is so deep."""
+    """Declare the choices of the space; layers of deeper blocks are conditional on the depth of the block."""
     options = {choice.name: choice.options for choice in space.choices}
     for choice in space.choices:
         labels = [label(option) for option in choice.options]
@@ -50,13 +50,13 @@ def declare(hp: keras_tuner.HyperParameters, space: SearchSpace[Architecture]) -
 
 
 def decode(values: Mapping[str, Any], space: SearchSpace[Architecture]) -> Architecture:
-    """The member that values of the active choices stand for."""
+    """Return the architecture for values of the active choices."""
     known = {choice.name: {label(option): option for option in choice.options} for choice in space.choices}
     return space.assemble({name: known[name][value] for name, value in values.items()})
 
 
 class RandomWithinLimits(RandomSearchOracle):
-    """Random search that draws again where a member is over the search's limits."""
+    """Random search that redraws architectures above the search's limits."""
 
     def __init__(self, search: search_config.SearchConfig, **kwargs: Any) -> None:
         self.space, self.limits = movinet_space(search.space), search.limits
@@ -65,7 +65,7 @@ class RandomWithinLimits(RandomSearchOracle):
         super().__init__(hyperparameters=hp, allow_new_entries=False, tune_new_entries=False, **kwargs)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """The next random member within the limits."""
+        """Return the next random architecture within the limits."""
         while True:
             found = super().populate_space(trial_id)
             if found["values"] is None or self._allowed(found["values"]):
@@ -77,7 +77,7 @@ class RandomWithinLimits(RandomSearchOracle):
 
 
 class Candidates(keras_tuner.HyperModel):
-    """Builds, compiles and fits members of the search's space."""
+    """Builds, compiles and fits architectures in the search's space."""
 
     def __init__(self, search: search_config.SearchConfig, data: str) -> None:
         super().__init__()
@@ -85,11 +85,11 @@ class Candidates(keras_tuner.HyperModel):
         self.space = movinet_space(search.space)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The compiled model of a member."""
+        """Return the compiled model of an architecture."""
         return plain_training.compiled(self._member(hp), self.search)
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
-        """Its history."""
+        """Return the training history."""
         clip = self._member(hp).clip
         return plain_training.fit(model, clip, self.search, self.data, kwargs["callbacks"])
 
@@ -98,7 +98,7 @@ class Candidates(keras_tuner.HyperModel):
 
 
 def trained(oracle: RandomWithinLimits, search: search_config.SearchConfig, data: str) -> dict[str, float]:
-    """When the first trial started and the last one ended."""
+    """Return the start of the first trial and the end of the last one."""
     with tempfile.TemporaryDirectory() as folder:
         tuner = keras_tuner.Tuner(oracle, Candidates(search, data), directory=folder, project_name="search")
         started = time.monotonic()
@@ -107,7 +107,7 @@ def trained(oracle: RandomWithinLimits, search: search_config.SearchConfig, data
 
 
 def main() -> None:
-    """Searches as the request says."""
+    """Run the search of the request."""
     request = json.loads(sys.argv[1])
     search = search_config.from_dict(request["search"])
     oracle = RandomWithinLimits(

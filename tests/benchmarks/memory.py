@@ -2,9 +2,9 @@
 
     python tests/benchmarks/memory.py [--write]
 
-Takes five to ten minutes of one core. The worker is that of a search with Ray, without Ray around it and without its
-limit; it trains random members of the preset's space for a few steps and validates them as in a search. What a worker
-keeps are the functions of the forms of layer it has met, so beside its memory stands their number.
+Takes five to ten minutes of one core. The worker is the one of a search with Ray, but without Ray and without its
+memory limit. It trains random architectures in the preset's space for a few steps and validates them as in a search.
+A worker keeps the functions of the layer signatures it has met, so their number is shown with its memory.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ PICTURE = section.DOCUMENT.parents[1] / "images" / "memory.png"
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """After a candidate: resident memory, and the forms of layer traced so far."""
+    """State after a candidate: resident memory, and the number of layer signatures traced so far."""
 
     mb: float
     forms: int
 
 
 def measured(search: Search, data: Path) -> list[Moment]:
-    """One moment for each candidate."""
+    """Return one moment for each candidate."""
     content = open_made(str(data)).content_hash
     shared = {
         "search": json.dumps(search_config.to_dict(search.config)),
@@ -68,7 +68,7 @@ def measured(search: Search, data: Path) -> list[Moment]:
 
 
 def measure(settings: SearchConfig) -> list[Moment]:
-    """The same, with a record that is thrown away."""
+    """Return the moments of a search with a temporary event log."""
     data = open_data(settings.data, settings.space)
     with tempfile.TemporaryDirectory() as folder:
         header = Header(search_config.to_dict(settings), {}, settings.seed, data.content_hash)
@@ -77,13 +77,13 @@ def measure(settings: SearchConfig) -> list[Moment]:
 
 
 def flat_after(found: Sequence[Moment]) -> int:
-    """The first candidate after which memory stays within `FLAT` of what it was then."""
+    """Return the first candidate after which memory stays within a factor `FLAT` of its value then."""
     most = max(moment.mb for moment in found)
     return next(i for i, moment in enumerate(found, 1) if most <= FLAT * moment.mb)
 
 
 def report(found: Sequence[Moment], settings: SearchConfig, preset: str) -> str:
-    """A table, and what the growth comes from."""
+    """Return a table and the source of the growth."""
     rows = [
         (f"after {i}", f"{moment.mb:.0f} MB", f"{moment.mb / found[SETTLED - 1].mb:.2f}", str(moment.forms))
         for i, moment in enumerate(found, 1)
@@ -107,7 +107,7 @@ def report(found: Sequence[Moment], settings: SearchConfig, preset: str) -> str:
 
 
 def draw(found: Sequence[Moment]) -> None:
-    """The picture: memory and forms over candidates."""
+    """Plot memory and layer signatures over candidates."""
     from results.figures import style
     from results.figures.style import BLUE, VERMILION
 
@@ -126,7 +126,7 @@ def draw(found: Sequence[Moment]) -> None:
 
 
 def main() -> None:
-    """Measures, prints the table, and with --write puts it and the picture into the documentation."""
+    """Measure and print the table; with --write, put it and the plot into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="default", help="search whose space, data and recipe are used")
     parser.add_argument("--candidates", type=int, default=100)

@@ -3,11 +3,12 @@
     python tests/benchmarks/one_shot_comparison.py [--seeds 3] [--steps 3000] [--out FILE.json] [--write]
 
 For each seed the one-shot search of the preset finds a network for every cost target, and each is trained from scratch
-REPEATS times. Then random members, as many within 5 % of every target, are trained one after another until they have
-used as much process CPU time, retraining included: the best at each target is trained again as often, with the other
-seeds. What is compared is the accuracy of those trainings on the test clips, which nothing was chosen by. One core;
-CPU time, so that whatever else the machine does takes from neither. Results are kept seed by seed in FILE.json, else in
-results/runs/, and those in it are not made again. With --write the tables go into results/published/one_shot/README.md.
+REPEATS times. Then random architectures, equally many within 5 % of every target, are trained one after another until
+they have used the same process CPU time, including retraining: the best at each target is retrained REPEATS times with
+the other seeds. The comparison uses the accuracy of those retrainings on the test clips, which no choice depended on.
+One core; CPU time, so other load on the machine affects neither side. Results are stored seed by seed in FILE.json, by
+default in results/runs/, and stored results are reused. With --write the tables go into
+results/published/one_shot/README.md.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ DOCUMENT = ROOT / "results" / "published" / "one_shot" / "README.md"
 
 
 class Training:
-    """Trains members from scratch; all that a process has trained before it, it has compiled."""
+    """Trains architectures from scratch; functions compiled for earlier trainings of the process are reused."""
 
     def __init__(self, search: OneShotSearch) -> None:
         self.search, self.trainer = search, search.trainer
 
     def accuracies(self, genotype: Genotype, repeat: int) -> dict[str, float]:
-        """Validation and test metrics of one training."""
+        """Return validation and test metrics of one training."""
         architecture = self.search.space.decode(genotype)
         seed = trial_seed(self.search.config.seed, architecture.fingerprint, repeat)
         plain = architectures.to_dict(architecture)
@@ -58,12 +59,12 @@ class Training:
         return dict(done.metrics)
 
     def test_accuracies(self, genotype: Genotype) -> list[float]:
-        """Of the repeats that chose nothing."""
+        """Return the test accuracies of the repeats that no choice depended on."""
         return [self.accuracies(genotype, repeat)["test_accuracy"] for repeat in range(1, REPEATS + 1)]
 
 
 def one_shot(search: OneShotSearch, training: Training) -> list[dict[str, Any]]:
-    """The network of every target, and how it does."""
+    """Return the network of every target and its test accuracies."""
     while not search.finished:
         search.step()
         if search.supernet.steps_done % 500 == 0:
@@ -74,20 +75,20 @@ def one_shot(search: OneShotSearch, training: Training) -> list[dict[str, Any]]:
 
 
 def random_search(search: OneShotSearch, training: Training, budget: float) -> list[dict[str, Any]]:
-    """The best random member near every target, and how it does; `budget` in seconds of CPU."""
+    """Return the best random architecture near every target and its test accuracies; `budget` in seconds of CPU."""
     targets, tolerance = targets_of(search.config), search.settings.tolerance
     rng, start, slowest = np.random.default_rng([search.config.seed, 1]), time.process_time(), 0.0
     tried: dict[float, dict[Genotype, float]] = {target: {} for target in targets}
     turn = 0
-    # What is left must do for training the best of each target again.
+    # The rest of the budget must suffice for retraining the best of each target.
     while time.process_time() - start + (1 + REPEATS * len(targets)) * slowest < budget:
         target, before = targets[turn % len(targets)], time.process_time()
         low, high = target * (1 - tolerance), target * (1 + tolerance)
         member = sample_stratum(search.space, rng, low, high, search.config.limits, tried[target])
-        assert member is not None  # there are very many
+        assert member is not None  # the range has very many
         tried[target][member] = training.accuracies(member, 0)["accuracy"]
         turn += 1
-        slowest = (slowest * (turn - 1) + time.process_time() - before) / turn  # their mean
+        slowest = (slowest * (turn - 1) + time.process_time() - before) / turn  # the mean so far
     found = []
     for target, results in tried.items():
         best = max(results, key=lambda member: results[member])
@@ -98,13 +99,13 @@ def random_search(search: OneShotSearch, training: Training, budget: float) -> l
 
 
 def compared(config: SearchConfig, data: Any) -> dict[str, Any]:
-    """Both searches of one seed."""
+    """Run both searches with one seed."""
     search = OneShotSearch(config, Trainer(config, data, 1))
     training, start = Training(search), time.process_time()
     ours = one_shot(search, training)
     used = time.process_time() - start
     print(f"seed {config.seed}: one-shot {used:.0f} s, {[each['test'] for each in ours]}", flush=True)
-    other = Training(OneShotSearch(config, Trainer(config, data, 1)))  # which has compiled nothing either
+    other = Training(OneShotSearch(config, Trainer(config, data, 1)))  # without compiled functions, as the first
     start = time.process_time()
     random = random_search(other.search, other, used)
     spent = time.process_time() - start
@@ -113,14 +114,14 @@ def compared(config: SearchConfig, data: Any) -> dict[str, Any]:
 
 
 def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval of the mean, in percent: bootstrap over seeds."""
+    """Return the mean and its 95 % interval in percent: bootstrap over seeds."""
     drawn = np.random.default_rng(0).choice(np.asarray(values), (10_000, len(values))).mean(axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
     return f"{100 * np.mean(values):.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def report(found: Sequence[dict[str, Any]]) -> str:
-    """The section's text."""
+    """Return the text of the section."""
     rows, gains = [], []
     for i, first in enumerate(found[0]["one_shot"]):
         ours, random = ([statistics.mean(each[name][i]["test"]) for each in found] for name in ("one_shot", "random"))
@@ -143,7 +144,7 @@ def report(found: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Compares, prints the tables, and with --write puts them into the documentation."""
+    """Compare and print the tables; with --write, put them into the documentation."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--preset", default="one_shot")

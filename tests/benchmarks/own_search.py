@@ -1,7 +1,7 @@
-"""This project's search over given members; prints JSON. Used by `throughput.py`, in a process of its own.
+"""This project's search over listed architectures; prints JSON. `throughput.py` runs it in a separate process.
 
-Reads a request from the first argument: {search, data, members}. Everything is as in a search with Ray and two
-workers, except that the members are given. Prints {ended}.
+The first argument is a request: `{search, data, members}`. Everything is as in a search with Ray and two workers,
+except that the architectures come from the request. Prints `{ended}`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from search_space.space.movinet import movinet_space
 
 
 class Listed(Algorithm):
-    """Proposes given members in order."""
+    """Proposes listed architectures in order."""
 
     members: Sequence[Genotype] = ()
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """The next one."""
+        """Return the next one."""
         return self.members[len(self.proposed)]
 
 
 def main() -> None:
-    """Trains the members of the request."""
+    """Train the architectures of the request."""
     request = json.loads(sys.argv[1])
     chosen = search_config.from_dict(request["search"])
     space = movinet_space(chosen.space)

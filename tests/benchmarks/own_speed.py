@@ -1,9 +1,9 @@
-"""Times this project's proxy training; prints JSON. Used by `speed.py`, in a process of its own like the release.
+"""Times this project's proxy training; prints JSON. `speed.py` runs it in a separate process, like Model Garden.
 
-Reads a request from the first argument: {networks, batch, classes}, networks in the architecture's own schema.
-Trains one step of each network in turn, and prints the seconds from architecture to finished step of each. Then, for
-every number read from standard input, that many more steps of the last network, and their seconds; for "matmul"
-those of products of two 2048 x 2048 matrices.
+The first argument is a request: `{networks, batch, classes}`, networks in this project's schema. Trains one step of
+each network in turn, and prints the seconds from architecture to finished step of each. Then, for every number read
+from standard input, trains that many more steps of the last network and prints their seconds; for "matmul" those of
+products of two 2048 x 2048 matrices.
 """
 
 import json
@@ -20,27 +20,27 @@ from search_space.architecture import Architecture
 
 
 def measured_step(candidate: tensorflow_engine.Candidate, frames: tf.Tensor, labels: tf.Tensor) -> float:
-    """CPU seconds of one training step, its loss read."""
+    """Return the CPU seconds of one training step whose loss is read."""
     start = time.process_time()
     float(candidate.step(frames, labels))
     return time.process_time() - start
 
 
 def measured_product(matrix: tf.Tensor) -> float:
-    """CPU seconds of one matrix product."""
+    """Return the CPU seconds of one matrix product."""
     start = time.process_time()
     tf.matmul(matrix, matrix).numpy()
     return time.process_time() - start
 
 
 def clips(network: Architecture, batch: int) -> tf.Tensor:
-    """Noise in 0..1, time-major: float32 [T*B, H, W, 3]."""
+    """Return noise in 0..1, time-major: float32 [T*B, H, W, 3]."""
     size = network.clip.resolution
     return tf.random.stateless_uniform([network.clip.frames * batch, size, size, 3], [0, 1])
 
 
 def main() -> None:
-    """Trains what the request says and prints the seconds."""
+    """Run the training steps of the request and print the seconds."""
     request = json.loads(sys.argv[1])
     tensorflow_engine.use_threads(1)
     networks = [schema.from_dict(network) for network in request["networks"]]

@@ -1,9 +1,9 @@
-"""Times this project's stream model, a frame at a time; prints JSON. Used by `streaming_speed.py`.
+"""Times this project's stream model, one frame at a time; prints JSON. Used by `streaming_speed.py`.
 
-Reads a request from the first argument, as `release_stream.py` does: {network, size, classes, how}; `how` it is run,
-in its exported form: "function" (tf.function), "xla" (the same, compiled) or "litert" (converted, one thread). Prints
-the seconds to the first frame done; then, for every number read from standard input, that many more frames and the
-CPU seconds of each.
+The first argument is a request as for `release_stream.py`: `{network, size, classes, how}`. `how` selects the exported
+form to run: "function" (tf.function), "xla" (the same, compiled) or "litert" (converted, one thread). Prints the
+seconds to the first finished frame; then, for every number read from standard input, runs that many more frames and
+prints the CPU seconds of each.
 """
 
 import json
@@ -27,7 +27,7 @@ from search_space.variant import released_stream
 
 
 def frames(request: dict[str, Any], frame: np.ndarray) -> Callable[[], None]:
-    """Runs the next frame with each call."""
+    """Return a function that runs the next frame with each call."""
     name, size = request["network"], request["size"]
     model = build(PUBLISHED[name], request["classes"], variant=released_stream(name), input_shape=(None, size, size))
     function = stream_function(model, frame.shape)
@@ -46,7 +46,7 @@ def frames(request: dict[str, Any], frame: np.ndarray) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Runs what the request says and prints the seconds."""
+    """Run the frames of the request and print the seconds."""
     request = json.loads(sys.argv[1])
     frame = np.random.default_rng(0).random((1, 1, request["size"], request["size"], 3), np.float32)
     timed.answer(lambda: frames(request, frame))

@@ -1,8 +1,8 @@
 """Times a training step of this project's `keras.Model`; prints JSON. Used by `streaming_speed.py`.
 
-Reads a request from the first argument, as `release_speed.py` does, and trains as it does, in a plain TensorFlow loop:
-{network, form, variant, batch, classes, slots}. Prints the seconds to the first training step done; then, for every
-number read from standard input, that many more steps and their seconds.
+The first argument is a request as for `release_speed.py`, and the training is a plain TensorFlow loop as there:
+`{network, form, variant, batch, classes, slots}`. Prints the seconds to the first finished training step; then, for
+every number read from standard input, trains that many more steps and prints their seconds.
 """
 
 import json
@@ -22,7 +22,7 @@ from search_space.variant import Variant
 
 
 def training_step(request: dict[str, Any]) -> Callable[[], object]:
-    """Model, optimiser and their compiled step."""
+    """Return the compiled step of a model and its optimiser."""
     network = schema.from_dict(request["network"])
     model = build(network, request["classes"], variant=Variant(conv_type=request["form"], **request["variant"]))
     optimizer = keras.optimizers.RMSprop(1e-3, momentum=0.9)

@@ -1,4 +1,4 @@
-"""What a user would write to train one candidate: its Keras model, `compile` and `fit`.
+"""Training of one candidate as a user would write it: its Keras model, `compile` and `fit`.
 
 Shared by `keras_tuner_search.py` and `ray_tune_search.py`.
 """
@@ -21,7 +21,7 @@ from search_space.architecture import Architecture, Clip
 
 
 def compiled(architecture: Architecture, search: SearchConfig) -> keras.Model:
-    """The candidate's model with AdamW and a falling rate."""
+    """Return the candidate's model with AdamW and a falling learning rate."""
     training = search.training
     network = keras_model.build(architecture, search.space.classes, norm_momentum=training.norm_momentum)
     schedule = keras.optimizers.schedules.PolynomialDecay(training.learning_rate * ADAM_SHARE, training.steps, 0.0)
@@ -40,7 +40,7 @@ def fit(
     data: Dataset,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
-    """Trains for the search's steps, then validates on all clips for it."""
+    """Train for the search's steps, then validate on all clips for it."""
     count = len(data.validation)
     whole = np.array_split(np.arange(count), -(-count // EVALUATION_BATCH))
     return network.fit(
@@ -52,7 +52,7 @@ def fit(
 
 
 def shuffled(clips: int, search: SearchConfig) -> Iterator[np.ndarray]:
-    """Indices of the clips of each step; every clip once an epoch."""
+    """Return the indices of the clips of each step; each epoch has every clip once."""
     rng, size = np.random.default_rng(search.seed), search.training.batch_size
     epochs = -(-size * search.training.steps // clips)
     order = np.concatenate([rng.permutation(clips) for _ in range(epochs)])
@@ -60,7 +60,7 @@ def shuffled(clips: int, search: SearchConfig) -> Iterator[np.ndarray]:
 
 
 def batches(split: Split, clip: Clip, indices: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
-    """Clips float32 `B T H W 3` in 0..1 as the network sees them, and labels, from the memory-mapped arrays."""
+    """Yield clips float32 `B T H W 3` in 0..1 as the network sees them, and labels, from the memory-mapped arrays."""
     height, width = split.clips.shape[2:4]
 
     def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:

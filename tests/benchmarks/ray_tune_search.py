@@ -1,7 +1,7 @@
-"""A plain Ray Tune function that fits the same Keras models; prints JSON. Used by `throughput.py`, in its own process.
+"""Plain Ray Tune function that fits the same Keras models; prints JSON. `throughput.py` runs it in its own process.
 
-Reads a request from the first argument: {search, data, members}. Two trials at a time on one core each. Prints
-{ended}.
+The first argument is a request: `{search, data, members}`. Two trials run at a time, on one core each. Prints
+`{ended}`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ray import tune
 
 
 def train(trial: dict[str, Any]) -> None:
-    """One trial, in a new process."""
+    """Run one trial in a new process."""
     import plain_training
     import tensorflow as tf
 
@@ -38,7 +38,7 @@ def train(trial: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Trains the members of the request."""
+    """Train the architectures of the request."""
     request = json.loads(sys.argv[1])
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
     with tempfile.TemporaryDirectory() as folder:

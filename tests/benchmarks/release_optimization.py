@@ -1,8 +1,8 @@
-"""Records learning rates and updates of the release for tests/test_optimizer.py.
+"""Records learning rates and updates of the TF Model Garden implementation for tests/test_optimizer.py.
 
   /tmp/release/bin/python tests/benchmarks/release_optimization.py tests/recorded/release_optimization.json
 
-Runs in an environment of the release (pip install tf-models-official).
+Runs in an environment of that implementation (pip install tf-models-official).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ RATE = ("cosine", {"initial_learning_rate": 0.5, "decay_steps": 8}, {"type": "li
 
 
 def config(rate: tuple[Any, ...], optimizer: tuple[Any, ...] = ("sgd", {}, None)) -> dict[str, Any]:
-    """As plain data."""
+    """Return a configuration as plain data."""
     data: dict[str, Any] = {
         "learning_rate": {"type": rate[0], rate[0]: rate[1]},
         "optimizer": {"type": optimizer[0], optimizer[0]: optimizer[1]},
@@ -74,13 +74,13 @@ def config(rate: tuple[Any, ...], optimizer: tuple[Any, ...] = ("sgd", {}, None)
 
 
 def rates(data: dict[str, Any]) -> list[float]:
-    """At STEPS."""
+    """Return the learning rates at STEPS."""
     rate = optimization.OptimizerFactory(optimization.OptimizationConfig(data)).build_learning_rate()
     return [float(rate(tf.constant(step, tf.int64)) if callable(rate) else rate) for step in STEPS]
 
 
 def updated(data: dict[str, Any], start: list[Any], gradients: list[Any]) -> dict[str, Any]:
-    """The weights, and their moving averages, after one update by each of the gradients."""
+    """Return the weights, and their moving averages, after one update by each of the gradients."""
     factory = optimization.OptimizerFactory(optimization.OptimizationConfig(data))
     optimizer = factory.build_optimizer(factory.build_learning_rate())
     names = ("block/kernel", "norm/beta")
@@ -94,7 +94,7 @@ def updated(data: dict[str, Any], start: list[Any], gradients: list[Any]) -> dic
 
 
 def main(path: str) -> None:
-    """Records all."""
+    """Record all values."""
     random = np.random.default_rng(0)
     start = [random.normal(size=shape).astype("f4") for shape in ((3, 2), (4,))]
     gradients = [[(2 * random.normal(size=w.shape)).astype("f4") for w in start] for _ in range(5)]

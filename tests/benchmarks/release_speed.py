@@ -1,14 +1,14 @@
-"""Times the released implementation; prints JSON. Used by `speed.py`, in its own environment, one network a process.
+"""Times the TF Model Garden implementation; prints JSON. `speed.py` starts one process per network.
 
-That environment is `pip install tf-models-official`, so nothing of this project is imported but `timed`.
+It runs in an environment of `pip install tf-models-official`, so it imports nothing of this project but `timed`.
 
-Reads a request from the first argument: {network, form, batch, classes, slots}. `network` is in this project's schema,
-and goes into the release's own table under a new name; `form` is the release's `conv_type`; `variant`, if there is one,
-has further fields of its `Movinet`. Prints the seconds from there to the first training step done; then, for every
-number read from standard input, that many more steps and their seconds.
+The first argument is a request: `{network, form, batch, classes, slots}`. `network` is in this project's schema and is
+added to Model Garden's table under a new name. `form` is Model Garden's `conv_type`; the optional `variant` has further
+fields of its `Movinet`. Prints the seconds from there to the first finished training step; then, for every number read
+from standard input, trains that many more steps and prints their seconds.
 
-With `slots` the optimiser's arrays are made before the step is traced. Without, as in Keras' `fit` and in the release's
-trainer, they are made within, and TensorFlow traces the step twice.
+With `slots` the optimiser's arrays are made before the step is traced. Without it they are made inside the step, as in
+Keras' `fit` and in Model Garden's trainer, and TensorFlow traces the step twice.
 """
 
 import json
@@ -26,7 +26,7 @@ from official.projects.movinet.modeling import movinet, movinet_model
 
 
 def block_specs(network: dict) -> tuple:
-    """The network as an entry of the release's table."""
+    """Return the network as an entry of Model Garden's table."""
     return (
         movinet.StemSpec(filters=network["stem"]["width"], kernel_size=(1, 3, 3), strides=(1, 2, 2)),
         *(block_spec(block) for block in network["blocks"]),
@@ -35,7 +35,7 @@ def block_specs(network: dict) -> tuple:
 
 
 def block_spec(block: dict) -> movinet.MovinetBlockSpec:
-    """One block; the table has no place for a layer without squeeze-excite."""
+    """Return one block; the table cannot express a layer without squeeze-excite."""
     if not all(layer["squeeze_excite"] for layer in block["layers"]):
         sys.exit("release_speed.py: the release's table cannot express a layer without squeeze-excite")
     strides = [(1, block["stride"], block["stride"])] + [(1, 1, 1)] * (len(block["layers"]) - 1)
@@ -48,7 +48,7 @@ def block_spec(block: dict) -> movinet.MovinetBlockSpec:
 
 
 def training_step(request: dict[str, Any]) -> Callable[[], object]:
-    """Model, optimiser and their compiled step, as a plain TensorFlow 2 loop has them."""
+    """Return the compiled step of a model and its optimiser, as a plain TensorFlow 2 loop has it."""
     movinet.BLOCK_SPECS["candidate"] = block_specs(request["network"])
     backbone = movinet.Movinet(model_id="candidate", conv_type=request["form"], **request.get("variant", {}))
     model = movinet_model.MovinetClassifier(backbone, num_classes=request["classes"])

@@ -1,11 +1,11 @@
-"""Times the released stream model, a frame at a time; prints JSON. Used by `streaming_speed.py`.
+"""Times the stream model of the TF Model Garden, one frame at a time; prints JSON. Used by `streaming_speed.py`.
 
-It runs in an environment of `pip install tf-models-official`, so nothing of this project is imported but `timed`.
+It runs in an environment of `pip install tf-models-official`, so it imports nothing of this project but `timed`.
 
-Reads a request from the first argument: {network, size, classes, positions, how}. The model is what the release's
-export makes: external states, no synchronised norms. `how` it is run: "function" (tf.function), "xla" (the same,
-compiled as its exported model is) or "litert" (converted, one thread). Prints the seconds to the first frame done;
-then, for every number read from standard input, that many more frames and the CPU seconds of each.
+The first argument is a request: `{network, size, classes, positions, how}`. The model is that of Model Garden's export:
+external states, no synchronised norms. `how` selects the form to run: "function" (tf.function), "xla" (the same,
+compiled as its exported model is) or "litert" (converted, one thread). Prints the seconds to the first finished frame;
+then, for every number read from standard input, runs that many more frames and prints the CPU seconds of each.
 """
 
 import json
@@ -20,12 +20,12 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 import numpy as np
 import tensorflow as tf
 import timed
-from ai_edge_litert.interpreter import Interpreter  # as for ours; tf-models-official brings it
+from ai_edge_litert.interpreter import Interpreter  # as for ours; a dependency of tf-models-official
 from official.projects.movinet.modeling import movinet, movinet_model
 
 
 def build(request: dict[str, Any]) -> movinet_model.MovinetClassifier:
-    """The released stream model for one frame of one clip."""
+    """Return Model Garden's stream model for one frame of one clip."""
     size = request["size"]
     image = tf.keras.layers.InputSpec(shape=[1, 1, size, size, 3])
     backbone = movinet.Movinet(
@@ -50,7 +50,7 @@ def build(request: dict[str, Any]) -> movinet_model.MovinetClassifier:
 
 
 def predictor(model: movinet_model.MovinetClassifier, size: int, xla: bool) -> Any:
-    """Frame and states -> logits and states, as a concrete function."""
+    """Return the concrete function from frame and states to logits and states."""
 
     def predict(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         logits, states = model(inputs)
@@ -65,7 +65,7 @@ def predictor(model: movinet_model.MovinetClassifier, size: int, xla: bool) -> A
 
 
 def frames_by_function(predict: Any, states: dict[str, tf.Tensor], frame: np.ndarray) -> Callable[[], None]:
-    """Runs the next frame with each call."""
+    """Return a function that runs the next frame with each call."""
     image, held = tf.constant(frame), dict(states)
 
     def run() -> None:
@@ -77,7 +77,7 @@ def frames_by_function(predict: Any, states: dict[str, tf.Tensor], frame: np.nda
 
 
 def frames_by_litert(predict: Any, model: tf.keras.Model, frame: np.ndarray) -> Callable[[], None]:
-    """The same, converted to LiteRT."""
+    """Return such a function of the model converted to LiteRT."""
     converter = tf.lite.TFLiteConverter.from_concrete_functions([predict], model)
     interpreter = Interpreter(model_content=converter.convert(), num_threads=1)
     runner = interpreter.get_signature_runner()
@@ -93,7 +93,7 @@ def frames_by_litert(predict: Any, model: tf.keras.Model, frame: np.ndarray) -> 
 
 
 def main() -> None:
-    """Runs what the request says and prints the seconds."""
+    """Run the frames of the request and print the seconds."""
     request = json.loads(sys.argv[1])
     size = request["size"]
     frame = np.random.default_rng(0).random((1, 1, size, size, 3), np.float32)

@@ -1,14 +1,18 @@
-"""Logits, gradients and checkpoints of the released implementation, for weights that `drawn_weights.py` draws.
+"""Logits, gradients and checkpoints of the TF Model Garden implementation, for weights drawn by `drawn_weights.py`.
 
     PYTHONPATH=tests /path/to/release/bin/python tests/benchmarks/release_values.py REQUEST.json FOLDER
 
-That Python's environment is `pip install tf-models-official` and nothing of this project, so nothing of it is imported
-but the rule of the weights, which is numpy.
+That Python's environment has `pip install tf-models-official` and nothing of this project, so the only import from here
+is the rule of the weights, which needs numpy alone.
 
-REQUEST.json is a list of cases: {name, network, variant, classes, clip, gradients, checkpoint}. `network` is a name of
-the release's table ("a0") or an architecture in this project's schema; `variant` has the fields of the release's
-`Movinet`, and `classifier_activation`; `clip` is `B T H W`; `checkpoint` says how it is written: "model" as the
-published ones are, "trainer" as the release's training does, "weights" by Keras' `save_weights`, "saved_model" as one.
+REQUEST.json is a list of cases: `{name, network, variant, classes, clip, gradients, checkpoint}`.
+
+- `network` is a name in Model Garden's table ("a0") or an architecture in this project's schema.
+- `variant` has the fields of Model Garden's `Movinet`, and `classifier_activation`.
+- `clip` is `B T H W`.
+- `checkpoint` is the format: "model" as the published ones, "trainer" as by Model Garden's training, "weights" by
+  Keras' `save_weights`, "saved_model" as a SavedModel.
+
 Each case becomes FOLDER/name.npz and FOLDER/name/ckpt-1, or the SavedModel FOLDER/name.
 """
 
@@ -30,7 +34,7 @@ from release_speed import block_specs
 
 
 def build(case: dict[str, Any]) -> movinet_model.MovinetClassifier:
-    """The released classifier that a case asks for."""
+    """Return the classifier of a case."""
     network = case["network"]
     if not isinstance(network, str):
         movinet.BLOCK_SPECS["candidate"] = block_specs(network)
@@ -44,7 +48,7 @@ def build(case: dict[str, Any]) -> movinet_model.MovinetClassifier:
 
 
 def variables(model: movinet_model.MovinetClassifier) -> dict[str, tf.Variable]:
-    """Every variable under the name that this project has for it; layers by their number."""
+    """Return every variable under its name in this project; layers by their number."""
     *layers, classifier = [*(layer for layer in model.backbone.layers if layer.weights), model.layers[-1]]
     found = dict(of_convolution("stem/conv", layers[0]._stem))
     for number, layer in enumerate(layers[1:-1], 1):
@@ -58,7 +62,7 @@ def variables(model: movinet_model.MovinetClassifier) -> dict[str, tf.Variable]:
 
 
 def of_convolution(name: str, block: Any, suffix: str = "") -> Iterator[tuple[str, tf.Variable]]:
-    """Kernel, bias and norm of a `ConvBlock`; `suffix` for the second convolution of a factorised one."""
+    """Yield kernel, bias and norm of a `ConvBlock`; `suffix` for the second convolution of a factorised one."""
     convolution = getattr(block, f"_conv{suffix}")
     convolution = getattr(convolution, "_conv", convolution)  # in 2plus1d a layer around one
     depthwise = hasattr(convolution, "depthwise_kernel")
@@ -71,7 +75,7 @@ def of_convolution(name: str, block: Any, suffix: str = "") -> Iterator[tuple[st
 
 
 def of_bottleneck(layer: Any) -> Iterator[tuple[str, tf.Variable]]:
-    """The variables of a `MovinetBlock`."""
+    """Yield the variables of a `MovinetBlock`."""
     yield from of_convolution("expand", layer._expansion)
     yield from of_convolution("depthwise", layer._feature)
     if layer._feature._conv_temporal is not None:
@@ -88,7 +92,7 @@ def of_bottleneck(layer: Any) -> Iterator[tuple[str, tf.Variable]]:
 
 
 def numbers(case: dict[str, Any], model: tf.keras.Model, named: dict[str, tf.Variable]) -> dict[str, np.ndarray]:
-    """Logits of the case's clips; asked for, the loss in training and its gradient for each trainable variable."""
+    """Return logits of the case's clips; on request, the training loss and its gradient for each trainable variable."""
     clips = tf.constant(drawn_weights.clips(case["name"], [*case["clip"], 3]))
     found = {"logits": tf.function(model)(clips).numpy()}
     if not case["gradients"]:
@@ -115,7 +119,7 @@ def numbers(case: dict[str, Any], model: tf.keras.Model, named: dict[str, tf.Var
 
 
 def write_checkpoint(form: str, model: movinet_model.MovinetClassifier, folder: Path) -> None:
-    """The form that the case asks for."""
+    """Write a checkpoint in the format of the case."""
     if form == "weights":
         model.save_weights(str(folder / "ckpt-1"))
     elif form == "saved_model":
@@ -131,7 +135,7 @@ def write_checkpoint(form: str, model: movinet_model.MovinetClassifier, folder: 
 
 
 def main() -> None:
-    """Answers every case of the request."""
+    """Compute every case of the request."""
     folder = Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     for case in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):

@@ -20,7 +20,7 @@ from results.outcome import write_report  # noqa: E402
 OUT = ROOT / "docs" / "images"
 RUN = ROOT / "results" / "published" / "frontier"
 WINDOWS = {"light": ("light", 1280, 1500), "dark": ("dark", 1280, 1500), "phone": ("light", 390, 1500)}
-SETTLED = 500  # milliseconds for what is drawn late
+SETTLED = 500  # milliseconds for elements that are drawn late
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
-"""How long a report takes: to write it, and to open it.
+"""Time to write a report, and to open it.
 
     python tests/benchmarks/report_speed.py [--candidates 1000 10000]
 
-For each number of candidates a ledger is recorded by the real search, simulated (nothing is trained), then timed:
-`run_search.py report` as a process; and in headless Chromium, five times, from navigation to the mark `interactive`,
-which the page sets when the frontier is drawn and can be pointed at, and to the first frame after it.
+For each number of candidates the real search records an event log, simulated (nothing is trained). Two things are
+timed. The first is `run_search.py report` as a process. The second is navigation in headless Chromium, five times, to
+the mark `interactive` and to the first frame after it. The page sets this mark when the Pareto front is drawn and can
+be pointed at.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ OPENED = """() => new Promise((done) => {
 
 
 def command(arguments: list[str]) -> float:
-    """Seconds of the wall that a command takes."""
+    """Return the wall-clock seconds of a command."""
     start = time.monotonic()
     subprocess.run([sys.executable, str(ROOT / "run_search.py"), *arguments], check=True, capture_output=True)
     return time.monotonic() - start
 
 
 def opened(page: Path) -> list[tuple[float, float]]:
-    """Seconds to the mark and to the frame after it, each time in a new page of one browser."""
+    """Return the seconds to the mark and to the frame after it, each time in a new page of one browser."""
     times = []
     with browser() as chromium:
         for _ in range(TIMES):

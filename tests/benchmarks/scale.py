@@ -1,19 +1,19 @@
-"""The machinery at a scale that we don't own: simulated trials by the ten thousand, on 64 logical workers.
+"""Search overhead at a large scale: simulated trials by the ten thousand, on 64 logical workers.
 
     python tests/benchmarks/scale.py [--trials 10000] [--workers 64] [--recorded 100000] [--write]
 
-Takes about half an hour on two cores, of which the search itself is the most. What is measured:
+Takes about half an hour on two cores, most of it for the search. Measurements:
 
-- a search with Ray whose evaluations take no time: CPU seconds of the driver for each candidate, its resident memory,
-  how many trials are in flight, and what a worker's process takes. The same work takes half as much CPU again when
-  others use the machine, so beside its second and its last tenth a young search runs, and what a candidate takes is
-  compared with what one of the young search takes in the same minutes;
-- the time from `--resume` of that run, cut short by its last hundred lines, to the first new line of its ledger;
+- a search with Ray whose evaluations take no time: CPU seconds of the driver per candidate, its resident memory,
+  the number of trials in flight, and the memory of a worker's process. Other load on the machine raises the CPU time of
+  the same work by half. Therefore a new search runs at the same time as the second and the last tenth, and the cost of
+  a candidate is compared with that in the new search in the same minutes;
+- the time from `--resume` of that run, with its last hundred lines cut off, to the first new line of its event log;
 - `plot` of it;
-- the reading and analysing commands on a ledger of so many recorded trials, written here without training;
-- how long the default algorithm thinks about a proposal after so many results.
+- the reading and analysing commands on an event log of `--recorded` trials, written here without training;
+- the time of the default algorithm for a proposal after parts of these results.
 
-Seconds are those of the wall and, in brackets, of the CPU: on a busy machine the latter is what to compare.
+Seconds are wall-clock seconds and, in brackets, CPU seconds: on a busy machine compare the latter.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ from search_space.space.movinet import movinet_space
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = section.DOCUMENT
 MB = 2**20
-TRAINABLES = (b"ray::TrainProposal", b"ray::ResourceTrainable")  # as Ray names a process that waits, and one at work
+TRAINABLES = (b"ray::TrainProposal", b"ray::ResourceTrainable")  # Ray's names of a waiting and of a working process
 PLAIN = AlgorithmConfig("stratified_random")
-MODELLED = AlgorithmConfig("frontier_search", {"start_genotypes": [], "random_every": 0})  # each is a modelled one
-STARTING = 300  # trials of the long search while a young one starts
+MODELLED = AlgorithmConfig("frontier_search", {"start_genotypes": [], "random_every": 0})  # all proposals are modelled
+STARTING = 300  # trials of the long search while a new one starts
 LEFT = 100  # lines cut off before a run is resumed
 
 
 def settings(trials: int, workers: int, algorithm: AlgorithmConfig = PLAIN) -> SearchConfig:
-    """The default search, simulated, by an algorithm that takes the same time for every proposal; half is stopped."""
+    """Return the simulated default search with constant time per proposal; half of the trials are stopped."""
     whole = dataclasses.replace(search_config.load("default"), trials=trials, workers=workers)
     whole = dataclasses.replace(whole, early_stopping=EarlyStopping((0.4,)))
     return dataclasses.replace(whole, algorithm=algorithm, simulation=SimulationConfig())
@@ -68,11 +68,11 @@ def settings(trials: int, workers: int, algorithm: AlgorithmConfig = PLAIN) -> S
 
 @dataclasses.dataclass
 class Watcher:
-    """Looks at the driver at every hundredth trial that ends.
+    """Samples the driver at every hundredth trial that ends.
 
     Attributes:
       rows: trials, the machine's clock in seconds, CPU seconds, resident memory in MB, trials in flight.
-      workers: how many processes of workers there were, and what one took in MB.
+      workers: number of worker processes, and the memory of one in MB.
     """
 
     search: Search
@@ -93,18 +93,18 @@ class Watcher:
 
 
 def resident(pid: int) -> float:
-    """Resident memory of a process, MB."""
+    """Return the resident memory of a process, MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
 
 
 def shared_out(pid: int) -> float:
-    """Memory of a process with its share of what it shares, MB."""
+    """Return the memory of a process with its share of shared pages, MB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def workers_of(session: int) -> list[int]:
-    """Processes of Ray's trials in a session."""
+    """Return the processes of Ray's trials in a session."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
@@ -115,7 +115,7 @@ def workers_of(session: int) -> list[int]:
 
 
 def machinery(folder: Path, trials: int, workers: int) -> dict[str, Any]:
-    """A search with Ray; also shown, to nowhere, as a run is."""
+    """Run a search with Ray; its progress display writes to the null device."""
     from nas.monitor.display import Display
 
     watchers: list[Watcher] = []
@@ -134,7 +134,7 @@ def machinery(folder: Path, trials: int, workers: int) -> dict[str, Any]:
 
 
 def resume(folder: Path, began: float) -> dict[str, Any]:
-    """Seconds from the start of this process, at `began`, to the first new proposal in the ledger."""
+    """Return the seconds from the start of this process, at `began`, to the first new proposal in the event log."""
 
     class Enough(Exception):
         pass
@@ -153,7 +153,7 @@ def resume(folder: Path, began: float) -> dict[str, Any]:
 
 
 class Drawn(Algorithm):
-    """Members drawn beforehand, over all the range of cost: proposing takes no time."""
+    """Architectures drawn beforehand over the whole range of cost: proposing takes no time."""
 
     def draw(self, n: int) -> Drawn:
         rng = np.random.default_rng(0)
@@ -162,24 +162,24 @@ class Drawn(Algorithm):
         return self
 
     def ask(self, rng: np.random.Generator) -> Genotype:
-        """The next of them."""
+        """Return the next one."""
         return self.members[len(self.proposed) % len(self.members)]
 
 
 class Unsynced:
-    """A ledger's file whose lines are not synced, one second between trials."""
+    """File of an event log that is not synced, one second between trials."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.file, self.now = path, path.open("a"), 1.8e9
 
     def append(self, record: Record) -> None:
-        """Writes one line."""
+        """Write one line."""
         self.now += 0.25
         self.file.write(json.dumps({**to_dict(record), "time": self.now}, separators=(",", ":")) + "\n")
 
 
 def recorded(folder: Path, trials: int) -> dict[str, Any]:
-    """A run's folder, made by the real search, without workers and without waiting for disks."""
+    """Record a run's folder by the real search, without workers and without waiting for disks."""
     chosen = settings(trials, 1)
     folder.mkdir()
     header = Header(search_config.to_dict(chosen), run_folder.versions(), chosen.seed, DATA_HASH)
@@ -196,7 +196,7 @@ def recorded(folder: Path, trials: int) -> dict[str, Any]:
 
 
 def asked(folder: Path, results: int) -> dict[str, Any]:
-    """Seconds of CPU that a proposal of the default algorithm takes after so many results, median of five."""
+    """Return the CPU seconds of a proposal of the default algorithm after `results` results, median of five."""
     ledger = run_folder.read(folder)
     events = ledger.events[: [i for i, event in enumerate(ledger.events) if isinstance(event, Completed)][results - 1]]
     search = Search(settings(10**6, 1, MODELLED), None, events)  # type: ignore[arg-type]
@@ -212,7 +212,7 @@ PARTS = {"machinery": machinery, "resume": resume, "recorded": recorded, "asked"
 
 
 def part(name: str, *arguments: Any) -> dict[str, Any]:
-    """One of `PARTS` in a process, and in a session, of its own."""
+    """Run one of `PARTS` in a separate process and session."""
     given = json.dumps([str(each) if isinstance(each, Path) else each for each in arguments])
     command = [sys.executable, __file__, "--part", name, given]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=True)
@@ -220,7 +220,7 @@ def part(name: str, *arguments: Any) -> dict[str, Any]:
 
 
 def timed(*command: object) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and the most memory, MB, of `run_search.py` with arguments; it must do its work."""
+    """Return seconds, CPU seconds and peak memory, MB, of `run_search.py` with arguments, which must succeed."""
     begun = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "run_search.py", *map(str, command)],
@@ -235,19 +235,19 @@ def timed(*command: object) -> tuple[float, float, float]:
 
 
 def taken(rows: Sequence[Sequence[float]]) -> float:
-    """CPU ms of each trial between the first and the last of a watcher's rows."""
+    """Return the CPU ms of each trial between the first and the last of a watcher's rows."""
     return float(1000 * (rows[-1][2] - rows[0][2]) / (rows[-1][0] - rows[0][0]))
 
 
 def beside(young: Sequence[Sequence[Sequence[float]]], old: Sequence[Sequence[float]]) -> float:
-    """CPU ms of a trial of the young searches while the old one went through its rows, the young ones' start aside."""
+    """Return the CPU ms per trial of the new searches, without their start, during the rows of the old search."""
     inside = [[row for row in rows if row[0] >= 200 and old[0][1] <= row[1] <= old[-1][1]] for rows in young]
     inside = [rows for rows in inside if len(rows) > 1]
     return float(np.average([taken(rows) for rows in inside], weights=[len(rows) - 1 for rows in inside]))
 
 
 def wait_for(ledger: Path, trials: int, searched: Future[Any]) -> None:
-    """Until so many trials of a search have ended."""
+    """Wait until `trials` trials of a search have ended."""
     ended = at = 0
     while ended < trials and not searched.done():
         time.sleep(1)
@@ -260,7 +260,7 @@ def wait_for(ledger: Path, trials: int, searched: Future[Any]) -> None:
 
 
 def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
-    """The search itself, young ones beside it, its resume, its pictures."""
+    """Measure the search, new searches at the same time, its resume and its plots."""
     folder, step = scratch / "searched", trials // 10
     with ThreadPoolExecutor(1) as pool:
         searched = pool.submit(part, "machinery", folder, trials, workers)
@@ -298,7 +298,7 @@ def search_rows(scratch: Path, trials: int, workers: int) -> list[list[str]]:
 
 
 def recorded_rows(scratch: Path, trials: int) -> list[list[str]]:
-    """Commands that read and analyse, on a long ledger; and the default algorithm's proposals after parts of it."""
+    """Measure commands that read and analyse a long event log, and the default algorithm after parts of it."""
     folder = scratch / "recorded"
     size = part("recorded", folder, trials)["mb"]
     rows = [[f"a ledger of {trials} candidates", f"{size:.0f} MB", ""]]

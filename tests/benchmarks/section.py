@@ -1,4 +1,4 @@
-"""Writes what a benchmark measured into its section of a document; the machine is named with every table."""
+"""Writes the results of a benchmark into its section of a document, with the machine's name at every table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "benchma
 
 
 def machine() -> str:
-    """Processor, cores and library versions in one line."""
+    """Return processor, cores and library versions in one line."""
     found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     name = found.group(1) if found else "unknown processor"
     avx512 = " with AVX-512" if "avx512f" in Path("/proc/cpuinfo").read_text() else ""
@@ -21,13 +21,13 @@ def machine() -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column to the left, the others to the right."""
+    """Return a Markdown table, its first column aligned left, the others right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write(name: str, text: str, document: Path = DOCUMENT) -> None:
-    """Replaces the section between `<!-- name -->` and `<!-- /name -->`.
+    """Replace the section between `<!-- name -->` and `<!-- /name -->`.
 
     Raises:
       SystemExit: the document has no such section.

@@ -1,10 +1,10 @@
-"""Training step, and time from an architecture to its first step done, beside the released implementation.
+"""Time of a training step, and from an architecture to its first step, beside the TF Model Garden implementation.
 
     python tests/benchmarks/speed.py --release-python /path/to/release/bin/python [--write]
 
 needs an environment with `pip install tf-models-official`; takes about ten minutes on one core. Everything runs in
-processes of its own on one core, ours and the release's by turns, so that whatever else the machine does meets both.
-Figures are process CPU time without imports; medians over the rounds and steps.
+separate processes on one core; ours and Model Garden's alternate, so other load on the machine affects both. Values are
+process CPU time without imports; medians over the rounds and steps.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ HERE = Path(__file__).resolve().parent
 BATCH, CLASSES = 8, 10
 NETWORK = dataclasses.replace(A0, clip=Clip(frames=8, resolution=64, frame_stride=1))
 FORMS = ("2plus1d", "3d")
-STEPS = {"ours": 8, "2plus1d": 8, "3d": 1}  # a turn
+STEPS = {"ours": 8, "2plus1d": 8, "3d": 1}  # per turn
 TURNS = 4
 CANDIDATES = 40
-BESIDE_RELEASE = (10, 20, 30)  # of the candidates, from 1
+BESIDE_RELEASE = (10, 20, 30)  # indices of the candidates, from 1
 
 
 class Worker:
@@ -59,19 +59,19 @@ class Worker:
         return json.loads(line)
 
     def ask(self, request: object) -> list[float]:
-        """Seconds of that many more steps."""
+        """Return the seconds of that many more steps."""
         assert self._process.stdin
         print(request, file=self._process.stdin, flush=True)
         return self._read()
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._process.communicate()
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network, the clips a step takes, and the Python of the release's environment."""
+    """A network, its clips per step, and the Python of Model Garden's environment."""
 
     network: Architecture
     batch: int
@@ -79,13 +79,13 @@ class Case:
     release_python: str
 
     def ours(self, *networks: Architecture) -> Worker:
-        """Trains each network's first step in turn in one process; this case's if none is given."""
+        """Train each network's first step in turn in one process; by default the network of this case."""
         plain = [schema.to_dict(network) for network in networks or [self.network]]
         request = {"networks": plain, "batch": self.batch, "classes": self.classes}
         return Worker(sys.executable, "own_speed.py", request)
 
     def release(self, form: str, slots: bool = False) -> Worker:
-        """The released implementation; `slots` as in `release_speed.py`."""
+        """Start the Model Garden implementation; `slots` as in `release_speed.py`."""
         plain = schema.to_dict(self.network)
         request = {"network": plain, "batch": self.batch, "classes": self.classes, "form": form, "slots": slots}
         return Worker(self.release_python, "release_speed.py", request)
@@ -99,16 +99,16 @@ class Measured:
     steps: dict[str, list[float]] = dataclasses.field(default_factory=lambda: defaultdict(list))
 
     def first(self, name: str) -> float:
-        """Median."""
+        """Return the median."""
         return statistics.median(self.firsts[name])
 
     def step(self, name: str) -> float:
-        """Median."""
+        """Return the median."""
         return statistics.median(self.steps[name])
 
 
 def measure(case: Case, rounds: int, slots: bool) -> Measured:
-    """First steps in new processes, then steps by turns."""
+    """Time first steps in new processes, then later steps in turns."""
     found = Measured()
     for _ in range(rounds):
         workers = {"ours": case.ours()}
@@ -129,7 +129,7 @@ def measure(case: Case, rounds: int, slots: bool) -> Measured:
 
 
 def with_squeeze_excite(network: Architecture) -> Architecture:
-    """The same network with squeeze-excite in every layer, since the release's table cannot say otherwise."""
+    """Return the network with squeeze-excite in every layer, because Model Garden's table requires it."""
     replace = dataclasses.replace
     blocks = tuple(
         replace(block, layers=tuple(replace(layer, squeeze_excite=True) for layer in block.layers))
@@ -139,7 +139,7 @@ def with_squeeze_excite(network: Architecture) -> Architecture:
 
 
 def candidates(search: search_config.SearchConfig) -> list[Architecture]:
-    """Random members of a search's space within its limits; those measured beside the release with squeeze-excite."""
+    """Draw architectures within the search's limits; those measured beside Model Garden get squeeze-excite."""
     space = movinet_space(search.space)
     drawn = sample_feasible(space, np.random.default_rng(search.seed), CANDIDATES, search.limits)
     networks = [space.decode(tuple(genotype)) for genotype in drawn.tolist()]
@@ -149,7 +149,7 @@ def candidates(search: search_config.SearchConfig) -> list[Architecture]:
 
 
 def stream(case: Case, networks: Sequence[Architecture], rounds: int) -> list[list[float]]:
-    """Seconds to each network's first step, all in one process: one list a round."""
+    """Return the seconds to each network's first step, all in one process: one list per round."""
     found = []
     for _ in range(rounds):
         worker = case.ours(*networks)
@@ -159,17 +159,17 @@ def stream(case: Case, networks: Sequence[Architecture], rounds: int) -> list[li
 
 
 def seconds(value: float) -> str:
-    """Three significant digits and a unit."""
+    """Format seconds with three significant digits and a unit."""
     return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
 
 
 def ratio(value: float, ours: float) -> str:
-    """How many times ours."""
+    """Format the ratio to our time."""
     return f"{value / ours:.1f}"
 
 
 def a0_report(found: Measured) -> str:
-    """Tables of the training step and of the first one, and the arithmetic a second."""
+    """Return tables of the training step and of the first one, and the arithmetic per second."""
     ours, first = found.step("ours"), found.first("ours")
     steps = [(f"release, `{form}`", seconds(found.step(form)), ratio(found.step(form), ours)) for form in FORMS]
     names = [name for name in found.firsts if name != "ours"]
@@ -188,7 +188,7 @@ def a0_report(found: Measured) -> str:
 
 
 def stream_report(rounds: list[list[float]], beside: list[Measured]) -> str:
-    """Table of the 2nd to last candidate of a process."""
+    """Return a table of the 2nd to last candidate of a process."""
     later = statistics.median(statistics.mean(firsts[1:]) for firsts in rounds)
     chosen = statistics.median(statistics.mean(firsts[i - 1] for i in BESIDE_RELEASE) for firsts in rounds)
     last = statistics.median(statistics.mean(firsts[CANDIDATES // 2 :]) for firsts in rounds)
@@ -211,7 +211,7 @@ def stream_report(rounds: list[list[float]], beside: list[Measured]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release-python", required=True, help="Python of an environment with tf-models-official")
     parser.add_argument("--rounds", type=int, default=3)
@@ -222,7 +222,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures, prints the tables, and with --write puts them into the documentation."""
+    """Measure and print the tables; with --write, put them into the documentation."""
     asked = arguments()
     os.sched_setaffinity(0, {asked.core})  # inherited by every process started below
     python = asked.release_python

@@ -1,10 +1,10 @@
-"""Latency of a frame on a stream, and a training step of the Keras model, beside the released implementation.
+"""Latency per frame on a stream, and a training step of the Keras model, beside the TF Model Garden implementation.
 
     python tests/benchmarks/streaming_speed.py --release-python /path/to/release/bin/python [--write]
 
 needs an environment with `pip install tf-models-official`; takes a quarter of an hour on one core. Everything runs in
-processes of its own on one core, ours and the release's by turns, so that whatever else the machine does meets both.
-Figures are process CPU time; medians over the rounds and turns.
+separate processes on one core; ours and Model Garden's alternate, so other load on the machine affects both. Values are
+process CPU time; medians over the rounds and turns.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from search_space.variant import STREAM, released_stream
 
 STREAMS = (("a0", 172), ("a2", 224))
 HOWS = {"function": "`tf.function`", "litert": "LiteRT"}
-# Whether a stream model, its `conv_type`, and steps of the release a turn: those with `Conv3D` take it seconds.
+# Stream model or not, its `conv_type`, and Model Garden's steps per turn: those with `Conv3D` take it seconds.
 FORMS = ((False, "2plus1d", 8), (False, "3d", 1), (True, "2plus1d", 8), (True, "3d_2plus1d", 1))
-FRAMES = 40  # a turn
+FRAMES = 40  # per turn
 TURNS = 5
 
 
 def by_turns(workers: Mapping[str, Worker], requests: Mapping[str, int]) -> dict[str, list[float]]:
-    """Seconds of every frame or step of each process, so many a turn."""
+    """Return the seconds of every frame or step of each process; `requests` has their number per turn."""
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(TURNS):
         for name, worker in workers.items():
@@ -44,7 +44,7 @@ def by_turns(workers: Mapping[str, Worker], requests: Mapping[str, int]) -> dict
 
 
 def streams(python: str, rounds: int) -> list[tuple[str, float, float]]:
-    """What was run, our seconds a frame, the release's."""
+    """Return rows of the case, our seconds per frame, and Model Garden's."""
     rows = []
     for name, size in STREAMS:
         for how, title in HOWS.items():
@@ -57,7 +57,7 @@ def streams(python: str, rounds: int) -> list[tuple[str, float, float]]:
 
 
 def training(python: str, rounds: int) -> list[tuple[str, float, float]]:
-    """The same of training steps."""
+    """Return the same rows for training steps."""
     rows = []
     stream = asdict(STREAM)
     for name in ("conv_type", "classifier_activation"):
@@ -74,7 +74,7 @@ def training(python: str, rounds: int) -> list[tuple[str, float, float]]:
 def measure(
     python: str, own: tuple[str, int], released: tuple[str, int], request: Mapping[str, Any], rounds: int
 ) -> tuple[float, float]:
-    """Medians of our seconds and of the release's; of each the program and its frames or steps a turn."""
+    """Return medians of our seconds and of Model Garden's; each side is a program and its frames or steps per turn."""
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         workers = {"ours": Worker(sys.executable, own[0], request), "release": Worker(python, released[0], request)}
@@ -84,13 +84,13 @@ def measure(
 
 
 def report(unit: str, rows: list[tuple[str, float, float]]) -> str:
-    """A table with the release's time in ours."""
+    """Return a table with the ratio of Model Garden's time to ours."""
     lines = [(name, seconds(ours), seconds(release), f"{release / ours:.2f}") for name, ours, release in rows]
     return section.table((unit, "this project", "release", "times ours"), lines)
 
 
 def main() -> None:
-    """Measures, prints the tables, and with --write puts them into the documentation."""
+    """Measure and print the tables; with --write, put them into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release-python", required=True, help="Python of an environment with tf-models-official")
     parser.add_argument("--rounds", type=int, default=2)

@@ -1,10 +1,11 @@
-"""A training step of the supernet beside that of stand-alone candidates, on the same members and clips.
+"""Training step of the supernet and of stand-alone candidates, on the same architectures and clips.
 
     python tests/benchmarks/supernet_speed.py [--write]
 
-Random members of the default search within its limits, one core, batch 32, by turns; process CPU time, medians over the
-turns of each member, then means over members. A step of the supernet includes fetching the member's weights and
-moments and putting them back. With --write the table goes into docs/reference/benchmarks.md.
+Random architectures of the default search within its limits, one core, batch 32, in turns; process CPU time, medians
+over the turns of each architecture, then means over architectures. A step of the supernet includes fetching the
+weights and moments of the architecture and putting them back. With --write the table goes into
+docs/reference/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from search_space.space.sampling import sample_feasible
 
 
 def milliseconds(step: Callable[[], object]) -> float:
-    """Process CPU time of a call."""
+    """Return the process CPU time of a call."""
     start = time.process_time()
     step()
     return 1000 * (time.process_time() - start)
@@ -36,7 +37,7 @@ def milliseconds(step: Callable[[], object]) -> float:
 def measured(
     network: Architecture, engine: Engine, supernet: Supernet, batch: int, classes: int, turns: int
 ) -> dict[str, float]:
-    """Milliseconds of each kind of step of one member, medians."""
+    """Return the median milliseconds of each kind of step of one architecture."""
     clip, rng = network.clip, np.random.default_rng(0)
     shape = (clip.frames, batch, clip.resolution, clip.resolution, 3)
     frames = engine.frames(rng.integers(0, 256, shape, np.uint8), clip.resolution)
@@ -52,7 +53,7 @@ def measured(
 
 
 def report(found: list[dict[str, float]], members: int) -> str:
-    """The section's text."""
+    """Return the text of the section."""
     means = {name: statistics.mean(each[name] for each in found) for name in found[0]}
     ratios = sorted(each["supernet"] / each["candidate"] for each in found)
     rows = [
@@ -69,7 +70,7 @@ def report(found: list[dict[str, float]], members: int) -> str:
 
 
 def main() -> None:
-    """Measures, prints the table, and with --write puts it into the documentation."""
+    """Measure and print the table; with --write, put it into the documentation."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--members", type=int, default=24)
     options.add_argument("--turns", type=int, default=7)

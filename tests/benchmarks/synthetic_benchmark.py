@@ -1,4 +1,4 @@
-"""Writes the made-up benchmark table of results/published/arena: 6 561 architectures of eight choices, three seeds.
+"""Writes the synthetic benchmark table of results/published/arena: 6 561 architectures of eight choices, three seeds.
 
 python tests/benchmarks/synthetic_benchmark.py FILE.csv
 """

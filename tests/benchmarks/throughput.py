@@ -1,15 +1,15 @@
-"""Trained candidates per hour on two cores, beside what a user would write with Keras Tuner or with Ray Tune.
+"""Trained candidates per hour on two cores, compared with plain use of Keras Tuner and of Ray Tune.
 
     python tests/benchmarks/throughput.py [--write]
 
-Takes about an hour. Members of the search's space as Keras Tuner's random search draws them are trained by
+Takes about an hour. Three programs train architectures in the search's space, drawn by Keras Tuner's random search:
 
 - Keras Tuner's `RandomSearch`: `model.fit` of our Keras model in one process, with TensorFlow's default threads;
-- a plain Ray Tune function with the same `model.fit`, two trials at a time, a core each;
-- this project's search with Ray and two workers, without early stopping or finals,
+- a plain Ray Tune function with the same `model.fit`, two trials at a time, one core each;
+- this project's search with Ray and two workers, without early stopping or re-evaluation.
 
-for the same steps, on the same clips, and validated on the same ones; by turns, so that whatever else the machine does
-meets all three. Times are from the start of the first trial to the end of the last, so without start-up of Ray and
+Steps, training clips and validation clips are the same. The programs alternate, so other load on the machine affects
+all three. Times are from the start of the first trial to the end of the last. They exclude the start-up of Ray and
 imports, except that the Ray Tune function imports TensorFlow in every trial.
 """
 
@@ -46,7 +46,7 @@ SEED_STEP = 1_000_003  # Keras Tuner seeds its n-th draw with seed + n, so near 
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-    """What one process with all its children did: seconds, and CPU seconds, of its trials and with start-up."""
+    """Seconds and CPU seconds of one process with its children: of its trials, and including start-up."""
 
     members: list[Any]
     seconds: float
@@ -56,29 +56,29 @@ class Turn:
 
     @property
     def candidates(self) -> int:
-        """How many were trained."""
+        """Return the number of trained candidates."""
         return len(self.members)
 
 
 class ProcessTree:
-    """CPU time of a process and its descendants over time, dead ones included; sampled in a thread (Linux)."""
+    """CPU time of a process and its descendants over time, including ended ones; sampled in a thread (Linux)."""
 
     def __init__(self, root: int) -> None:
         self.times: list[float] = []
         self.totals: list[float] = []
-        self.first_trial: float | None = None  # when a Ray worker was first seen training
+        self.first_trial: float | None = None  # time at which a Ray worker was first seen training
         self._cpu = {root: 0.0}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the sampling."""
+        """End the sampling."""
         self._ended.set()
         self._thread.join()
 
     def cpu(self, start: float, end: float) -> float:
-        """CPU seconds between two times of the monotonic clock."""
+        """Return the CPU seconds between two times of the monotonic clock."""
         before, after = np.interp([start, end], self.times, self.totals)
         return float(after - before)
 
@@ -105,7 +105,7 @@ def _read(path: str) -> bytes:
 
 
 def _processes() -> list[tuple[int, int, float]]:
-    """Process, parent and CPU seconds of everything that runs."""
+    """List process, parent and CPU seconds of all running processes."""
     found = []
     for folder in os.listdir("/proc"):
         stat = _read(f"/proc/{folder}/stat").rpartition(b")")[2].split() if folder.isdigit() else []
@@ -115,7 +115,7 @@ def _processes() -> list[tuple[int, int, float]]:
 
 
 def ask(name: str, request: Mapping[str, Any]) -> Turn:
-    """Runs one of the three with a request."""
+    """Run one of the three with a request."""
     started = time.monotonic()
     pipe = subprocess.PIPE
     command = [sys.executable, str(HERE / SCRIPTS[name]), json.dumps(request)]
@@ -133,7 +133,7 @@ def ask(name: str, request: Mapping[str, Any]) -> Turn:
 
 
 def measured(asked: argparse.Namespace, search: search_config.SearchConfig) -> dict[str, list[Turn]]:
-    """The turns of all three."""
+    """Return the turns of all three."""
     request = {"search": search_config.to_dict(search), "data": str(open_data(search.data, search.space).path)}
     draws = [request | {"candidates": asked.candidates, "seed": i * SEED_STEP} for i in range(1, asked.rounds + 1)]
     more = request | {"candidates": asked.more, "seed": (asked.rounds + 1) * SEED_STEP}
@@ -151,30 +151,30 @@ def measured(asked: argparse.Namespace, search: search_config.SearchConfig) -> d
 
 
 def drawn(request: Mapping[str, Any]) -> list[Any]:
-    """The members that Keras Tuner's random search draws for a request."""
+    """Return the architectures that Keras Tuner's random search draws for a request."""
     command = [sys.executable, str(HERE / SCRIPTS[KERAS_TUNER]), json.dumps({**request, "train": False})]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return json.loads(out.splitlines()[-1])["members"]
 
 
 def rate(turns: Sequence[Turn]) -> float:
-    """Candidates an hour."""
+    """Return candidates per hour."""
     return 3600 * sum(turn.candidates for turn in turns) / sum(turn.seconds for turn in turns)
 
 
 def cpu(turns: Sequence[Turn]) -> float:
-    """CPU seconds a candidate."""
+    """Return CPU seconds per candidate."""
     return sum(turn.cpu for turn in turns) / sum(turn.candidates for turn in turns)
 
 
 def macs(turns: Sequence[Turn], classes: int) -> float:
-    """Mean multiply-adds of the distinct members."""
+    """Return the mean multiply-adds of the distinct architectures."""
     members = [member for turn in turns for member in turn.members]
     return statistics.mean({m.fingerprint: count(m, classes).macs for m in map(schema.from_dict, members)}.values())
 
 
 def row(name: str, turns: Sequence[Turn], ours: Sequence[Turn], classes: int) -> tuple[str, ...]:
-    """One of the three in the table."""
+    """Return the table row of one of the three."""
     candidates = sum(turn.candidates for turn in turns)
     ratios = sorted(rate([a]) / rate([b]) for a, b in zip(ours, turns, strict=True))
     return (
@@ -190,7 +190,7 @@ def row(name: str, turns: Sequence[Turn], ours: Sequence[Turn], classes: int) ->
 
 
 def report(asked: argparse.Namespace, search: search_config.SearchConfig, turns: Mapping[str, list[Turn]]) -> str:
-    """The table, and what was trained."""
+    """Return the table and a description of the trainings."""
     header = (
         "two cores", "trainings", "mean multiply-adds", "an hour", "ours to it (rounds)", "CPU each", "it to ours",
         "an hour with start-up",
@@ -207,7 +207,7 @@ def report(asked: argparse.Namespace, search: search_config.SearchConfig, turns:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="default", help="search whose space, data and training are used")
     parser.add_argument("--rounds", type=int, default=3)
@@ -219,7 +219,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures, prints the table, and with --write puts it into the documentation."""
+    """Measure and print the table; with --write, put it into the documentation."""
     asked = arguments()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # inherited by every process started below
     search = search_config.load(asked.preset)

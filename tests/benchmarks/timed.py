@@ -1,4 +1,4 @@
-"""Times steps of a process as `speed.py` and `streaming_speed.py` ask for them; needs TensorFlow and nothing else."""
+"""Times steps of a process as `speed.py` and `streaming_speed.py` request them; needs only TensorFlow."""
 
 import json
 import sys
@@ -10,10 +10,10 @@ import tensorflow as tf
 
 
 def answer(prepare: Callable[[], Callable[[], object]]) -> None:
-    """Prints CPU seconds as JSON on one thread: those to the first step, then those of as many steps as each line asks.
+    """Print CPU seconds as JSON, on one thread: to the first step, then of the number of steps in each input line.
 
     Args:
-      prepare: makes everything that the first step needs and returns what takes a step.
+      prepare: makes everything that the first step needs and returns a function that runs a step.
     """
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -32,7 +32,7 @@ def answer(prepare: Callable[[], Callable[[], object]]) -> None:
 
 
 def training(request: dict[str, Any], model: Any, optimizer: Any, loss_of: Any) -> Callable[[], object]:
-    """A compiled training step of a plain TensorFlow loop on clips of noise."""
+    """Return a compiled training step of a plain TensorFlow loop on clips of noise."""
     clip = request["network"]["clip"]
     shape = [request["batch"], clip["frames"], clip["resolution"], clip["resolution"], 3]
     clips = tf.random.stateless_uniform(shape, [0, 1])

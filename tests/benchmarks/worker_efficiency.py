@@ -1,10 +1,11 @@
-"""Trained candidates per hour with two workers over one, the same candidates, by turns.
+"""Ratio of trained candidates per hour with two workers to one, for the same candidates, in turns.
 
     python tests/benchmarks/worker_efficiency.py [PRESET] [--trials N] [--turns N] [--workers N]
 
-Needs as many idle cores as workers; about half an hour as it is. A search proposes by a stratified draw, which results
-do not change, without early stopping and finals. Counted is what completes while every worker is busy: from when each
-has trained its first candidate, with its start-up and its first tracing, to when the first one finds nothing left.
+Needs as many idle cores as workers; takes about half an hour with the defaults. The search uses a stratified draw that
+results do not change, without early stopping and re-evaluation. It counts the candidates that complete while every
+worker is busy. This interval starts when each worker has trained its first candidate, with its start-up and its first
+tracing, and ends when the first worker has no candidate left.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def completions(preset: str, trials: int, workers: int, seed: int) -> list[float]:
-    """The times, in seconds, at which the candidates of a search were trained."""
+    """Return the times, in seconds, at which the candidates of a search were trained."""
     settings = dataclasses.replace(
         search_config.load(preset),
         trials=trials,
@@ -41,7 +42,7 @@ def completions(preset: str, trials: int, workers: int, seed: int) -> list[float
     )
     with tempfile.TemporaryDirectory() as folder:
         search, out = Path(folder, "search.yaml"), Path(folder, "out")
-        search.write_text(json.dumps(search_config.to_dict(settings)))  # which is YAML too
+        search.write_text(json.dumps(search_config.to_dict(settings)))  # JSON is YAML
         command = [sys.executable, "run_search.py", "search", str(search), "--out", str(out), "--quiet"]
         subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         entries = ledger.read(out / "ledger.jsonl").entries
@@ -52,7 +53,7 @@ def completions(preset: str, trials: int, workers: int, seed: int) -> list[float
 
 
 def per_hour(times: list[float], workers: int) -> float:
-    """Candidates while all workers are busy."""
+    """Return the rate of candidates while all workers are busy."""
     busy = times[workers - 1 : len(times) - workers + 1]
     return 3600 * (len(busy) - 1) / (busy[-1] - busy[0])
 
