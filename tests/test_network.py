@@ -1,4 +1,4 @@
-"""The file a user takes home: exact cost, ensembles, round trips, what it looks like, what is refused."""
+"""Tests of network files: exact cost, ensembles, round trips, layout, and errors on invalid files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_ensemble_costs_the_sum_but_for_the_peak_of_activations():
     summed = [name for name in pair if pair[name] == a4[name] + a5[name]]
     assert summed == ["macs", "macs_per_frame", "trainable_parameters", "total_parameters", "state_bytes"]
     assert pair["activation_bytes"] == a5["activation_bytes"] > a4["activation_bytes"]
-    assert pair["macs"] == 103_338_794_368 + 276_334_081_024  # facts of the release: A6 is A4 and A5
+    assert pair["macs"] == 103_338_794_368 + 276_334_081_024  # from the Model Garden implementation: A6 is A4 and A5
     assert network_cost((A0,), 600) == vars(count(A0, 600))
 
 

@@ -1,4 +1,4 @@
-"""A search talks to nobody: what its processes listen on and are connected to is this machine's loopback."""
+"""A search uses no network: its processes listen on and connect to the loopback interface of this machine only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def tree(root: int) -> set[int]:
-    """A process and all below it."""
+    """Return a process and its descendants."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -33,7 +33,7 @@ def tree(root: int) -> set[int]:
 
 
 def sockets(processes: set[int]) -> set[str]:
-    """Inodes of the sockets that processes hold."""
+    """Return the inodes of the sockets of processes."""
     found = set()
     for process in processes:
         try:
@@ -54,7 +54,7 @@ def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def ends(processes: set[int]) -> set[tuple[str, bool]]:
-    """Addresses of the processes' sockets of TCP and UDP: those listened on (True) and those connected to."""
+    """Return addresses of the TCP and UDP sockets of processes: those listened on (True) and those connected to."""
     own, found = sockets(processes), set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -74,7 +74,7 @@ def test_it_sees_what_is_open() -> None:
 
 
 def programs(processes: set[int]) -> set[str]:
-    """Files of Python that processes run."""
+    """Return the Python files that processes run."""
     found = set()
     for process in processes:
         with contextlib.suppress(OSError):
@@ -96,5 +96,5 @@ def test_a_search_stays_on_loopback(tmp_path: Path) -> None:
     _, errors = small_search.finished(process)
     assert process.returncode == 0 and seen, errors
     assert [each for each in sorted(seen) if not ipaddress.ip_address(each[0]).is_loopback] == []
-    # This one asks the clouds' metadata services where it is, once, sooner or later.
+    # The dashboard queries the metadata services of the clouds once, at some time.
     assert "run_search.py" in ran and "dashboard.py" not in ran

@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom on what the project ships, and what it is kept with is what it shows."""
+"""Every notebook runs from top to bottom on files of the project, and its stored output is the output of such a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from run_notebooks import FOLDER, MARK, code_cells, executed, notebooks, read, s
 
 NOTEBOOKS = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-# Notebooks that train, whose accuracies differ a little between machines, and what makes their trainings short here.
+# Notebooks that train, whose accuracies differ a little between machines, and the changes that shorten their trainings.
 TRAINING = {
     "1_search_and_frontier": {
         "train: 1200, validation: 360, test: 360": "train: 180, validation: 72, test: 72",
@@ -29,14 +29,14 @@ TRAINING = {
         "trials: 6": "trials: 4",
     },
 }
-MAX_BYTES = 100_000  # of a picture
-MACHINE = re.compile(  # paths, days and hours of whoever ran it
+MAX_BYTES = 100_000  # per figure
+MACHINE = re.compile(  # paths, days and hours of the machine that ran it
     rf"/(work|tmp|home|root|Users|private|var)/|{re.escape(socket.gethostname())}|20\d\d-\d\d-\d\d|\d\d:\d\d:\d\d"
 )
 
 
 def shown(notebook: NotebookNode) -> list[list[str]]:
-    """The kinds of what each cell shows."""
+    """Return the kinds of the outputs of each cell."""
     return [
         [" ".join([each.output_type, each.get("name", ""), *sorted(each.get("data", {}))]) for each in cell.outputs]
         for cell in code_cells(notebook)
@@ -51,7 +51,7 @@ def texts(notebook: NotebookNode) -> Iterator[str]:
 
 
 def short(text: str) -> str:
-    """With six decimals."""
+    """Cut numbers after six decimals."""
     return re.sub(r"(\.\d{6})\d+", r"\1", text)
 
 

@@ -1,4 +1,4 @@
-"""NSGA-II: who survives and who breeds."""
+"""Tests of NSGA-II: survivors and parents."""
 
 import math
 
@@ -23,7 +23,7 @@ def test_it_begins_as_random_search() -> None:
 
 
 def test_without_crossover_a_child_is_one_change_from_a_survivor() -> None:
-    """The population is the best of everything completed, however old."""
+    """The population is the best of all completed trials, at any age."""
     algorithm = make("nsga2", population=5, crossover=0.0)
     simulate_run(algorithm, 40)
     told = [(*algorithm.proposed[index], value) for index, value in algorithm.results.items()]

@@ -1,4 +1,4 @@
-"""The one-shot search: what a step does, how it is resumed, what comes of it."""
+"""Tests of the one-shot search: its steps, resume and results."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ FEW = OneShot(steps=12, warmup=0.25, controller_rate=0.5, reward_clips=8, recali
 
 
 def settings(**changes: Any) -> SearchConfig:
-    """The small search, of three blocks of four, one-shot."""
+    """Return the settings of the small one-shot search, three blocks of four."""
     whole = small(finals=Finals(repeats=0), one_shot=replace(FEW, **changes))
     return replace(whole, space=replace(whole.space, blocks=whole.space.blocks[:3]))
 
 
 def simulated(config: SearchConfig) -> SearchConfig:
-    """A frontier search of the same space."""
+    """Return a simulated frontier search of the same space."""
     algorithm = AlgorithmConfig("frontier_search")
     return replace(config, one_shot=None, algorithm=algorithm, simulation=configs.SimulationConfig())
 
@@ -72,7 +72,7 @@ def without_time(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[OneShotSearch, Path]:
-    """A search that nothing interrupted, and its folder."""
+    """Return an uninterrupted search and its folder."""
     folder = tmp_path_factory.mktemp("one-shot") / "whole"
     return run.begin(settings(), folder, quiet, threads=None), folder
 
@@ -208,7 +208,7 @@ def test_a_bad_file_of_hints_is_refused(
 
 
 def test_the_command_retrains_what_was_found(whole: tuple[OneShotSearch, Path], tmp_path: Path) -> None:
-    """In a process of its own: in this one TensorFlow's threads are settled."""
+    """The command runs in a separate process, because TensorFlow's threads are already configured in this one."""
     folder = tmp_path / "again"
     shutil.copytree(whole[1], folder)
     program = [sys.executable, str(ROOT / "run_search.py"), "one-shot", "--resume", str(folder), "--serial", "--json"]

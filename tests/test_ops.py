@@ -1,6 +1,6 @@
 """Primitives against Keras' layers and TensorFlow's differentiation, with sizes static and at run time.
 
-Shapes are `[T*B, H, W, C]`, time-major, unless said otherwise.
+Shapes are `[T*B, H, W, C]`, time-major, except where noted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _unfold(x: Any) -> Any:
 
 
 def _grouped_conv3d(x: Any, w: Any, stride: int) -> tuple[Any, Callable[[Any], list[Any]]]:
-    """The output of `Conv3D(groups=C)`, and its gradients to x and w[kT,k,k,C] from a cotangent."""
+    """Return the output of `Conv3D(groups=C)`, and its gradients to x and w[kT,k,k,C] from a cotangent."""
     layer = keras.layers.Conv3D(
         CHANNELS, w.shape[:3], strides=(1, stride, stride), padding="same", groups=CHANNELS, use_bias=False
     )
@@ -62,7 +62,7 @@ def _grouped_conv3d(x: Any, w: Any, stride: int) -> tuple[Any, Callable[[Any], l
 def _with_gradients(
     primitive: Primitive | Norm, inputs: list[Any], g: Any, **attributes: Any
 ) -> tuple[Any, list[Any], list[Any]]:
-    """Output; for each input the gradient written by hand, and the one TensorFlow makes of the forward, or None."""
+    """Return the output; per input the hand-written gradient, and TensorFlow's gradient of the forward, or None."""
     sources = [x if tf.is_tensor(x) and x.dtype.is_floating else tf.zeros([]) for x in inputs]
     with tf.GradientTape() as tape:
         tape.watch(sources)
@@ -72,7 +72,7 @@ def _with_gradients(
 
 @functools.cache
 def _traced_depthwise(reach: Reach) -> Callable[..., list[Any]]:
-    """Depthwise convolution with its gradients, compiled for every size as the proxy loop does."""
+    """Return the depthwise convolution with its gradients, compiled for every size as the proxy loop does."""
     frames = tf.TensorSpec([None] * 4, tf.float32)
 
     @tf.function(input_signature=[frames, frames, tf.TensorSpec([], tf.int32), frames], autograph=False)
@@ -84,7 +84,7 @@ def _traced_depthwise(reach: Reach) -> Callable[..., list[Any]]:
 
 
 def _depthwise(mode: str, x: Any, w: Any, g: Any, reach: Reach) -> list[Any]:
-    """Output, both gradients by hand, both by TensorFlow."""
+    """Return the output, both hand-written gradients, and both from TensorFlow."""
     if mode == "eager":
         y, written, automatic = _with_gradients(depthwise_ops.depthwise, [x, w, CLIPS], g, reach=reach)
         return [y, *written[:2], *automatic[:2]]
@@ -106,7 +106,7 @@ def test_depthwise_equals_grouped_conv3d(kernel: tuple[int, int, int], stride: i
     x = _normal(rng, frames * CLIPS, height, width, CHANNELS)
     w = _normal(rng, *kernel, CHANNELS, scale=np.prod(kernel) ** -0.5)
     expected, gradients = _grouped_conv3d(x, w, stride)
-    # So scaled, output and gradient of the kernel are of order one. That of x is smaller, and held to less.
+    # This scale makes output and kernel gradient of order one. The gradient of x is smaller, with a smaller tolerance.
     g = _normal(rng, *expected.shape, scale=np.prod(expected.shape[:3]) ** -0.5)
     dx, dw = gradients(g)
     reach = Reach.of(kernel, stride, frames, height if height == width else None)
@@ -163,7 +163,7 @@ def test_same_padding_is_tensorflows() -> None:
 
 
 def _primitive_cases() -> dict[str, tuple[Primitive | Norm, list[Any], set[int]]]:
-    """By name: primitive, inputs, and the positions of inputs that get no gradient by design."""
+    """Return by name: primitive, inputs, and the positions of inputs that have no gradient by design."""
     rng = np.random.default_rng(7)
     normal = functools.partial(_normal, rng)
     frames = normal(3 * CLIPS, 5, 4, CHANNELS)
@@ -254,7 +254,7 @@ def test_forwards_are_the_layers_of_keras() -> None:
 @pytest.mark.parametrize("size", [1, 2, 5])
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_norms_written_out_are_tensorflows(size: int, offset: float) -> None:
-    """Also far from zero, where a variance from raw moments would be lost."""
+    """Also test values far from zero, where a variance from raw moments would lose its precision."""
     rng = np.random.default_rng(11)
     x = _normal(rng, 3 * CLIPS, size, size, CHANNELS) + offset
     w, gamma, beta = _normal(rng, CHANNELS, 6), _normal(rng, 6), _normal(rng, 6)
@@ -283,7 +283,7 @@ def test_squeeze_excite_by_hand() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_mean_of_a_large_clip_in_half_precision(dtype: str) -> None:
-    # 100 000 values of ten: more than float16 can count, with a sum beyond its largest number.
+    # 100 000 values of ten: more than float16 can count, with a sum above its largest number.
     x = tf.fill([40, 50, 50, 1], tf.constant(10, dtype))
     with tf.GradientTape() as tape:
         tape.watch(x)

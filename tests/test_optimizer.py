@@ -1,4 +1,4 @@
-"""Learning rates and updates, held to values that tests/benchmarks/release_optimization.py recorded."""
+"""Learning rates and updates, compared with values that tests/benchmarks/release_optimization.py recorded."""
 
 from __future__ import annotations
 

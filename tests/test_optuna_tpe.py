@@ -1,4 +1,4 @@
-"""Optuna's TPE as a search algorithm: its own suggestions, sooner and without a word."""
+"""Optuna's TPE as a search algorithm: the same suggestions, faster and without log messages."""
 
 import numpy as np
 import optuna
@@ -12,7 +12,7 @@ from nas.record.events import Completed
 
 
 def test_it_suggests_what_optuna_suggests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two suggestions in a row, as a study made at once and Optuna's sampler as it comes make them."""
+    """Compare two consecutive suggestions with those of a study built at once and Optuna's unchanged sampler."""
     algorithm = make("optuna_tpe", limits=())
     simulate_run(algorithm, 40, pending=3)
     study = optuna.create_study(directions=["minimize", "minimize"])

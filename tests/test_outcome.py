@@ -1,4 +1,4 @@
-"""What is made of a run: which files, what they and the closing words say, and that none is ever half written."""
+"""Output files of a run, their texts and the closing summary; no file is ever half written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("clip_cache")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that is over, with one failed trial and its outcome; `words` holds the closing words."""
+    """Return a finished run with one failed trial, and its output files; `words` holds the closing summary."""
     folder = played(tmp_path_factory.mktemp("runs") / "whole", failing=4)
     words = write_outcome(run_folder.read(folder), folder)
     folder.with_name("words").write_text(words, encoding="utf-8")
@@ -61,7 +61,7 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 
 def paragraph(words: str, start: str) -> list[str]:
-    """The lines of the one paragraph that starts so."""
+    """Return the lines of the one paragraph that starts with `start`."""
     (found,) = (part for part in words.split("\n\n") if part.startswith(start))
     return found.splitlines()
 
@@ -142,7 +142,7 @@ def test_made_again_it_is_the_same_to_the_byte(whole: Path, words: str, tmp_path
 
 
 def plain(folder: Path, finals: Finals) -> Ledger:
-    """A played run with other finals, read."""
+    """Return a run with made-up results and these settings of re-evaluation."""
     chosen = settings(finals=finals)
     with begin(folder, chosen) as writer:
         play(Search(chosen, writer))
@@ -228,7 +228,7 @@ def test_targets_replace_the_configured_ones_and_keep_what_ensembles_they_can(wh
 
 @contextmanager
 def files_at_most(size: int) -> Iterator[None]:
-    """Writing beyond so many bytes of a file fails, as on a full disk."""
+    """Limit files to `size` bytes: longer writes fail, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

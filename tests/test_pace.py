@@ -1,4 +1,4 @@
-"""Playback pace as a label: which frames each pace shows, splits by video, and a search on a folder without labels."""
+"""Playback pace as a label: the frames of each pace, splits by video, and a search on a folder without labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LENGTH = 24
 
 
 def encode(file: Path, frames: int = LENGTH) -> None:
-    """A video whose frame n is grey 16 + STEP n."""
+    """Encode a video whose frame n is grey 16 + STEP n."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -34,7 +34,7 @@ def encode(file: Path, frames: int = LENGTH) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Five videos in any folders, and one that is too short."""
+    """Return a folder of five videos in nested folders, and one that is too short."""
     monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "videos"
     for name in ("a.mp4", "b.mp4", "more/c.mp4", "more/d.mp4", "more/deep/e.mp4"):

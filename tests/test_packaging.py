@@ -62,7 +62,7 @@ def test_every_library_that_is_imported_is_required() -> None:
     found |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     libraries = {name.partition(".")[0] for name in found} - sys.stdlib_module_names
     own = {name.partition(".")[0] for name in PACKAGES}
-    on_request = {"mlflow"}  # a search says so in one line if it is asked for and not there
+    on_request = {"mlflow"}  # optional; a search that requests it without it being installed prints one line
     for library in libraries - own - on_request:
         assert {name.lower().replace("_", "-") for name in providers[library]} & required, library
 

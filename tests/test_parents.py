@@ -1,4 +1,4 @@
-"""Which network a model grows from: shrinkage, the change of cost, chance, and neighbours that are clearly better."""
+"""Choice of the network that a model grows from: shrinkage, cost, chance, and neighbours that are clearly better."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def table(macs: object, accuracy: object, n: object = 3, selected: object = True
 
 
 def drawn(rng: np.random.Generator, n: int, noise: float) -> tuple[pd.DataFrame, np.ndarray]:
-    """Networks trained once each, and their true accuracies."""
+    """Return networks trained once each, and their true accuracies."""
     macs = np.exp(rng.uniform(12, 15, n)).round()
     truth = 0.4 + 0.1 * (np.log(macs) - 13.5) + rng.normal(0, 0.05, n)
     return table(macs, truth + rng.normal(0, noise, n), n=1), truth[np.argsort(macs)]
@@ -32,7 +32,7 @@ def posterior(found: Candidates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_posterior_means_are_nearer_to_the_truth_and_intervals_hold_it() -> None:
-    """Also of the winner of many noisy trainings, whose own result flatters it."""
+    """Also test the best of many noisy trainings, whose result is biased upwards."""
     inside, gain, luck, left = [], [], [], []
     for seed in range(20):
         networks, truth = drawn(np.random.default_rng(seed), 60, noise=0.06)
@@ -70,13 +70,13 @@ def test_scaling_costs_more_the_further_it_goes() -> None:
     near, far = (found.trend.scaled(cheapest, place) for place in (2e5, 4e5))
     assert cheapest.posterior.mean < near.mean < far.mean < found.networks[3].posterior.mean + 0.1 * np.log(2)
     assert cheapest.posterior.sd < near.sd < far.sd
-    for place in (5e4, 2e5):  # on a flat trend distance costs all the same
+    for place in (5e4, 2e5):  # distance has a penalty even on a flat trend
         flat = compared(table(macs, [0.5] * 6), noise=0.02, chance=0.0)
         assert flat.trend.scaled(flat.networks[0], place).mean < flat.networks[0].posterior.mean - 0.005
 
 
 def test_no_parent_reaches_chance_while_another_beats_it() -> None:
-    """As on the frontier of November 2026, whose cheapest network was the parent of A0."""
+    """The values are from the Pareto front of November 2026, whose cheapest network was the parent of A0."""
     found = compared(table([232544, 268576, 561600, 1116288], [0.07, 0.313, 0.412, 0.476]), noise=0.03, chance=1 / 18)
     assert found.networks[0].posterior.low < found.chance and not found.warning
     assert found.span() == (268576, 1116288)

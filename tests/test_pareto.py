@@ -1,4 +1,4 @@
-"""Pareto numerics three ways: closed form, a slower second implementation, and invariances."""
+"""Tests of Pareto numerics in three ways: closed form, a slower second implementation, and invariances."""
 
 import itertools
 import time
@@ -13,7 +13,7 @@ from nas.record import pareto
 from search_space.base.errors import InputError
 
 INF = float("inf")
-# Few distinct values, so that ties, duplicates and infinities are common.
+# Few distinct values make ties, duplicates and infinities common.
 VALUES = st.sampled_from([-INF, -2.0, -1.0, 0.0, 0.5, 1.0, 3.0, INF])
 FINITE = st.sampled_from([-2.0, -1.0, 0.0, 0.25, 1.0, 1.5, 3.0])
 
@@ -43,7 +43,7 @@ def slow_ranks(points):
 
 
 def slow_hypervolume(points, reference):
-    """Inclusion and exclusion over all subsets."""
+    """Compute by inclusion and exclusion over all subsets."""
     inside = [p for p in points if all(x < r for x, r in zip(p, reference, strict=True))]
     total = 0.0
     for k in range(1, len(inside) + 1):

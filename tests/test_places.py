@@ -1,4 +1,4 @@
-"""Every command that writes, told to write where it cannot: one line, exit code 2, and nothing half written."""
+"""Every command that writes, with an unwritable target: one line, exit code 2, and no half-written file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = ROOT / "results/published/movinet_bench/movinet_bench.csv"
 TRAIN = "-m movinet.train --experiment=movinet_kinetics600 --config_file={inputs}/small.yaml --mode=train --model_dir="
 EXPORT = "-m movinet.export --config={inputs}/small.yaml --num_frames=4 --export_path={place}"
 SEARCH = "run_search.py search tiny --simulate --serial --quiet --out"
-# {place} is what cannot be written, {run} a finished search, {inputs} a folder with videos, an experiment and weights.
+# {place} is the unwritable target, {run} a finished search, {inputs} a folder with videos, an experiment and weights.
 COMMANDS = {
     "search": f"{SEARCH} {{place}}",
     "report": "run_search.py report {run} --out {place}.html",
@@ -42,16 +42,16 @@ COMMANDS = {
 PLACES = ("below a file", "read-only", "full", "without inodes", "not permitted", "too long", "vanished")
 
 
-# Whole files: those that the same command resumes from, or the first of several.
+# Complete files: the same command resumes from them, or they are the first of several.
 KEPT = {
     "compare": {b"runs.jsonl", b"run.lock"},
     "convert": {b"new.lock", b"conversion.sha256"},
     "reliability": {b"reliability.csv"},
     "train": {b"classes.txt"},
 }
-# Two of three pairs: each command at four places at least, each place with eight commands at least.
+# Two of three pairs: each command with at least four targets, each target with at least eight commands.
 CASES = [(kind, name) for i, kind in enumerate(PLACES) for j, name in enumerate(COMMANDS) if (i + j) % 3]
-CASES.append(("not UTF-8", "plot"))  # a folder that is not there; elsewhere such a name can be written
+CASES.append(("not UTF-8", "plot"))  # a folder that does not exist; elsewhere such a name can be written
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def unusable(kind: str, folder: Path, left: int) -> Iterator[bytes]:
-    """A place of this kind; a full one has `left` bytes left."""
+    """Yield a target of this kind; a full disk has `left` bytes left."""
     name = b"x" * 300 if kind == "too long" else b"\xff" if kind == "not UTF-8" else b"new"
     if kind == "below a file":
         (folder / "file").touch()

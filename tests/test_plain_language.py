@@ -1,4 +1,4 @@
-"""Texts stay plain English: the counts of `plain_language.py` do not rise, and the counter counts."""
+"""Texts stay in plain English: the counts of `plain_language.py` do not rise, and the counter works."""
 
 from __future__ import annotations
 

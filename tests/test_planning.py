@@ -1,4 +1,4 @@
-"""Plans of searches: counts, times and warnings, on real small videos and by timed steps."""
+"""Plans of searches: counts, times and warnings, on real small videos and with timed steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SPACE: dict[str, Any] = {
 
 @pytest.fixture
 def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Six videos of class a, three of b, one of c; one of 12 frames, the others of 40, and one that is none."""
+    """Return videos: six of class a (one of 12 frames, the others of 40), three of b, one of c; and a file of text."""
     monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
     for name, count in (("a", 6), ("b", 3), ("c", 1)):
         for number in range(count):
@@ -71,7 +71,7 @@ def test_a_plan_adds_up_and_warns(videos: Path) -> None:
     made = planned(chosen, survey(chosen), Speed(0.5, (0.1, 0.9), 0.01, 3.0, 200.0), 1)
     assert (made.trials, made.finals, made.workers) == (5, 4, 1)
     validation, test = (sum(made.clips[split].values()) for split in ("validation", "test"))
-    assert made.seconds["search"] == pytest.approx(5 * (20 * 0.5 + validation * 0.01 * 3))  # two rungs besides
+    assert made.seconds["search"] == pytest.approx(5 * (20 * 0.5 + validation * 0.01 * 3))  # plus two rungs
     assert made.seconds["re-evaluation"] == pytest.approx(4 * (20 * 0.5 + (validation + test) * 0.01))
     assert made.epochs == 20 * 4 / sum(made.clips["train"].values())
     assert made.cache_bytes == sum(sum(each.values()) for each in made.clips.values()) * 8 * 16 * 16 * 3

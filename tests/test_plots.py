@@ -1,4 +1,4 @@
-"""Pictures of synthetic runs: what is drawn, that labels don't collide, and that files are whole."""
+"""Plots of synthetic runs: their contents, labels that don't overlap, and complete files."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_search_without_finals_or_references(tmp_path):
 
 @pytest.mark.parametrize("records", [0, 1, 2])
 def test_the_first_minutes_of_a_run(tmp_path, records):
-    """Nothing yet; one trial under way; one trial finished."""
+    """Draw runs with no trial, with one trial under way, and with one finished trial."""
     net = sampled(np.random.default_rng(0), 1)[0]
     story = [Note("started"), proposal(0, net), Completed(0, 9, {"accuracy": 0.5}, 1.0)]
     ledger = ledger_of(tmp_path, story[: records + 1])

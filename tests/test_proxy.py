@@ -84,7 +84,7 @@ def _keras_model(architecture: Architecture, recipe: Recipe, seed: int) -> keras
 
 
 def _loss(logits: Any, labels: np.ndarray, smoothing: float) -> Any:
-    """(1 - s) times the cross-entropy with the label, and s times the mean of those with every class."""
+    """Return (1 - s) times the cross-entropy with the label, plus s times its mean over all classes."""
     logs = tf.nn.log_softmax(logits)
     right = tf.gather(logs, labels, axis=1, batch_dims=1)
     return -tf.reduce_mean((1 - smoothing) * right + smoothing * tf.reduce_mean(logs, 1))
@@ -93,7 +93,7 @@ def _loss(logits: Any, labels: np.ndarray, smoothing: float) -> Any:
 def _train_plainly(
     model: keras.Model, forward: Callable[[Any], Any], batches: Sequence[Batch], recipe: Recipe
 ) -> list[float]:
-    """Trains a Keras model's variables by a gradient tape, Muon, and AdamW as in arXiv 1711.05101, algorithm 2."""
+    """Train a Keras model's variables by a gradient tape, Muon, and AdamW as in arXiv 1711.05101, algorithm 2."""
     variables = model.trainable_variables
     names = [w.name for layer in model.layers if layer.weights for w in layer.trainable_variables]
     first, second = ([np.zeros(v.shape) for v in variables] for _ in range(2))
@@ -118,7 +118,7 @@ def _train_plainly(
 
 
 def _orthogonal(gradient: np.ndarray) -> np.ndarray:
-    """Muon's step by a singular value decomposition."""
+    """Return Muon's step by a singular value decomposition."""
     columns = gradient.shape[-1]
     matrix = gradient.astype(np.float64).reshape(-1, columns)
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
@@ -129,7 +129,7 @@ def _orthogonal(gradient: np.ndarray) -> np.ndarray:
 
 
 def _difference(candidate: Candidate, model: keras.Model) -> dict[str, float]:
-    """The largest difference of each weight by its name, over all layers."""
+    """Return the largest difference of each weight by its name, over all layers."""
     largest: dict[str, float] = {}
     layers_with_weights = [layer for layer in model.layers if layer.weights]
     for layer, found in zip(layers_with_weights, candidate.weights(), strict=True):
@@ -143,8 +143,8 @@ def _difference(candidate: Candidate, model: keras.Model) -> dict[str, float]:
 
 
 def _check_weights(candidate: Candidate, model: keras.Model, rate: float) -> None:
-    # A step of Adam is as large as the rate, however small the gradient. Of an offset in front of another batch norm
-    # the gradient is zero up to rounding, and what Adam makes of that is noise.
+    # A step of Adam is as large as the rate for any size of the gradient. The gradient of an offset in front of
+    # another batch norm is zero up to rounding, so Adam's step is noise.
     noisy = {"project_beta", "skip_beta"}
     for name, apart in _difference(candidate, model).items():
         assert apart <= (1.0 if name in noisy else 0.005) * rate, name
@@ -168,7 +168,7 @@ def test_steps_equal_those_of_the_keras_model(architecture: Architecture) -> Non
     _check_weights(candidate, model, recipe.learning_rate)
     _check_statistics(candidate, model)
     clips = _batches(architecture, 1, seed=9)[0][0]
-    # The noise in those offsets cancels with the statistics of a batch, less so with moving ones.
+    # The noise in those offsets cancels with the statistics of a batch, but less with moving statistics.
     np.testing.assert_allclose(candidate.logits(_time_major(clips), CLIPS), model(clips), rtol=1e-3, atol=1e-3)
 
 
@@ -182,7 +182,7 @@ def _weights(model: keras.Model) -> Weights:
 
 
 def _network(run: Any, w: Weights, architecture: Architecture, clips: np.ndarray, keeps: Sequence[Any]) -> Any:
-    """The layers one after another, with the given stochastic depth and kernels that are not cut to the clip."""
+    """Apply the layers in turn, with the stochastic depth in `keeps` and kernels that are not cut to the clip."""
     x = layers.stem(run, _time_major(clips), w["stem"])
     for (name, spec), keep in zip(bottlenecks(architecture), keeps, strict=True):
         x = layers.bottleneck(run, x, w[name], len(clips), BottleneckForm.at(spec, None, None), keep)
@@ -247,7 +247,7 @@ def test_stochastic_depth_off_gives_the_loss_of_the_whole_network() -> None:
         for rate in (0.0, 0.9)
     }
     assert first[0.0] != first[0.9]
-    # Compiled apart: with nothing to drop, nothing is multiplied.
+    # Compiled separately: without stochastic depth nothing is multiplied.
     assert len(compiler) == 2 + 2 * SMALL.depth
 
 
@@ -257,7 +257,7 @@ def test_learns_the_direction_of_motion() -> None:
     rng = np.random.default_rng(0)
 
     def batch() -> Batch:
-        """A bar on a ring that moves left or right from anywhere: no single frame tells which."""
+        """Return clips of a bar on a ring that moves left or right from a random start; one frame is not enough."""
         labels = rng.integers(0, 2, recipe.batch_size)
         start = rng.integers(0, 16, recipe.batch_size)[:, None]
         at = start + np.arange(4) * np.where(labels, 3, -3)[:, None]  # B T
@@ -355,7 +355,7 @@ def test_another_candidate_of_known_forms_is_not_traced() -> None:
     first.logits(_time_major(_batches(SMALL, 1)[0][0]), CLIPS)
     traced = len(compiler)
     assert traced == 2 + SMALL.depth
-    # Other widths, depth, classes and batch, through functions that were traced for the first candidate.
+    # Other widths, depth, classes and batch use the functions that were traced for the first candidate.
     batches = _batches(wider, 3, clips=6)
     found, fresh = (Candidate(each, wider, CLASSES + 3, recipe, seed=2) for each in (compiler, Compiler()))
     assert len(compiler) == traced

@@ -1,4 +1,4 @@
-"""Proxy rank correlation on tables made up: what is compared with what, and when there is not enough evidence."""
+"""Proxy rank correlation on synthetic tables: the compared columns, and verdicts of insufficient evidence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAWS = 200
 def made(
     accuracy: np.ndarray, macs: np.ndarray | None = None, scores: dict[str, np.ndarray] | None = None, **more: Any
 ) -> Table:
-    """A table of networks told apart by number alone."""
+    """Return a table of networks that differ by number alone."""
     n = len(accuracy)
     costs = {"macs": np.arange(1000, 1000 + n) if macs is None else macs}
     depths = [1 + i % 3 for i in range(n)]
@@ -65,7 +65,7 @@ def test_layers_are_the_sum_of_depths() -> None:
 
 def test_a_training_is_never_compared_with_itself() -> None:
     rng = np.random.default_rng(0)
-    accuracy = rng.uniform(0.2, 0.8, (300, 2))  # two seeds agree on nothing
+    accuracy = rng.uniform(0.2, 0.8, (300, 2))  # the two seeds are independent
     found = rank(made(accuracy, statistics={"accuracy@8": accuracy}, steps=16), draws=DRAWS)
     for predictor in ("accuracy@8", "accuracy, full budget"):
         assert abs(figures(found, predictor)["tau"]) < 0.1
@@ -194,7 +194,7 @@ def test_all_statistics_are_predictors_and_long_trainings_a_truth() -> None:
     )
     accuracy = 1 / (1 + np.exp(-accuracy))
     long = np.full((200, 2), np.nan)
-    long[::3, 0] = 1 / (1 + np.exp(-true[::3]))  # the networks trained longer, one of two seeds
+    long[::3, 0] = 1 / (1 + np.exp(-true[::3]))  # a third of the networks, trained longer, with one of two seeds
     table = made(accuracy, statistics={"loss": loss + 5, "loss@4": loss + 6}, steps=16, long_accuracy=long)
     found = rank(table, 3, DRAWS)
     assert found.rows["predictor"].tolist()[:3] == ["accuracy, full budget", "likelihood@4", "likelihood, full budget"]
@@ -207,4 +207,4 @@ def test_all_statistics_are_predictors_and_long_trainings_a_truth() -> None:
     assert likelihood["tau_long_low"] > 0.6 > figures(found, "accuracy, full budget")["tau_long_high"]
     alone = rank(made(accuracy[:, :1], long_accuracy=long), 3, DRAWS)
     row = figures(alone, "accuracy, full budget")
-    assert row["networks"] == 0 and np.isfinite(row["tau_long"])  # long trainings are a truth for one seed too
+    assert row["networks"] == 0 and np.isfinite(row["tau_long"])  # longer trainings serve as the truth for one seed too

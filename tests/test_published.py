@@ -1,4 +1,4 @@
-"""The released networks against the figures published with them."""
+"""The published networks against the values published with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from search_space.base.errors import InputError
 from search_space.cost.counting import count
 from search_space.published import K13, K15, K33, K53, PUBLISHED, published
 
-# MiB of the Kinetics-600 base checkpoints (README of the release); GFLOPs of arXiv 2103.11511, table 1.
+# MiB of the Kinetics-600 base checkpoints (README of the TF Model Garden); GFLOPs of arXiv 2103.11511, table 1.
 SIZES = {"a0": (12, 2.71), "a1": (18, 6.02), "a2": (20, 10.3), "a3": (29, 56.9), "a4": (44, 105), "a5": (72, 281)}
 # Layers of each block; frames, pixels and stride of the clip.
 LAYERS = {
@@ -34,7 +34,7 @@ def test_figures_agree_with_checkpoint_sizes_and_paper(name: str) -> None:
     mebibytes, paper = SIZES[name]
     cost = count(published(name), classes=600)
     assert 4 * cost.total_parameters / 2**20 == pytest.approx(mebibytes, abs=0.7)
-    # A2 is an outlier of the paper's table: as released it costs 12 % more.
+    # A2 is an outlier of the paper's table: the published network costs 12 % more.
     expected = 1.122 if name == "a2" else 0.98
     assert cost.macs / (paper * 1e9) == pytest.approx(expected, abs=0.01)
 

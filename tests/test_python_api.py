@@ -1,4 +1,4 @@
-"""The Python API: the page that documents it is run as it stands, and nothing heavy is loaded before it is needed."""
+"""The Python API: its documentation page runs as it stands, and heavy modules are loaded only when needed."""
 
 from __future__ import annotations
 

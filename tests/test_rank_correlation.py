@@ -1,4 +1,4 @@
-"""Kendall's τ-b, partial τ and regret beside slower implementations, closed forms and invariances."""
+"""Kendall's τ-b, partial τ and regret against slower implementations, closed forms and invariances."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONCE = np.ones((1, 5), int)
 
 
 def by_counting(x: list[int], y: list[int]) -> float:
-    """τ-b pair by pair."""
+    """Compute τ-b pair by pair."""
     agree = told_x = told_y = 0
     for i, j in combinations(range(len(x)), 2):
         a, b = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
@@ -66,11 +66,11 @@ def test_nothing_is_left_where_a_third_explains_all_of_it() -> None:
     rng = np.random.default_rng(0)
     z = rng.normal(size=1500)
     x, y = (z + rng.normal(0, 0.5, 1500) for _ in range(2))
-    more = x + 0.5 * (y - z)  # knows something of y that z does not
+    more = x + 0.5 * (y - z)  # has information about y that z lacks
     told = [kendall(a, b) for a, b in ((x, y), (x, z), (y, z), (more, y), (more, z))]
     assert told[0] > 0.5
     assert partial(told[0], told[1], told[2]) == pytest.approx(0, abs=0.05)
-    # Kendall's own would be far from 0.
+    # Kendall's partial τ would be far from 0.
     assert (told[0] - told[1] * told[2]) / math.sqrt((1 - told[1] ** 2) * (1 - told[2] ** 2)) > 0.12
     assert partial(told[3], told[4], told[2]) > 0.2
     assert math.isnan(partial(told[2], 1.0, told[2]))
@@ -82,7 +82,7 @@ def test_the_best_chosen_against_the_best() -> None:
     found = [regret(predicted, truth, k, ONCE, np.random.default_rng(0))[0] for k in range(1, 6)]
     assert found == pytest.approx([0.4, 0.4, 0.3, 0.3, 0.0])
     assert regret(truth, truth, 1, ONCE, np.random.default_rng(0)) == 0
-    without = np.array([[0, 2, 0, 1, 1], [0, 0, 0, 0, 0]])  # the choice is of those that are there, each once
+    without = np.array([[0, 2, 0, 1, 1], [0, 0, 0, 0, 0]])  # only the networks in the draw count, each once
     found = regret(predicted, truth, 2, without, np.random.default_rng(0))
     assert found == pytest.approx([0.0, math.nan], nan_ok=True)
 

@@ -1,4 +1,4 @@
-"""Whether a search can rank: spread and noise that are known, from the events of a run."""
+"""Tests of a search's ability to rank: known spread and noise, from the events of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search_space.cost.counting import count
 
 
 def run_with(folder: Path, spread: float, noise: float, repeats: int = 3) -> Ledger:
-    """40 candidates whose values grow with log cost; the best of eight groups by cost are evaluated again."""
+    """Write a run of 40 candidates whose values grow with log cost; the best of each of eight groups is repeated."""
     rng, records, index = np.random.default_rng(3), list[Record](), 0
     architectures = sorted(sampled(rng, 40), key=lambda each: count(each, CLASSES).macs)
     own = {each: 0.05 * np.log(count(each, CLASSES).macs) - 0.3 + rng.normal(0, spread) for each in architectures}

@@ -1,4 +1,4 @@
-"""From a folder of video files to predictions: H.264, VP9, MJPEG at different rates, by the commands a user types."""
+"""Path from video files to predictions by the documented commands: H.264, VP9, MJPEG at different rates."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pytest
 from movinet import evaluate, train
 from movinet.data.proxy.moving_digits import MovingDigitsConfig, motion_of, rendered
 
-SIZE, TICKS, EACH = 48, 32, 2  # of a picture; frames, and videos of a class
-# Container, codec and frames a second; the rate that clips are read at fits them all.
+SIZE, TICKS, EACH = 48, 32, 2  # pixels of a side; frames; videos of a class
+# Container, codec and frames per second; the rate at which clips are read fits them all.
 FORMS = (("mp4", "libx264", 24), ("webm", "libvpx-vp9", 30), ("avi", "mjpeg", 12))
 CLASSES = ("left", "right")
 
 
 def _write(file: Path, codec: str, rate: int, clip: np.ndarray) -> None:
-    """A clip of TICKS frames at 12 a second, in a file of another rate."""
+    """Write a clip of TICKS frames at 12 per second to a file of another rate."""
     times = np.arange(len(clip) * rate // 12) * 12 // rate
     with av.open(str(file), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(rate))
@@ -34,7 +34,7 @@ def _write(file: Path, codec: str, rate: int, clip: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`train` and `validation`, in each a folder for a class, in each all forms of file."""
+    """Return a folder with `train` and `validation`, each with one folder per class that has all types of file."""
     root = tmp_path_factory.mktemp("videos")
     config = MovingDigitsConfig(motions=2, digits=3, ticks=TICKS, resolution=SIZE, difficulty=0)
     for split in ("train", "validation"):
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def experiment(folder: Path) -> Path:
-    """An experiment of a small causal network on the folder, two steps long."""
+    """Write an experiment of a small causal network on the folder, two steps long."""
     data = {
         "file_type": "video_folder",
         "input_path": str(folder),
@@ -91,7 +91,7 @@ def experiment(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run."""
+    """Return the folder of a run."""
     run = tmp_path_factory.mktemp("run")
     flags = ["--experiment=movinet_kinetics600", "--mode=train_and_eval"]
     assert train.main([*flags, f"--config_file={experiment}", f"--model_dir={run}"]) == 0

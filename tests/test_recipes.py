@@ -1,4 +1,4 @@
-"""The trainings that the documentation shows, as they stand: each ends above chance by an interval."""
+"""The documented trainings run as they stand: each ends above chance by a confidence interval."""
 
 from __future__ import annotations
 

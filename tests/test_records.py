@@ -1,4 +1,4 @@
-"""TFRecords: what is written is what the release's parser is given, and what `record_examples` reads."""
+"""TFRecords: written records have the keys that Model Garden's parser reads, and `record_examples` reads them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from search_space.base.errors import InputError
 
 
 def plain_example(frames: list[bytes], label: int) -> bytes:
-    """As the release's data is, with keys that its parser ignores."""
+    """Return an example as in Model Garden's data, with keys that its parser ignores."""
     example = tf.train.SequenceExample()
     example.context.feature["clip/label/index"].int64_list.value.append(label)
     example.context.feature["clip/label/text"].bytes_list.value.append(b"walk")
@@ -37,7 +37,7 @@ def config(file: Path) -> DataConfig:
 
 
 def read(file: Path) -> list[tuple[list[int], int]]:
-    """What is painted on the frames of each record, and its label."""
+    """Return the numbers painted on the frames of each record, and its label."""
     found = []
     for record in tf.data.TFRecordDataset(str(file)):
         encoded, label = parsed(config(file), record)

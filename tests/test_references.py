@@ -1,4 +1,4 @@
-"""The published networks at the scale of a space: within its costs, in their order, and themselves still."""
+"""The published networks scaled to a space: within its costs, in their order, and with the published kernels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHAPE = ((8, 2), (16, 2), (24, 2), (24, 1), (40, 2))  # width and stride of each
 
 @st.composite
 def spaces(draw: st.DrawFn) -> SpaceConfig:
-    """Spaces of a proxy: one to three times as wide as the default one, on clips about as large."""
+    """Draw proxy spaces: one to three times as wide as the default one, on clips of about the same size."""
     frames = draw(st.integers(8, 40))
     times = draw(st.sampled_from([1, 2, 3]))
     blocks = tuple(
@@ -75,7 +75,7 @@ def check_clip(network: Architecture, space: SpaceConfig) -> None:
 
 
 def check_layers(network: Architecture, published: Architecture, space: SpaceConfig) -> None:
-    """Every layer has the kernel of the published one in its place; those beyond repeat them from the second.
+    """Every layer has the kernel of the published layer at its place; extra layers repeat them from the second.
 
     Kernels are as narrow as the network's clip allows without a change of the function.
     """
@@ -109,7 +109,7 @@ def test_in_any_space_like_these(space: SpaceConfig) -> None:
 
 
 def test_one_that_cannot_be_that_cheap_is_named_with_a_way_out() -> None:
-    """On clips of 96 pixels, no network of five blocks costs as little as 100 000 multiply-adds."""
+    """Every network of five blocks on clips of 96 pixels costs more than 100 000 multiply-adds."""
     space = replace(small().space, resolutions=(96,))
     with pytest.raises(InputError) as caught:
         reference_architectures(space, NAMES, 50_000, 100_000)

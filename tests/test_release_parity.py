@@ -1,6 +1,6 @@
-"""The same numbers as the released implementation for the same weights.
+"""The same numbers as the TF Model Garden implementation for the same weights.
 
-The default tests compare with what it once computed, `tests/recorded/`; those marked `release` with an installed one:
+The default tests compare with recorded values, `tests/recorded/`; those marked `release` with an installed one:
 
     MOVINET_RELEASE_PYTHON=/path/to/release/bin/python make test ARGS="-m release"
 """
@@ -34,7 +34,7 @@ from movinet.weights.checkpoint import load_weights, named_variables
 from search_space.published import PUBLISHED
 from search_space.variant import Variant, released_stream
 
-ROUNDING = 1e-4  # of the largest logit
+ROUNDING = 1e-4  # relative to the largest logit
 
 
 def model_of(case: Case) -> keras.Model:
@@ -42,7 +42,7 @@ def model_of(case: Case) -> keras.Model:
 
 
 def by_release_number(model: keras.Model) -> dict[str, keras.Variable]:
-    """The variables by the names that `drawn_weights` draws by: `stem/conv`, `3/expand`, `head/dense`."""
+    """Return the variables by the names for which `drawn_weights` draws: `stem/conv`, `3/expand`, `head/dense`."""
     places = [layer.name for layer in model.layers if layer.weights]
     numbered = {place: str(i) for i, place in enumerate(places)} | {"stem": "stem", "head": "head"}
     variables = named_variables(model)
@@ -61,7 +61,7 @@ def logits(case: Case, model: keras.Model) -> np.ndarray:
 
 
 def loss_and_gradients(case: Case, model: keras.Model) -> tuple[float, dict[str, np.ndarray]]:
-    """In training mode, on the batch's own statistics."""
+    """Compute in training mode, with the batch's own statistics."""
     clips = tf.constant(drawn_weights.clips(case.name, [*case.clip, 3]))
     labels = drawn_weights.labels(case.name, len(clips), CLASSES)
     trainable = {name: variable for name, variable in by_release_number(model).items() if variable.trainable}
@@ -78,12 +78,12 @@ def loss_and_gradients(case: Case, model: keras.Model) -> tuple[float, dict[str,
 
 
 def has_gradient(name: str) -> bool:
-    """Not the offset of a norm that only linear maps and another norm follow: that one takes any offset out again."""
+    """Return False for the offset of a norm that is followed only by linear maps and another norm, which removes it."""
     return not name.endswith(("/project_beta", "/skip_beta")) or name == "head/project_beta"
 
 
 def assert_same_gradients(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    """Each weight's within 1e-3 of its norm; the ReZero scalars, each a sum that may cancel, as one vector."""
+    """Check each weight within 1e-3 of its norm; the ReZero scalars, sums that may cancel, as one vector."""
     assert found.keys() == expected.keys()
     total = np.sqrt(sum(np.sum(np.square(g)) for g in expected.values()))
     scalars = [name for name in found if name.endswith(("/rezero", "/positional"))]
@@ -135,14 +135,14 @@ def test_stream_models_have_the_released_number_of_parameters(name: str) -> None
     assert (trainable, trainable + statistics) == STREAM_PARAMETERS[name]
 
 
-# -- beside an installed release ------------------------------------------------------------------
+# -- beside an installed Model Garden implementation ----------------------------------------------
 
 ALL = [*recorded_cases(), *further_cases()]
 
 
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the release computed for every case; about half an hour."""
+    """Return a folder with Model Garden's values for every case; takes about half an hour."""
     python = os.environ.get("MOVINET_RELEASE_PYTHON")
     if not python:
         pytest.fail("MOVINET_RELEASE_PYTHON must name the Python of an environment with tf-models-official")
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_the_release_is_the_same_network(case: Case, release: Pa
     trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     assert [trainable, model.count_params()] == found["parameters"].tolist()
 
-    load_weights(model, release / case.name)  # an error unless every variable is matched
+    load_weights(model, release / case.name)  # an error if a variable has no match
     for name, variable in by_release_number(model).items():
         np.testing.assert_array_equal(variable, drawn_weights.values(case.name, name, variable.shape))
     expected = found["logits"]

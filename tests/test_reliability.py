@@ -1,4 +1,4 @@
-"""Reliability: variance components against closed forms and a slower implementation, and what is recommended."""
+"""Reliability: variance components against closed forms and a slower implementation, and the recommendations."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ PUBLISHED = Path("results/published/frontier")
 def simulated(
     rng: np.random.Generator, architectures: int, seeds: int, between: float, within: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Costs [R] and trainings [R, S] with these variances beside a quadratic in log cost."""
+    """Return costs [R] and trainings [R, S] with these variances around a quadratic in log cost."""
     macs = np.exp(rng.uniform(12, 15, architectures))
     own = 0.3 * np.log(macs) - 0.02 * np.log(macs) ** 2 + rng.normal(0, np.sqrt(between), architectures)
     return macs, own[:, None] + rng.normal(0, np.sqrt(within), (architectures, seeds))
 
 
 def unbalanced(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
-    """The same without some trainings; each architecture keeps its first."""
+    """Return the same without some trainings; each architecture keeps its first."""
     gone = rng.random(values.shape) < 0.4
     gone[:, 0] = False
     return np.where(gone, np.nan, values)
 
 
 def slowly(values: np.ndarray, trend: np.ndarray) -> tuple[float, float]:
-    """Both variances from projections of all trainings, an architecture's column for each."""
+    """Compute both variances from projections of all trainings, with one column for each architecture."""
     rows, columns = np.nonzero(np.isfinite(values))
     y, x, z = values[rows, columns], trend[rows], np.eye(len(values))[rows]
     leaves = [np.eye(len(y)) - part @ np.linalg.pinv(part) for part in (x, np.hstack([x, z]))]
@@ -129,7 +129,7 @@ def test_tau_within_bins_is_the_mean_over_bins_and_seed_pairs() -> None:
 
 
 def test_accuracy_is_foretold_by_other_seeds_only() -> None:
-    # Luck that a training's statistics share says nothing about its network.
+    # Noise that only the statistics of one training share carries no information about its network.
     rng = np.random.default_rng(8)
     luck = rng.normal(size=(400, 2))
     bins, once = np.zeros(400, int), np.ones((1, 400), int)

@@ -1,4 +1,4 @@
-"""The command `reliability`: what it prints and writes of tables and runs."""
+"""The command `reliability`: its output and files for tables and runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a run as a file: what it holds, what it may do, and what cannot get into it."""
+"""The page of a run as a file: its contents, the allowed scripts and requests, and escaped text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TITLES = ["frontier", "choices", "importance", "volume", "reliability", "family"
 
 
 class Page(HTMLParser):
-    """A page taken apart: texts by the section that they are in, scripts, and every element with its attributes."""
+    """Parsed page: texts by section, scripts, and every element with its attributes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ pytestmark = pytest.mark.usefixtures("clip_cache")
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    """Of the published frontier, a real run."""
+    """Return the published run, a real one."""
     return page_of(runs.read(FRONTIER), tmp_path_factory.mktemp("published"))
 
 
@@ -205,7 +205,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytes
 
 
 def with_nasty_texts(folder: Path) -> Ledger:
-    """A ledger with markup in every text that it may hold."""
+    """Return a run with markup in every text that its event log may hold."""
     records = story(np.random.default_rng(0), searched=26, repeats=2)
     ledger = ledger_of(folder, [*records, Note(NASTY), Resumed({NASTY: NASTY})])
     lines = [json.loads(line) for line in ledger.path.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The page of a run in a real browser: what is seen, pointed at, clicked, typed, read aloud, and never asked for."""
+"""The page of a run in a real browser: view, hover, click, keyboard, accessibility, and no network requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TRIED = int(((TRIALS["kind"] == "search") & (TRIALS["state"] == "completed")).su
 ALL = len(TRIALS)
 PLOTS = ("frontier-plot", "choices-plot", "volume-plot")
 SECTIONS = ("frontier", "choices", "importance", "volume", "reliability", "family", "failures", "reproduce")
-# Where a mark of the trace whose name starts so is on the screen.
+# Screen position of a mark of the trace whose name starts with `name`.
 PLACE = """([place, name]) => {
   const plot = document.getElementById("frontier-plot"), {xaxis, yaxis} = plot._fullLayout;
   const trace = plot.data.find(each => each.name.startsWith(name)), box = plot.getBoundingClientRect();
@@ -44,12 +44,12 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a real run, the published frontier."""
+    """Return the page of the published run, a real one."""
     return report(run_folder.read(FRONTIER), tmp_path_factory.mktemp("pages"))
 
 
 def on_front(place: int) -> str:
-    """How the page calls a network of the front, cheapest first."""
+    """Return the page's name for a network of the front, cheapest first."""
     return f"{FRONT[place]['label'].capitalize()}, on the front"
 
 
@@ -58,7 +58,7 @@ def report(ledger: Ledger, folder: Path) -> Path:
 
 
 class View:
-    """A page in a window of its own; `told` is what it wrote to the console, `asked` what it wanted from elsewhere."""
+    """A page in its own window; `told` has its console messages, `asked` its requests."""
 
     def __init__(self, chromium: Browser, file: Path, width: int = 1280, scheme: str = "light") -> None:
         size = {"width": width, "height": 900}
@@ -71,7 +71,7 @@ class View:
         self.page.goto(file.as_uri())
 
     def draw_all(self) -> None:
-        """Every picture, as one who scrolls would have it."""
+        """Draw every plot by scrolling to it."""
         for name in PLOTS:
             self.page.locator(f"#{name}").scroll_into_view_if_needed()
             self.page.locator(f"#{name} .main-svg").first.wait_for()
@@ -81,7 +81,7 @@ class View:
         return self.page.locator(selector).inner_text()
 
     def counts(self, words: str) -> None:
-        """Waits until so many trials are shown."""
+        """Wait until `words` trials are shown."""
         self.page.locator("#count", has_text=re.compile(f"^{words} trials shown")).wait_for()
 
     def mark(self, place: int, trace: str = "front") -> tuple[float, float]:
@@ -90,14 +90,14 @@ class View:
         return x, y
 
     def count(self, trace: str) -> int:
-        """Marks of the trace whose name starts so."""
+        """Return the number of marks of the trace whose name starts with `name`."""
         code = 'name => document.getElementById("frontier-plot").data.find(t => t.name.startsWith(name)).x.length'
         return int(self.page.evaluate(code, trace))
 
 
 @pytest.fixture(scope="module")
 def window(chromium: Browser, file: Path) -> Iterator[View]:
-    """One for many tests, as a page takes a second or two to open."""
+    """Yield one window for many tests, because a page takes a second or two to open."""
     shown = View(chromium, file)
     yield shown
     assert shown.told == []
@@ -106,7 +106,7 @@ def window(chromium: Browser, file: Path) -> Iterator[View]:
 
 @pytest.fixture
 def view(window: View) -> View:
-    """The window as it was at first."""
+    """Return the window in its initial state."""
     window.page.evaluate("form.reset(), pin(firstPinned()), scrollTo(0, 0)")
     window.page.mouse.move(0, 0)
     window.counts(f"{ALL} of {ALL}")
@@ -142,7 +142,7 @@ def test_pointing_shows_an_architecture_and_a_click_pins_it(view: View) -> None:
 def test_the_filter_takes_kind_state_flops_and_text(view: View) -> None:
     assert view.count("tried") == TRIED
     view.page.locator("#words").fill(FRONT[-1]["fingerprint"])
-    view.counts(f"4 of {ALL}")  # with the trainings of its network in the finals
+    view.counts(f"4 of {ALL}")  # with the re-evaluations of its network
     assert view.count("tried") == 1 and view.count("stopped") == 0
     view.page.get_by_role("button", name="Show all").click()
     view.counts(f"{ALL} of {ALL}")
@@ -194,7 +194,7 @@ def test_nothing_keeps_people_out(scheme: str, width: int, chromium: Browser, fi
     shown = View(chromium, file, width, scheme)
     shown.draw_all()
     shown.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    # What Plotly draws is one picture with a name to those who do not see it.
+    # Plotly's drawing counts as one image with a name for screen readers.
     found = Axe().run(shown.page, {"exclude": [".main-svg"]}, {"resultTypes": ["violations"]}).response["violations"]
     grave = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
     assert grave == []
@@ -221,7 +221,7 @@ def test_the_colours_are_the_readers_until_the_button_says_otherwise(chromium: B
 def test_on_paper_all_pictures_are_there_and_no_controls(chromium: Browser, file: Path) -> None:
     shown = View(chromium, file, scheme="dark")
     assert len(shown.page.pdf()) > 50_000
-    assert shown.page.locator("#choices-plot .js-line, #volume-plot .js-line").count() > 40  # never scrolled to
+    assert shown.page.locator("#choices-plot .js-line, #volume-plot .js-line").count() > 40  # without scrolling to it
     shown.page.emulate_media(media="print")
     for selector in ("#filter", "nav", "#theme", ".controls"):
         assert not shown.page.locator(selector).is_visible()
@@ -247,7 +247,7 @@ def test_markup_in_a_run_is_shown_as_text_and_never_run(chromium: Browser, tmp_p
 
 
 def crowded(file: Path, folder: Path, trials: int) -> Path:
-    """The page with every trial many times over, each a little elsewhere."""
+    """Write the page with every trial repeated many times at slightly different positions."""
     before, data, after = re.split(r'(?<=id="data">)(.*?)(?=</script>)', file.read_text("utf-8"), maxsplit=1)
     whole: dict[str, Any] = json.loads(data)
     one = whole["trials"]

@@ -1,4 +1,4 @@
-"""Training a recorded network again: which trainings, what is compared, and what is said; and a real run, for real."""
+"""Retraining of a recorded network: the trainings, the comparison and the messages; and a real retraining."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KNOWN = Reproduction(0.5, 0.5, (0.5, 0.52), (0.51,), 0.02, 6, (), False)
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    """A run in which repeat r of a network is 0.01 r better, and trial 1 failed."""
+    """Return a run in which repeat r of a network is 0.01 r better, and trial 1 failed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         return run_folder.read(played(tmp_path_factory.mktemp("runs") / "played", failing=1))
@@ -38,7 +38,7 @@ def finalist(ledger: Ledger) -> Proposal:
 
 
 def measured(ledger: Ledger, point: Proposal, *accuracies: float) -> list[tuple[Proposal, Completed | Failed]]:
-    """As `trained` yields: the first with the seed of the point."""
+    """Return results like those of `trained`: the first with the seed of the point."""
     proposals = reproduce.again(ledger, point, len(accuracies) - 1)
     return [(p, Completed(p.index, 1, {"accuracy": a}, 1.0)) for p, a in zip(proposals, accuracies, strict=True)]
 
@@ -65,7 +65,7 @@ def test_the_same_training_first_then_seeds_that_the_run_has_not_used(ledger: Le
     same, *others = reproduce.again(ledger, point, 2)
     assert same == point
     used = {each.seed for each in ledger.proposals.values()}
-    assert [each.repeat for each in others] == [3, 4]  # the search's was 0, the finals' 1 and 2
+    assert [each.repeat for each in others] == [3, 4]  # the search had 0, the re-evaluation 1 and 2
     assert [each.seed for each in others] == [trial_seed(ledger.header.seed, point.fingerprint, i) for i in (3, 4)]
     assert not used & {each.seed for each in others}
     assert all(each.architecture == point.architecture for each in others)
@@ -80,7 +80,7 @@ def test_the_trial_that_chose_a_network_is_not_what_it_is_compared_with(ledger: 
     found = reproduction(ledger, trials[0], measured(ledger, trials[0], accuracy[0], 0.9))
     assert (found.recorded, found.repeated, found.again) == (accuracy[0], accuracy[0], (0.9,))
     assert found.before == tuple(accuracy[1:])
-    # Repeats 0.01 apart: of each network trained three times the squares are 2e-4, of the reference, twice, 0.5e-4.
+    # Repeats are 0.01 apart: the squares are 2e-4 per network with three trainings, 0.5e-4 for the reference with two.
     groups = [each.fingerprint for each in ledger.proposals.values() if each.index in ledger.completed]
     counts = [groups.count(each) for each in dict.fromkeys(groups)]
     squares = sum({1: 0, 2: 0.5e-4, 3: 2e-4}[count] for count in counts)

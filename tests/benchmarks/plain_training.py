@@ -60,7 +60,7 @@ def shuffled(clips: int, search: SearchConfig) -> Iterator[np.ndarray]:
 
 
 def batches(split: Split, clip: Clip, indices: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
-    """Yield clips float32 `B T H W 3` in 0..1 as the network sees them, and labels, from the memory-mapped arrays."""
+    """Return clips float32 `B T H W 3` in 0..1 as the network sees them, and labels, from the memory-mapped arrays."""
     height, width = split.clips.shape[2:4]
 
     def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
