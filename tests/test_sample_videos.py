@@ -1,4 +1,4 @@
-"""Moving digits as video files: what is read back is what was written."""
+"""Moving digits as video files: the frames read are the frames written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_class_folders_are_read_as_they_were_made(tmp_path: Path) -> None:
     assert source.frames(i) == TINY.ticks
     read = source.read(i, range(TINY.ticks)).astype(int)
     assert read.shape == made.clips[7].shape
-    assert np.abs(read - made.clips[7]).mean() < 12  # colours of 2 x 2 pixels are one
+    assert np.abs(read - made.clips[7]).mean() < 12  # colours are shared by 2 x 2 pixels
 
 
 @pytest.mark.parametrize(

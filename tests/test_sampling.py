@@ -34,12 +34,12 @@ BASE = movinet_space(base_config())
 
 @functools.cache
 def range_of(space: SearchSpace[Any]) -> tuple[float, float]:
-    """The range of multiply-adds of a space without limits."""
+    """Return the range of multiply-adds of a space without limits."""
     return cost_range(space, np.random.default_rng(0), [])
 
 
 def count_table(genotypes: np.ndarray) -> dict[str, np.ndarray]:
-    """Cheapest in the middle of the first choice, so that no tilt leads there."""
+    """Return costs with the cheapest in the middle of the first choice, which no tilt reaches."""
     return {
         "cost": 10 + 7 * np.abs(genotypes[:, 0] - 2) + genotypes[:, 1] + 2 * genotypes[:, 2],
         "other": genotypes[:, 0] + 1,
@@ -58,7 +58,7 @@ TABLE: SearchSpace[Any] = SearchSpace(
     count_table,
 )
 
-# A valley in every one of twenty choices: uniform draws are never at its floor, and tilted ones lead away from it.
+# A valley in each of twenty choices: uniform draws are never at its floor, and tilted ones move away from it.
 VALLEY: SearchSpace[Any] = SearchSpace(
     "valley",
     tuple(Choice(f"c{i}", (0, 1, 2, 3, 4)) for i in range(20)),
@@ -111,7 +111,7 @@ def test_capped_draws_are_many_feasible_and_bounded(space: Any, share: float) ->
     assert draws.shape == (200, len(space.choices)) and feasible(space.count(draws), limits).all()
     assert np.array_equal(draws, space.canonical_batch(draws))
     assert len(np.unique(draws, axis=0)) > 190
-    # Tilted no more than needed: what the cap allows is used.
+    # The tilt is no stronger than needed: draws use the range up to the cap.
     assert np.median(space.count(draws)["macs"]) > (0.4 if share == 0.5 else 0.65) * limits[0].at_most
 
 
@@ -135,7 +135,7 @@ def test_walks_fill_up_where_no_tilt_leads() -> None:
     draws = sample_feasible(VALLEY, rng(), 300, limits)
     assert len(draws) == 300 and feasible(VALLEY.count(draws), limits).all()
     assert len(np.unique(draws, axis=0)) > 200
-    # Every choice has moved away from the floor in some draw.
+    # Each choice is away from the floor in at least one draw.
     assert np.all(np.any(draws != 2, axis=0))
 
 
@@ -152,7 +152,7 @@ def test_an_infeasible_cap_is_one_line_with_the_cheapest_cost(find: Any) -> None
 
 
 def test_caps_that_exclude_each_other_are_one_line() -> None:
-    # Fewer frames cost less a clip and more a frame, as the classifier runs once.
+    # Fewer frames cost less per clip and more per frame, because the classifier runs once.
     cheapest = min(SMALL.count(SMALL.sample(rng(), 3000, -60.0))["macs"])
     per_frame, _ = cost_range(SMALL, rng(), [], "macs_per_frame")
     few_channels = [Limit("macs", cheapest), Limit("macs_per_frame", per_frame)]
@@ -189,7 +189,7 @@ def test_range_of_a_movinet_space_is_first_to_last_options(space: Any) -> None:
 
 
 def tiny_space() -> tuple[SearchSpace[Any], np.ndarray]:
-    """A MoViNet space small enough to enumerate, and all its members."""
+    """Return a MoViNet space small enough to enumerate, and all its architectures."""
     kernels, ratios = ((1, 3, 3), (3, 3, 3)), (1.5, 3.0)
     blocks = (
         BlockConfig(16, (16, 24), 2, (1, 2), kernels, ratios),
@@ -236,7 +236,7 @@ def test_strata_get_equal_shares_of_the_whole_range(limits: list[Limit]) -> None
     low, high = cost_range(SMALL, rng(1), limits)
     held, _ = np.histogram(np.log(costs["macs"]), np.linspace(np.log(low), np.log(high * 1.0001), 11))
     assert np.all(np.abs(held - 20) <= 2)
-    # In random order: the first half is spread as well.
+    # The order is random: the first half is spread as well.
     assert np.ptp(np.log(costs["macs"][:100])) > 0.8 * np.log(high / low)
 
 

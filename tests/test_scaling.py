@@ -52,7 +52,7 @@ def test_scaling_by_hand() -> None:
     one, two, three = replace(one, expand=40), replace(two, expand=64), replace(three, expand=88)  # 36, 60 and 84 up
     assert scaled == Architecture(
         Clip(13, 56, 2),  # 12.6 frames; 55 pixels made even; 30 ticks over 13 frames
-        Stem(16),  # 12 is half way, and 8 would lose more than 10 %
+        Stem(16),  # 12 is halfway, and 8 would lose more than 10 %
         (Block(24, 2, (one, one, one)), Block(40, 1, (one, two, three, two, three, two, three, two))),  # 2.5 and 7.5 up
         Head(96, 120),
     )
@@ -108,7 +108,7 @@ def test_compound_scaling_is_scaling_by_powers() -> None:
 
 
 def test_default_coefficients_double_published_networks() -> None:
-    """One by one; tests/test_expected_growth.py says what holds of many."""
+    """Test a single network; tests/test_expected_growth.py tests many."""
     for phi in (-2.0, -1.0, 0.0, 1.0, 2.0):
         ratio = count(compound(A5, phi + 1), 600).macs / count(compound(A5, phi), 600).macs
         assert 1.8 < ratio < 2.35
@@ -226,7 +226,7 @@ def test_space_scaled_by_hand() -> None:
 
 
 def test_space_costs_about_twice_as_much_a_step() -> None:
-    """Mean cost of random members; rounding of widths and the floor of one layer allow no better than this."""
+    """Test the mean cost of random architectures; tolerances cover rounded widths and the minimum of one layer."""
     means = []
     for phi in range(-3, 4):
         space = movinet_space(scale_space(base_config(), phi))

@@ -1,4 +1,4 @@
-"""JSON Schemas and reference pages of configuration files, beside what the classes accept."""
+"""JSON Schemas and reference pages of configuration files, against the rules of the classes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_schema_and_classes_refuse_alike(place: tuple[Any, ...], value: object) 
     inner[last] = value
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(data, schema)
-    if place[0] != "family":  # read by results, from the same class
+    if place[0] != "family":  # the results package reads it with the same class
         with pytest.raises(InputError):
             search_config.from_dict(data)
 
@@ -93,7 +93,7 @@ def test_schema_and_classes_refuse_alike(place: tuple[Any, ...], value: object) 
 def test_the_reference_pages_are_of_these_classes(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     page = printed(capsys, kind, "--markdown")
     assert page == (DOCS / "reference" / f"{kind}_keys.md").read_text(encoding="utf-8")
-    assert "|  |\n" not in page  # every key has a meaning
+    assert "|  |\n" not in page  # every key has a description
 
 
 def test_an_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Training-free scores of small networks: what each must be by its definition; and the columns of a table."""
+"""Training-free scores of small networks: values from their definitions; and the columns of a table."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_gradient_norm_is_that_of_the_keras_model() -> None:
 
 
 def test_naswot_by_hand() -> None:
-    # Of 4 units, three clips: 1100, 1100 and 0011; Mellor et al.'s kernel counts where two agree.
+    # Codes of three clips in 4 units; Mellor et al.'s kernel counts equal units.
     codes = np.array([[1, 1, 0, 0], [1, 1, 0, 1], [0, 0, 1, 1]])
     kernel = (codes[:, None] == codes).sum(axis=-1)
     found = training_free_scores._Agreement(3)
@@ -104,7 +104,7 @@ def test_synflow_grows_with_width_and_depth(squeeze_excite: bool) -> None:
 
 
 def test_synflow_is_the_growth_of_the_flow() -> None:
-    """The sum of |w| dR/d|w| is what R gains where all kernels grow by a factor 1 + h, over h."""
+    """The sum of |w| dR/d|w| is the growth of R, divided by h, if all kernels grow by a factor 1 + h."""
     architecture = network()
     specs = training_free_scores._specs(architecture, CLASSES)
     start = [initial(spec, i) for i, spec in enumerate(specs)]
@@ -141,7 +141,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchConfig]
 
 @pytest.fixture
 def table(settings: SearchConfig) -> Table:
-    """Three networks of the space, with accuracies made up."""
+    """Write a table of three networks of the space, with made-up accuracies."""
     space = movinet_space(settings.space)
     members = [space.decode(tuple(map(int, genes))) for genes in space.sample(np.random.default_rng(0), 3)]
     macs = np.array([count(member, settings.space.classes).macs for member in members])
@@ -162,7 +162,7 @@ def test_a_table_gets_its_columns_and_goes_on_where_it_was_left(
     np.testing.assert_array_equal(whole.accuracy, table.accuracy)
 
     left = {name: np.where([True, False, True], values, np.nan) for name, values in whole.scores.items()}
-    left["naswot"][0] = 123.0  # what is there is not measured again
+    left["naswot"][0] = 123.0  # an existing score is not computed again
     tables.write(replace(whole, scores=left), target)
     columns.score(settings, source, target, seeds=2, threads=None)
     again = tables.read(target).scores

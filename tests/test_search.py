@@ -1,4 +1,4 @@
-"""The loop of a search without any training: made-up results in every order, and ledgers cut at every line."""
+"""The search loop without training: made-up results in every order, and event logs cut at every line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from search_space.cost.counting import count
 from search_space.space.movinet import nearest
 from search_space.space.sampling import Limit
 
-SEED = 22  # of a run that holds every kind of event
+SEED = 22  # seed of a run that has every kind of event
 BEGUN = small(
     trials=6,
     early_stopping=configs.EarlyStopping((0.25, 0.5), 2.0, 2, 2),
@@ -42,7 +42,7 @@ BEGUN = small(
 
 
 def four_members(**changes: Any) -> SearchConfig:
-    """A search of a space that has no more."""
+    """Return a search of a space with only four architectures."""
     space = BEGUN.space
     blocks = tuple(replace(block, widths=block.widths[:1], depths=(1,), expansions=(1.5,)) for block in space.blocks)
     last = replace(space.blocks[-1], widths=(8, 16), depths=(1, 2), expansions=(1.5,))
@@ -57,7 +57,7 @@ def opened(folder: Path, config: SearchConfig) -> LedgerWriter:
 
 
 def outcome(proposal: Proposal, failing: float = 0.15) -> list[Rung | Completed | Failed]:
-    """What training gives: a function of the proposal alone, as in a real run."""
+    """Return made-up events of a training: a function of the proposal alone, as in a real run."""
     rng = np.random.default_rng(proposal.seed)
     accuracies = np.round(np.sort(rng.random(3)), 2)  # rounded, so that some are equal
     events: list[Rung | Completed | Failed] = [
@@ -69,7 +69,7 @@ def outcome(proposal: Proposal, failing: float = 0.15) -> list[Rung | Completed 
 
 
 class Drive:
-    """Executes a search with up to `workers` trials at a time, whose events come in an order drawn from `rng`."""
+    """Runs a search with up to `workers` trials at a time, whose events come in an order drawn from `rng`."""
 
     def __init__(self, search: Search, workers: int = 1, seed: int = 0, failing: float = 0.15) -> None:
         self.search, self.workers, self.failing = search, workers, failing
@@ -77,7 +77,7 @@ class Drive:
         self.left: dict[int, list[Rung | Completed | Failed]] = {}
 
     def step(self) -> bool:
-        """One proposal or one event; False once all is done."""
+        """Process one proposal or one event; return False at the end."""
         search = self.search
         if len(self.left) < self.workers and (not self.left or self.rng.random() < 0.7):
             proposal = search.propose()
@@ -108,14 +108,14 @@ class Drive:
 
 
 def begun(folder: Path, config: SearchConfig, **options: Any) -> Ledger:
-    """A whole search, as its ledger."""
+    """Return the event log of a whole search."""
     with opened(folder, config) as writer:
         Drive(Search(config, writer), **options).run()
     return read(writer.path)
 
 
 def cut(ledger: Ledger, lines: int, folder: Path, torn: int = 0) -> Path:
-    """The first lines of a ledger, and the first bytes of the next."""
+    """Write the first lines of an event log, and the first bytes of the next line."""
     content = ledger.path.read_bytes().splitlines(keepends=True)
     path = folder / f"cut{lines}.jsonl"
     path.write_bytes(b"".join(content[:lines]) + b"".join(content[lines : lines + 1])[:torn])
@@ -129,7 +129,7 @@ def resumed(path: Path, config: SearchConfig, **options: Any) -> list[Event]:
 
 
 def check_whole(events: Sequence[Event], config: SearchConfig) -> None:
-    """What has to hold for every finished run."""
+    """Check the invariants of every finished run."""
     proposals = {event.index: event for event in events if isinstance(event, Proposal)}
     ended = Counter(event.index for event in events if isinstance(event, Completed | Stopped | Failed))
     assert list(proposals) == list(range(len(proposals)))
@@ -143,7 +143,7 @@ def check_whole(events: Sequence[Event], config: SearchConfig) -> None:
 
 
 def check_finals(events: Sequence[Event], proposals: dict[int, Proposal], config: SearchConfig) -> None:
-    """Each member of the front (all of them, if they are few) and each reference, `repeats` times, after the search."""
+    """Check that selected networks of the front (all, if few) and references have `repeats` trainings at the end."""
     kinds = [proposal.kind for proposal in proposals.values()]
     assert kinds == sorted(kinds, key=lambda kind: kind != "search")
     completed = {e.index: e.metrics["likelihood"] for e in events if isinstance(e, Completed)}
@@ -179,7 +179,7 @@ def test_a_search_trains_everything_once_in_any_order(
 @pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("config", [BEGUN, four_members()], ids=["begun", "exhausted"])
 def test_a_ledger_cut_anywhere_goes_on_to_the_same_search(tmp_path: Path, config: SearchConfig, every: int) -> None:
-    """With one worker: the same events in the same order, whatever was lost with the end of the file."""
+    """One worker gives the same events in the same order for every cut."""
     whole = begun(tmp_path, config)
     assert (whole.stopped and whole.failed) or config is not BEGUN
     for lines in range(1, len(whole.entries) + 2, every):
@@ -202,7 +202,7 @@ def test_nothing_is_lost_or_repeated_when_several_workers_are_cut_short(
     assert events[: len(before.events)] == before.events
     again = [proposal.index for proposal in before.pending]
     first = [event.index for event in events[len(before.events) :] if not isinstance(event, Proposal)]
-    assert set(again) <= set(first)  # what was running is trained again
+    assert set(again) <= set(first)  # running trials are repeated
 
 
 def test_what_was_running_is_proposed_again_first(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_what_was_running_is_proposed_again_first(tmp_path: Path) -> None:
 
 
 def test_a_rung_that_is_reached_again_keeps_its_decision(tmp_path: Path) -> None:
-    """Even if so many better trials reached it since that it would be stopped now."""
+    """The decision stays even if enough better trials arrived later to stop it."""
     config = replace(BEGUN, early_stopping=configs.EarlyStopping((0.25, 0.5), 2.0, 1, 2))
     with opened(tmp_path, config) as writer:
         search = Search(config, writer)
@@ -255,7 +255,7 @@ def test_published_networks_fill_the_workers_until_the_last_candidate_ends(tmp_p
         search = Search(config, writer)
         begun = [search.propose() for _ in range(7)]
         assert [proposal and proposal.label for proposal in begun] == ["", "", "a3", "a0", "a3", "a0", None]
-        assert search.planned == 2 + 2 * (2 + 2)  # as if both came to be finalists
+        assert search.planned == 2 + 2 * (2 + 2)  # as if both were selected
         search.observe(Failed(0, "made up", 1))
         assert search.propose() is None
         search.observe(Completed(1, 4, {"likelihood": 0.5}, 1.0))
@@ -287,7 +287,7 @@ def test_finalists_are_spread_over_a_front_of_more_than_that(tmp_path: Path) -> 
     with opened(tmp_path, config) as writer:
         search = Search(config, writer)
         costs = [search.propose().cost["macs"] for _ in range(12)]  # type: ignore[union-attr]
-        for index, macs in enumerate(costs):  # the dearer, the better: all are on the front; but the cheapest is poor
+        for index, macs in enumerate(costs):  # more cost is better: all are on the front; but the cheapest is poor
             accuracy = 0.01 if macs == min(costs) else macs / max(costs)
             search.observe(Completed(index, 4, {"likelihood": accuracy}, 1.0))
         kept = search.front()
@@ -343,13 +343,13 @@ def test_a_ledger_that_cannot_be_written_ends_the_run_instead_of_a_trial(tmp_pat
             assert not attempts.observe("x", Completed(0, 4, {"likelihood": 0.5}, 1.0))
         assert attempts.over
         assert "prevented writing a line" in str(attempts.fault)
-        assert attempts.search.completed == {}  # what is not recorded did not happen
+        assert attempts.search.completed == {}  # an unrecorded event has no effect
         assert len(read(writer.path).completed) == 0
 
 
 @contextlib.contextmanager
 def files_at_most(size: int) -> Iterator[None]:
-    """A disk that is full, as far as this process is concerned."""
+    """Simulate a full disk for this process."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
@@ -381,7 +381,7 @@ def test_repeats_get_seeds_of_their_own_and_stand_on_the_front_with_their_mean(t
 
 @pytest.mark.parametrize("statistic", ["likelihood", "accuracy"])
 def test_the_configured_statistic_is_modelled_compared_and_selects(statistic: str, tmp_path: Path) -> None:
-    """Where accuracy and likelihood order the networks in opposite ways."""
+    """Accuracy and likelihood order the networks in opposite ways."""
     stopping = configs.EarlyStopping((0.5,), bands=1, minimum=4)
     config = replace(BEGUN, statistic=statistic, early_stopping=stopping, finals=configs.Finals(1, 99, ()))
     with opened(tmp_path, config) as writer:
@@ -402,7 +402,7 @@ def test_the_configured_statistic_is_modelled_compared_and_selects(statistic: st
 
 
 def test_a_second_cost_widens_the_front(tmp_path: Path) -> None:
-    """A costly, bad network that carries little between frames is on the front of three."""
+    """An expensive, bad network with little state between frames is on the front of three."""
     config = replace(BEGUN, algorithm=configs.AlgorithmConfig("random"), early_stopping=configs.EarlyStopping(()))
     with opened(tmp_path, config) as writer:
         search = Search(config, writer)
@@ -435,10 +435,10 @@ def test_the_frontier_search_starts_from_the_published_networks(tmp_path: Path) 
 
 
 def test_architectures_share_their_equal_parts() -> None:
-    """Each is what was proposed, but ten thousand of them are held in a third of the memory."""
+    """Each is equal to its proposal, but ten thousand of them need a third of the memory."""
     parts: dict[str, Any] = {}
     data = [{"layers": [{"kernel": [1, 3, 3], "expand": width}], "long": "x" * 200} for width in (8, 16, 8)]
     found = [_shared(each, parts) for each in data]
     assert found == data
     assert found[0]["layers"][0] is found[2]["layers"][0] is not found[1]["layers"][0]
-    assert found[0] is not found[2]  # too large to be looked for
+    assert found[0] is not found[2]  # too large to be shared

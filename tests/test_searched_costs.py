@@ -31,7 +31,7 @@ from search_space.base.errors import InputError
 from search_space.cost.labels import label_of
 
 COSTS = (("macs_per_frame",), ("macs", "trainable_parameters"))
-GRID = 400  # places of each cost at which a step function is looked at
+GRID = 400  # points of each cost at which a step function is compared
 
 
 class Run:
@@ -44,7 +44,7 @@ class Run:
         self.metrics = {each["index"]: each["metrics"] for each in lines if each["event"] == "completed"}
 
     def means(self, kind: str, metric: str = "accuracy") -> dict[str, float]:
-        """Mean of a metric by fingerprint, over the trainings of a kind."""
+        """Return the mean of a metric by fingerprint, over the trainings of a kind."""
         values = defaultdict(list)
         for index, metrics in self.metrics.items():
             if self.proposals[index]["kind"] == kind:
@@ -82,7 +82,7 @@ def rows(run: Run) -> list[dict[str, str]]:
 
 
 def front_of(accuracy: Mapping[str, float], run: Run) -> list[str]:
-    """Names that no other one is at least as good as in everything, by their costs."""
+    """Return the names that no other equals or beats in all values, by their costs."""
 
     def beaten(name: str, by: str) -> bool:
         no_worse = all(a <= b for a, b in zip(run.cost(by), run.cost(name), strict=True))
@@ -193,7 +193,7 @@ def test_the_live_display_bins_and_scores_by_the_costs_searched_by(run: Run) -> 
 
 
 def rewritten(run: Run, folder: Path, costs: list[str], latency: bool) -> Ledger:
-    """The run as if it had searched by these costs, with or without a cost named latency."""
+    """Rewrite the run as a search by these costs, with or without a cost named latency."""
     head, *lines = map(json.loads, (run.folder / "ledger.jsonl").read_text().splitlines())
     head["config"]["costs"] = costs
     for line in lines:

@@ -1,4 +1,4 @@
-"""A search reads what training reads: folders and lists, by time, divided so that groups stay together."""
+"""A search reads the same sources as training: folders and lists, by time, split so that groups stay together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPACE = {
 
 @pytest.fixture
 def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two classes of four cameras, each with clips at another frame rate; frame n is grey DARK + STEP n."""
+    """Return videos of two classes and four cameras at different frame rates; frame n is grey DARK + STEP n."""
     monkeypatch.setenv("MOVINET_NAS_CACHE", str(tmp_path / "cache"))
     for name in "ab":
         for camera, rate in enumerate(RATES):
@@ -39,7 +39,7 @@ def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def kinetics(folder: Path) -> Path:
-    """The list of the same videos as Kinetics has it, which finds each by its name."""
+    """Write the list of the same videos in the format of Kinetics, which identifies each by its name."""
     rows = ["label,youtube_id,time_start,time_end"]
     for file in sorted(folder.glob("*/*.mp4")):
         camera, clip = file.stem.split("_")
@@ -49,7 +49,7 @@ def kinetics(folder: Path) -> Path:
 
 
 def general(folder: Path) -> Path:
-    """A list of their files, with the camera in a column."""
+    """Write a list of their files, with the camera in a column."""
     files = sorted(file.relative_to(folder) for file in folder.glob("*/*.mp4"))
     return written(
         folder / "list.csv",
@@ -88,7 +88,7 @@ def test_a_search_reads_each_form_by_time_and_keeps_groups_together(form: str, v
         split: {name.split("/")[-1].split("_")[0] for name in names(source)} for split, source in sources.items()
     }
     assert not cameras["train"] & cameras["validation"] and not set.union(*list(cameras.values())[:2]) & cameras["test"]
-    # Training divides them as the search does.
+    # Training uses the same splits as the search.
     own = {key: value for key, value in data.items() if key not in ("source", "path")}
     for split, source in sources.items():
         opened = open_source(data["source"], path, split=split, split_shares=[0.25, 0.25], **own)  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def test_a_list_that_names_some_splits_is_refused(videos: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=150), st.booleans())
 def test_groups_are_whole_and_classes_are_in_every_split(files: list[tuple[int, int]], shared: bool) -> None:
-    """Groups that classes share, or not; of any sizes."""
+    """Test groups of any sizes, shared by classes or not."""
     labels = [label for label, _ in files]
     groups = [f"{group}" if shared else f"{label}/{group}" for label, group in files]
     splits = divide(labels, groups, BY_SHARES)

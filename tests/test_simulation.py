@@ -1,4 +1,4 @@
-"""Simulated evaluations: deterministic, like a training's events, and failing as told; whole searches with them."""
+"""Simulated evaluations: deterministic, with the events of a training and configured failures; and whole searches."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def simulated(**settings: Any) -> SearchConfig:
 
 
 class Kept(list[Any]):
-    """Stands in a search for the ledger's file."""
+    """Event log in memory."""
 
     append = list.append
 
@@ -127,7 +127,7 @@ def test_time_and_memory_are_taken() -> None:
 
 
 def test_measurements_from_a_table(tmp_path: Path) -> None:
-    """A simulated run as a table, then simulated by that table: the same measurements at the full budget."""
+    """Convert a simulated run to a table and simulate by that table: the results at the full budget are equal."""
     first = replace(simulated(), finals=sections.Finals(0), early_stopping=sections.EarlyStopping(()))
     ledger = ledger_of(begun(tmp_path / "one", first))
     file = tmp_path / "table.csv"
@@ -160,7 +160,7 @@ def test_early_measurements_from_a_table(tmp_path: Path) -> None:
     table_cells.write(tmp_path / "table.csv", columns)  # type: ignore[arg-type]
     simulation = Simulation(simulated(table=str(tmp_path / "table.csv")))
     measured = [event.metrics["accuracy"] for event in simulation.train(asked)]  # type: ignore[union-attr]
-    assert measured == [0.5, 0.25, 0.5]  # nothing was measured after a quarter of the steps
+    assert measured == [0.5, 0.25, 0.5]  # there is no measurement after a quarter of the steps
     last, other = ([*simulation.train(replace(asked, repeat=repeat))][-1] for repeat in (2, 1))
     assert last.metrics == pytest.approx({"accuracy": 0.5, "loss": np.log(2), "likelihood": 0.5, "motion": 0.9})  # type: ignore[union-attr]
     assert other.metrics == pytest.approx({"accuracy": 0.7, "loss": 0.4, "likelihood": np.exp(-0.4)})  # type: ignore[union-attr]
@@ -193,7 +193,7 @@ def test_it_stands_where_training_would_and_nowhere_else() -> None:
 def test_a_simulated_search_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Both executors come to the same; neither makes a data set."""
+    """Both executors give the same results; neither makes a data set."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("MOVINET_NAS_CACHE", str(cache))
     options = ["--serial", "--simulate", "--quiet", "--out", str(tmp_path / "1")]

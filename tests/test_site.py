@@ -1,4 +1,4 @@
-"""The documentation as a site, and what its pages link to."""
+"""The documentation as a site, and the links of its pages."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
 
 
 def links(page: Path) -> Iterator[str]:
-    """Targets of the links of a page, outside of its code."""
+    """Yield the targets of the links of a page, outside of its code."""
     text = re.sub(r"`[^`\n]+`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
     yield from LINK.findall(text)
 
 
 def anchors(page: Path) -> set[str]:
-    """Names of a page's headings, as links end with them."""
+    """Return the anchors of a page's headings, as links use them."""
     headings = re.findall(r"^#+ +(.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
@@ -35,7 +35,7 @@ def anchors(page: Path) -> set[str]:
 def test_what_a_page_links_to_is_there(page: Path) -> None:
     for link in links(page):
         if "://" in link:
-            assert urlsplit(link).scheme == "https" and urlsplit(link).hostname, link  # not asked for: no network here
+            assert urlsplit(link).scheme == "https" and urlsplit(link).hostname, link  # no request: no network here
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
@@ -45,7 +45,7 @@ def test_what_a_page_links_to_is_there(page: Path) -> None:
 
 @pytest.mark.slow
 def test_the_pages_can_be_made_a_site_without_a_warning(tmp_path: Path) -> None:
-    """All is read and every reference resolved, as `make docs` does; only writing, which takes long, is left out."""
+    """Read all pages and resolve every reference, as `make docs` does; only the slow writing is left out."""
     program = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", "--builder", "dummy"]
     places = ["-c", str(ROOT / "docs"), "-d", str(tmp_path / "trees"), str(ROOT), str(tmp_path / "site")]
     made = subprocess.run([*program, *places], cwd=ROOT, capture_output=True, text=True, check=False)

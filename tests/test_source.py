@@ -1,4 +1,4 @@
-"""Sources of videos: frames found by their content at any rate, lists and folders, and what each odd file does."""
+"""Sources of videos: frames identified by content at any rate, lists and folders, and behaviour on unusual files."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def test_a_target_rate_takes_the_frame_of_each_time(
     assert ticks == round(60 / rate * fps)
     exact = [tick / fps * rate for tick in range(ticks)]
     seen = shown(source, range(ticks))
-    # Within the rounding of a container's times (1 ms, or a whole frame in AVI), it is the frame shown then.
+    # The frame shown at that time, within the rounding of the container's times (1 ms, or a whole frame in AVI).
     slack = {"mp4": 0.01, "webm": 0.001 * rate, "avi": 0.5}[suffix]
     assert all(time - 1 - 1e-9 < number <= time + slack for number, time in zip(seen, exact, strict=True))
     if rate % fps == 0:
         assert seen == list(range(0, 60, int(rate // fps)))
 
 
-VARIABLE = [0, 0.04, 0.08, 0.5, 0.54, 0.58, 0.62, 2.0, 2.04, 2.08]  # bursts and gaps, as screen recordings have
+VARIABLE = [0, 0.04, 0.08, 0.5, 0.54, 0.58, 0.62, 2.0, 2.04, 2.08]  # bursts and gaps, as in screen recordings
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "webm", "mkv"])
@@ -81,7 +81,7 @@ def test_a_variable_rate_is_read_by_its_timestamps(decoder: Decoder, tmp_path: P
     seen = shown(source, range(source.frames(0)))
     expected = [max(n for n, time in enumerate(times) if time <= Fraction(tick, 10)) for tick in range(21)]
     assert seen[:21] == expected
-    assert set(seen[21:]) <= {9}  # how long the last frame is shown is up to the container
+    assert set(seen[21:]) <= {9}  # the container determines the duration of the last frame
 
 
 @pytest.mark.parametrize("fps", [None, Fraction(5)])

@@ -1,4 +1,4 @@
-"""The dataset store: round trip, sharing, atomic writing and what a damaged cache says."""
+"""The dataset store: round trip, sharing, atomic writing and errors on a damaged cache."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_content_hash_depends_on_content_only(tmp_path: Path) -> None:
 
 
 def test_arrays_are_mapped_and_shared(tmp_path: Path) -> None:
-    """What another process changes in the file is seen here, so no private copy was made."""
+    """A change of the file by another process is visible here, so there is no private copy."""
     dataset = written(tmp_path / "d")
     assert isinstance(dataset.train.clips, np.memmap) and not dataset.train.clips.flags.writeable
     before = int(dataset.train.clips[0, 0, 0, 0, 0])

@@ -1,4 +1,4 @@
-"""Streams: a clip at once, in chunks, frame by frame; states counted and allocated; variants written a second time."""
+"""Streams: a clip as a whole, in chunks, by frames; states counted and allocated; a second version of variants."""
 
 from __future__ import annotations
 
@@ -58,22 +58,22 @@ SMALL = Architecture(
 
 
 def clips(*shape: int, seed: int = 0) -> np.ndarray:
-    """Random pixels B T H W 3."""
+    """Return random pixels B T H W 3."""
     return np.random.default_rng(seed).random((*shape, 3), dtype=np.float32)
 
 
 def in_chunks(step: Any, states: dict[str, Any], x: np.ndarray, chunk: int) -> Iterator[Any]:
-    """The logits after each chunk of the clip."""
+    """Yield the logits after each chunk of the clip."""
     for start in range(0, x.shape[1], chunk):
         logits, states = step({IMAGE: tf.constant(x[:, start : start + chunk]), **states})
         yield logits
 
 
 def agree(model: keras.Model, x: np.ndarray) -> None:
-    """Holds every way through a clip to the clip at once."""
+    """Compare every way to process a clip with the clip as a whole."""
     whole = model(x).numpy()
     bound = 1e-5 * max(1.0, np.abs(whole).max())
-    # Traced for chunks of one length, then for any.
+    # Traced first for chunks of one length, then for any length.
     stream, folded = tf.function(streaming(model), reduce_retracing=True), fold(model)
     np.testing.assert_allclose(folded(x), whole, rtol=0, atol=bound)
     for chunk in CHUNKS:
@@ -286,7 +286,7 @@ def test_states_have_the_release_s_names_and_layouts() -> None:
     assert found["state_head_pool_buffer"] == ((2, 1, 1, 1, 24), "float32")
     assert found["state_head_pool_frame_count"] == ((1,), "int32")
     assert not [name for name in found if name.startswith("state_block0_layer1")]  # 1x5x5 without squeeze-excite
-    # With one kernel over time and space the buffer lies before the layer's stride.
+    # With one kernel over time and space the buffer precedes the layer's stride.
     whole = state_specs(build(SMALL, CLASSES, variant=Variant(causal=True)), (2, None, 16, 16, 3))
     assert whole["state_block0_layer0_stream_buffer"] == ((2, 2, 8, 8, 16), "float32")
 

@@ -1,4 +1,4 @@
-"""Pictures of one stream."""
+"""Plots of one stream."""
 
 from __future__ import annotations
 

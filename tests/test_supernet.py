@@ -1,4 +1,4 @@
-"""The supernet beside stand-alone candidates with the same weights."""
+"""The supernet against stand-alone candidates with the same weights."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_steps_equal_those_of_a_stand_alone_candidate(engine: Engine, architectu
 
 
 def used_by(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """The shape of every shared weight that a member uses, by its name in the store."""
+    """Return the shape of every shared weight that an architecture uses, by its name in the store."""
     specs = {"stem": StemSpec(architecture.stem.width), **dict(bottlenecks(architecture))}
     found = {}
     for place, spec in (specs | {"head": head_spec(architecture, CLASSES)}).items():
@@ -136,7 +136,7 @@ def test_recalibrated_statistics_are_the_mean_of_the_batches(engine: Engine) -> 
 
 
 def test_logits_by_the_statistics_of_a_batch_are_those_of_training(engine: Engine) -> None:
-    """Up to the unbiased variance that the head's last norm is evaluated with."""
+    """Both agree, except that the head's last norm is evaluated with the unbiased variance."""
     supernet = Supernet(engine, CONFIG, RECIPE, seed=0)
     frames, labels = batch(engine, LARGEST)
     logits = np.asarray(supernet.network(LARGEST).batch_logits(frames, CLIPS))

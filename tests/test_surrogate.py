@@ -1,4 +1,4 @@
-"""The Gaussian process: its gradient, what repeats teach it, what it finds out about choices."""
+"""The Gaussian process: its gradient, the effect of repeats, and the inferred importance of choices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEATURES = ENCODING(MEMBERS, np.log(SPACE.count(MEMBERS)["macs"])[:, None])
 
 
 def values_of(seed: int, noise: float) -> np.ndarray:
-    """What the first kernel decides, and the width a little."""
+    """Return values that depend on the first kernel, and slightly on the width."""
     clean = np.array([-1.0, 0.0, 1.0])[MEMBERS[:, 2]] + 0.2 * MEMBERS[:, 0]
     return clean - clean.mean() + noise * np.random.default_rng(seed).standard_normal(len(MEMBERS))
 
@@ -87,7 +87,7 @@ def test_what_is_in_training_is_believed_to_come_out_at_the_mean() -> None:
 
 def test_a_covariance_that_rounding_left_indefinite_is_factored_and_any_other_is_refused() -> None:
     values = np.random.default_rng(0).normal(size=(40, 3))
-    rank_three = values @ values.T  # positive semidefinite, and by rounding a little below it
+    rank_three = values @ values.T  # positive semidefinite, but slightly indefinite by rounding
     assert np.linalg.eigvalsh(rank_three)[0] < 0
     factor = cholesky(rank_three)
     np.testing.assert_allclose(factor @ factor.T, rank_three, atol=1e-3)

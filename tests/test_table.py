@@ -1,4 +1,4 @@
-"""Benchmark tables: their file, their space, and tables made of runs."""
+"""Benchmark tables: their file, their space, and tables made from runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ every_sparse_table = pytest.mark.parametrize("name", SPARSE)
 
 
 def distances(made: Table, genotype: tuple[int, ...]) -> np.ndarray:
-    """Differences in what is present on both sides; 1/2 where only what is present differs."""
+    """Return the number of differences in choices present on both sides; 1/2 if only the presence differs."""
     rows, optional = made.genotypes, np.array([choice.options[0] is None for choice in made.space.choices])
     present, own = ~optional | (rows > 0), ~optional | (np.array(genotype) > 0)
     return np.maximum(((rows != genotype) & present & own).sum(axis=1), 0.5 * (present != own).any(axis=1))

@@ -1,4 +1,4 @@
-"""A network family that a user brings: searched, drawn and reported in an empty folder, and what goes wrong with it."""
+"""A network family that a user brings: search, plots and reports in an empty folder, and errors."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_example_is_drawn_reported_and_simulated_and_commands_for_movinets_r
 
 
 class Toy(Task):
-    """Linear classifiers of points, whose choices change the cost alone; and faults by name."""
+    """Linear classifiers of points, whose choices change only the cost; with faults by name."""
 
     choices = (
         Choice("layers", (1, 2)),
@@ -183,7 +183,7 @@ def test_a_run_whose_labels_have_changed_is_not_resumed(tmp_path: Path, monkeypa
 
 
 def worst_class(logits, labels):
-    """Accuracy of the class that is classified worst."""
+    """Return the accuracy of the class with the lowest accuracy."""
     right = logits.argmax(axis=1) == labels
     return float(min(right[labels == label].mean() for label in np.unique(labels)))
 

@@ -1,6 +1,6 @@
-"""Where trials are shown besides: what can be asked for, what Ray Tune's integrations are shown, and nothing unasked.
+"""Trackers of trials: accepted settings, the calls of Ray Tune's integrations, and no tracker without a request.
 
-The real MLflow and Weights & Biases are run where they are installed, which the lock file does not do:
+The real MLflow and Weights & Biases run where they are installed, which the lock file does not do:
 
     python -m pip install --target /tmp/trackers mlflow-skinny wandb
     PYTHONPATH=/tmp/trackers MLFLOW_ALLOW_FILE_STORE=true make test ARGS="-m slow tests/test_tracking.py"
@@ -45,7 +45,7 @@ def search(tmp_path: Path) -> Iterator[Search]:
 
 
 def simulated(**tracking: Any) -> SearchConfig:
-    """A search of a few trials, some of which diverge."""
+    """Return a search of a few trials, some of which diverge."""
     chosen = {"simulation": SimulationConfig(diverge=0.2), "trials": 6, "workers": 2, "finals": Finals(1, 1, ())}
     return small(**chosen, tracking=TrackingConfig(**tracking))
 
@@ -106,7 +106,7 @@ print({{"tensorboard", "mlflow", "wandb", "nas.monitor.event_file", "nas.monitor
 
 
 class Recorder(LoggerCallback):
-    """An integration that keeps what it is shown, until it breaks."""
+    """Integration that stores the calls it receives, until it breaks."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[object, ...]] = []

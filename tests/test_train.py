@@ -1,4 +1,4 @@
-"""The command line of training: emitted experiments, gin, errors of one line, continuous evaluation."""
+"""The training command: emitted experiments, gin, one-line errors, continuous evaluation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def metrics(folder: Path, step: int) -> dict[str, float]:
 
 
 def on_digits(clip: list[int], stride: int) -> dict:
-    """What makes an emitted experiment one of seconds: the embedded data, small clips, two steps."""
+    """Return overrides for an experiment of some seconds: bundled example data set, small clips, two steps."""
     data = DATA | {"feature_shape": clip, "temporal_stride": stride, "num_examples": 12, "global_batch_size": 4}
     data["min_image_size"] = clip[1]
     return {
@@ -48,7 +48,7 @@ def on_digits(clip: list[int], stride: int) -> dict:
 
 
 def check_emitted(emitted: Path, folder: Path) -> Path:
-    """Trains the emitted experiment two steps and evaluates it; the folder of the run."""
+    """Train the emitted experiment for two steps and evaluate it; return the folder of the run."""
     override = json.dumps(on_digits([4, 32, 32, 3], 4))
     arguments = [f"--config_file={emitted}", f"--params_override={override}"]
     assert train.main(command("train_and_eval", folder, *arguments)) == 0
@@ -58,7 +58,7 @@ def check_emitted(emitted: Path, folder: Path) -> Path:
 
 
 def test_an_emitted_experiment_trains_and_evaluates(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """Of a small network; those of the published family take minutes."""
+    """Use a small network; those of the published family take minutes."""
     blocks = (Block(8, 2, (Layer(16, (3, 3, 3)),)), Block(16, 2, (Layer(24, (1, 5, 5)), Layer(24, (3, 3, 3)))))
     network = Architecture(Clip(8, 64, 4), Stem(8), blocks, Head(project=24, dense=32))
     emitted = tmp_path / "movinet_small.experiment.yaml"
@@ -90,7 +90,7 @@ def test_every_emitted_experiment_trains_and_evaluates(tmp_path: Path) -> None:
 
 
 def small_member(folder: Path, name: str) -> Path:
-    """A network of the small experiment as an emitted file."""
+    """Write a network of the small experiment as an emitted file."""
     path = folder / f"{name}.yaml"
     path.write_text(dump(counted(name, (architecture_of(small(folder).task),), 12)))
     return path
@@ -146,9 +146,9 @@ def test_continuous_evaluation_takes_every_checkpoint_and_ends_with_the_last(tmp
     watching.join(120)
     assert not watching.is_alive()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("eval")] == ["step 2", "step 4", "step 6"]
-    # Again there is nothing to evaluate, and it ends at once.
+    # A second call has nothing to evaluate and ends at once.
     assert evaluator.evaluate_continuously() == {} and len(lines) == 3
-    # Without the last checkpoint it ends when none has come for as long as it may take.
+    # If the last checkpoint is missing it ends after the timeout.
     late = small(tmp_path, "trainer.train_steps=8,trainer.continuous_eval_timeout=0")
     Run(late, folder, _ONE, lines.append).evaluate_continuously()
     assert lines[-1] == "no new checkpoint for 0 s"
@@ -205,7 +205,7 @@ def test_divergence_ends_with_a_message_and_gin_binds_the_seed(tmp_path: Path, c
 
 
 def test_the_flags_are_the_releases() -> None:
-    """Of official/common/flags.py, without those of its publishing."""
+    """The flags are those of official/common/flags.py, without those for publishing."""
     flags = {action.option_strings[-1] for action in train.parser()._actions}
     names = ("experiment", "mode", "model_dir", "config_file", "params_override", "gin_file", "gin_params", "tpu")
     assert flags == {"--help", "--tf_data_service", *(f"--{name}" for name in names)}

@@ -1,4 +1,4 @@
-"""Training that was killed, or asked to stop, ends as if nobody had disturbed it."""
+"""Training that is killed, or asked to stop, ends with the result of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finish(process: subprocess.Popen) -> str:
 
 
 def wait_for(path: Path, process: subprocess.Popen, text: str = "") -> None:
-    """Until there is a file or folder, and `text` in the file."""
+    """Wait for a file or folder, and for `text` in the file."""
     until = time.monotonic() + WAIT_SECONDS
     while not (path.exists() and (not text or text in path.read_text())) and time.monotonic() < until:
         assert process.poll() is None, process.communicate()
@@ -44,9 +44,9 @@ def metrics(folder: Path, run: str, step: int) -> dict[str, float]:
 
 
 def check_killed(folder: Path, steps: int, kills: list[int]) -> None:
-    """Killed at the checkpoints of these steps and started again, a run ends with the metrics of an unbroken one.
+    """Check that a run killed at the checkpoints of these steps and restarted ends with the metrics of an unbroken one.
 
-    On a processor they are equal to the bit, but TensorFlow may divide a sum among more or fewer threads.
+    On a CPU they are bitwise equal, but TensorFlow may split a sum among more or fewer threads.
     """
     override = f"trainer.train_steps={steps},trainer.optimizer_config.learning_rate.cosine.decay_steps={steps}"
     finish(start(folder, "unbroken", override))

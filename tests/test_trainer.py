@@ -1,4 +1,4 @@
-"""The trainer: loss, what is decayed and frozen, replicas, precision, checkpoints, and when it stops."""
+"""The trainer: loss, decayed and frozen variables, replicas, precision, checkpoints, and stopping."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ONE = tf.distribute.get_strategy()
 
 
 def silent(line: str) -> None:
-    """For what is not looked at."""
+    """Discard a line of output."""
 
 
 def weights(model: keras.Model) -> dict[str, np.ndarray]:
@@ -87,7 +87,7 @@ def test_the_classifier_starts_small_and_by_the_seed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_replicas_train_as_one_does_on_the_whole_batch(tmp_path: Path) -> None:
-    """In a process of its own, whose processor counts as two devices."""
+    """Run in a separate process, whose CPU counts as two devices."""
     script = Path(__file__).parent / "two_replicas.py"
     done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -120,7 +120,7 @@ def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path) -> None:
     before = weights(running.model)
     running.train(running.batches(), 3)
     changed = {name for name, w in weights(running.model).items() if (w != before[name]).any()}
-    assert changed == learned  # moving statistics neither
+    assert changed == learned  # moving statistics stay too
 
 
 def test_a_loss_that_explodes_stops_the_training(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_loss_that_explodes_stops_the_training(tmp_path: Path) -> None:
 
 
 def test_a_restored_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    """Weights, slots, averages, moving statistics, dropout's and stochastic depth's randomness, and the clips."""
+    """Compare weights, slots, averages, statistics, randomness of dropout and stochastic depth, and the clips."""
     average = "trainer.optimizer_config.ema.average_decay=0.9"
     whole = trainer(tmp_path, average)
     iterator = whole.batches()
@@ -194,7 +194,7 @@ def test_a_run_keeps_summaries_checkpoints_and_the_best(tmp_path: Path) -> None:
     assert list((folder / "train").glob("events*")) and list((folder / "validation").glob("events*"))
     assert sum(line.startswith("train |") for line in lines) == 3
     assert "step 6/6" in lines[-3] and lines[-1].startswith("eval  | step 6")
-    # Started again it has nothing left to do, and says so; evaluated, it is what it was.
+    # A restart has nothing left to do and reports so; an evaluation gives the same result.
     again = Run(experiment, folder, ONE, lines.append)
     assert again.train(evaluate=True) == metrics and "nothing left" in lines[-1]
     assert again.evaluate() == pytest.approx(metrics, rel=1e-5)

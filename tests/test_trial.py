@@ -1,4 +1,4 @@
-"""The candidate's side of a search, on real clips: what it measures, when it ends, what its result depends on."""
+"""The candidate's side of a search, on real clips: its measurements, its end, and the inputs of its result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ METRICS = {"accuracy", "loss", "likelihood", "motion", "appearance"}
 
 @dataclass(frozen=True, eq=False)
 class Watched(Split):
-    """A split that writes down which clips it was asked for."""
+    """A split that records the requested clips."""
 
     asked: list[list[int]] = field(default_factory=list)
 
@@ -54,11 +54,11 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOVINET_NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         data = open_data(SETTINGS.data, SETTINGS.space)
-    return Trainer(SETTINGS, data, threads=None)  # this process has chosen already, if it ran other tests
+    return Trainer(SETTINGS, data, threads=None)  # if other tests ran in this process, the number is already set
 
 
 def changed(trainer: Trainer, **attributes: Any) -> Trainer:
-    """The same trainer, with the functions it has compiled, but for some of its attributes."""
+    """Return the same trainer with its compiled functions, but with other values of some attributes."""
     other = copy.copy(trainer)
     vars(other).update(attributes)
     return other
@@ -76,7 +76,7 @@ def timeless(events: Sequence[Event]) -> list[Event]:
 
 
 def clips_seen(trainer: Trainer, asked: Proposal) -> list[list[int]]:
-    """The training clips of each step."""
+    """Return the training clips of each step."""
     split = Watched(trainer.data.train.clips, trainer.data.train.labels)
     list(changed(trainer, data=replace(trainer.data, train=split)).train(asked))
     return split.asked
@@ -91,7 +91,7 @@ def test_rungs_come_first_and_then_the_end(trainer: Trainer) -> None:
 
 
 def test_a_rung_is_measured_on_a_subset_of_the_validation_clips_and_the_end_on_all(trainer: Trainer) -> None:
-    """As a loop of our own finds, which is told nothing but the numbers of the clips."""
+    """Compare with a separate loop that gets only the numbers of the clips."""
     validation, train = trainer.data.validation, trainer.data.train
     candidate = trainer.engine.candidate(MEMBER, CLASSES, trainer.recipe, proposal(MEMBER).seed)
 
@@ -111,7 +111,7 @@ def test_a_rung_is_measured_on_a_subset_of_the_validation_clips_and_the_end_on_a
 
 
 def test_a_subset_has_the_shares_of_the_classes_and_spreads_over_videos(trainer: Trainer) -> None:
-    """Clips stored by class and video, as of a folder of videos: 3 classes, videos of 5 clips, some of fewer."""
+    """Clips stored by class and video, as for a folder of videos: 3 classes, videos of 5 clips, some of fewer."""
     videos = np.concatenate([np.full(5 - 3 * (video % 7 == 0), video) for video in range(120)])
     labels = np.minimum(videos // 20, 2)  # a sixth, a sixth, two thirds
     for size in (90, 200):
@@ -161,7 +161,7 @@ def test_a_trial_that_is_left_at_a_rung_changes_nothing_for_the_next(trainer: Tr
 
 
 def test_the_seed_is_the_result(trainer: Trainer) -> None:
-    """Also with functions that were compiled anew."""
+    """The result is the same with newly compiled functions."""
     fresh = Trainer(SETTINGS, trainer.data, threads=None)
     whole = timeless(list(trainer.train(proposal(MEMBER))))
     assert timeless(list(fresh.train(proposal(MEMBER)))) == whole
@@ -170,7 +170,7 @@ def test_the_seed_is_the_result(trainer: Trainer) -> None:
 
 
 def test_every_candidate_sees_the_same_clips_in_the_same_order(trainer: Trainer) -> None:
-    """A repeat and another run see others; every clip is seen once before any is seen again."""
+    """A repeat and another run use another order; every clip is used once before any is used again."""
     order = clips_seen(trainer, proposal(MEMBER))
     assert clips_seen(trainer, proposal(OTHER)) == order
     assert clips_seen(trainer, proposal(MEMBER, repeat=1)) != order
@@ -183,7 +183,7 @@ def test_every_candidate_sees_the_same_clips_in_the_same_order(trainer: Trainer)
 
 @pytest.mark.parametrize("rungs", [(), (2,)])
 def test_a_diverged_trial_fails_without_a_measurement(trainer: Trainer, rungs: tuple[int, ...]) -> None:
-    """Weights that decay by a hundred times themselves are out of range after some twenty steps."""
+    """Weights that decay by a hundred times their value are out of range after some twenty steps."""
     recipe = replace(trainer.recipe, steps=40, learning_rate=10.0, weight_decay=10.0, warmup=0.0)
     wild = changed(trainer, recipe=recipe, rungs=tuple(30 for _ in rungs))
     steps = 30 if rungs else 40
@@ -193,14 +193,14 @@ def test_a_diverged_trial_fails_without_a_measurement(trainer: Trainer, rungs: t
 
 
 def test_metrics_by_hand() -> None:
-    """Classes of the tiny digits: motion * 3 + digit."""
+    """Compute by hand with the classes of the tiny digits: motion * 3 + digit."""
     classes = [f"{motion}: {digit}" for motion in ("left", "right", "up", "down") for digit in range(3)]
     labels = np.array([0, 5, 7, 11], np.int32)
     predicted = [0, 2, 7, 10]  # right; another motion; right; another digit
     logits = np.zeros((4, CLASSES), np.float32)
     logits[range(4), predicted] = math.log(9)
     metrics = metrics_of(logits, labels, classes)
-    right, wrong = math.log(20 / 9), math.log(20)  # of the softmax: 9 / 20 of the chosen class, 1 / 20 of any other
+    right, wrong = math.log(20 / 9), math.log(20)  # from the softmax: 9 / 20 for the chosen class, 1 / 20 for any other
     assert metrics.pop("loss") == pytest.approx((2 * right + 2 * wrong) / 4)
     assert metrics.pop("likelihood") == pytest.approx((9 / 20 * 1 / 20) ** 0.5)  # the geometric mean
     assert metrics == {"accuracy": 0.5, "motion": 0.75, "appearance": 0.75}

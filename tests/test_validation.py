@@ -1,4 +1,4 @@
-"""A finished run validated: what is trained, what is reported, and a real validation, killed and resumed."""
+"""Validation of a finished run: its trainings, its report, and a real validation, killed and resumed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def in_cache(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
 
 @pytest.fixture
 def of_a_run(tmp_path: Path) -> Path:
-    """A played run with three published networks."""
+    """Write a run with made-up results and three published networks."""
     chosen = settings(finals=Finals(repeats=2, most=3, references=("a0", "a2", "a5")))
     with begin(tmp_path / "run", chosen) as writer:
         play(Search(chosen, writer))
@@ -51,12 +51,12 @@ def of_a_run(tmp_path: Path) -> Path:
 
 
 def lead(proposal: Proposal) -> float:
-    """Searched networks gain .1 beside the published ones by longer training; the order within a kind stays."""
+    """Add .1 to searched networks, as if longer training helped them more; the order within a kind stays."""
     return accuracy(proposal) * 0.8 + 0.1 * (proposal.kind == "finalist")
 
 
 def long_run(folder: Path, chosen: trainings.Settings = SETTINGS) -> Path:
-    """The validation of a run, its measurements made up."""
+    """Write the validation of a run with made-up measurements."""
     config = trainings.validation(run_folder.read(folder), chosen)
     own = trainings.folder_of(folder, chosen.steps_factor)
     with begin(own, config) as writer:

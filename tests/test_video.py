@@ -49,12 +49,12 @@ def add_video(container: OutputContainer, codec: str, size: tuple[int, int]) -> 
     stream = container.add_stream(codec, rate=Fraction(25))
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", 8
-    stream.bit_rate = 4_000_000  # so that grey levels survive
+    stream.bit_rate = 4_000_000  # preserves grey levels
     return stream
 
 
 def encode(file: Path, frames: int = 40, size: tuple[int, int] = (64, 48), base: int = 10) -> Path:
-    """A video whose frame n is grey `base + STEP n`."""
+    """Encode a video whose frame n is grey `base + STEP n`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(file), "w") as container:
         stream = add_video(container, CODECS[file.suffix[1:]], size)
@@ -66,7 +66,7 @@ def encode(file: Path, frames: int = 40, size: tuple[int, int] = (64, 48), base:
 
 
 def encode_sound(file: Path) -> Path:
-    """An MP4 with a sound track only."""
+    """Encode an MP4 with a sound track only."""
     with av.open(str(file), "w") as container:
         stream = container.add_stream("aac", rate=8000, layout="mono")
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
@@ -77,7 +77,7 @@ def encode_sound(file: Path) -> Path:
 
 
 def seen(clip: np.ndarray, base: int = 10) -> list[int]:
-    """The frame numbers a clip `T H W C` shows."""
+    """Return the frame numbers that a clip `T H W C` shows."""
     return np.rint((clip.mean((1, 2, 3)) - base) / STEP).astype(int).tolist()
 
 
@@ -143,7 +143,7 @@ def test_missing_timestamps_are_counted_from_the_start(decoder: Decoder, tmp_pat
 
 @pytest.mark.parametrize("size", [(96, 48), (48, 96), (20, 16)])
 def test_short_side_is_resized_and_the_centre_kept(decoder: Decoder, tmp_path: Path, size: tuple[int, int]) -> None:
-    """The middle square is white, the rest black, whichever side is longer: after the crop nothing black is left."""
+    """The middle square is white, the rest black, for both orientations: after the crop no black is left."""
     file, short = tmp_path / "a.mp4", min(size)
     with av.open(str(file), "w") as container:
         stream = add_video(container, "libx264", size)
@@ -158,12 +158,12 @@ def test_short_side_is_resized_and_the_centre_kept(decoder: Decoder, tmp_path: P
 
 
 def test_a_rotated_video_is_put_upright(decoder: Decoder, tmp_path: Path) -> None:
-    """Phones store the rotation in the track header's matrix; here 90 degrees clockwise is written there."""
+    """Phones store the rotation in the track header's matrix; here it is 90 degrees clockwise."""
     file = tmp_path / "a.mp4"
     with av.open(str(file), "w") as container:
         stream = add_video(container, "libx264", (32, 32))
         image = np.zeros((32, 32, 3), np.uint8)
-        image[:16] = 255  # bright above
+        image[:16] = 255  # bright top
         container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     data = bytearray(file.read_bytes())
@@ -172,7 +172,7 @@ def test_a_rotated_video_is_put_upright(decoder: Decoder, tmp_path: Path) -> Non
     data[matrix : matrix + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in clockwise)
     file.write_bytes(data)
     ((frame,),) = clips_of(decoder, file, 1, 32)
-    assert frame[:, 20:].mean() > 200 and frame[:, :12].mean() < 50  # what was above is now at the right
+    assert frame[:, 20:].mean() > 200 and frame[:, :12].mean() < 50  # the top is now at the right
 
 
 def test_class_folders_are_decoded_split_and_cached(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Damaged videos of every common kind: each gives frames or says why not; nothing hangs, nothing grows."""
+"""Damaged videos of every common kind: each gives frames or an error; no hang, no memory growth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEMORY = 400 << 10  # kB; an undamaged file takes a quarter
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Cut short, or with bits flipped: anywhere, or where headers and tables are, at either end."""
+    """Cut the file, or flip bits: anywhere, or at either end, where headers and tables are."""
     if rng.random() < 0.3:
         return data[: rng.randrange(len(data))]
     changed = bytearray(data)
@@ -52,7 +52,7 @@ def outcome(source: VideoSource) -> str:
 
 
 def fuzz(folder: Path, first: int, count: int) -> dict[str, int]:
-    """How often each outcome came, of damage number `first` and those after it."""
+    """Count the outcomes of damage number `first` and the following ones."""
     decoder = Decoder(1)
     whole = [
         encode_painted(folder / f"whole.{suffix}", codec, [Fraction(n, 25) for n in range(30)], 25).read_bytes()

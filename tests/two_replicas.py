@@ -1,4 +1,4 @@
-"""Trains the small experiment on one replica and on two: two_replicas.py FOLDER; prints what differs, as JSON."""
+"""Trains the small experiment on one replica and on two: two_replicas.py FOLDER; prints the differences as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from movinet.training.trainer import Trainer
 from movinet.weights.checkpoint import named_variables
 from search_space.base.errors import InputError
 
-# Each replica would draw a dropout of its own, and a high rate would make chaos of the order of sums.
+# Replicas would draw different dropout, and a high rate would amplify differences from the order of sums.
 CALM = (
     "task.model.dropout_rate=0.0,task.model.backbone.movinet.stochastic_depth_drop_rate=0.0,"
     "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate=0.05"
@@ -24,14 +24,14 @@ REFUSED = ("task.train_data.global_batch_size=9", "task.model.norm_activation.us
 
 
 def trained(folder: Path, strategy: tf.distribute.Strategy) -> tuple[float, dict[str, Any]]:
-    """Loss and weights after three steps."""
+    """Return loss and weights after three steps."""
     running = Trainer(small(folder, CALM), folder / "run", strategy, print)
     loss = running.train(running.batches(), 3).loss
     return loss, {name: variable.numpy() for name, variable in named_variables(running.model).items()}
 
 
 def refusal(folder: Path, strategy: tf.distribute.Strategy, override: str) -> str:
-    """What is said of an experiment that two replicas cannot train."""
+    """Return the error message for an experiment that two replicas cannot train, or an empty string."""
     try:
         Trainer(small(folder, override), folder / "run", strategy, print).batches()
     except InputError as error:
@@ -40,7 +40,7 @@ def refusal(folder: Path, strategy: tf.distribute.Strategy, override: str) -> st
 
 
 def main(folder: Path) -> None:
-    """Trains both."""
+    """Train with both."""
     (processor,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

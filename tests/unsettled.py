@@ -1,4 +1,4 @@
-"""Weights that no start has."""
+"""Weights with values that no initialisation has."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def unsettle(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Gives every weight and statistic a value that no seed would: at first ReZero hides the branches."""
+    """Give every weight and statistic a value unlike any initialisation, at which ReZero hides the branches."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         if variable.name.endswith("variance"):
