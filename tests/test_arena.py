@@ -236,7 +236,9 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
     first_options = ["--seeds", "3", "--workers", "2", "--format", "png,pdf", "--out", str(first)]
     assert run_search.main([*common, *first_options]) == 0
     printed = capsys.readouterr().out
-    assert "stratified_random" in printed and "early stopping" in printed and "see accuracy of one training" in printed
+    assert (
+        "stratified_random" in printed and "early stopping" in printed and "receive accuracy of one training" in printed
+    )
     pictures = {f"{name}.{kind}" for name in ("evaluations", "time") for kind in ("png", "pdf")}
     names = {"curves.csv", "summary.csv", "stopping.csv", "runs.jsonl", "run.lock", *pictures}
     assert {path.name for path in first.iterdir()} == names
@@ -267,7 +269,7 @@ def test_the_command_on_a_table(file: Path, tmp_path: Path, capsys: pytest.Captu
         assert run_search.main([*common, "--seeds", "3", "--out", str(second), *more]) == 2
         assert words in capsys.readouterr().err
     assert run_search.main([*common, "--out", str(tmp_path)]) == 2
-    assert "must be a new folder" in capsys.readouterr().err
+    assert "must be a new or empty folder" in capsys.readouterr().err
 
 
 def test_a_damaged_record_is_refused(file: Path, tmp_path: Path) -> None:

@@ -407,7 +407,7 @@ def test_ignored_keys_take_a_line_for_each_reason() -> None:
     _, ignored = load(NAME, [], "task.train_data.name=x,task.validation_data.name=y,trainer.allow_tpu_summary=true")
     first, second = notes(ignored)
     assert first == "--params_override: ignored task.train_data.name, task.validation_data.name (only a label)"
-    assert second.startswith("--params_override: ignored trainer.allow_tpu_summary (it changes the speed")
+    assert second.startswith("--params_override: ignored trainer.allow_tpu_summary (it affects only the speed")
 
 
 def test_data_configs_are_checked_when_made() -> None:

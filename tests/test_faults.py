@@ -118,7 +118,7 @@ def test_a_broken_line_is_named_with_what_to_do_and_that_helps(tmp_path: Path, w
             break
         except InputError as error:
             assert place in str(error)
-            subprocess.run(["sh", "-c", str(error).partition("after: ")[2]], check=True)
+            subprocess.run(["sh", "-c", str(error).partition(", run: ")[2]], check=True)
             place = ""
     assert not place and (out / f"{run_folder.LEDGER}.damaged").read_bytes() == before
     assert not ledger_of(out).pending and not ledger_of(out).failed

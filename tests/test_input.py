@@ -322,7 +322,7 @@ def test_a_data_service_serves_records(records):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input_path": "nowhere/*"}, "input_path: 'nowhere/.' matches no file"),
+        ({"input_path": "nowhere/*"}, "input_path: 'nowhere/.' matches no record file"),
         ({"num_classes": 1, "input_path": "{records}/train-1*"}, "is not a valid label for num_classes: 1"),
         ({"image_field_key": "frames", "input_path": "{records}/*"}, "prevented parsing the record"),
         ({"label_field_key": "class", "input_path": "{records}/*"}, "is the key of the label, but the record has none"),

@@ -261,7 +261,7 @@ def test_bad_level_and_counts_are_refused() -> None:
 
 
 def test_nothing_here_imports_tensorflow() -> None:
-    loaded = "movinet.data.proxy.moving_digits, movinet.data.proxy.video_folder"
+    loaded = "movinet.data.proxy.moving_digits, movinet.data.proxy.video_clips"
     code = f"import sys, {loaded}; print('tensorflow' in sys.modules)"
     root = Path(sys.modules["movinet.data"].__path__[0]).parent.parent
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)

@@ -187,7 +187,7 @@ def test_members_are_hinted_at_for_another_search(
         ("", "is not JSON"),
         ('{"schema": "movinet-nas/hints/2"}', "newer version"),
         ('{"schema": "movinet-nas/hints/1", "hints": []}', "lacks"),
-        ('{"schema": "movinet-nas/hints/1", "space": {}, "hints": []}', "another space"),
+        ('{"schema": "movinet-nas/hints/1", "space": {}, "hints": []}', "not the searched space"),
         ('{"schema": "movinet-nas/hints/1", "space": SPACE, "hints": []}', "at least one prior score"),
         ('{"schema": "movinet-nas/hints/1", "space": SPACE, "hints": [[[99], 0.5]]}', "must be"),
     ],

@@ -79,7 +79,7 @@ def test_the_closing_words_count_the_trials(whole: Path, words: str) -> None:
         f"{kinds.count('search')} candidates trained to the full budget, {len(ledger.stopped)} stopped early, 1 failed"
     )
     again = len(kinds) - kinds.count("search")
-    searched = "searched by likelihood, reported is accuracy"
+    searched = "search objective likelihood, reported accuracy"
     assert words.startswith(f"{said}; {again} re-evaluations and trainings of published networks; {searched}\n")
 
 

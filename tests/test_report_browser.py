@@ -116,7 +116,7 @@ def view(window: View) -> View:
 def test_every_panel_is_there_and_drawn(view: View) -> None:
     view.draw_all()
     for name in SECTIONS:
-        assert len(view.words(f"#{name}")) > 60, name
+        assert len(view.words(f"#{name}")) > 50, name
     assert view.page.locator("#frontier-plot .points path").count() > TRIED
     assert view.page.locator("#choices-plot .js-line").count() > 40
     assert view.page.locator("#volume-plot .js-line").count() == 1

@@ -212,6 +212,6 @@ def test_faults_that_would_strike_the_run_itself_are_refused(
 ) -> None:
     file = written(tmp_path, simulated(die=0.1))
     assert run_search.main(["search", str(file), "--serial", "--out", str(tmp_path / "out")]) == 2
-    message = "error: simulation.die: 0.1 must be 0 without workers, as the run itself would be struck\n"
+    message = "error: simulation.die: 0.1 must be 0 without workers, because it would end or block the run itself\n"
     assert capsys.readouterr().err == message
     assert not (tmp_path / "out").exists()
