@@ -33,20 +33,20 @@ from nas.execution import ray_scratch
 from nas.record.events import Completed, Failed, Note
 from nas.record.ledger import Ledger
 
-CANDIDATES = 2
+CANDIDATES = 3
+LAST = CANDIDATES - 1
 ATTEMPTS = 2
 LIBRARIES = {".keras"}  # folders that imported libraries create in the home
 
 
 @dataclass(frozen=True)
 class Disturbed:
-    """A run with two workers and no memory to spare. Its slowest candidate, `last`, was killed at every attempt.
+    """A run with two workers and no memory to spare. Its last candidate was killed at every attempt.
 
     `left`: its processes that were alive after its end. `files`, `home`: contents of its temporary folder and its home.
     """
 
     ledger: Ledger
-    last: int
     output: tuple[str, str]
     left: dict[int, str]
     files: list[Path]
@@ -56,13 +56,12 @@ class Disturbed:
 
 
 class Killer:
-    """Watch a run's workers, and kill those that train the last remaining candidate, `last`."""
+    """Watch a run's workers, and kill those that train its last candidate."""
 
     def __init__(self, process: subprocess.Popen[str], out: Path) -> None:
         self.process, self.out = process, out
         self.workers: set[int] = set()
         self.killed: set[int] = set()
-        self.last = -1
 
     def run(self) -> None:
         """Watch and kill until the run has ended."""
@@ -75,15 +74,13 @@ class Killer:
             time.sleep(0.05)
 
     def alone(self) -> bool:
-        """Return whether exactly one candidate remains."""
+        """Return whether only the last candidate remains.
+
+        It starts after one of the others, in a new worker. So there are seconds in which it can be killed.
+        """
         self.look()
-        if not (self.out / "ledger.jsonl").exists():
-            return False
-        ledger = ledger_of(self.out)
-        if len(ledger.proposals) != CANDIDATES or len(ledger.pending) != 1:
-            return False
-        self.last = ledger.pending[0].index
-        return True
+        found = (self.out / "ledger.jsonl").exists() and ledger_of(self.out).pending
+        return bool(found) and [proposal.index for proposal in found] == [LAST]
 
     def training(self) -> int | None:
         """Return a worker in the middle of training; a full worker is in the same method, but only for an instant."""
@@ -128,7 +125,7 @@ def disturbed(unbroken: Unbroken, tmp_path_factory: pytest.TempPathFactory) -> I
         output = finished(process)
         left, files = of_session(process.pid), list(temporary.rglob("*"))
         ledger, names = ledger_of(folder / "out"), {path.name for path in home.iterdir()}
-        yield Disturbed(ledger, killer.last, output, left, files, names, killer.workers, killer.killed)
+        yield Disturbed(ledger, output, left, files, names, killer.workers, killer.killed)
     finally:
         shutil.rmtree(temporary)
         shutil.rmtree(home)
@@ -154,8 +151,7 @@ def test_two_workers_measure_what_one_process_does(disturbed: Disturbed, unbroke
 
 
 def test_a_trial_whose_worker_always_dies_fails_and_the_run_goes_on(disturbed: Disturbed) -> None:
-    last = disturbed.last
-    assert disturbed.ledger.failed == {last: Failed(last, f"its worker died, {ATTEMPTS} times", ATTEMPTS)}
+    assert disturbed.ledger.failed == {LAST: Failed(LAST, f"its worker died, {ATTEMPTS} times", ATTEMPTS)}
     assert len(disturbed.killed) >= ATTEMPTS
     kinds = [disturbed.ledger.proposals[index].kind for index in sorted(disturbed.ledger.completed)]
     assert kinds == [*["search"] * (CANDIDATES - 1), "finalist"]
@@ -163,7 +159,7 @@ def test_a_trial_whose_worker_always_dies_fails_and_the_run_goes_on(disturbed: D
 
 def test_nothing_is_lost_or_repeated(disturbed: Disturbed) -> None:
     records = [entry.record for entry in disturbed.ledger.entries]
-    notes = [Note(f"trial {disturbed.last}: its worker died; attempt {n} of {ATTEMPTS}") for n in range(1, ATTEMPTS)]
+    notes = [Note(f"trial {LAST}: its worker died; attempt {n} of {ATTEMPTS}") for n in range(1, ATTEMPTS)]
     assert [record for record in records if record not in notes] == disturbed.ledger.events  # no second rung, no resume
     assert [record for record in records if record in notes] == notes
     ended = [record.index for record in records if isinstance(record, Completed | Failed)]
