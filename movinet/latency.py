@@ -13,7 +13,6 @@ with quiet_start():  # before any import of TensorFlow, whose notices would hide
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from movinet.deploy.network_flags import Subject
 from movinet.deploy.timing import FORMS, UNITS, Request, Timing
+from search_space.base import machine
 from search_space.base.checks import check_integer
 from search_space.base.command_line import Parser, exit_code
 from search_space.base.errors import InputError
@@ -40,12 +40,8 @@ def requests(subject: Subject, flags: argparse.Namespace, folder: Path) -> Itera
             frames = 1 if unit == "frame" else flags.num_frames or subject.clip.frames
             shape = tuple(int(size or 1) for size in subject.shape(1, frames, flags.image_size))
             path = _exported(subject, form, shape, folder)
-            for threads in flags.threads or sorted({1, _cores()}):
+            for threads in flags.threads or sorted({1, machine.cores()}):
                 yield Request(form, unit, threads, shape, flags.seconds, path, tuple(flags.network))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _exported(subject: Subject, form: str, shape: tuple[int, ...], folder: Path) -> str:

@@ -195,7 +195,7 @@ def test_a_cluster_has_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ],
 )
 def test_what_fits_into_a_node(resources: ResourcesConfig, node: dict[str, float], trials: int) -> None:
-    assert ray_cluster._fit(replace(small(), resources=resources), node) == trials
+    assert ray_cluster.trials_that_fit(replace(small(), resources=resources), node) == trials
 
 
 def test_threads_follow_cores() -> None:

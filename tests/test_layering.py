@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "movinet.train": {"movinet", "search_space", "tensorflow", "gin"},
     "movinet.deploy.interpreter": {"numpy", "ai_edge_litert"},
     "movinet.data": {"movinet.data", "search_space", "numpy", "yaml", "av"},
+    "search_space.base.machine": {"psutil"},
     "nas": {"nas", "search_space", "numpy", "yaml", "rich"},
     "nas.config": {"nas", "search_space", "movinet.proxy.recipe", "numpy", "pydantic"},  # plain data
     "nas.record.ledger": {"nas", "search_space", "orjson"},

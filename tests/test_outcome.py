@@ -17,6 +17,7 @@ from matplotlib.image import imread
 from played_run import begin, play, played, settings
 from synthetic_run import ledger_of, proposal, sampled
 
+from nas.config import search_config
 from nas.config.sections import Finals
 from nas.loop import run_folder
 from nas.loop.search import Search
@@ -251,9 +252,13 @@ def test_a_full_disk_leaves_every_file_old_or_new(
     assert b"old" in found.values() and found.keys() <= new.keys()
 
 
+EXTENDED = {"extends": "default", "data": {"source": "video_folder", "path": "/v"}, "space": {"classes": 5}}
+
+
 @pytest.mark.parametrize(
     ("config", "classes", "ticks"),
     [
+        (search_config.to_dict(search_config.from_plain(EXTENDED)), 5, 16),
         ({"data": {"source": "video_folder", "frame_stride": 3}, "space": {"classes": 7, "frames": 16}}, 7, 48),
         ({"data": {"source": "video_folder"}, "space": {"classes": 7, "frames": 16}, "family": {"classes": 9}}, 9, 16),
         ({"data": {"source": "moving_digits"}, "space": {"classes": 7, "frames": 16}}, 600, 250),

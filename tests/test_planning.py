@@ -99,7 +99,7 @@ def test_the_command_times_real_steps_and_writes_nothing(
     low, high = found["step_seconds"]
     assert 0 < low < high < 5 and found["trials"] == 9 and found["finals"] == 4
     assert set(found["clips"]["train"].values()) == {30} and found["chance"] == 1 / 12
-    assert found["worker_mb"] > 50 and found["total_seconds"] == pytest.approx(sum(found["seconds"].values()))
+    assert 50 < found["worker_mb"] < 3000 and found["total_seconds"] == pytest.approx(sum(found["seconds"].values()))
     assert not list(tmp_path.iterdir())
     assert main(["search", "--plan", "--resume", "run"]) == 2
     assert "plan the configuration in its folder" in capsys.readouterr().err

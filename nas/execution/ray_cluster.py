@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -205,12 +205,12 @@ class Room:
         if self.config.workers:
             return self.config.workers
         if time.monotonic() - self._looked > SECONDS_TO_LOOK:
-            self._found = sum(_fit(self.config, node["Resources"]) for node in ray.nodes() if node["Alive"])
+            self._found = sum(trials_that_fit(self.config, node["Resources"]) for node in ray.nodes() if node["Alive"])
             self._looked = time.monotonic()
         return self._found
 
 
-def _fit(config: SearchConfig, node: dict[str, float]) -> int:
+def trials_that_fit(config: SearchConfig, node: Mapping[str, float]) -> int:
     """Return the number of trials that fit on a node; more than one only if it has enough memory for their workers."""
     needed = {"CPU": config.reserved.cpus, "GPU": config.reserved.gpus}
     most = min(math.floor(node.get(name, 0) / share + 1e-9) for name, share in needed.items() if share)

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import ray
 from ray import cloudpickle, tune
 from ray.exceptions import RayActorError, RayTaskError
@@ -33,6 +32,7 @@ from nas.execution.node_data import Clips
 from nas.loop.retries import Retries
 from nas.loop.search import Search
 from nas.record.events import Completed, Failed, Rung, from_dict, to_dict
+from search_space.base import machine
 from search_space.base.catalogue import make_importable
 from search_space.base.errors import InputError
 
@@ -44,11 +44,6 @@ NODES_EVERY = 2.0  # seconds between checks for a node
 
 class WorkerFull(Exception):
     """A worker exceeds its memory limit, so it must not train another trial."""
-
-
-def resident_mb() -> float:
-    """Return this process's resident memory in MB."""
-    return float(psutil.Process().memory_info().rss / 2**20)
 
 
 class TrainProposal(tune.Trainable):
@@ -94,7 +89,7 @@ class TrainProposal(tune.Trainable):
         self.events.close()  # frees the last candidate's memory before it is measured
         self._start(new_config)
         # Not raised here: Tune loses a trial whose reset fails.
-        self.full = resident_mb() > self.search_config.worker_memory_mb
+        self.full = machine.resident_mb() > self.search_config.worker_memory_mb
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -1,6 +1,6 @@
 """Proposes the settings of a search, estimates what it takes and can show, and checks this machine.
 
-- `machine`: cores, memory and disk; `gpus`: GPUs and CUDA libraries.
+- `gpus`: GPUs and CUDA libraries.
 - `survey`: classes, clips and durations of the data, from a sample of the videos.
 - `speed`: times real training steps.
 - `plan`: puts these together, with warnings.

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.planning import gpus, machine
+from nas.planning import gpus
+from search_space.base import machine
 
 MEMORY_MB = 2000  # for a worker, Ray and the driver
 DISK_BYTES = 2_000_000_000  # for clips and Ray's files

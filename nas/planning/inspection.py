@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from search_space.base import machine
 from search_space.base.errors import InputError
 
 MOST = 2000  # videos that are looked at; of more an even choice
@@ -83,7 +83,7 @@ def inspect(path: Path, video_root: str = "") -> Inspection:
 
     source = _source(path)
     videos = open_videos(source, path, "all", video_root)
-    workers = os.cpu_count() or 1
+    workers = machine.cores()
     decoder = Decoder(workers)
 
     def looked_at(i: int) -> Video | tuple[str, str]:

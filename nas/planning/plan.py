@@ -9,10 +9,13 @@ from typing import Any
 
 from nas.config.search_config import SearchConfig
 from nas.evaluation.training_loop import RUNG_CLIPS
+from nas.execution.ray_cluster import trials_that_fit
 from nas.loop.algorithm import check
-from nas.planning import gpus, machine
+from nas.monitor.panel import duration
+from nas.planning import gpus
 from nas.planning.speed import Speed, speed
 from nas.planning.survey import SPLITS, Survey, survey
+from search_space.base import machine
 from search_space.base.errors import InputError
 from search_space.space import dead_options
 
@@ -139,13 +142,9 @@ def planned(config: SearchConfig, found: Survey, measured: Speed, workers: int) 
 
 
 def workers_of(config: SearchConfig) -> int:
-    """Trials that the search will train at a time here; as `nas.execution.ray_cluster.Room` counts them."""
-    if config.workers:
-        return config.workers
-    fit = max(1, math.floor(machine.cores() / config.resources.cpus + 1e-9))
-    if config.resources.gpus:
-        fit = min(fit, max(1, math.floor(gpus.installed() / config.resources.gpus + 1e-9)))
-    return min(fit, max(1, machine.memory_mb() // config.worker_memory_mb))
+    """Trials that the search will train at a time here."""
+    node = {"CPU": machine.cores(), "GPU": gpus.installed(), "memory": machine.memory_mb() * 2**20}
+    return config.workers or max(1, trials_that_fit(config, node))
 
 
 def _side_by_side(trainings: int, workers: int) -> float:
@@ -185,11 +184,11 @@ def _warnings(config: SearchConfig, found: Survey, made: Plan) -> Iterator[str]:
 
 def text(made: Plan) -> str:
     """The plan as lines for people."""
-    parts = ", ".join(f"{name} {_time(value)}" for name, value in made.seconds.items() if value)
+    parts = ", ".join(f"{name} {duration(value)}" for name, value in made.seconds.items() if value)
     low, high = (1000 * value for value in made.step_seconds)
     rows = {
         "trials": f"{made.trials}, and {made.finals} trainings of the re-evaluation; {made.workers} at a time",
-        "time": f"{'at most ' if made.at_most else ''}{_time(made.total_seconds)}: {parts}",
+        "time": f"{'at most ' if made.at_most else ''}{duration(made.total_seconds)}: {parts}",
         "training step": f"{low:.0f} to {high:.0f} ms, from the cheapest to the most expensive network",
         "memory": f"{made.workers} x {made.worker_mb:.0f} MB; {made.available_mb} MB available",
         "disk": f"{_size(made.cache_bytes)} of clips in {made.cache}; {_size(made.free_bytes)} free",
@@ -217,12 +216,6 @@ def _counted(split: str, made: Plan) -> str:
 def plain(made: Plan) -> dict[str, Any]:
     """The plan as plain data."""
     return {**asdict(made), "total_seconds": made.total_seconds}
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: int) -> str:

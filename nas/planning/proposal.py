@@ -159,7 +159,7 @@ def _search(
         "finals": {"references": [f"a0@{few}x{low}", f"a2@{few}x{high}"]},
         **({"resources": {"cpus": 1, "gpus": 1}} if gpus else {}),
         "space": space,
-        "family": _family(targets, limit, frames, high, data["frame_stride"], classes),
+        "family": _family(targets, limit, high, data["frame_stride"]),
     }
 
 
@@ -168,18 +168,17 @@ def _training(clips: int) -> dict[str, int]:
     return {"steps": int(np.clip(round(EPOCHS * clips / batch), *STEPS)), "batch_size": batch}
 
 
-def _family(
-    targets: Mapping[str, float], limit: float, frames: int, pixels: int, stride: int, classes: int
-) -> dict[str, Any]:
+def _family(targets: Mapping[str, float], limit: float, pixels: int, stride: int) -> dict[str, Any]:
     """Targets, and the scaling from the middle of the searched costs to the middle of the targets."""
     target = math.sqrt(min(targets.values()) * max(targets.values()))
     share = float(np.clip(math.log(3 * target / limit) / math.log(3 * FULL_MACS / PROXY_MACS), 0, 1))
     lift = {name: factor**share for name, factor in FULL.items()}
     lift["frames"] = min(lift["frames"], stride)  # a video has no more
-    family = {"classes": classes, "targets": dict(targets), "clip_ticks": frames * stride}
-    family["lift"] = {name: round(factor, 2) for name, factor in lift.items()}
-    family["strides"] = FULL_STRIDES if pixels * lift["resolution"] >= LARGE else []
-    return family
+    return {
+        "targets": dict(targets),
+        "lift": {name: round(factor, 2) for name, factor in lift.items()},
+        "strides": FULL_STRIDES if pixels * lift["resolution"] >= LARGE else [],
+    }
 
 
 def _comments(found: Inspection, search: Mapping[str, Any], hours: float) -> dict[str, str]:

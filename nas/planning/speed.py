@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from nas.config.searched_task import task_of
 from nas.evaluation.proxy_trainer import Trainer
 from nas.execution import processes
 from search_space import architecture as architectures
+from search_space.base import machine
 from search_space.base.catalogue import make_importable
 from search_space.cost.counting import count
 from search_space.space.sampling import sample_stratified
@@ -26,7 +26,6 @@ DRAWN = 64  # networks over which a time is averaged
 TIMED = 5  # networks that are timed
 SECONDS = 0.4  # that a network is timed
 STEPS = 2, 20  # least and most steps that it is timed
-KILOBYTE = 1024
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,7 @@ def _timed(plain: Mapping[str, Any], folder: str, timed: Sequence[Mapping[str, A
         start = start or time.monotonic() - begun
         evaluate()
         times.append((_seconds(step), _seconds(evaluate) / len(batch)))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KILOBYTE
-    return {"times": times, "start": start, "memory_mb": memory}
+    return {"times": times, "start": start, "memory_mb": machine.resident_mb()}
 
 
 def _seconds(function: Any) -> float:

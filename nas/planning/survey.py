@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ import numpy as np
 from nas.config.search_config import SearchConfig
 from nas.config.sources import SOURCES
 from nas.evaluation.proxy_trainer import check_fits, clips_of, open_data
+from search_space.base import machine
 
 SAMPLED = 48  # videos that are decoded
-RENDERED = 2000  # moving digits per second (docs/task.md)
+RENDERED = 2000  # moving digits per second (docs/explanation/moving_digits.md)
 SPLITS = ("train", "validation", "test")
 
 
@@ -86,7 +86,7 @@ def _of_videos(config: SearchConfig) -> Survey:
     from movinet.data.video.timeline import UnusableVideo
 
     wanted, pace = clips_of(config.data, config.movinet_space), config.data.source == "pace"
-    workers = os.cpu_count() or 1
+    workers = machine.cores()
     decoder = Decoder(workers)
     sources = wanted.sources(decoder)
     classes = PACES if pace else sources["train"].classes

@@ -25,11 +25,12 @@ from nas.config import search_config, sections
 from nas.config.search_config import SearchConfig
 from nas.evaluation.proxy_trainer import open_data, open_made
 from nas.execution import node_data
-from nas.execution.ray_tune import EVENT, TrainProposal, resident_mb
+from nas.execution.ray_tune import EVENT, TrainProposal
 from nas.loop.search import Search
 from nas.record.events import Completed, from_dict, to_dict
 from nas.record.ledger import Header
 from nas.record.ledger_writer import LedgerWriter
+from search_space.base.machine import resident_mb
 
 SETTLED = 10
 MOMENTS = (1, SETTLED, 20, 50)  # and after the last one

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-MEMORY = Path("/proc/meminfo")
+import psutil
 
 
 def cores() -> int:
@@ -15,11 +15,13 @@ def cores() -> int:
 
 
 def memory_mb() -> int:
-    """Return the memory that new processes may take; where the system does not report that, all of it."""
-    if MEMORY.exists():
-        fields = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) >> 10
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    """Return the memory that new processes may take, in MiB."""
+    return int(psutil.virtual_memory().available) >> 20
+
+
+def resident_mb() -> float:
+    """Return the resident memory of this process, in MiB."""
+    return float(psutil.Process().memory_info().rss / 2**20)
 
 
 def free_bytes(folder: Path) -> int:
