@@ -84,7 +84,7 @@ def test_a_file_gets_one_plain_line_for_each_finished_trial(search: Search) -> N
     for stopped in search.stopped.values():
         assert f"trial {stopped.index} " in text and f"stopped at step {stopped.steps}" in text
     assert "failed: loss nan after 3 steps; try a lower learning rate" in text
-    assert "again 1" in text and "published a0" in text
+    assert "seed 2" in text and "published a0" in text
     assert " left" not in lines[0] and " left" in lines[4] and " left" not in lines[-1]
     assert lines[-1].startswith(f"[{finished}/{finished}]")
     assert f"hypervolume {Progress(search).front.volume:.3f}" in lines[-1]

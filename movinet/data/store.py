@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from search_space.base import untrusted_files
 from search_space.base.checks import check_integer
-from search_space.base.errors import InputError
+from search_space.base.errors import InputError, why
 from search_space.base.names import hint
 
 SCHEMA = "movinet-nas/dataset/1"
@@ -143,7 +143,7 @@ def write_dataset(
                 if not path.exists():
                     _write_folder(path, {**header, "settings": settings}, splits)
         except OSError as error:
-            raise InputError(str(path), str(error), "prevented writing the dataset") from error
+            raise InputError(str(path), why(error), "prevented writing the dataset") from error
     return open_dataset(path)
 
 
@@ -255,7 +255,7 @@ def _read_header(file: Path) -> dict[str, Any]:
     try:
         header = untrusted_files.parsed_json(untrusted_files.content(file, MAX_HEADER))
     except (OSError, ValueError) as error:
-        raise InputError(str(file), str(error), f"prevented reading the dataset {REPAIR}") from error
+        raise InputError(str(file), why(error), f"prevented reading the dataset {REPAIR}") from error
     schema = header.get("schema") if isinstance(header, dict) else None
     if schema != SCHEMA:
         raise InputError(str(file), schema, f"must be the schema {SCHEMA!r} {REPAIR}")
@@ -266,7 +266,7 @@ def _map_array(file: Path, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[A
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, tokenize.TokenError, zipfile.BadZipFile) as error:
-        raise InputError(str(file), str(error), f"prevented reading the dataset {REPAIR}") from error
+        raise InputError(str(file), why(error), f"prevented reading the dataset {REPAIR}") from error
     if not isinstance(array, np.memmap) or array.dtype != dtype or array.shape != shape:
         raise InputError(
             str(file), getattr(array, "shape", type(array).__name__), f"must be {shape} of {np.dtype(dtype)} {REPAIR}"

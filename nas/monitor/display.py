@@ -129,7 +129,9 @@ class Display:
 def _name(proposal: Proposal) -> str:
     if proposal.kind == "search":
         return f"trial {proposal.index}"
-    return f"{proposal.label} again {proposal.repeat}" if proposal.kind == "finalist" else f"published {proposal.label}"
+    if proposal.kind == "finalist":
+        return f"{proposal.label}, seed {proposal.repeat + 1}"
+    return f"published {proposal.label}"
 
 
 def _result(event: Completed | Stopped | Failed) -> str:

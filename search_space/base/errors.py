@@ -40,3 +40,8 @@ def _shown(value: object) -> str:
     except RecursionError:  # deeply nested lists
         shown = f"a {type(value).__name__}"
     return shown if len(shown) <= 120 else shown[:117] + "..."
+
+
+def why(error: Exception) -> str:
+    """Return the reason of an error that a file raised, without its number and path."""
+    return str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)

@@ -25,7 +25,7 @@ from pathlib import Path
 from movinet.data.store import SPLITS, Skipped, split_called
 from movinet.data.video.folder import VideoFile
 from movinet.data.video.splits import SplitRule, divide
-from search_space.base.errors import InputError
+from search_space.base.errors import InputError, why
 from search_space.base.untrusted_files import content
 
 MAX_LIST = 1 << 28  # bytes; Kinetics-700 has 3e7
@@ -116,7 +116,7 @@ def _rows(list_file: Path) -> Iterator[Row]:
         else:
             yield from _plain_rows(list_file, lines)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(str(list_file), str(error), "prevented reading the list") from error
+        raise InputError(str(list_file), why(error), "prevented reading the list") from error
 
 
 def _csv_rows(list_file: Path, header: Sequence[str], lines: Iterable[str]) -> Iterator[Row]:
@@ -220,7 +220,7 @@ def read_classes(file: Path) -> tuple[str, ...]:
     try:
         lines = content(file, MAX_LIST).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(str(file), str(error), "prevented reading the class names") from error
+        raise InputError(str(file), why(error), "prevented reading the class names") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) < len(names):
         raise InputError(str(file), f"{len(names)} names", "must be at least one, without duplicates")

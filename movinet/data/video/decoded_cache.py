@@ -20,7 +20,7 @@ from movinet.data.store import Skipped, write_npy_header
 from movinet.data.video.decoding import MAX_BYTES, Frames
 from movinet.data.video.timeline import UnusableVideo, checked
 from movinet.data.video.video_source import VideoSource
-from search_space.base.errors import InputError
+from search_space.base.errors import InputError, why
 
 CHUNK = 32  # frames decoded at a time
 
@@ -75,7 +75,7 @@ class CachedSource:
                 return self.source.read(i, own, short_side)
             return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False)[own])
         except (OSError, ValueError, IndexError) as error:
-            raise InputError(str(self.folder), str(error), "prevented caching decoded videos (delete it)") from error
+            raise InputError(str(self.folder), why(error), "prevented caching decoded videos (delete it)") from error
 
     def _file(self, i: int, short_side: int | None) -> Path:
         file = self.source.files[i]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from search_space.base.errors import InputError
+from search_space.base.errors import InputError, why
 
 IMAGE_KEY = "image/encoded"
 LABEL_KEY = "clip/label/index"
@@ -52,7 +52,7 @@ def write_records(file: Path, examples: Iterable[bytes]) -> None:
                 writer.write(example)
         unfinished.replace(file)
     except (OSError, tf.errors.OpError) as error:
-        raise InputError(str(file), str(error), "prevented writing the records") from error
+        raise InputError(str(file), why(error), "prevented writing the records") from error
     finally:
         with contextlib.suppress(OSError):  # the file or its folder may not exist
             unfinished.unlink()
